@@ -1,0 +1,146 @@
+"""Frozen dataclasses to JSON and back, for everything that is kept: plans, events, reports.
+
+One rule per kind of value, read from the type hints: dataclasses become objects (fields equal to their default are
+left out), tuples become arrays, enums their value, mappings objects. JSON text is ASCII, so what a VM printed survives
+byte for byte, lone surrogates included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+Decode = Callable[[Any], Any]
+
+
+def encode(value: object) -> Any:
+    """Turn a value into plain JSON data."""
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        plain = {}
+        for field in dataclasses.fields(value):
+            item = getattr(value, field.name)
+            if not _is_default(field, item):
+                plain[field.name] = encode(item)
+        return plain
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(kind: type[T], data: object) -> T:
+    """Rebuild a value of ``kind``. Unknown keys are ignored, so newer writers can be read.
+
+    Raises ValueError, TypeError or KeyError if the data does not fit.
+    """
+    read: Decode = _decoder(kind)  # type: ignore[arg-type]  # a type is hashable; mypy cannot tell for T
+    result: T = read(data)
+    return result
+
+
+def to_json(value: object) -> str:
+    """Render canonical JSON: sorted keys, no spaces, ASCII. Equal values give equal text."""
+    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest(value: object) -> str:
+    """Return the sha256, in hex, of a value's canonical JSON."""
+    return hashlib.sha256(to_json(value).encode("ascii")).hexdigest()
+
+
+def _is_default(field: dataclasses.Field[Any], item: object) -> bool:
+    if field.default is not dataclasses.MISSING:
+        return type(item) is type(field.default) and item == field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return bool(item == field.default_factory())
+    return False
+
+
+@cache
+def _decoder(kind: Any) -> Decode:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _union(get_args(kind))
+    if origin is tuple:
+        return _tuple(get_args(kind))
+    if origin is not None and issubclass(origin, Mapping):
+        inner = _decoder(get_args(kind)[1])
+        return lambda data: {key: inner(item) for key, item in data.items()}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _dataclass(kind)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind
+    if kind is float:
+        return _number
+    return _plain(kind)
+
+
+def _dataclass(kind: type) -> Decode:
+    hints = get_type_hints(kind)
+    fields = [(field.name, _decoder(hints[field.name])) for field in dataclasses.fields(kind)]
+
+    def build(data: Any) -> object:
+        return kind(**{name: read(data[name]) for name, read in fields if name in data})
+
+    return build
+
+
+def _tuple(args: tuple[Any, ...]) -> Decode:
+    if len(args) == 2 and args[1] is Ellipsis:
+        each = _decoder(args[0])
+        return lambda data: tuple(each(item) for item in data)
+    parts = [_decoder(arg) for arg in args]
+    return lambda data: tuple(read(item) for read, item in zip(parts, data, strict=True))
+
+
+def _union(args: tuple[Any, ...]) -> Decode:
+    """Take the first member that fits; members must tell themselves apart by their JSON kind."""
+    options = [(arg, _decoder(arg)) for arg in args]
+
+    def build(data: Any) -> object:
+        if data is None:
+            return None
+        for arg, read in options:
+            if _fits(arg, data):
+                return read(data)
+        raise ValueError(f"nothing in {args} fits a {type(data).__name__}")
+
+    return build
+
+
+def _fits(kind: Any, data: object) -> bool:
+    base = get_origin(kind) or kind
+    if base is tuple:
+        return isinstance(data, list)
+    if isinstance(base, type) and (dataclasses.is_dataclass(base) or issubclass(base, Mapping)):
+        return isinstance(data, dict)
+    if isinstance(base, type) and issubclass(base, Enum):
+        return isinstance(data, str)
+    if base is float:
+        return isinstance(data, (int, float)) and not isinstance(data, bool)
+    return type(data) is base
+
+
+def _number(data: Any) -> float:
+    if isinstance(data, bool) or not isinstance(data, (int, float)):
+        raise ValueError(f"expected a number, got {type(data).__name__}")
+    return float(data)
+
+
+def _plain(kind: Any) -> Decode:
+    def check(data: Any) -> object:
+        if type(data) is not kind:
+            raise ValueError(f"expected {kind.__name__}, got {type(data).__name__}")
+        return data
+
+    return check

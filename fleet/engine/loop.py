@@ -1,0 +1,247 @@
+"""The only loop: effect -> journal -> world -> event.
+
+Order of things, for each round: ask the run what to do until it has nothing to do now; bring every event of the round to
+disk in one commit; only then act on the world and tell observers. What a crash can lose was therefore neither sent nor
+shown. Applying before the commit is safe for the same reason: memory goes with the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, assert_never
+
+from fleet.clock import Clock
+from fleet.engine.ports import Cloud, Journal, Reply
+from fleet.plan.model import JobId
+from fleet.run import answers as a
+from fleet.run import effects as f
+from fleet.run import events as e
+from fleet.run.answers import Command, Operation
+from fleet.run.command import command_name
+from fleet.run.retry import is_unreadable
+from fleet.run.state import Run
+
+ROUND = 256
+"""Events brought to disk together at most."""
+
+Observer = Callable[[e.Event], None]
+Commands = Callable[[JobId], Command]
+
+
+class Engine:
+    """Drives one run to its end, or to where a person stopped it."""
+
+    def __init__(
+        self, run: Run, cloud: Cloud, journal: Journal, clock: Clock, commands: Commands, observe: Observer
+    ) -> None:
+        self._run = run
+        self._cloud = cloud
+        self._journal = journal
+        self._clock = clock
+        self._commands = commands
+        self._observe = observe
+        self._inbox: deque[e.Event] = deque()
+        self._arrived = asyncio.Event()
+        self._halted = False
+
+    def stop(self, kind: e.StopKind, who: str) -> None:
+        """Ask the run to stop. May be called from a signal handler of the loop."""
+        self._put(e.StopRequested(self._clock.now(), kind, who))
+
+    async def drive(self, epoch: int, owner: str) -> None:
+        """Run until finished or halted.
+
+        Raises :class:`fleet.errors.StateError` when the journal fails or another owner took the run, and
+        :class:`fleet.errors.AzureUnusable` when nothing can be asked of Azure; the run can be resumed after either.
+        """
+        await self._commit([e.RunOpened(self._clock.now(), epoch, owner)])
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while not (self._run.finished or self._halted):
+                    wake = await self._round(tasks)
+                    if not (self._run.finished or self._halted):
+                        await self._wait(wake)
+        except* Exception as group:
+            raise _first(group) from None
+
+    async def _round(self, tasks: asyncio.TaskGroup) -> float | None:
+        """Take what has arrived and what is due now, commit it, act on it. Return when to look again."""
+        events: list[e.Event] = []
+        calls: list[Coroutine[Any, Any, None]] = []
+        self._arrived.clear()
+        while self._inbox:
+            events.append(self._apply(self._inbox.popleft()))
+        wake: float | None = self._clock.now()
+        while len(events) < ROUND and not self._run.finished:
+            effect = self._run.next(self._clock.now())
+            if isinstance(effect, f.WaitUntil):
+                wake = effect.at
+                break
+            if isinstance(effect, f.Halt):
+                self._halted = True
+                break
+            events.append(self._apply(self._begun(effect)))
+            if (call := self._call(effect)) is not None:
+                calls.append(call)
+        try:
+            await self._journal.append([event for event in events if event.durable])
+        except BaseException:
+            for call in calls:
+                call.close()
+            raise
+        for call in calls:
+            tasks.create_task(call)
+        for event in events:
+            self._observe(event)
+        return wake
+
+    async def _wait(self, wake: float | None) -> None:
+        """Wait for an event, or for the moment ``wake``."""
+        delay = None if wake is None else max(wake - self._clock.now(), 0.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._arrived.wait()
+
+    async def _commit(self, events: list[e.Event]) -> None:
+        for event in events:
+            self._apply(event)
+        await self._journal.append(events)
+        for event in events:
+            self._observe(event)
+
+    def _apply(self, event: e.Event) -> e.Event:
+        self._run.apply(event)
+        return event
+
+    def _begun(self, effect: f.Effect) -> e.Event:
+        now = self._clock.now()
+        match effect:
+            case f.Submit(job, attempt):
+                return e.SubmissionIntended(now, job, attempt)
+            case f.Look(job):
+                return e.LookBegun(now, job)
+            case f.Find(job):
+                return e.FindBegun(now, job)
+            case f.Remove(job):
+                return e.RemovalBegun(now, job)
+            case f.Expire(job):
+                return e.JobExpired(now, job)
+            case f.OpenWave(wave):
+                return e.WaveOpened(now, wave)
+            case f.StopLaunching(cause, message):
+                return e.LaunchStopped(now, cause, message)
+            case f.Finish():
+                return e.RunEnded(now)
+            case f.Halt() | f.WaitUntil():
+                raise AssertionError("not an event")
+        assert_never(effect)
+
+    def _call(self, effect: f.Effect) -> Coroutine[Any, Any, None] | None:
+        match effect:
+            case f.Submit(job):
+                return self._submit(job)
+            case f.Look(job):
+                return self._look(job)
+            case f.Find(job):
+                return self._find(job)
+            case f.Remove(job):
+                return self._remove(job)
+            case _:
+                return None
+
+    async def _submit(self, job: JobId) -> None:
+        reply = await self._cloud.submit(self._commands(job))
+        self._hear(reply, submission_event(reply.answer, self._clock.now(), job))
+
+    async def _look(self, job: JobId) -> None:
+        operation = self._run.jobs[job].operation or Operation(self._run.jobs[job].transport)
+        reply = await self._cloud.look(self._run.jobs[job].job.target, operation)
+        self._hear(reply, look_event(reply.answer, self._clock.now(), job))
+
+    async def _find(self, job: JobId) -> None:
+        reply = await self._cloud.find(self._run.jobs[job].job.target, self._name(job))
+        self._hear(reply, find_event(reply.answer, self._clock.now(), job))
+
+    async def _remove(self, job: JobId) -> None:
+        reply = await self._cloud.remove(self._run.jobs[job].job.target, self._name(job))
+        self._hear(reply, removal_event(reply.answer, self._clock.now(), job))
+
+    def _name(self, job: JobId) -> str:
+        return command_name(self._run.run_id, self._run.jobs[job].job)
+
+    def _hear(self, reply: Reply[Any], event: e.Event) -> None:
+        if reply.quota is not None:
+            self._put(e.QuotaSeen(event.at, reply.quota))
+        self._put(event)
+
+    def _put(self, event: e.Event) -> None:
+        self._inbox.append(event)
+        self._arrived.set()
+
+
+def submission_event(answer: a.SubmitAnswer, now: float, job: JobId) -> e.Event:
+    """The event that answers a submission."""
+    match answer:
+        case a.Accepted(operation, retry_after):
+            return e.SubmissionAccepted(now, job, operation, retry_after)
+        case a.Refused(refusal):
+            return e.SubmissionRefused(now, job, refusal)
+        case a.Lost(reason, detail):
+            return e.SubmissionLost(now, job, reason, detail)
+    assert_never(answer)
+
+
+def look_event(answer: a.LookAnswer, now: float, job: JobId) -> e.Event:
+    """The event that answers a look."""
+    match answer:
+        case a.StillRunning(retry_after):
+            return e.SeenRunning(now, job, retry_after)
+        case a.Finished(result):
+            return e.ResultReceived(now, job, result)
+        case a.OperationFailed(code, message, cancelled):
+            return e.ResultFailed(now, job, code, message, cancelled)
+        case a.Refused(refusal) if is_unreadable(refusal):
+            return e.ResultUnreadable(now, job, refusal)
+        case a.Refused(refusal):
+            return e.LookFailed(now, job, refusal.status, refusal.retry_after)
+        case a.Lost():
+            return e.LookFailed(now, job, 0, answer.retry_after)
+    assert_never(answer)
+
+
+def find_event(answer: a.FindAnswer, now: float, job: JobId) -> e.Event:
+    """The event that answers the search for a lost submission's command."""
+    match answer:
+        case a.Found(operation):
+            return e.CommandFound(now, job, operation)
+        case a.Missing():
+            return e.CommandMissing(now, job)
+        case a.Refused(refusal):
+            return e.LookFailed(now, job, refusal.status, refusal.retry_after)
+        case a.Lost():
+            return e.LookFailed(now, job, 0, answer.retry_after)
+    assert_never(answer)
+
+
+def removal_event(answer: a.RemoveAnswer, now: float, job: JobId) -> e.Event:
+    """The event that answers a removal."""
+    match answer:
+        case a.Removed():
+            return e.CommandRemoved(now, job)
+        case a.Refused(refusal):
+            return e.RemovalFailed(now, job, refusal.status, refusal.retry_after)
+        case a.Lost():
+            return e.RemovalFailed(now, job, 0, answer.retry_after)
+    assert_never(answer)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first real failure of a group: what went wrong, not how it was gathered."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+

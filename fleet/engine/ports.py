@@ -1,0 +1,83 @@
+"""What the engine needs of the world: three protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from fleet.run.answers import (
+    Command,
+    FindAnswer,
+    LookAnswer,
+    Operation,
+    Quota,
+    RemoveAnswer,
+    SubmitAnswer,
+)
+from fleet.run.events import Event
+from fleet.targets.model import Subscription, Target, UnreadScope
+
+A = TypeVar("A", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[A]):
+    """An answer, and what its headers said about the limits."""
+
+    answer: A
+    quota: Quota | None = None
+
+
+class Cloud(Protocol):
+    """Sends and reads commands. Never waits for anything but the wire, never retries, never raises for an answer.
+
+    Only what makes the whole run impossible is raised: :class:`fleet.errors.AzureUnusable`.
+    """
+
+    async def submit(self, command: Command) -> Reply[SubmitAnswer]:
+        """Send a command once. A lost answer is ``Lost``; the caller decides what that means."""
+        ...
+
+    async def look(self, target: Target, operation: Operation) -> Reply[LookAnswer]:
+        """Read how an accepted command stands. Safe to repeat."""
+        ...
+
+    async def find(self, target: Target, name: str) -> Reply[FindAnswer]:
+        """Look whether a managed command of this name exists on the VM. Safe to repeat."""
+        ...
+
+    async def remove(self, target: Target, name: str) -> Reply[RemoveAnswer]:
+        """Delete a managed command; a running script ends. Safe to repeat; an absent one counts as removed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The VMs of the subscriptions asked for, and the subscriptions that could not be read."""
+
+    targets: tuple[Target, ...]
+    unread: tuple[UnreadScope, ...] = ()
+
+
+class Inventory(Protocol):
+    """Finds subscriptions and VMs. Raises :class:`fleet.errors.AzureUnusable` when nothing at all can be read."""
+
+    async def subscriptions(self) -> tuple[Subscription, ...]:
+        """Return every subscription the credential can see."""
+        ...
+
+    async def list_targets(self, subscriptions: Sequence[Subscription], kql: str | None) -> Listing:
+        """Return the VMs of these subscriptions; ``kql`` may narrow the search and never widens it."""
+        ...
+
+
+class Journal(Protocol):
+    """Keeps events durably, in order, under one owner's epoch."""
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Return once all these events are on disk, or raise :class:`fleet.errors.StateError` and keep none.
+
+        Raises it as well when a later owner holds the run: nothing is written under an epoch that no longer holds.
+        """
+        ...

@@ -1,0 +1,125 @@
+"""The plan: everything that is decided before the first request, frozen and digested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NewType
+
+from fleet import codec
+from fleet.playbook.model import Parameter, ParameterValue, Script, Shell, Transport
+from fleet.targets.model import Target, UnreadScope
+
+JobId = NewType("JobId", int)
+"""A job's place in the plan: target index x number of steps + step index. Stable for the life of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybookRef:
+    """Which playbook, exactly."""
+
+    name: str
+    version: str
+    digest: str
+    title: str = ""
+    owner: str = ""
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step with its script as text. ``digest`` is over everything that decides what runs in the VM."""
+
+    id: str
+    script: Script
+    digest: str
+    title: str = ""
+    shell: Shell = Shell.AUTO
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)
+    args: tuple[str, ...] = ()
+    timeout: float = 1800.0
+    ok_exit: tuple[int, ...] = (0,)
+    run_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Targets released together, as indexes into the plan's targets."""
+
+    index: int
+    label: str
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Resolved limits: counts are absolute, times in seconds, None means none."""
+
+    concurrency: int = 500
+    concurrency_per_subscription: int | None = None
+    max_failures: int | None = None
+    max_unreachable: int | None = None
+    strict: bool = True
+    soak: float = 0.0
+    deadline: float | None = None
+    deliver_timeout: float = 1800.0
+    """How long a submission may be refused (throttled, busy, not connected) before its target is unreachable."""
+    answer_grace: float = 600.0
+    """How long after a step's own time-out its answer is waited for before it is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One step on one target."""
+
+    id: JobId
+    target: Target
+    step: PlannedStep
+    wave: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Frozen targets x steps in waves. The digest covers all of it, so equal digests mean the same work."""
+
+    playbook: PlaybookRef
+    targets: tuple[Target, ...]
+    steps: tuple[PlannedStep, ...]
+    waves: tuple[Wave, ...]
+    limits: Limits = field(default_factory=Limits)
+    transport: Transport = Transport.AUTO
+    receipts: bool = True
+    declared: tuple[Parameter, ...] = ()
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict, hash=False)
+    """Values of the parameters that are not secret. Secret values are never part of a plan."""
+    unread: tuple[UnreadScope, ...] = ()
+    report: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The sha256, in hex, of the canonical JSON of the plan."""
+        return codec.digest(self)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names of the declared secret parameters."""
+        return tuple(parameter.name for parameter in self.declared if parameter.secret)
+
+    def __len__(self) -> int:
+        return len(self.targets) * len(self.steps)
+
+    def job_id(self, target: int, step: int) -> JobId:
+        return JobId(target * len(self.steps) + step)
+
+    def step_index(self, job: JobId) -> int:
+        return job % len(self.steps)
+
+    def target_index(self, job: JobId) -> int:
+        return job // len(self.steps)
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield every job, target by target."""
+        wave_of = {target: wave.index for wave in self.waves for target in wave.targets}
+        for index, target in enumerate(self.targets):
+            for position, step in enumerate(self.steps):
+                yield Job(self.job_id(index, position), target, step, wave_of[index])

@@ -1,0 +1,169 @@
+"""What the cloud can answer, free of HTTP: the values that cross the Cloud port."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fleet.playbook.model import Transport
+from fleet.targets.model import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One submission, ready for the wire. Secrets are kept out of its repr."""
+
+    target: Target
+    transport: Transport
+    """``managed`` or ``action``; never ``auto``."""
+    name: str
+    """The managed command's name, deterministic: the same attempt always has the same name."""
+    script: str = ""
+    command_id: str = ""
+    uri: str = ""
+    timeout: float = 0.0
+    """Seconds for the service's own limit (managed ``timeoutInSeconds``); beyond the wrapper's limit, 0 for none."""
+    args: tuple[str, ...] = ()
+    """Positional arguments of an unwrapped script; a wrapped one carries its own."""
+    parameters: Mapping[str, str] = field(default_factory=dict, hash=False)
+    protected: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    run_as: str | None = None
+    run_as_password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Where to ask about an accepted submission. URLs are signed: kept to resume, used byte for byte, never logged."""
+
+    transport: Transport
+    status_url: str = field(default="", repr=False)
+    """``Azure-AsyncOperation``."""
+    location_url: str = field(default="", repr=False)
+    """``Location``."""
+    resource: str = ""
+    """Managed: ARM id of the run command resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The service's error answer. ``status`` is HTTP's; ``retry_after`` in seconds when the service named one."""
+
+    status: int
+    code: str
+    message: str
+    retry_after: float | None = None
+
+
+class LostReason(StrEnum):
+    """Why there is no answer."""
+
+    NOT_CONNECTED = "not_connected"
+    """No byte of the request left: nothing was asked."""
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    SERVER_ERROR = "server_error"
+    """5xx: the service does not say whether it acted."""
+    MALFORMED = "malformed"
+    """An answer that cannot be read."""
+    CRASHED = "crashed"
+    """Fleet itself ended between sending and hearing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The submission was accepted; ``operation`` tells where to ask."""
+
+    operation: Operation
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The service said no and did not act (4xx)."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No usable answer. For a read this is harmless; for a submission it means: unknown whether it acted."""
+
+    reason: LostReason
+    detail: str = ""
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StillRunning:
+    """Not ended yet. ``retry_after`` in seconds when the service named one."""
+
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service says the command did in the VM.
+
+    Managed: ``execution_state`` and ``exit_code`` of the instance view, both streams apart. Action on Linux: both
+    streams in ``combined`` and no exit code. Action on Windows: the streams apart and no exit code.
+    """
+
+    execution_state: str = ""
+    execution_message: str = ""
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    combined: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The command ended and the service tells how."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class OperationFailed:
+    """The operation itself ended ``Failed`` or ``Canceled``, with the service's code and message."""
+
+    code: str
+    message: str
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A managed command of that name exists: the submission had been accepted."""
+
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No managed command of that name exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The managed command is being deleted, or was not there."""
+
+
+SubmitAnswer = Accepted | Refused | Lost
+LookAnswer = StillRunning | Finished | OperationFailed | Refused | Lost
+FindAnswer = Found | Missing | Refused | Lost
+RemoveAnswer = Removed | Refused | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What the answer's headers said is left: bucket name to remaining calls.
+
+    Names are ``reads``, ``writes``, ``deletes`` (ARM's, of this principal and subscription) and the Compute policy
+    names as sent, such as ``UpdateVMSubscriptionMaximum``. ``subscription`` is the id asked about.
+    """
+
+    subscription: str
+    location: str
+    remaining: Mapping[str, int] = field(default_factory=dict, hash=False)

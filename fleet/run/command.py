@@ -1,0 +1,118 @@
+"""From a job to the command that is sent: names, nonces, the wrapped script."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from fleet.guest.delivery import Delivery, script_digest, secret_parameters
+from fleet.guest.delivery import Shell as GuestShell
+from fleet.guest.wrapper import wrap
+from fleet.plan.model import Job, Plan, PlannedStep
+from fleet.playbook.model import Shell, Transport
+from fleet.playbook.parameters import render, secret_reference
+from fleet.run.answers import Command
+from fleet.targets.model import Os
+
+SERVICE_MARGIN = 180.0
+"""Seconds by which the service's own limit lies beyond the wrapper's, so that the wrapper can still report."""
+
+
+def transport_of(plan: Plan, step: PlannedStep) -> Transport:
+    """The Run Command that carries a step: managed unless the step or the plan asks for the action."""
+    if step.script.command_id:
+        return Transport.ACTION
+    return Transport.MANAGED if plan.transport is Transport.AUTO else plan.transport
+
+
+def is_wrapped(plan: Plan, step: PlannedStep) -> bool:
+    """Whether the step's script travels inside the wrapper (built-in commands and downloads cannot)."""
+    return plan.receipts and not step.script.command_id and not step.script.uri
+
+
+def command_name(run_id: str, job: Job) -> str:
+    """The managed command's name, and the key of its delivery in the guest: one per job, different in every run."""
+    return f"fleet-{run_id}-{job.id}"
+
+
+def nonce(run_id: str, job: Job) -> str:
+    """The receipt's nonce for a job: known before sending, the same after a restart, different in every run."""
+    return hashlib.sha256(f"{run_id}/{job.id}/{job.target.key}".encode()).hexdigest()[:32]
+
+
+def build(plan: Plan, run_id: str, job: Job, secrets: Mapping[str, str]) -> Command:
+    """Build a job's command, the same for each of its attempts. ``secrets`` holds the values of the secret parameters."""
+    step, target = job.step, job.target
+    transport = transport_of(plan, step)
+    plain, protected = _environment(plan, job, secrets)
+    wrapped = is_wrapped(plan, step)
+    script = step.script.text
+    if wrapped:
+        script = wrap(_delivery(plan, run_id, job, plain, tuple(protected)))
+    return Command(
+        target=target,
+        transport=transport,
+        name=command_name(run_id, job),
+        script=script,
+        command_id=step.script.command_id,
+        uri=step.script.uri,
+        timeout=step.timeout + SERVICE_MARGIN if wrapped else step.timeout,
+        args=() if wrapped else step.args,
+        parameters={} if wrapped else plain,
+        protected=secret_parameters(protected) if wrapped else protected,
+        run_as=step.run_as,
+    )
+
+
+def check(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:
+    """Find out before anything is sent whether every job's script, environment and arguments can be carried.
+
+    Raises :class:`fleet.errors.InvalidInput` with the problems of the first job that cannot.
+    """
+    for job in plan.jobs():
+        plain, protected = _environment(plan, job, secrets)
+        if is_wrapped(plan, job.step):
+            _delivery(plan, run_id, job, plain, tuple(protected))
+            secret_parameters(protected)
+
+
+def guest_digest(step: PlannedStep, os: Os) -> str:
+    """The digest that a receipt must name for this step: of the script bytes as the wrapper writes them."""
+    shell = guest_shell(step.shell, os)
+    return script_digest(Delivery(step.script.text, shell, key="digest", nonce="0" * 32, timeout=1.0))
+
+
+def guest_shell(shell: Shell, os: Os) -> GuestShell:
+    """Resolve ``auto`` by the target's operating system."""
+    if shell is Shell.AUTO:
+        return GuestShell.PWSH if os is Os.WINDOWS else GuestShell.BASH
+    return GuestShell(shell.value)
+
+
+def _delivery(
+    plan: Plan, run_id: str, job: Job, env: Mapping[str, str], secret_names: tuple[str, ...]
+) -> Delivery:
+    step = job.step
+    return Delivery(
+        script=step.script.text,
+        shell=guest_shell(step.shell, job.target.os),
+        key=command_name(run_id, job),
+        nonce=nonce(run_id, job),
+        timeout=step.timeout,
+        env=env,
+        args=step.args,
+        secret_names=secret_names,
+    )
+
+
+def _environment(plan: Plan, job: Job, secrets: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Split the step's environment into plain values and secret ones."""
+    plain: dict[str, str] = {}
+    protected: dict[str, str] = {}
+    for name, template in job.step.env.items():
+        secret = secret_reference(template, plan.declared)
+        if secret is not None:
+            protected[name] = secrets[secret]
+        else:
+            plain[name] = render(template, params=plan.parameters, target=job.target)
+    return plain, protected

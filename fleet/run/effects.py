@@ -1,0 +1,79 @@
+"""What to do next, in the imperative. Effects are values; the engine carries them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet.plan.model import JobId
+from fleet.run.model import CauseCode
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Send the job's command."""
+
+    job: JobId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Read how the job's operation stands."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Look whether the managed command of a lost submission exists."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete the job's managed command: clean-up after reading, or cancel."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Give the job up: its time is over."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWave:
+    """Release the next wave."""
+
+    wave: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopLaunching:
+    """Launch nothing more, for this cause."""
+
+    cause: CauseCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Everything is done: end the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Leave the run as it stands, to be resumed: a person stopped it and nothing is in flight that should be awaited."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """Nothing to do before ``at`` (epoch seconds) unless an event arrives; None means only an event can help."""
+
+    at: float | None
+
+
+Effect = Submit | Look | Find | Remove | Expire | OpenWave | StopLaunching | Finish | Halt | WaitUntil

@@ -1,0 +1,278 @@
+"""Every fact that changes a run, in the past tense.
+
+Durable events are journalled before anything is done or shown because of them; the others (``durable = False``) are
+cheap to lose: after a crash the same question is simply asked again. All times are epoch seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from fleet.plan.model import JobId
+from fleet.run.answers import Answer, LostReason, Operation, Quota, Refusal
+from fleet.run.model import CauseCode
+
+
+class StopKind(StrEnum):
+    """How hard a person asked the run to stop."""
+
+    SOFT = "soft"
+    """Launch nothing more; keep what arrives."""
+    HARD = "hard"
+    """Also cancel what can be cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened:
+    """An owner took the run under ``epoch``; epoch 1 starts it, higher ones resume it."""
+
+    at: float
+    epoch: int
+    owner: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class WaveOpened:
+    """The jobs of a wave may start."""
+
+    at: float
+    wave: int
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionIntended:
+    """A submission is about to leave. On disk before its first byte is sent."""
+
+    at: float
+    job: JobId
+    attempt: int
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionAccepted:
+    """The service accepted it."""
+
+    at: float
+    job: JobId
+    operation: Operation
+    retry_after: float | None = None
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRefused:
+    """The service said no and did not act."""
+
+    at: float
+    job: JobId
+    refusal: Refusal
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionLost:
+    """No usable answer came: unknown whether the service acted, except for ``not_connected``."""
+
+    at: float
+    job: JobId
+    reason: LostReason
+    detail: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class CommandFound:
+    """The managed command of a lost submission exists after all."""
+
+    at: float
+    job: JobId
+    operation: Operation
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class CommandMissing:
+    """The managed command of a lost submission was not there at this look."""
+
+    at: float
+    job: JobId
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReceived:
+    """The service told how the command ended."""
+
+    at: float
+    job: JobId
+    answer: Answer
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFailed:
+    """The operation ended without a result: the service's own failure."""
+
+    at: float
+    job: JobId
+    code: str
+    message: str
+    cancelled: bool = False
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResultUnreadable:
+    """The operation can no longer be read (gone, forbidden): what it did stays unknown."""
+
+    at: float
+    job: JobId
+    refusal: Refusal
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class JobExpired:
+    """The time to deliver, or to wait for an answer, is over."""
+
+    at: float
+    job: JobId
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """A person asked the run to stop."""
+
+    at: float
+    kind: StopKind
+    who: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchStopped:
+    """Nothing more will be launched: every waiting job is ``not_started`` for this cause."""
+
+    at: float
+    cause: CauseCode
+    message: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRemoved:
+    """The managed command of an ended (or cancelled) job was deleted, or could not be (``detail``)."""
+
+    at: float
+    job: JobId
+    detail: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """Every job is done and clean-up is over."""
+
+    at: float
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class LookBegun:
+    """A read about a running job is on its way."""
+
+    at: float
+    job: JobId
+    durable: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRunning:
+    """The job had not ended at this look."""
+
+    at: float
+    job: JobId
+    retry_after: float | None = None
+    durable: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class LookFailed:
+    """The read itself failed; reading again is safe."""
+
+    at: float
+    job: JobId
+    status: int = 0
+    retry_after: float | None = None
+    durable: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class FindBegun:
+    """A look for the managed command of a lost submission is on its way."""
+
+    at: float
+    job: JobId
+    durable: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalBegun:
+    """A delete is on its way."""
+
+    at: float
+    job: JobId
+    durable: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalFailed:
+    """The delete was refused or lost; deleting again is safe."""
+
+    at: float
+    job: JobId
+    status: int = 0
+    retry_after: float | None = None
+    durable: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSeen:
+    """The service told how many calls are left."""
+
+    at: float
+    quota: Quota
+    durable: ClassVar[bool] = False
+
+
+Event = (
+    RunOpened
+    | WaveOpened
+    | SubmissionIntended
+    | SubmissionAccepted
+    | SubmissionRefused
+    | SubmissionLost
+    | CommandFound
+    | CommandMissing
+    | ResultReceived
+    | ResultFailed
+    | ResultUnreadable
+    | JobExpired
+    | StopRequested
+    | LaunchStopped
+    | CommandRemoved
+    | RunEnded
+    | LookBegun
+    | SeenRunning
+    | LookFailed
+    | FindBegun
+    | RemovalBegun
+    | RemovalFailed
+    | QuotaSeen
+)

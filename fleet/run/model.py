@@ -1,0 +1,104 @@
+"""How a job stands and how it ended: phases, statuses, causes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a job is in its life; the table of moves is ``fleet.run.job``."""
+
+    WAITING = "waiting"
+    SUBMITTING = "submitting"
+    FINDING = "finding"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class Status(StrEnum):
+    """How a job ended. A closed list; part of the public contract."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    UNREACHABLE = "unreachable"
+    UNVERIFIED = "unverified"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+    NOT_STARTED = "not_started"
+
+
+class CauseCode(StrEnum):
+    """Why a job ended as it did. A closed list; part of the public contract (``docs/outcomes.md``)."""
+
+    COMPLETED = "completed"
+    EXIT_CODE = "exit_code"
+    SIGNAL = "signal"
+    HANDLER_ERROR = "handler_error"
+    OPERATION_FAILED = "operation_failed"
+    GUEST_TIMEOUT = "guest_timeout"
+    SERVICE_TIMEOUT = "service_timeout"
+    CANCELLED = "cancelled"
+    VM_NOT_RUNNING = "vm_not_running"
+    VM_NOT_FOUND = "vm_not_found"
+    AGENT_NOT_READY = "agent_not_ready"
+    FORBIDDEN = "forbidden"
+    UNAUTHENTICATED = "unauthenticated"
+    BUSY = "busy"
+    THROTTLED = "throttled"
+    NOT_CONNECTED = "not_connected"
+    REFUSED = "refused"
+    NO_RECEIPT = "no_receipt"
+    RECEIPT_MISMATCH = "receipt_mismatch"
+    NO_EXIT_CODE = "no_exit_code"
+    INTERRUPTED_IN_GUEST = "interrupted_in_guest"
+    ANSWER_LOST = "answer_lost"
+    OPERATION_GONE = "operation_gone"
+    NO_ANSWER = "no_answer"
+    EARLIER_STEP = "earlier_step"
+    BUDGET_FAILURES = "budget_failures"
+    BUDGET_UNREACHABLE = "budget_unreachable"
+    STOPPED_BY_USER = "stopped_by_user"
+    DEADLINE = "deadline"
+    AZURE_UNUSABLE = "azure_unusable"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why, with a stable code, a sentence, and what a person can do next."""
+
+    code: CauseCode
+    message: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one job ended.
+
+    ``exit_code`` is the script's true one, or None where there is none. ``truncated`` says that the channel (4,096
+    bytes a stream) cut the head of a stream. ``verified`` says that a matching receipt, or the managed instance view,
+    proves the exit code.
+    """
+
+    status: Status
+    cause: Cause
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    truncated: bool = False
+    verified: bool = False
+    replayed: bool = False
+    boot_id: str = ""
+
+
+FAILURES = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED})
+"""What counts against ``max_failures``: the script ran and did not end well."""
+
+NOT_REACHED = frozenset({Status.UNREACHABLE, Status.UNVERIFIED, Status.UNKNOWN})
+"""What counts against ``max_unreachable``: nothing certain came back."""
+
+NOT_RUN = frozenset({Status.SKIPPED, Status.NOT_STARTED})
+"""Never sent."""

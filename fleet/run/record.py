@@ -1,0 +1,38 @@
+"""What a run leaves for its readers: one record per job, whether it has ended or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet.plan.model import Job, Plan
+from fleet.run.model import CauseCode, Outcome, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """One in-scope target and step. ``outcome`` is None while the job has not ended. Times are epoch seconds."""
+
+    job: Job
+    phase: Phase
+    outcome: Outcome | None = None
+    attempts: int = 0
+    operation: str = ""
+    """The id of Azure's operation or the managed command's name: enough to find it, free of signatures."""
+    started: float | None = None
+    """When the accepted submission left."""
+    ended: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """The whole run as it stands."""
+
+    run_id: str
+    plan: Plan
+    jobs: tuple[JobRecord, ...]
+    started: float
+    ended: float | None = None
+    """None while the run goes on or was left unfinished."""
+    stop_cause: CauseCode | None = None
+    """Why launching stopped early: a budget, a person, the deadline, Azure unusable; None if it did not."""
+    stop_message: str = ""

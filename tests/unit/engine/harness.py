@@ -1,0 +1,62 @@
+"""Drives whole runs against the scripted cloud, in virtual time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fleet.clock import SystemClock
+from fleet.engine.loop import Engine
+from fleet.plan.model import Plan
+from fleet.run.command import build
+from fleet.run.events import Event, StopKind
+from fleet.run.record import RunRecord
+from fleet.run.state import Run
+from fleet.testing import MemoryRuns, ScriptedCloud
+
+RUN_ID = "20260101-000000-test"
+
+
+@dataclass
+class Trial:
+    """One run that may be driven, killed and resumed."""
+
+    plan: Plan
+    cloud: ScriptedCloud
+    runs: MemoryRuns = field(default_factory=MemoryRuns)
+    seen: list[Event] = field(default_factory=list)
+    engine: Engine | None = None
+    secrets: dict[str, str] = field(default_factory=dict)
+    peak_in_flight: int = 0
+
+    async def start(self) -> RunRecord:
+        journal = self.runs.create(RUN_ID, self.plan)
+        return await self._drive(Run(self.plan, RUN_ID), journal, 1)
+
+    async def resume(self) -> RunRecord:
+        self.runs.drop_lock(RUN_ID)
+        journal = self.runs.open_for_writing(RUN_ID)
+        kept = self.runs.read(RUN_ID)
+        run = Run(self.plan, RUN_ID)
+        for event in kept.events:
+            run.apply(event)
+        return await self._drive(run, journal, kept.epoch)
+
+    async def _drive(self, run: Run, journal: object, epoch: int) -> RunRecord:
+        def observe(event: Event) -> None:
+            self.seen.append(event)
+            self.peak_in_flight = max(self.peak_in_flight, run.in_flight)
+
+        self.engine = Engine(
+            run,
+            self.cloud,
+            journal,  # type: ignore[arg-type]
+            SystemClock(),
+            lambda job: build(self.plan, RUN_ID, run.jobs[job].job, self.secrets),
+            observe,
+        )
+        await self.engine.drive(epoch, "test")
+        return run.record()
+
+    def stop(self, kind: StopKind) -> None:
+        assert self.engine is not None
+        self.engine.stop(kind, "tester")
