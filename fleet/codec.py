@@ -68,6 +68,7 @@ def _is_default(field: dataclasses.Field[Any], item: object) -> bool:
 
 @cache
 def _decoder(kind: Any) -> Decode:
+    kind = getattr(kind, "__supertype__", kind)  # a NewType is its base at run time
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _union(get_args(kind))
@@ -119,6 +120,7 @@ def _union(args: tuple[Any, ...]) -> Decode:
 
 
 def _fits(kind: Any, data: object) -> bool:
+    kind = getattr(kind, "__supertype__", kind)
     base = get_origin(kind) or kind
     if base is tuple:
         return isinstance(data, list)

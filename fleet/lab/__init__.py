@@ -1,5 +1,6 @@
 """THE PRETEND CLOUD: an ARM server on loopback whose guests really run scripts.
 
-It knows ARM, not Fleet: nothing here imports Fleet's client, plan or run, and they meet on the wire only. Belongs
-here: the world, guests, operations, throttling, faults, the server. Does not: how Fleet starts a lab (``app.py``).
+It knows ARM, not Fleet: nothing here imports Fleet's client, plan or run, and they meet on the wire only.
+Belongs here: the world, guests, operations, throttling, faults, the server. Does not: how Fleet starts a lab
+(``app.py``). Everything but ``server`` and ``sandbox`` is pure: one request and the time in, one answer out.
 """

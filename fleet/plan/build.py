@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fleet import codec
 from fleet.errors import InvalidInput, Problem
-from fleet.plan.model import Limits, PlannedStep, Plan, PlaybookRef
+from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
 from fleet.playbook.model import Amount, ParameterValue, Playbook, Step, Transport
 from fleet.playbook.parameters import secret_reference
@@ -31,9 +31,7 @@ class Settings:
     override_timeout: float | None = None
 
 
-def build(
-    playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, ParameterValue], settings: Settings
-) -> Plan:
+def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, ParameterValue], settings: Settings) -> Plan:
     """Freeze everything that will happen.
 
     ``parameters`` holds resolved values; the secret ones among them are left out of the plan. Raises
@@ -96,9 +94,7 @@ def _maximum(amount: Amount | None, total: int) -> int | None:
 
 def _check_transport(playbook: Playbook, settings: Settings) -> None:
     problems = [
-        problem
-        for step in playbook.steps
-        for problem in _transport_problems(playbook, step, settings.transport)
+        problem for step in playbook.steps for problem in _transport_problems(playbook, step, settings.transport)
     ]
     if problems:
         raise InvalidInput(problems)
@@ -110,12 +106,18 @@ def _transport_problems(playbook: Playbook, step: Step, transport: Transport) ->
     action = transport is Transport.ACTION or bool(step.script.command_id)
     if action and any(secret_reference(value, playbook.parameters) for value in step.env.values()):
         hint = "the action has no protected parameters; use --transport managed"
-        problems.append(Problem("secret_over_action", f"{where} would send a secret in the clear", playbook.file, hint=hint))
+        problems.append(
+            Problem("secret_over_action", f"{where} would send a secret in the clear", playbook.file, hint=hint)
+        )
     if action and step.run_as:
         problems.append(Problem("run_as_over_action", f"{where}: run_as needs a managed command", playbook.file))
     if action and step.script.uri:
         problems.append(Problem("uri_over_action", f"{where}: run.uri needs a managed command", playbook.file))
     if step.script.command_id and transport is Transport.MANAGED:
         hint = "use --transport auto or action"
-        problems.append(Problem("built_in_over_managed", f"{where}: built-in commands travel by the action", playbook.file, hint=hint))
+        problems.append(
+            Problem(
+                "built_in_over_managed", f"{where}: built-in commands travel by the action", playbook.file, hint=hint
+            )
+        )
     return problems

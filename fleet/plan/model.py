@@ -94,6 +94,8 @@ class Plan:
     """Values of the parameters that are not secret. Secret values are never part of a plan."""
     unread: tuple[UnreadScope, ...] = ()
     report: tuple[str, ...] = ()
+    cloud: str = "public"
+    """Which cloud the targets belong to: a name, a URL, or ``lab``. A run is never carried over to another."""
 
     @property
     def digest(self) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fleet.playbook.model import Amount
 from fleet.plan.model import Wave
+from fleet.playbook.model import Amount
 from fleet.targets.model import Target
 
 CANARY = "canary"

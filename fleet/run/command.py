@@ -89,9 +89,7 @@ def guest_shell(shell: Shell, os: Os) -> GuestShell:
     return GuestShell(shell.value)
 
 
-def _delivery(
-    plan: Plan, run_id: str, job: Job, env: Mapping[str, str], secret_names: tuple[str, ...]
-) -> Delivery:
+def _delivery(plan: Plan, run_id: str, job: Job, env: Mapping[str, str], secret_names: tuple[str, ...]) -> Delivery:
     step = job.step
     return Delivery(
         script=step.script.text,

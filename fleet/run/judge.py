@@ -22,14 +22,18 @@ def judge_answer(answer: Answer, *, nonce: str | None, digest: str, ok_exit: tup
     """Judge a finished command. ``nonce`` is None when the script went unwrapped (receipts off, built-in, uri)."""
     if answer.combined is not None and answer.combined.strip().endswith(UNFINISHED):
         message = "the VM restarted, or its agent did, while the script ran"
-        return Outcome(Status.UNKNOWN, Cause(CauseCode.INTERRUPTED_IN_GUEST, message, "look at the VM before running again"))
+        return Outcome(
+            Status.UNKNOWN, Cause(CauseCode.INTERRUPTED_IN_GUEST, message, "look at the VM before running again")
+        )
     reading = _read(answer, nonce or "")
     if nonce is not None:
         verdict = verify(reading, nonce=nonce, digest=digest)
         if reading.receipt is not None and verdict.verified:
             return _by_receipt(reading, reading.receipt, verdict, ok_exit)
         if reading.receipt is not None:
-            cause = Cause(CauseCode.RECEIPT_MISMATCH, f"the receipt does not match: {verdict.reason}", "do not trust this row")
+            cause = Cause(
+                CauseCode.RECEIPT_MISMATCH, f"the receipt does not match: {verdict.reason}", "do not trust this row"
+            )
             return _unproven(reading, cause)
     return _by_service(answer, reading, ok_exit, wrapped=nonce is not None)
 

@@ -38,6 +38,10 @@ class Rate:
         """The first moment at which one more call is allowed (it may lie in the past)."""
         return self.full_at - (self.burst - 1) / self.per_second
 
+    def left(self, now: float) -> int:
+        """How many calls are allowed at ``now``."""
+        return max(0, min(self.burst, int(self.burst - (self.full_at - now) * self.per_second)))
+
     def take(self, at: float) -> None:
         """Count one call that leaves at ``at``."""
         self.full_at = max(self.full_at, at) + 1 / self.per_second

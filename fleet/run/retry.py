@@ -47,7 +47,9 @@ def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Ver
     text = f"{refusal.code}: {refusal.message}" if refusal.message else refusal.code or f"HTTP {refusal.status}"
     if refusal.status == 429:
         at = now + (wait if wait is not None else backoff(tries, salt))
-        return Again(at, Cause(CauseCode.THROTTLED, text, "lower the concurrency, or run when the subscription is less busy"))
+        return Again(
+            at, Cause(CauseCode.THROTTLED, text, "lower the concurrency, or run when the subscription is less busy")
+        )
     if refusal.status == 401:
         return _unauthenticated(text, now, tries, salt)
     if refusal.status == 403:

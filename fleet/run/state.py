@@ -109,6 +109,10 @@ class Run:
             return WaitUntil(None)
         return self._next_call(now)
 
+    def call_budget(self, now: float) -> int:
+        """How many submissions the tightest subscription would still take at once."""
+        return min((lane.rates.arm.writes.left(now) for lane in self._lanes), default=0)
+
     def record(self) -> RunRecord:
         """Return how the run stands, one record per job."""
         return RunRecord(
@@ -308,11 +312,13 @@ class Run:
 
     def _expiry(self, state: JobState) -> float | None:
         limits = self.plan.limits
-        if state.phase in (Phase.RUNNING, Phase.FINDING) or (state.phase is Phase.WAITING and state.possibly_sent):
+        if state.first_intended is None:
+            return None
+        if state.phase is Phase.RUNNING:
             return (state.intended or 0.0) + state.job.step.timeout + limits.answer_grace
-        if state.phase is Phase.WAITING and state.first_intended is not None:
-            return state.first_intended + limits.deliver_timeout
-        return None
+        if state.phase is Phase.FINDING or (state.phase is Phase.WAITING and state.possibly_sent):
+            return state.first_intended + state.job.step.timeout + limits.answer_grace
+        return state.first_intended + limits.deliver_timeout if state.phase is Phase.WAITING else None
 
     def _job_done(self, state: JobState, at: float) -> None:
         assert state.outcome is not None
@@ -347,7 +353,9 @@ class Run:
         elif state.outcome.status is Status.NOT_STARTED:
             outcome = state.outcome
         else:
-            outcome = Outcome(Status.SKIPPED, Cause(CauseCode.EARLIER_STEP, f"step {state.job.step.id!r} did not succeed"))
+            outcome = Outcome(
+                Status.SKIPPED, Cause(CauseCode.EARLIER_STEP, f"step {state.job.step.id!r} did not succeed")
+            )
         end(following, at, outcome)
         self._job_done(following, at)
 

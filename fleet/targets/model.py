@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fleet.targets.glob import same_case
+
 
 class Os(StrEnum):
     """The operating system family, which decides the shell and the form of results."""
@@ -46,7 +48,7 @@ class Target:
     @property
     def key(self) -> str:
         """The id in the one case used for comparing."""
-        return self.id.casefold()
+        return same_case(self.id)
 
 
 @dataclass(frozen=True, slots=True)

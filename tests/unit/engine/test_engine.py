@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 
 import pytest
@@ -153,7 +154,7 @@ async def test_waves_wait_for_each_other_and_soak() -> None:
     record = await trial.start()
     waves = [[job for job in record.jobs if job.job.wave == wave] for wave in range(3)]
     assert [len(wave) for wave in waves] == [1, 9, 10]
-    for before, after in zip(waves, waves[1:], strict=False):
+    for before, after in itertools.pairwise(waves):
         last_end = max(job.ended or 0.0 for job in before)
         assert min(job.started or 0.0 for job in after) >= last_end + 30.0
 
@@ -180,9 +181,7 @@ async def test_a_strict_failure_budget_is_never_overshot() -> None:
 async def test_the_run_deadline_leaves_the_rest_not_started() -> None:
     """When the deadline passes, running jobs end and the others are not started, with that cause."""
     limits = Limits(concurrency=2, deadline=10.0)
-    record = await Trial(
-        plan(10, limits=limits), ScriptedCloud(lambda command, n: Behaviour(duration=4.0))
-    ).start()
+    record = await Trial(plan(10, limits=limits), ScriptedCloud(lambda command, n: Behaviour(duration=4.0))).start()
     counts = statuses(record)
     assert counts[Status.SUCCEEDED] >= 2
     assert counts[Status.NOT_STARTED] == 10 - counts[Status.SUCCEEDED]
@@ -238,9 +237,7 @@ async def test_a_silent_operation_ends_unknown() -> None:
 async def test_a_refused_credential_stops_the_run() -> None:
     """When Azure answers 401 until a job gives up, nothing more is sent."""
     refused = Refusal(401, "ExpiredAuthenticationToken", "expired")
-    trial = Trial(
-        plan(50, limits=Limits(concurrency=2)), ScriptedCloud(lambda command, n: Behaviour(refuse=refused))
-    )
+    trial = Trial(plan(50, limits=Limits(concurrency=2)), ScriptedCloud(lambda command, n: Behaviour(refuse=refused)))
     record = await trial.start()
     assert record.stop_cause is CauseCode.AZURE_UNUSABLE
     assert statuses(record)[Status.NOT_STARTED] >= 46
@@ -262,9 +259,7 @@ async def test_a_crash_at_any_moment_loses_nothing_and_repeats_nothing(transport
 
 async def test_few_requests_per_job_once_durations_are_known() -> None:
     """With equal scripts, a job costs well under three requests beside its removal."""
-    trial = Trial(
-        plan(1000, limits=Limits(concurrency=50)), ScriptedCloud(lambda command, n: Behaviour(duration=20.0))
-    )
+    trial = Trial(plan(1000, limits=Limits(concurrency=50)), ScriptedCloud(lambda command, n: Behaviour(duration=20.0)))
     await trial.start()
     assert (trial.cloud.calls["submit"] + trial.cloud.calls["look"]) / 1000 <= 2.7
 

@@ -1,0 +1,409 @@
+"""The composition root: the only place where Fleet's parts are put together.
+
+Each function is one move of the pipeline: connect, find targets, plan, begin or take over a run, carry it out, read it
+back. Nothing here decides; what a verb needs beyond these moves belongs to ``cli``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from fleet.clock import Clock, SystemClock, wall_time
+from fleet.config import Config
+from fleet.engine.loop import Engine
+from fleet.engine.ports import Cloud, Inventory
+from fleet.errors import InvalidInput, Problem, Refused, StateError
+from fleet.plan.build import Settings, build
+from fleet.plan.model import JobId, Plan
+from fleet.playbook.load import load
+from fleet.playbook.model import ParameterValue, Playbook, Selection, Transport
+from fleet.run import command
+from fleet.run.answers import Command
+from fleet.run.events import Event, StopKind
+from fleet.run.record import RunRecord
+from fleet.run.state import Run
+from fleet.store import journal as journals
+from fleet.store.journal import Journal, SavedRun
+from fleet.store.runs import RunsFolder, new_id
+from fleet.targets import selector
+from fleet.targets.expand import Wanted, chosen_subscriptions, expand, require_some
+from fleet.targets.model import Target, TargetSet, UnreadScope
+
+if TYPE_CHECKING:
+    from fleet.azure.credentials import TokenSource
+    from fleet.lab.file import LabSpec
+    from fleet.lab.server import Lab
+
+DEFAULT_LAB = "default"
+"""What ``--lab`` without a value means: a lab of its own, with the default fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A cloud that answers: the real one, or a lab."""
+
+    cloud: Cloud
+    inventory: Inventory
+    name: str
+    """``public``, another cloud's name or URL, or ``lab``; a run belongs to the cloud it was made for."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """What flags ask for beside a playbook's own selection; exclusion always wins."""
+
+    subscriptions: tuple[str, ...] = ()
+    limit: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    pick: int | None = None
+    seed: int = 0
+    max_targets: int | None = None
+    allow_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a selection found: every VM of its subscriptions, and those that it lets in."""
+
+    rows: tuple[Target, ...]
+    wanted: Wanted
+    chosen: TargetSet
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """A run that this process owns."""
+
+    run: Run
+    journal: Journal
+    epoch: int
+    folder: Path
+    new: bool
+
+
+@dataclass(slots=True)
+class Stopping:
+    """How often a person asked to stop, and by which signal."""
+
+    asked: int = 0
+    by: signal.Signals | None = None
+    listeners: list[Callable[[int], None]] = field(default_factory=list)
+
+
+# -- connecting ------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -> AsyncIterator[Connection]:
+    """Open the cloud that config and ``--lab`` name, and close it in the end.
+
+    ``lab`` is None for the real cloud, ``default``, a lab file, or the URL of a lab that is up.
+    """
+    from fleet.azure.clouds import endpoints
+    from fleet.azure.credentials import StaticTokens, build_pool
+
+    if lab is None:
+        ends = endpoints(config.azure.cloud)
+        tokens = build_pool(config.azure.credential, authority=ends.authority, scope=ends.scope, environ=environ)[0]
+        name = ends.name if ends.name != "custom" else ends.resource_manager
+        async with _connected(ends.resource_manager, tokens, _text(config.azure.ca_file), name, ()) as connection:
+            yield connection
+    elif is_url(lab):
+        async with _connected(lab, StaticTokens("lab"), _text(config.azure.ca_file), "lab", ()) as connection:
+            yield connection
+    else:
+        async with (
+            serve_lab(lab) as served,
+            _connected(served.url, StaticTokens("lab"), served.ca_file, "lab", served.notes) as connection,
+        ):
+            yield connection
+
+
+def is_url(lab: str) -> bool:
+    """Whether ``--lab`` names a lab that is up elsewhere, not one to be served here."""
+    return lab.startswith(("http://", "https://"))
+
+
+@asynccontextmanager
+async def _connected(
+    url: str, tokens: TokenSource, ca_file: str | None, name: str, notes: tuple[str, ...]
+) -> AsyncIterator[Connection]:
+    from fleet.azure.cloud import AzureCloud
+    from fleet.azure.inventory import AzureInventory
+    from fleet.azure.transport import Transport as HttpTransport
+
+    async with HttpTransport(url, tokens, ca_file=ca_file) as transport:
+        yield Connection(AzureCloud(transport), AzureInventory(transport), name, notes)
+
+
+@asynccontextmanager
+async def serve_lab(lab: str, *, port: int = 0, tls: bool = False) -> AsyncIterator[Lab]:
+    """Serve a lab on loopback: the default one, or a lab file's. Raises InvalidInput, StateError (port taken)."""
+    from fleet.guest import envelope
+    from fleet.lab.server import serve
+    from fleet.lab.tls import make
+
+    with TemporaryDirectory(prefix="fleet-lab-") as folder:
+        files = make(Path(folder), wall_time()) if tls else None
+        try:
+            async with serve(lab_spec(lab), port=port, tls=files, envelope=envelope) as served:
+                yield served
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            hint = "choose another with --port, or leave it out for a free one"
+            raise StateError(f"port {port} is taken", hint=hint, code="port_taken") from error
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def lab_spec(lab: str) -> LabSpec:
+    """Read a lab file, or give the default lab. Raises InvalidInput."""
+    from fleet.lab import file
+
+    if lab == DEFAULT_LAB:
+        return file.default()
+    return file.load(read_text(Path(lab), "the lab file"), file=lab)
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read a file that a person named. Raises InvalidInput with a sentence."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        problem = Problem("no_file", f"{what} {path} does not exist", hint="check the path")
+    except IsADirectoryError:
+        problem = Problem("no_file", f"{path} is a folder, not {what}", hint="name a file in it")
+    except UnicodeDecodeError as error:
+        problem = Problem("not_utf8", f"{what} {path} is not UTF-8 text ({error.reason} at byte {error.start})")
+    except OSError as error:
+        problem = Problem("unreadable", f"{what} {path} cannot be read: {error.strerror}")
+    raise InvalidInput([problem])
+
+
+def load_playbook(path: Path) -> Playbook:
+    """Load a playbook and its script files. Raises InvalidInput with every problem."""
+    folder = path.parent
+    return load(
+        read_text(path, "the playbook"),
+        file=str(path),
+        read_script=lambda name: (folder / name).read_text(encoding="utf-8"),
+    )
+
+
+# -- targets and plan ------------------------------------------------------------------------------------------------
+
+
+async def find(connection: Connection, selection: Selection, narrowing: Narrowing) -> Found:
+    """List the VMs of the selected subscriptions at once and let in those that selection and flags want.
+
+    Raises InvalidInput for a selector that cannot be understood, Refused for too many targets, AzureUnusable.
+    """
+    where = selector.parse(selection.where) if selection.where else selector.EVERYTHING
+    patterns = narrowing.subscriptions or selection.subscriptions
+    subscriptions = chosen_subscriptions(patterns, await connection.inventory.subscriptions())
+    # No pre-filter: of a subscription without a row nobody could tell whether it has none or may not be read, and an
+    # entry of exclude that fits no VM could not be told from one whose VMs were filtered out.
+    listing = await connection.inventory.list_targets(subscriptions, None)
+    wanted = Wanted(
+        resource_groups=selection.resource_groups,
+        where=where,
+        exclude=selection.exclude,
+        limit=narrowing.limit,
+        extra_exclude=narrowing.exclude,
+        pick=narrowing.pick,
+        seed=narrowing.seed,
+        max=_smaller(selection.max, narrowing.max_targets),
+    )
+    return Found(listing.targets, wanted, expand(listing.targets, wanted, unread=listing.unread))
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    given = [value for value in (one, other) if value is not None]
+    return min(given, default=None)
+
+
+def make_plan(
+    connection: Connection,
+    playbook: Playbook,
+    found: Found,
+    parameters: Mapping[str, ParameterValue],
+    settings: Settings,
+    *,
+    allow_empty: bool = False,
+) -> Plan:
+    """Freeze the plan. Raises Refused where no target was found, unless that is allowed."""
+    require_some(found.chosen, allow_empty)
+    return replace(build(playbook, found.chosen, parameters, settings), cloud=connection.name)
+
+
+def settings_of(config: Config, **overrides: object) -> Settings:
+    """What the config says about runs, with a command's flags on top (``None`` leaves the config's)."""
+    run = config.run
+    base = Settings(
+        transport=Transport(run.transport),
+        receipts=run.receipts,
+        concurrency=run.concurrency,
+        concurrency_per_subscription=run.concurrency_per_subscription,
+        deliver_timeout=run.deliver_timeout,
+        answer_grace=run.answer_grace,
+    )
+    return replace(base, **{key: value for key, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+
+def begin(config: Config, plan: Plan, secrets: Mapping[str, str], clock: Clock) -> OpenRun:
+    """Make a new run on disk and own it. Raises InvalidInput if a script cannot be carried, StateError."""
+    runs = RunsFolder(config.state_dir)
+    runs.prepare()
+    run_id = new_id(clock.now(), random.SystemRandom())
+    command.check(plan, run_id, secrets)
+    folder = runs.folder(run_id)
+    journal = journals.create(folder, run_id=run_id, plan=plan, owner=owner(), now=clock.now())
+    return OpenRun(Run(plan, run_id), journal, 1, folder, new=True)
+
+
+def take_over(config: Config, run_id: str, secrets: Mapping[str, str], clock: Clock) -> OpenRun:
+    """Own a run that an earlier process left unfinished. Raises StateError, InvalidInput (a secret is missing)."""
+    folder = RunsFolder(config.state_dir).folder(run_id)
+    opened = journals.open_for_writing(folder, owner=owner(), now=clock.now())
+    run = Run(opened.plan, run_id)
+    for event in opened.events:
+        run.apply(event)
+    return OpenRun(run, opened.journal, opened.epoch, folder, new=False)
+
+
+def saved(config: Config, text: str) -> SavedRun:
+    """Read a kept run by id, unique prefix or ``last``. Raises RunNotFound, StateError."""
+    runs = RunsFolder(config.state_dir)
+    return journals.read(runs.folder(runs.find(text)))
+
+
+def replay(kept: SavedRun) -> Run:
+    """Fold a kept run's events."""
+    run = Run(kept.plan, kept.run_id)
+    for event in kept.events:
+        run.apply(event)
+    return run
+
+
+def owner() -> str:
+    """Who holds a run: user, machine and process."""
+    return f"{os.environ.get('USER', 'unknown')}@{socket.gethostname()}/{os.getpid()}"
+
+
+async def carry_out(
+    opened: OpenRun,
+    connection: Connection,
+    secrets: Mapping[str, str],
+    clock: Clock,
+    observe: Callable[[Event], None],
+    stopping: Stopping,
+) -> RunRecord:
+    """Drive the run to its end, or to where a person stopped it, and return how it stands.
+
+    The first interrupt stops launching, the second cancels what can be cancelled. Raises StateError and AzureUnusable;
+    the run can be resumed after either.
+    """
+    run = opened.run
+
+    def command_of(job: JobId) -> Command:
+        return command.build(run.plan, run.run_id, run.jobs[job].job, secrets)
+
+    engine = Engine(run, connection.cloud, opened.journal, clock, command_of, observe)
+    try:
+        with _interrupts(engine, stopping):
+            await engine.drive(opened.epoch, owner())
+    finally:
+        await opened.journal.close()
+    return run.record()
+
+
+@contextmanager
+def _interrupts(engine: Engine, stopping: Stopping) -> Iterator[None]:
+    """Turn the terminal's signals into requests to stop; the third ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def asked(received: signal.Signals) -> None:
+        stopping.asked += 1
+        stopping.by = received
+        for listener in stopping.listeners:
+            listener(stopping.asked)
+        if stopping.asked >= 3:
+            os._exit(128 + received)
+        engine.stop(StopKind.SOFT if stopping.asked == 1 else StopKind.HARD, owner())
+
+    handled = [signal.SIGINT, signal.SIGTERM]
+    try:
+        for number in handled:
+            loop.add_signal_handler(number, asked, number)
+    except NotImplementedError:  # Windows: the interrupt arrives as KeyboardInterrupt
+        handled = []
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+def check_cloud(plan: Plan, lab: str | None) -> None:
+    """Refuse to carry a run of a lab over to the real cloud, or the other way round."""
+    if (plan.cloud == "lab") == (lab is not None):
+        return
+    if lab is None:
+        raise Refused(
+            "this run belongs to a lab", hint="name the lab with --lab, --lab=FILE or --lab=URL", code="other_cloud"
+        )
+    raise Refused("this run belongs to a real cloud, not to a lab", hint="leave out --lab", code="other_cloud")
+
+
+def check_same_cloud(plan: Plan, connection: Connection) -> None:
+    """Refuse to carry a run of one cloud over to another: the same id may be another VM there."""
+    if plan.cloud != connection.name:
+        message = f"this run belongs to the cloud {plan.cloud}, and the settings name {connection.name}"
+        raise Refused(message, hint="set azure.cloud as it was when the run began", code="other_cloud")
+
+
+def now_clock() -> Clock:
+    """The system's clock."""
+    return SystemClock()
+
+
+def unread_sentence(scope: UnreadScope) -> str:
+    """One line about a subscription that could not be read."""
+    return f"subscription {scope.name or scope.subscription} could not be read: {scope.code}: {scope.message}"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read (0600), replacing it whole. Raises StateError."""
+    if not path.name:
+        raise StateError(f"{path} is a folder, not a file", hint="name a file in it")
+    partial = path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    try:
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+            file.write(text)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        hint = "choose a folder that exists and that you may write to"
+        raise StateError(f"{path} cannot be written: {error.strerror}", hint=hint) from error

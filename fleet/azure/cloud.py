@@ -1,0 +1,166 @@
+"""Run Command on the real service, behind the engine's port: one request, or two, for each question."""
+
+from __future__ import annotations
+
+from fleet.azure.transport import Transport
+from fleet.azure.wire import run_command
+from fleet.azure.wire.arm import Links, check_link, links, merge, not_done, quota, read_operation, retry_after
+from fleet.azure.wire.http import Json, NoResponse, Request, Response, as_object, as_text
+from fleet.engine.ports import Reply
+from fleet.playbook.model import Transport as Way
+from fleet.run.answers import (
+    Accepted,
+    Answer,
+    Command,
+    FindAnswer,
+    Finished,
+    Found,
+    LookAnswer,
+    Lost,
+    LostReason,
+    Missing,
+    Operation,
+    Quota,
+    Refused,
+    RemoveAnswer,
+    Removed,
+    StillRunning,
+    SubmitAnswer,
+)
+from fleet.targets.model import Target
+
+
+class AzureCloud:
+    """The port ``Cloud`` over Azure Resource Manager.
+
+    Never retries a submission, never waits for anything but the wire, and raises only
+    :class:`fleet.errors.AzureUnusable`, when there is no token.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def submit(self, command: Command) -> Reply[SubmitAnswer]:
+        """Send a command once: 2xx is accepted, 4xx refused, anything else lost."""
+        if refusal := run_command.unsendable(command):
+            return Reply(Refused(refusal))
+        answer = await self._transport.send(run_command.submission(command))
+        left = quota(answer, command.target.subscription, command.target.location)
+        failed = not_done(answer, self._now())
+        if failed is not None or isinstance(answer, NoResponse):
+            return Reply(failed or Lost(LostReason.MALFORMED), left)
+        return Reply(self._accepted(command, answer), left)
+
+    def _accepted(self, command: Command, answer: Response) -> Accepted | Lost:
+        found = links(answer, self._transport.base_url)
+        wait = retry_after(answer, self._now())
+        if command.transport is Way.MANAGED:
+            # The resource itself tells how it stands, so a missing or refused link is no loss.
+            resource = run_command.resource_id(command.target, command.name)
+            return Accepted(Operation(Way.MANAGED, found.status, found.location, resource), wait)
+        if not found.status and not found.location:
+            return Lost(LostReason.MALFORMED, _no_link(answer, found))
+        return Accepted(Operation(Way.ACTION, found.status, found.location), wait)
+
+    async def look(self, target: Target, operation: Operation) -> Reply[LookAnswer]:
+        """Read how a command stands."""
+        if operation.transport is Way.MANAGED:
+            return await self._look_managed(target, operation)
+        if not operation.status_url:
+            return await self._look_location(target, operation.location_url)
+        return await self._look_action(target, operation)
+
+    async def _look_action(self, target: Target, operation: Operation) -> Reply[LookAnswer]:
+        answer, left = await self._get(target, Request("GET", operation.status_url))
+        if isinstance(answer, (Refused, Lost)):
+            return Reply(answer, left)
+        status = read_operation(answer.json())
+        if status is None:
+            return Reply(Lost(LostReason.MALFORMED, "the answer is no operation"), left)
+        state = run_command.action_state(status)
+        if isinstance(state, StillRunning):
+            return Reply(StillRunning(retry_after(answer, self._now())), left)
+        if state is not None:
+            return Reply(state, left)
+        final = await self._look_location(target, operation.location_url)
+        return Reply(final.answer, merge(left, final.quota))
+
+    async def _look_location(self, target: Target, link: str) -> Reply[LookAnswer]:
+        """Read the final answer: 202 while running (ARM RPC contract), 200 with the result (recorded)."""
+        if not link:
+            nowhere = "the operation succeeded and named no place for its result"
+            return Reply(Finished(Answer(execution_message=nowhere)))
+        answer, left = await self._get(target, Request("GET", link))
+        if isinstance(answer, (Refused, Lost)):
+            return Reply(answer, left)
+        if answer.status == 202:
+            return Reply(StillRunning(retry_after(answer, self._now())), left)
+        result = run_command.action_result(answer.json())
+        if result is None:
+            return Reply(Lost(LostReason.MALFORMED, "the answer is no result of a run command"), left)
+        return Reply(Finished(result), left)
+
+    async def _look_managed(self, target: Target, operation: Operation) -> Reply[LookAnswer]:
+        answer, left = await self._get(target, run_command.reading(operation.resource))
+        if isinstance(answer, (Refused, Lost)):
+            return Reply(answer, left)
+        data = answer.json()
+        state = run_command.managed_state(data)
+        if isinstance(state, StillRunning):
+            return Reply(StillRunning(retry_after(answer, self._now())), left)
+        if state is not None:
+            return Reply(state, left)
+        return await self._why_provisioning_failed(target, operation, data, left)
+
+    async def _why_provisioning_failed(
+        self, target: Target, operation: Operation, data: Json, left: Quota | None
+    ) -> Reply[LookAnswer]:
+        if not operation.status_url:
+            return Reply(run_command.provisioning_failed(data, None), left)
+        answer, more = await self._get(target, Request("GET", operation.status_url))
+        status = read_operation(answer.json()) if isinstance(answer, Response) else None
+        return Reply(run_command.provisioning_failed(data, status), merge(left, more))
+
+    async def find(self, target: Target, name: str) -> Reply[FindAnswer]:
+        """Look whether a managed command exists. That its VM does not is a refusal, not ``Missing``."""
+        resource = run_command.resource_id(target, name)
+        answer = await self._transport.send(run_command.reading(resource, instance_view=False))
+        left = quota(answer, target.subscription, target.location)
+        if isinstance(answer, Response) and answer.status == 404:
+            if not as_object(answer.json()):
+                return Reply(Lost(LostReason.MALFORMED, "HTTP 404 without a word on what was not found"), left)
+            if run_command.read_missing(answer.json()):
+                return Reply(Missing(), left)
+        failed = not_done(answer, self._now())
+        if failed is not None or isinstance(answer, NoResponse):
+            return Reply(failed or Lost(LostReason.MALFORMED), left)
+        if as_text(answer.object().get("name")).casefold() != name.casefold():
+            return Reply(Lost(LostReason.MALFORMED, "the answer is not the run command asked for"), left)
+        return Reply(Found(Operation(Way.MANAGED, resource=resource)), left)
+
+    async def remove(self, target: Target, name: str) -> Reply[RemoveAnswer]:
+        """Delete a managed command; one that is not there counts as removed."""
+        answer = await self._transport.send(run_command.removal(target, name))
+        left = quota(answer, target.subscription, target.location)
+        if isinstance(answer, Response) and answer.status == 404:
+            return Reply(Removed(), left)
+        return Reply(not_done(answer, self._now()) or Removed(), left)
+
+    async def _get(self, target: Target, request: Request) -> tuple[Response | Refused | Lost, Quota | None]:
+        if not request.target.startswith("/") and not check_link(self._transport.base_url, request.target):
+            return Lost(LostReason.MALFORMED, "the operation's link leads to another host: not followed"), None
+        answer = await self._transport.send(request)
+        left = quota(answer, target.subscription, target.location)
+        failed = not_done(answer, self._now())
+        if failed is not None or isinstance(answer, NoResponse):
+            return failed or Lost(LostReason.MALFORMED), left
+        return answer, left
+
+    def _now(self) -> float:
+        return self._transport.clock.now()
+
+
+def _no_link(answer: Response, found: Links) -> str:
+    if found.refused:
+        return f"HTTP {answer.status} with an operation on another host ({found.refused}), which was refused"
+    return f"HTTP {answer.status} without an operation to ask about"

@@ -1,0 +1,112 @@
+"""Reads before a run exists: here, and only here, the adapter itself tries again, within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from fleet.azure.transport import Transport
+from fleet.azure.wire import compute
+from fleet.azure.wire.arm import check_link, host_of, not_done
+from fleet.azure.wire.http import Json, Request, Response
+from fleet.run.answers import Lost, LostReason, Refused
+
+ATTEMPTS = 5
+PATIENCE = 180.0
+"""Seconds that one read may spend waiting in all; a service that asks for more is reported instead."""
+
+MAX_PAGES = 10_000
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A read that failed for good: HTTP status (0 for none), the service's code, and its message."""
+
+    status: int
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class Rows:
+    """What a list gave, page by page, and why it broke off if it did."""
+
+    rows: list[dict[str, Json]] = field(default_factory=list)
+    unread: Unread | None = None
+
+
+async def read(transport: Transport, request: Request, pause: Pause) -> Response | Unread:
+    """Send a read until it is answered, at most ``ATTEMPTS`` times; ``Retry-After`` is honoured.
+
+    A request sent before that time is refused again (documented), so a longer wait than ``PATIENCE`` is not
+    begun.
+    """
+    waited, attempt = 0.0, 0
+    while True:
+        attempt += 1
+        answer = await transport.send(request)
+        failed = not_done(answer, transport.clock.now())
+        if failed is None:
+            assert isinstance(answer, Response)
+            return answer
+        wait = _wait(failed, attempt)
+        if wait is None or waited + wait > PATIENCE:
+            return _unread(failed)
+        waited += wait
+        await pause(wait)
+
+
+def _wait(failed: Refused | Lost, attempt: int) -> float | None:
+    """Say how long to wait before the next attempt, in seconds; None to give up."""
+    if attempt >= ATTEMPTS:
+        return None
+    backoff = float(2 ** (attempt - 1))
+    if isinstance(failed, Refused):
+        asked = failed.refusal.retry_after
+        return (backoff if asked is None else asked) if failed.refusal.status == 429 else None
+    if failed.reason is LostReason.MALFORMED or (failed.reason is LostReason.NOT_CONNECTED and attempt >= 3):
+        return None
+    return backoff if failed.retry_after is None else failed.retry_after
+
+
+def _unread(failed: Refused | Lost) -> Unread:
+    if isinstance(failed, Refused):
+        return Unread(failed.refusal.status, failed.refusal.code, failed.refusal.message)
+    return Unread(0, failed.reason.value, failed.detail or "no usable answer")
+
+
+async def read_list(transport: Transport, first: Request, pause: Pause) -> Rows:
+    """Read every page of a list, following each ``nextLink`` byte for byte until there is none.
+
+    An empty page with a link goes on (recorded). A link to another host, or one that was followed before,
+    ends the list as unread; the rows so far are kept.
+    """
+    found = Rows()
+    request, seen = first, {first.target}
+    for _ in range(MAX_PAGES):
+        answer = await read(transport, request, pause)
+        if isinstance(answer, Unread):
+            found.unread = answer
+            return found
+        page = compute.read_page(answer.json())
+        if page is None:
+            found.unread = Unread(answer.status, "malformed", "the answer is no list")
+            return found
+        found.rows.extend(page.rows)
+        if not page.next_link:
+            return found
+        if not check_link(transport.base_url, page.next_link):
+            found.unread = Unread(
+                0,
+                "foreign_link",
+                f"the list goes on at another host ({host_of(page.next_link)}): not followed",
+            )
+            return found
+        if page.next_link in seen:
+            break
+        seen.add(page.next_link)
+        request = replace(first, target=page.next_link)
+    found.unread = Unread(0, "endless_list", "the list does not end: its pages lead in a circle")
+    return found

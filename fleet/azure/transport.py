@@ -1,0 +1,260 @@
+"""The one HTTP session to Azure: sends a request once and says what came back, or how it failed.
+
+It never waits, paces or sends again, with two exceptions that belong to the wire: a call refused with 401
+was not executed and is sent once more with a fresh token, and a GET whose kept-alive connection turns out to
+be dead goes out on a new one.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import uuid
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from types import SimpleNamespace, TracebackType
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from fleet.azure.clouds import is_loopback, url_problem
+from fleet.azure.credentials import TokenSource
+from fleet.azure.wire.arm import check_link, claims_challenge, host_of, redact_text, redact_url
+from fleet.azure.wire.http import NoResponse, Request, Response, Silence
+from fleet.clock import Clock, SystemClock
+from fleet.errors import InvalidInput, Problem
+from fleet.logs import Log
+
+log = Log("fleet.azure")
+
+CONNECTIONS = 100
+"""Kept-alive connections carry thousands of polls a second; more of them are slower (measured), and TLS ones
+cost 300 KiB each."""
+
+_HEADER_LIMIT = 32 * 1024
+"""Two signed operation URLs of 3.4 KB come with every accepted request (recorded), and they have grown
+before.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to connect, and seconds for a whole request with its answer."""
+
+    connect: float = 10.0
+    total: float = 60.0
+
+
+class _SentOnce(aiohttp.ClientError):
+    """A request failed that must not be sent again."""
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a PUT or DELETE twice.
+
+    It counts them as idempotent and sends them again, unasked, when a kept-alive connection breaks before
+    the answer (``IDEMPOTENT_METHODS`` in its client). To Fleet that is an answer lost, about which a
+    journalled decision is due.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _SentOnce(str(error)) from error
+
+
+class Transport:
+    """Sends requests to one Azure Resource Manager, and the token nowhere else. Use as an async context
+    manager.
+
+    ``ca_file`` adds certificate authorities to the system's. Proxies come from the environment, read once on
+    entry. Raises InvalidInput for a base URL or a CA file that cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        tokens: TokenSource,
+        *,
+        ca_file: str | None = None,
+        timeouts: Timeouts | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if problem := url_problem(base_url, "resource_manager"):
+            raise InvalidInput([problem])
+        self.base_url = base_url.rstrip("/")
+        self.clock = clock or SystemClock()
+        self._tokens = tokens
+        self._timeouts = timeouts or Timeouts()
+        self._ssl: ssl.SSLContext | bool = _trusting(ca_file) if ca_file else True
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Transport:
+        connector = aiohttp.TCPConnector(
+            limit=CONNECTIONS,
+            limit_per_host=CONNECTIONS,
+            keepalive_timeout=60,
+            ttl_dns_cache=300,
+            ssl=self._ssl,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"azfleet/{_version()}", "Accept": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=self._timeouts.total, sock_connect=self._timeouts.connect),
+            trace_configs=[_trace()],
+            proxy=environment_proxy(self.base_url),
+            max_line_size=_HEADER_LIMIT,
+            max_field_size=_HEADER_LIMIT,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(self, request: Request) -> Response | NoResponse:
+        """Send a request and return its answer, whatever its status, or say why none came.
+
+        A link to any other host is not followed. Raises :class:`fleet.errors.AzureUnusable` if there is no
+        token.
+        """
+        url = self.base_url + request.target if request.target.startswith("/") else request.target
+        if not check_link(self.base_url, url):
+            host = host_of(url)
+            return NoResponse(Silence.MALFORMED, f"a link to another host ({host}) was refused, not followed")
+        token = await self._tokens.token()
+        answer = await self._exchange(request, url, token)
+        if not isinstance(answer, Response) or answer.status != 401:
+            return answer
+        # Refused with 401 means not executed: expired in mid-run, revoked, or claims are asked for.
+        claims = claims_challenge(answer)
+        self._tokens.forget(token)
+        return await self._exchange(request, url, await self._tokens.token(claims=claims))
+
+    async def _exchange(self, request: Request, url: str, token: str) -> Response | NoResponse:
+        started = self.clock.now()
+        identity = request.id or str(uuid.uuid4())
+        answer = await self._attempt(request, url, _headers(request, token, identity))
+        log.debug(
+            "azure_request",
+            method=request.method,
+            url=redact_url(url),
+            status=answer.status if isinstance(answer, Response) else answer.kind.value,
+            seconds=round(self.clock.now() - started, 3),
+            request_id=identity,
+        )
+        return answer
+
+    async def _attempt(self, request: Request, url: str, headers: dict[str, str]) -> Response | NoResponse:
+        assert self._session is not None, "the transport is used as an async context manager"
+        assert check_link(self.base_url, url), "the token goes to the configured host only"
+        progress = _Progress()
+        try:
+            async with self._session.request(
+                request.method,
+                # As text the URL would be normalised, and a signed link must go out byte for byte.
+                URL(url, encoded=True),
+                data=None if request.body is None else json.dumps(request.body).encode("ascii"),
+                headers=headers,
+                allow_redirects=False,
+                middlewares=() if request.method == "GET" else (_send_once,),
+                trace_request_ctx=progress,
+            ) as response:
+                return await _read(response, request.cap)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return _silence(error, progress, self._timeouts)
+
+
+async def _read(response: aiohttp.ClientResponse, cap: int) -> Response | NoResponse:
+    """Read a body up to its cap, counted after decompression; beyond it the connection is dropped."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > cap:
+            response.close()
+            return NoResponse(Silence.MALFORMED, f"HTTP {response.status} with more than {cap} bytes")
+    headers: dict[str, tuple[str, ...]] = {}
+    for name, value in response.headers.items():
+        headers[name.lower()] = (*headers.get(name.lower(), ()), value)
+    return Response(response.status, headers, bytes(body))
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a request has come. ``waiting`` is only true while certainly no byte of it has left."""
+
+    waiting: bool = False
+
+
+def _trace() -> aiohttp.TraceConfig:
+    """Watch when a request waits for a connection and when its head is about to be written."""
+    trace = aiohttp.TraceConfig()
+
+    async def waits(session: aiohttp.ClientSession, context: SimpleNamespace, parameters: object) -> None:
+        context.trace_request_ctx.waiting = True
+
+    async def leaves(session: aiohttp.ClientSession, context: SimpleNamespace, parameters: object) -> None:
+        context.trace_request_ctx.waiting = False
+
+    trace.on_connection_queued_start.append(waits)
+    trace.on_connection_create_start.append(waits)
+    trace.on_request_headers_sent.append(leaves)
+    return trace
+
+
+def _silence(error: Exception, progress: _Progress, timeouts: Timeouts) -> NoResponse:
+    """Sort a failure. Only what certainly never left counts as not connected."""
+    detail = redact_text(str(error)) or type(error).__name__
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return NoResponse(Silence.NOT_CONNECTED, f"no connection within {timeouts.connect:g} s")
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)) or progress.waiting:
+        return NoResponse(Silence.NOT_CONNECTED, detail)
+    if isinstance(error, TimeoutError):
+        return NoResponse(Silence.TIMEOUT, f"no answer within {timeouts.total:g} s")
+    if isinstance(error, (_SentOnce, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)):
+        return NoResponse(Silence.RESET, detail)
+    return NoResponse(Silence.MALFORMED, detail)
+
+
+def _headers(request: Request, token: str, identity: str) -> dict[str, str]:
+    headers = {"Authorization": f"Bearer {token}", "x-ms-client-request-id": identity}
+    if request.body is not None:
+        headers["Content-Type"] = "application/json"
+    return headers
+
+
+def environment_proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL, or None; never one for this machine itself.
+
+    Looked up once: aiohttp's ``trust_env`` does so in a thread for each request, and refuses to work where a
+    ``.netrc`` names the host.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host) or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        message = f"azure.ca_file cannot be read as PEM certificates: {error}"
+        raise InvalidInput([Problem("ca_file", message, found=ca_file)]) from error
+    return context
+
+
+def _version() -> str:
+    try:
+        return version("azfleet")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,138 @@
+"""VMs as the Compute resource provider lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
+from fleet.targets.model import Os, Power, Subscription, Target
+
+COMPUTE_VERSION = "2024-11-01"
+SUBSCRIPTIONS_VERSION = "2022-12-01"
+LIST_CAP = 8 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list. An empty page with a next link is normal (recorded): only a missing link ends a
+    list.
+    """
+
+    rows: tuple[dict[str, Json], ...]
+    next_link: str = ""
+
+
+def list_subscriptions() -> Request:
+    """Build the first request for the subscriptions a credential can see."""
+    return Request("GET", path("/subscriptions", {"api-version": SUBSCRIPTIONS_VERSION}), cap=LIST_CAP)
+
+
+def list_vms(subscription: str, *, status_only: bool = False) -> Request:
+    """Build the first request for the VMs of a subscription; ``status_only`` asks for run-time states
+    instead.
+    """
+    query = {"statusOnly": "true"} if status_only else {}
+    place = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines"
+    return Request("GET", path(place, {**query, "api-version": COMPUTE_VERSION}), cap=LIST_CAP)
+
+
+def read_page(data: Json) -> Page | None:
+    """Read a page; None if it is none."""
+    value = as_object(data).get("value")
+    if not isinstance(value, list):
+        return None
+    return Page(tuple(as_object(row) for row in value), as_text(as_object(data).get("nextLink")))
+
+
+def subscription(row: dict[str, Json]) -> Subscription | None:
+    """Read a row of the subscription list; None if it names none."""
+    identity = as_text(row.get("subscriptionId"))
+    if not identity:
+        return None
+    return Subscription(
+        id=identity,
+        name=as_text(row.get("displayName")) or identity,
+        tenant=as_text(row.get("tenantId")),
+        state=as_text(row.get("state")) or "Enabled",
+    )
+
+
+def target(row: dict[str, Json], owner: Subscription, power: Power | None = None) -> Target | None:
+    """Read a VM from a row of the VM list or of Resource Graph; None if it has no id or no known OS.
+
+    The resource group is taken from the id, where it stands in the service's case.
+    """
+    identity = as_text(row.get("id"))
+    parts = identity.split("/")
+    system = os_of(row)
+    if system is None or len(parts) < 9:
+        return None
+    properties = as_object(row.get("properties"))
+    return Target(
+        id=identity,
+        subscription=owner.id,
+        subscription_name=owner.name,
+        resource_group=parts[4],
+        name=as_text(row.get("name")) or parts[8],
+        location=as_text(row.get("location")),
+        os=system,
+        size=as_text(dig(properties, "hardwareProfile", "vmSize")),
+        image=image(dig(properties, "storageProfile", "imageReference")),
+        zone=",".join(as_text(zone) for zone in as_list(row.get("zones"))),
+        power=power or power_of(properties),
+        tags={key: as_text(value) for key, value in as_object(row.get("tags")).items()},
+    )
+
+
+def os_of(row: dict[str, Json]) -> Os | None:
+    """Read the OS from the OS disk, else from the OS profile, which a VM with an attached disk has not."""
+    properties = row.get("properties")
+    text = as_text(dig(properties, "storageProfile", "osDisk", "osType")).lower()
+    if text in ("linux", "windows"):
+        return Os(text)
+    profile = as_object(dig(properties, "osProfile"))
+    if profile.get("windowsConfiguration") is not None:
+        return Os.WINDOWS
+    return Os.LINUX if profile.get("linuxConfiguration") is not None else None
+
+
+def image(reference: Json) -> str:
+    """Name an image: ``publisher:offer:sku``, or ``gallery/definition``, or the name of an own image."""
+    fields = as_object(reference)
+    market = [as_text(fields.get(key)) for key in ("publisher", "offer", "sku")]
+    if any(market):
+        return ":".join(market)
+    own = next((text for key in _OWN_IMAGES if (text := as_text(fields.get(key)))), "")
+    parts = own.strip("/").split("/")
+    folded = [part.casefold() for part in parts]
+    for gallery in ("galleries", "sharedgalleries", "communitygalleries"):
+        if gallery in folded and "images" in folded:
+            at, definition = folded.index(gallery) + 1, folded.index("images") + 1
+            if at < len(parts) and definition < len(parts):
+                return f"{parts[at]}/{parts[definition]}"
+    return parts[-1]
+
+
+_OWN_IMAGES = ("id", "sharedGalleryImageId", "communityGalleryImageId")
+
+
+def power_of(properties: Json) -> Power:
+    """Read the power state of a row, from Resource Graph's extended properties or from an instance view."""
+    code = as_text(dig(properties, "extended", "instanceView", "powerState", "code"))
+    statuses = [as_text(as_object(item).get("code")) for item in as_list(dig(properties, "instanceView", "statuses"))]
+    return next((power for text in (code, *statuses) if (power := power_state(text))), Power.UNKNOWN)
+
+
+def power_state(code: str) -> Power | None:
+    """Read a code such as ``PowerState/running``; None if it is no power state."""
+    kind, slash, state = code.partition("/")
+    if kind.lower() != "powerstate" or not slash:
+        return None
+    return Power(state.lower()) if state.lower() in {power.value for power in Power} else Power.UNKNOWN
+
+
+def powers(rows: tuple[dict[str, Json], ...]) -> dict[str, Power]:
+    """Read ``statusOnly`` rows: power state by the id in the case for comparing, as this list writes ids
+    differently.
+    """
+    return {as_text(row.get("id")).casefold(): power_of(row.get("properties")) for row in rows}

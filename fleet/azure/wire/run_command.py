@@ -1,0 +1,374 @@
+"""Run Command on the wire, action and managed: requests from commands, answers into values.
+
+One path serves every kind of target: a VM, an instance of a scale set and an Arc machine differ only in
+their resource id, in the api-version and in that an Arc machine has no action (REST spec).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from enum import StrEnum
+
+from fleet.azure.wire.arm import ArmError, OperationStatus, is_terminal, read_error
+from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
+from fleet.playbook.model import Transport
+from fleet.run.answers import (
+    Answer,
+    Command,
+    Finished,
+    LookAnswer,
+    Lost,
+    LostReason,
+    OperationFailed,
+    Refusal,
+    StillRunning,
+)
+from fleet.targets.model import Os, Target
+
+COMPUTE_VERSION = "2024-11-01"
+ARC_VERSION = "2025-01-13"
+
+RESOURCE_CAP = 4 * MIB
+"""The resource echoes the script, of up to 256 KiB, which JSON may write six times as long."""
+
+PROVISIONING_LIMIT = 90 * 60
+"""Seconds that provisioning, and so a command that is not asynchronous, may last (documented, recorded)."""
+
+
+class Kind(StrEnum):
+    """What sort of resource a target is."""
+
+    VM = "vm"
+    SCALE_SET_VM = "scale_set_vm"
+    ARC = "arc"
+
+
+def kind_of(target_id: str) -> Kind:
+    """Tell the sort of a target from its resource id."""
+    text = target_id.casefold()
+    if "/providers/microsoft.hybridcompute/machines/" in text:
+        return Kind.ARC
+    return Kind.SCALE_SET_VM if "/virtualmachinescalesets/" in text else Kind.VM
+
+
+def api_version(target_id: str) -> str:
+    """Return the api-version that a target's run commands are asked with."""
+    return ARC_VERSION if kind_of(target_id) is Kind.ARC else COMPUTE_VERSION
+
+
+def resource_id(target: Target, name: str) -> str:
+    """Return the ARM id of a managed command."""
+    return f"{target.id}/runCommands/{name}"
+
+
+# Requests
+
+
+def unsendable(command: Command) -> Refusal | None:
+    """Say why a command cannot be put on this wire at all; None if it can. Such a command is never sent."""
+    if command.transport is not Transport.ACTION:
+        return None
+    if command.protected or command.run_as or command.run_as_password:
+        # The action API has no protected parameters and no user (REST spec): a secret would be readable
+        # there.
+        return _never_sent("the action API cannot keep a secret or run as another user; use the managed transport")
+    if command.uri:
+        return _never_sent("the action API takes no script by URL; use the managed transport")
+    if kind_of(command.target.id) is Kind.ARC:
+        return _never_sent("an Arc machine has no action API; use the managed transport")
+    return None
+
+
+def _never_sent(why: str) -> Refusal:
+    return Refusal(status=0, code="NotSendable", message=f"not sent: {why}")
+
+
+def submission(command: Command) -> Request:
+    """Build the request that starts a command: the action's POST or the managed PUT."""
+    query = {"api-version": api_version(command.target.id)}
+    if command.transport is Transport.ACTION:
+        return Request("POST", path(f"{command.target.id}/runCommand", query), action_body(command))
+    target = path(resource_id(command.target, command.name), query)
+    body: dict[str, Json] = {"location": command.target.location, "properties": managed_properties(command)}
+    return Request("PUT", target, body, cap=RESOURCE_CAP)
+
+
+def action_body(command: Command) -> Json:
+    """Build ``RunCommandInput``. On Linux the values become positional arguments in order, whatever their
+    names.
+    """
+    built_in = "RunPowerShellScript" if command.target.os is Os.WINDOWS else "RunShellScript"
+    body: dict[str, Json] = {"commandId": command.command_id or built_in}
+    if not command.command_id:
+        body["script"] = list(command.script.split("\n"))
+    named = [_parameter(name, value) for name, value in command.parameters.items()]
+    # Azure's CLI names bare values arg1, arg2 ... (recorded); the name is required (REST spec).
+    bare = [_parameter(f"arg{number}", value) for number, value in enumerate(command.args, start=1)]
+    if named or bare:
+        body["parameters"] = [*named, *bare]
+    return body
+
+
+def managed_properties(command: Command) -> dict[str, Json]:
+    """Build the properties of a managed command.
+
+    A command that may outlast provisioning's 90 minutes is asked for as asynchronous, as documented for long
+    runs: provisioning then ends when the script starts, and the instance view alone tells of its end.
+    """
+    properties: dict[str, Json] = {
+        "source": _source(command),
+        "asyncExecution": command.timeout > PROVISIONING_LIMIT,
+    }
+    parameters = [_parameter(name, value) for name, value in command.parameters.items()]
+    parameters += [_parameter("", value) for value in _arguments(command)]
+    if parameters:
+        properties["parameters"] = parameters
+    if command.protected:
+        properties["protectedParameters"] = [_parameter(name, value) for name, value in command.protected.items()]
+    if command.run_as:
+        properties["runAsUser"] = command.run_as
+    if command.run_as_password:
+        properties["runAsPassword"] = command.run_as_password
+    if command.timeout > 0:
+        properties["timeoutInSeconds"] = math.ceil(command.timeout)
+    return properties
+
+
+def _source(command: Command) -> Json:
+    if command.command_id:
+        return {"commandId": command.command_id}
+    return {"scriptUri": command.uri} if command.uri else {"script": command.script}
+
+
+def _arguments(command: Command) -> list[str]:
+    """Quote positional arguments for Linux, whose handler pastes them into a bash command line (handler
+    source).
+    """
+    if command.target.os is Os.WINDOWS:
+        return list(command.args)
+    return [shlex.quote(value) for value in command.args]
+
+
+def _parameter(name: str, value: str) -> Json:
+    return {"name": name, "value": value}
+
+
+def reading(resource: str, *, instance_view: bool = True) -> Request:
+    """Build the GET of one managed command; ``$expand`` comes first and unencoded, as recorded."""
+    expand = {"$expand": "instanceView"} if instance_view else {}
+    return Request("GET", path(resource, {**expand, "api-version": api_version(resource)}), cap=RESOURCE_CAP)
+
+
+def listing(target: Target) -> Request:
+    """Build the GET of every managed command of a target."""
+    query = {"api-version": api_version(target.id)}
+    return Request("GET", path(f"{target.id}/runCommands", query), cap=8 * MIB)
+
+
+def change(command: Command) -> Request:
+    """Build the PATCH that runs changed content under an existing name; it carries no ``location``
+    (recorded).
+    """
+    target = path(resource_id(command.target, command.name), {"api-version": api_version(command.target.id)})
+    return Request("PATCH", target, {"properties": managed_properties(command)}, cap=RESOURCE_CAP)
+
+
+def removal(target: Target, name: str) -> Request:
+    """Build the DELETE of a managed command, which ends its script (documented)."""
+    return Request("DELETE", path(resource_id(target, name), {"api-version": api_version(target.id)}))
+
+
+# Answers of the action
+
+
+UNFINISHED = "Last script execution didn't finish."
+"""The handler's word, under a success status, when the VM restarted during the script (handler source)."""
+
+_OUTPUT = ("ComponentStatus/StdOut/", "ComponentStatus/StdErr/")
+_OLD_FAILURE = re.compile(r"command terminated with exit status=(-?[0-9]{1,9})(.*)", re.DOTALL | re.ASCII)
+
+
+def action_result(data: Json) -> Answer | None:
+    """Read a result: ``{"value": [...]}``, or the bare array of api-versions up to 2018-04-01 (both
+    recorded).
+
+    None if it is neither. Linux gives one status with both streams, Windows two with one each, and neither
+    an exit code.
+    """
+    statuses = data if isinstance(data, list) else as_object(data).get("value")
+    if not isinstance(statuses, list):
+        return None
+    entries = [as_object(entry) for entry in statuses]
+    if any(as_text(entry.get("code")).startswith(_OUTPUT) for entry in entries):
+        return _windows_answer(entries)
+    return _linux_answer("\n".join(as_text(entry.get("message")) for entry in entries))
+
+
+def _windows_answer(entries: list[dict[str, Json]]) -> Answer:
+    streams = {
+        prefix: "".join(as_text(e.get("message")) for e in entries if as_text(e.get("code")).startswith(prefix))
+        for prefix in _OUTPUT
+    }
+    failed = any(as_text(e.get("code")).lower().endswith("/failed") for e in entries)
+    return Answer(execution_state="Failed" if failed else "", stdout=streams[_OUTPUT[0]], stderr=streams[_OUTPUT[1]])
+
+
+def _linux_answer(message: str) -> Answer:
+    if message.rstrip().endswith(UNFINISHED) and "[stdout]" not in message:
+        return Answer(execution_state="Unknown", execution_message=UNFINISHED, combined="")
+    return Answer(combined=message)
+
+
+def failed_action(operation: OperationStatus) -> Finished | OperationFailed | None:
+    """Read how an action's operation failed; None if it did not.
+
+    Until 2019 a script's non-zero exit failed the operation, with exit status and both streams in the message
+    (recorded 2018): there the script did run, so it is a result and no failure of the service.
+    """
+    failure = operation.failure()
+    if failure is None or failure.cancelled:
+        return failure
+    ended = _OLD_FAILURE.search(failure.message)
+    if ended is None:
+        return failure
+    combined = ended.group(2).removesuffix('".').removesuffix('"')
+    return Finished(Answer(execution_state="Failed", exit_code=int(ended.group(1)), combined=combined))
+
+
+def action_state(operation: OperationStatus) -> LookAnswer | None:
+    """Say how an action stands by its operation. None: it succeeded, and only ``Location`` has the result."""
+    if not is_terminal(operation.status):
+        return StillRunning()
+    if failed := failed_action(operation):
+        return failed
+    answer = action_result(operation.properties.get("output"))
+    return Finished(answer) if answer is not None else None
+
+
+# Answers of the managed command
+
+
+HANDLER_EXIT_CODES: Mapping[int, str] = {
+    -1: "the script was killed by a signal, as happens at the service's own time limit",
+    -100: "the script could not be downloaded",
+    -101: "the output or error blob could not be created",
+    -102: "the user to run as does not exist in the VM",
+    -200: "the handler could not create its data folder",
+    -201: "the handler could not remove its data folder",
+    -202: "the handler could not use its settings",
+    -203: "the handler could not save the script",
+    -204: "the handler could not run the script",
+    -205: "the handler could not open the file for standard output",
+    -206: "the handler could not open the file for standard error",
+    -207: "the handler was given a wrong path for the script to run as another user",
+    -208: "the handler found a wrong path for the script to run as another user",
+    -209: "the handler could not open the script to copy it for another user",
+    -210: "the handler could not create the script's copy for another user",
+    -211: "the handler could not copy the script for another user",
+    -212: "the handler could not find the user id of the user to run as",
+    -213: "the handler could not give the script to the user to run as",
+    -214: "the handler could not set the permissions of the script for another user",
+    -215: "an artifact of the script could not be downloaded",
+    -216: "the handler's service could not be upgraded",
+    -217: "the handler's service could not be installed",
+    -218: "the handler's service could not be removed",
+    -219: "the handler's service could not be switched off",
+    -220: "the handler could not carry its state over an update",
+}
+"""What negative exit codes mean: the Linux handler's own (handler source), and -1, which Go gives for a
+signal.
+"""
+
+_ENDED = frozenset({"succeeded", "failed", "timedout", "canceled"})
+_GOING = frozenset({"", "pending", "running", "unknown"})
+
+
+def managed_state(data: Json) -> LookAnswer | None:
+    """Say how a managed command stands by its resource with instance view.
+
+    None: provisioning failed and the instance view does not say why; the operation may. A provisioning state
+    is never a result: with a failed script it reads ``Succeeded`` as well (recorded).
+    """
+    properties = as_object(as_object(data).get("properties"))
+    if not properties:
+        return Lost(LostReason.MALFORMED, "the answer is no run command resource")
+    # No provisioning state counts as Succeeded (ARM RPC contract).
+    provisioning = as_text(properties.get("provisioningState")) or "Succeeded"
+    if not is_terminal(provisioning):
+        return StillRunning()
+    view = as_object(properties.get("instanceView"))
+    if _has_ended(view):
+        return Finished(managed_answer(view))
+    return StillRunning() if provisioning.lower() == "succeeded" else None
+
+
+def _has_ended(view: dict[str, Json]) -> bool:
+    """Say whether an instance view is final.
+
+    ``Running`` with an end time was recorded after failures (2021 to 2022), and ``Unknown`` with a message
+    is what the handler leaves when its status was lost in an upgrade (handler source): neither will change
+    any more.
+    """
+    state = as_text(view.get("executionState")).lower()
+    if state in _ENDED:
+        return True
+    if state == "unknown":
+        return bool(as_text(view.get("executionMessage")) and view.get("exitCode") is not None)
+    return bool(as_text(view.get("endTime"))) and (state == "running" or state not in _GOING)
+
+
+def managed_answer(view: dict[str, Json]) -> Answer:
+    """Read an instance view. A handler's own exit code is kept as it is, and its meaning put into the
+    message.
+    """
+    code = view.get("exitCode")
+    exit_code = code if isinstance(code, int) and not isinstance(code, bool) else None
+    message = as_text(view.get("executionMessage"))
+    meaning = HANDLER_EXIT_CODES.get(exit_code) if exit_code is not None else None
+    if meaning:
+        message = f"{message} ({exit_code}: {meaning})".strip()
+    return Answer(
+        execution_state=as_text(view.get("executionState")),
+        execution_message=message,
+        exit_code=exit_code,
+        stdout=as_text(view.get("output")),
+        stderr=as_text(view.get("error")),
+    )
+
+
+def provisioning_failed(data: Json, operation: OperationStatus | None) -> OperationFailed:
+    """Say why provisioning failed, by the operation where it tells, else by what the resource holds."""
+    failure = operation.failure() if operation else None
+    if failure:
+        return failure
+    state = as_text(dig(data, "properties", "provisioningState"))
+    view = as_object(dig(data, "properties", "instanceView"))
+    message = as_text(view.get("executionMessage")) or f"provisioning ended {state} without saying why"
+    return OperationFailed("ProvisioningFailed", message, state.lower().startswith("cancel"))
+
+
+def is_missing_command(error: ArmError) -> bool:
+    """Say whether a 404 is about the managed command itself, and not about its VM, group or subscription.
+
+    Recorded of ARM's gateway: ``ResourceNotFound`` names the resource that is missing, and a missing parent
+    has codes of its own. Compute's ``NotFound`` (``The entity was not found in this Azure location.``) is
+    about the command.
+    """
+    code = error.code.lower()
+    if code == "resourcenotfound":
+        return "/runcommands/" in error.message.lower()
+    return code in {"notfound", "runcommandnotfound"}
+
+
+def read_missing(data: Json) -> bool:
+    """Say whether the body of a 404 tells that the managed command does not exist."""
+    return is_missing_command(read_error(data))
+
+
+def names(data: Json) -> tuple[str, ...]:
+    """Read the names of a list of managed commands."""
+    rows = [as_object(row) for row in as_list(as_object(data).get("value"))]
+    return tuple(as_text(row.get("name")) for row in rows if as_text(row.get("name")))

@@ -1,0 +1,162 @@
+"""The verb that shows who would be meant: targets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fleet import app, codec
+from fleet.app import Found, Narrowing
+from fleet.cli import options
+from fleet.cli.screen import counted, emit, say, settings, table, warn, warn_of
+from fleet.errors import ExitCode, InvalidInput, Problem
+from fleet.playbook.model import Selection
+from fleet.targets import selector
+from fleet.targets.expand import explain as explained
+from fleet.targets.expand import require_some, unmatched
+from fleet.targets.folding import fold
+from fleet.targets.model import Target
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet targets 'os == "linux" and tag.env == "prod"'
+  fleet targets patch.yaml --explain
+  fleet targets 'name matches "web*"' -o ids
+  fleet targets all --pick 5 --seed 7
+"""
+)
+@click.argument("what", metavar="EXPR|PLAYBOOK")
+@click.option("--explain", is_flag=True, help="Say for every VM which clause let it in or kept it out.")
+@options.narrowing
+@options.showing("table", "json", "csv", "ids", "names")
+@options.connecting
+def targets(what: str, explain: bool, **flags: Any) -> int:
+    """List the VMs that EXPR or PLAYBOOK selects; `all` is every VM that can be seen.
+
+    Nothing is sent to any VM.
+    """
+    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    selection = _selection(what, config.azure.subscriptions)
+    narrowing = Narrowing(
+        subscriptions=flags["subscriptions"],
+        limit=flags["limit"],
+        exclude=flags["exclude"],
+        pick=flags["pick"],
+        seed=flags["seed"],
+    )
+
+    async def go() -> Found:
+        async with app.connect(config, flags["lab"], os.environ) as connection:
+            for note in connection.notes:
+                say(f"note: {note}", quiet=flags["quiet"])
+            return await app.find(connection, selection, narrowing)
+
+    found = asyncio.run(go())
+    warn_about(found)
+    if explain:
+        emit(_explanation(found, flags["output_format"] or "table"))
+    else:
+        emit(_listing(found.chosen.targets, flags["output_format"] or "table"))
+        say(_summary(found), quiet=flags["quiet"])
+    require_some(found.chosen, flags["allow_empty"])
+    return ExitCode.NOT_REACHED if found.chosen.unread else ExitCode.OK
+
+
+def warn_about(found: Found) -> None:
+    """Warn of subscriptions that could not be read, and of names and patterns that fit no VM."""
+    for scope in found.chosen.unread:
+        warn(app.unread_sentence(scope))
+    if found.rows:
+        for problem in unmatched(found.rows, found.wanted):
+            warn_of(problem)
+
+
+def _selection(what: str, subscriptions: tuple[str, ...] | None) -> Selection:
+    """A playbook's own selection where ``what`` is a file, else an expression over everything."""
+    if Path(what).suffix in (".yaml", ".yml"):
+        return replace(app.load_playbook(Path(what)).selection, max=None)
+    if os.path.lexists(what):
+        hint = "name a playbook (.yaml or .yml), or write an expression"
+        raise InvalidInput(
+            [Problem("not_a_playbook", f"{what} is no playbook: its name does not end in .yaml", hint=hint)]
+        )
+    if what != "all":
+        selector.parse(what, file="EXPR")
+    return Selection(subscriptions=subscriptions or ("all",), where="" if what == "all" else what)
+
+
+def _listing(chosen: tuple[Target, ...], form: str) -> str:
+    if form == "json":
+        return json.dumps([_document(target) for target in chosen], indent=1)
+    if form == "ids":
+        return "".join(f"{target.id}\n" for target in chosen)
+    if form == "names":
+        return f"{fold(target.name for target in chosen)}\n" if chosen else ""
+    head = ("name", "resource group", "subscription", "location", "os", "size", "power", "tags")
+    rows = [_row(target) for target in chosen]
+    return _csv(head, rows) if form == "csv" else table(head, rows)
+
+
+def _row(target: Target) -> tuple[str, ...]:
+    tags = " ".join(f"{name}={value}" for name, value in sorted(target.tags.items()))
+    power = target.power.value
+    return (
+        target.name,
+        target.resource_group,
+        target.subscription_name,
+        target.location,
+        target.os.value,
+        target.size,
+        power,
+        tags,
+    )
+
+
+def _document(target: Target) -> Mapping[str, object]:
+    return {name: codec.encode(getattr(target, name)) for name in target.__slots__}
+
+
+def _csv(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    from fleet.report.safe import csv_cell
+
+    return "".join(",".join(csv_cell(cell) for cell in row) + "\n" for row in (head, *rows))
+
+
+def _explanation(found: Found, form: str) -> str:
+    decisions = explained(found.rows, found.wanted)
+    if form == "json":
+        return json.dumps(
+            [
+                {
+                    "name": decision.target.name,
+                    "id": decision.target.id,
+                    "included": decision.included,
+                    "rule": decision.rule.value,
+                    "clause": decision.clause,
+                    "reason": decision.reason,
+                }
+                for decision in decisions
+            ],
+            indent=1,
+        )
+    rows = [
+        ("in" if item.included else "out", item.target.name, item.target.resource_group, item.reason)
+        for item in decisions
+    ]
+    return table(("", "name", "resource group", "why"), rows)
+
+
+def _summary(found: Found) -> str:
+    chosen = found.chosen.targets
+    subscriptions = len({target.subscription for target in chosen})
+    seen = f" of {len(found.rows):,} seen" if len(found.rows) != len(chosen) else ""
+    return f"{counted(len(chosen), 'target')}{seen} in {counted(subscriptions, 'subscription')}"

@@ -1,0 +1,174 @@
+"""The ``fleet`` command: finds the verb, runs it, and turns what went wrong into a sentence and an exit code.
+
+A verb's module is imported only when the verb is used, so that help and completion stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from fleet.errors import ExitCode, FleetError, InvalidInput
+
+VERBS: dict[str, tuple[str, str]] = {
+    "run": ("fleet.cli.running:run", "Run a playbook over its targets and report."),
+    "plan": ("fleet.cli.running:plan", "Show what a run would do, and send nothing."),
+    "resume": ("fleet.cli.running:resume", "Go on with a run that was left unfinished."),
+    "rerun": ("fleet.cli.running:rerun", "Run again on the targets of a run that did not end well."),
+    "targets": ("fleet.cli.choosing:targets", "List the VMs that a playbook or an expression selects."),
+    "validate": ("fleet.cli.writing:validate", "Check playbooks without sending anything."),
+    "runs": ("fleet.cli.reading:runs", "List the runs kept here."),
+    "show": ("fleet.cli.reading:show", "Show how a run stands, or how it ended."),
+    "output": ("fleet.cli.reading:output", "Print what a run's scripts printed, VM by VM."),
+    "report": ("fleet.cli.reading:report", "Render a run's report again, in any format."),
+    "lab": ("fleet.cli.lab:lab", "Serve a pretend Azure on this machine."),
+    "schema": ("fleet.cli.writing:schema", "Print a JSON Schema: playbook, report, config, lab."),
+    "config": ("fleet.cli.writing:config", "Show the settings in force, and where each comes from."),
+    "completion": ("fleet.cli.writing:completion", "Print the completion script of a shell."),
+    "version": ("fleet.cli.writing:version", "Print Fleet's version."),
+}
+
+
+class Verbs(click.Group):
+    """A group whose verbs are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs from the table, importing none of them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in VERBS and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, VERBS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "fleet --help lists the verbs"
+            raise click.UsageError(f"there is no verb {name!r}; {hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+
+EPILOG = """\b
+Examples:
+  fleet run playbooks/linux-health.yaml --lab -y     try it on a pretend fleet
+  fleet targets 'tag.env == "prod" and os == "linux"'
+  fleet plan patch.yaml --limit 'web*'
+  fleet run patch.yaml --max-failures 2% --report html=patch.html
+  fleet show last
+"""
+
+
+@click.group(
+    cls=Verbs,
+    subcommand_metavar="VERB ...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
+def cli() -> None:
+    """Run one playbook over a whole fleet of Azure VMs, and get one report you can prove.
+
+    Data goes to stdout, everything else to stderr. Each verb has --help with examples.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code; no traceback ever reaches the user."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    """End in order where no run is under way; a run that is takes the signal over (``fleet.app``)."""
+    sys.exit(ExitCode.TERMINATED)
+
+
+def invoke(args: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        result = cli.main(args, prog_name="fleet", standalone_mode=False)
+        sys.stdout.flush()
+        return int(result) if isinstance(result, int) else ExitCode.OK
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        return _usage(error)
+    except BrokenPipeError:  # the reader of our output went away: nothing is wrong, and nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except InvalidInput as error:
+        return _problems(error)
+    except FleetError as error:
+        return _error(str(error), error.hint, error.exit_code)
+    except Exception as error:
+        return _internal(error)
+
+
+def _usage(error: click.ClickException) -> int:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+    hint = ""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"{error.ctx.command_path} --help explains it, with examples"
+    return _error(error.format_message().rstrip("."), hint, ExitCode.USAGE)
+
+
+def _problems(error: InvalidInput) -> int:
+    from fleet.cli.screen import label
+    from fleet.report.safe import terminal
+
+    for problem in error.problems:
+        click.echo(f"{label('error', 'red')}: {terminal(str(problem))}", err=True)
+        for word, text in (("found", problem.found), ("expected", problem.expected), ("hint", problem.hint)):
+            if text:
+                click.echo(f"  {word}: {terminal(text)}", err=True)
+    count = len(error.problems)
+    click.echo(f"{count} problem{'s' if count != 1 else ''} found; nothing was sent", err=True)
+    return ExitCode.USAGE
+
+
+def _error(message: str, hint: str, code: int) -> int:
+    from fleet.cli.screen import label
+    from fleet.report.safe import terminal
+
+    click.echo(f"{label('error', 'red')}: {terminal(message)}", err=True)
+    if hint:
+        click.echo(f"  hint: {terminal(hint)}", err=True)
+    return code
+
+
+def _internal(error: Exception) -> int:
+    """A defect of ours: say so in a sentence and keep the details in a file that only its owner can read."""
+    import tempfile
+    import traceback
+
+    from fleet.logs import masked
+
+    text = masked("".join(traceback.format_exception(error)))
+    with tempfile.NamedTemporaryFile("w", prefix="fleet-defect-", suffix=".txt", delete=False) as file:
+        file.write(text)
+    return _error(
+        f"internal error: {type(error).__name__}: {masked(str(error))[:300]}",
+        f"this is a defect of Fleet; the details are in {file.name}",
+        ExitCode.INTERNAL,
+    )

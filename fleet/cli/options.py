@@ -1,0 +1,161 @@
+"""Flags that several verbs share, each declared once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from fleet.playbook.model import Amount
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+REPORT_FORMATS = ("json", "jsonl", "csv", "md", "junit", "html")
+
+
+class AmountType(click.ParamType[Amount]):
+    """A count or a percent: ``5`` or ``5%``."""
+
+    name = "N|N%"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Amount:
+        if isinstance(value, Amount):
+            return value
+        match = re.fullmatch(r"(\d{1,9}|\d{1,3}\.\d{1,3}(?=%))(%?)", str(value))
+        if match is None or (match[2] and float(match[1]) > 100):
+            self.fail(f"{value!r} is not a count such as 5 or a percent such as 5%", param, ctx)
+        return Amount(float(match[1]), percent=bool(match[2]))
+
+
+class DurationType(click.ParamType[float]):
+    """A duration: ``45m``, ``1h30m``, ``90s`` or seconds."""
+
+    name = "DURATION"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from fleet.keys import seconds
+
+        text = str(value)
+        try:
+            return seconds(float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text)
+        except ValueError:
+            self.fail(f"{value!r} is not a duration such as 45m, 1h30m or 90s", param, ctx)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFile:
+    """``--report FORMAT=FILE``."""
+
+    format: str
+    file: str
+
+
+class ReportType(click.ParamType[ReportFile]):
+    """``FORMAT=FILE``."""
+
+    name = "FORMAT=FILE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> ReportFile:
+        if isinstance(value, ReportFile):
+            return value
+        format_, _, file = str(value).partition("=")
+        if format_ not in REPORT_FORMATS or not file:
+            formats = ", ".join(REPORT_FORMATS)
+            self.fail(f"{value!r} is not FORMAT=FILE with a format of {formats}", param, ctx)
+        return ReportFile(format_, file)
+
+
+def connecting(command: F) -> F:
+    """Which cloud, which settings."""
+    for option in (
+        click.option("--config", "config_file", metavar="FILE", help="Settings to use instead of ./config.yaml."),
+        click.option(
+            "--lab",
+            is_flag=False,
+            flag_value="default",
+            default=None,
+            metavar="[FILE|URL]",
+            help="Use a pretend Azure: the default lab, a lab file, or the URL of a lab that is up.",
+        ),
+        click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv shows requests."),
+        click.option("-q", "--quiet", count=True, help="Say less on stderr."),
+    ):
+        command = option(command)
+    return command
+
+
+def narrowing(command: F) -> F:
+    """Which of the selected targets."""
+    for option in (
+        click.option(
+            "-l", "--limit", multiple=True, metavar="EXPR", help="Only these: a name, a glob or an expression."
+        ),
+        click.option("-x", "--exclude", multiple=True, metavar="NAME", help="Not these; always wins."),
+        click.option("--pick", type=click.IntRange(1), metavar="N", help="A sample of N targets, the same for a seed."),
+        click.option("--seed", type=int, default=0, metavar="N", help="The seed of --pick."),
+        click.option(
+            "--subscription", "subscriptions", multiple=True, metavar="NAME", help="Instead of the playbook's."
+        ),
+        click.option("--max-targets", type=click.IntRange(1), metavar="N", help="Refuse to run on more than N."),
+        click.option("--allow-empty", is_flag=True, help="No target at all is fine."),
+    ):
+        command = option(command)
+    return command
+
+
+def values(command: F) -> F:
+    """Parameters of the playbook."""
+    return click.option(
+        "-e",
+        "--extra",
+        "given",
+        multiple=True,
+        metavar="K=V|@FILE",
+        help="A parameter, or a YAML file of parameters. A secret one is NAME=@FILE or NAME=env:VARIABLE.",
+    )(command)
+
+
+def launching(command: F) -> F:
+    """How the run spreads."""
+    for option in (
+        click.option("-f", "--concurrency", "--forks", type=AmountType(), help="Jobs in flight."),
+        click.option("--max-failures", type=AmountType(), help="Stop when more targets than this fail."),
+        click.option("--max-unreachable", type=AmountType(), help="Stop when more than this cannot be reached."),
+        click.option("--timeout", type=DurationType(), help="Time limit of each script, in the VM."),
+        click.option("--transport", type=click.Choice(["auto", "managed", "action"]), help="Which Run Command."),
+    ):
+        command = option(command)
+    return command
+
+
+def showing(*formats: str) -> Callable[[F], F]:
+    """How the data on stdout looks."""
+
+    def decorate(command: F) -> F:
+        for option in (
+            click.option(
+                "-o", "--output", "output_format", type=click.Choice(formats), help="Form of the data on stdout."
+            ),
+            click.option(
+                "--color", "colour", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colour."
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def reporting(command: F) -> F:
+    """Where reports go."""
+    return click.option(
+        "--report", "report_files", type=ReportType(), multiple=True, help="Write a report; repeatable."
+    )(command)
+
+
+def confirming(command: F) -> F:
+    """Whether to ask."""
+    return click.option("-y", "--yes", is_flag=True, envvar="FLEET_YES", help="Do not ask before sending.")(command)

@@ -1,0 +1,154 @@
+"""The live picture of a run on a terminal: drawn at most four times a second, never in a pipe.
+
+What it shows is counted as events arrive; drawing costs the same for ten jobs and for a hundred thousand.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, deque
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from fleet.cli.endings import Endings
+from fleet.cli.screen import spelled
+from fleet.clock import wall_time
+from fleet.run.events import Event
+from fleet.run.limits import ARM_WRITES
+from fleet.run.model import FAILURES, NOT_REACHED, Phase, Status
+from fleet.run.state import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+    from rich.live import Live
+
+FRAMES = 4
+RECENT = 30.0
+"""Seconds over which the rate is told."""
+LONGEST_BAR = 40
+
+NOTICES = (
+    "stopping: nothing more is sent, and what runs is awaited; again: cancel what can be cancelled",
+    "cancelling what can be cancelled; again: leave at once",
+    "leaving at once; what was running is looked up by fleet resume",
+)
+"""What the first, second and third interrupt do."""
+
+
+class Progress:
+    """Shows wave, counts, rate, time left and API budget while a run goes on. Use as a context manager."""
+
+    def __init__(self, run: Run, *, enabled: bool) -> None:
+        self._run = run
+        self._endings = Endings(run)
+        self._tally = Counter(_kind(state.outcome.status) for state in run.jobs if state.outcome is not None)
+        self._ends: deque[float] = deque()
+        self._began = wall_time()
+        self._notice = ""
+        self._console: Console | None = None
+        self._live: Live | None = None
+        if enabled:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._console = Console(file=sys.stderr)
+            self._live = Live(
+                console=self._console, get_renderable=self._picture, refresh_per_second=FRAMES, transient=True
+            )
+
+    def __enter__(self) -> Progress:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the picture away and give the cursor back."""
+        if self._live is not None:
+            self._live.stop()
+
+    def observe(self, event: Event) -> None:
+        """Count what ended."""
+        for job in self._endings.since(event):
+            outcome = self._run.jobs[job].outcome
+            assert outcome is not None and self._run.jobs[job].phase is Phase.DONE
+            self._tally[_kind(outcome.status)] += 1
+            self._ends.append(event.at)
+
+    def interrupted(self, times: int) -> None:
+        """Say what the interrupt did and what the next one would do."""
+        self._notice = NOTICES[min(times, len(NOTICES)) - 1]
+        if self._live is None:
+            print(self._notice, file=sys.stderr, flush=True)
+
+    def _picture(self) -> Group:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        run, width = self._run, self._console.width if self._console is not None else 80
+        total = max(len(run.jobs), 1)
+        head, tail = self._wave(), f"{run.done:,}/{total:,} ({run.done * 100 // total}%)"
+        bar = Table.grid(padding=(0, 1))
+        room = max(min(LONGEST_BAR, width - len(head) - len(tail) - 3), 1)
+        bar.add_row(Text(head), ProgressBar(total=total, completed=run.done, width=room), Text(tail))
+        lines: list[Table | Text] = [
+            bar,
+            Text(fitting(self._counts(), width)),
+            Text(fitting(self._pace(), width), style="dim"),
+        ]
+        if self._notice:
+            lines.append(Text(self._notice, style="yellow"))
+        return Group(*lines)
+
+    def _wave(self) -> str:
+        run, count = self._run, len(self._run.plan.waves)
+        if run.done == len(run.jobs):
+            return "cleaning up"
+        return f"wave {max(run.wave, 0) + 1}/{count}" if count > 1 else "running"
+
+    def _counts(self) -> list[str]:
+        always = ("succeeded", "failed")
+        parts = [f"{self._tally[name]:,} {name}" for name in KINDS if self._tally[name] or name in always]
+        return [*parts, f"{self._run.in_flight:,} in flight"]
+
+    def _pace(self) -> list[str]:
+        now = wall_time()
+        while self._ends and self._ends[0] <= now - RECENT:
+            self._ends.popleft()
+        rate = len(self._ends) / max(min(now - self._began, RECENT), 1.0)
+        left = len(self._run.jobs) - self._run.done
+        parts = [f"{spelled(now - self._began)} so far", f"{rate:.1f} jobs/s"]
+        if rate > 0 and left:
+            parts.append(f"about {spelled(left / rate)} left")
+        budget = self._run.call_budget(now)
+        parts.append(f"API budget {min(budget, ARM_WRITES[0])}/{ARM_WRITES[0]} writes")
+        return parts
+
+
+def fitting(parts: Sequence[str], width: int) -> str:
+    """Join as many parts as a line of ``width`` columns takes, the first ones first."""
+    line = ""
+    for part in parts:
+        longer = f"{line} · {part}" if line else part
+        if len(longer) > width:
+            break
+        line = longer
+    return line
+
+
+KINDS = ("succeeded", "failed", "not reached", "not run")
+
+
+def _kind(status: Status) -> str:
+    if status is Status.SUCCEEDED:
+        return "succeeded"
+    if status in FAILURES:
+        return "failed"
+    return "not reached" if status in NOT_REACHED else "not run"

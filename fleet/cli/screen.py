@@ -1,0 +1,121 @@
+"""What every verb does around its work: settings in, data out on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fleet import logs
+from fleet.errors import Problem, StateError
+from fleet.report import safe
+
+if TYPE_CHECKING:
+    from fleet.config import Config
+
+Origins = Mapping[str, str]
+
+
+def settings(
+    config_file: str | None = None, verbose: int = 0, quiet: int = 0, **flags: object
+) -> tuple[Config, Origins]:
+    """Set up the log and load the settings. ``flags`` are dotted keys with ``__`` for the dot; None is not given."""
+    from fleet import config as configs
+
+    logs.set_up(verbose=verbose, quiet=quiet)
+    given = {key.replace("__", "."): str(value) for key, value in flags.items() if value is not None}
+    if config_file:
+        given["config"] = config_file
+    return configs.load(flags=given, environ=os.environ, cwd=Path.cwd(), home=Path.home())
+
+
+def colour_on(choice: str, stream: object = None) -> bool:
+    """Whether to colour: the flag, then NO_COLOR, CLICOLOR_FORCE and a dumb terminal, then whether it is one."""
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("CLICOLOR_FORCE", "0") != "0":
+        return True
+    target = stream or sys.stdout
+    return os.environ.get("TERM") != "dumb" and bool(getattr(target, "isatty", bool)())
+
+
+def width() -> int:
+    """Columns of the terminal, or 100 where there is none."""
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def emit(text: str) -> None:
+    """Write data to stdout, lone surrogates escaped, with one line end at its end.
+
+    A reader that went away (``| head -1``) is no mistake: what follows goes nowhere, and the run goes on. Raises
+    StateError where stdout cannot be written for another reason.
+    """
+    data = text.encode("utf-8", errors="backslashreplace")
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data if data.endswith(b"\n") or not data else data + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _to_nowhere()
+    except OSError as error:
+        _to_nowhere()
+        hint = "free some space, or write the output elsewhere"
+        raise StateError(f"stdout cannot be written: {error.strerror}", hint=hint, code="stdout") from error
+
+
+def _to_nowhere() -> None:
+    """Let stdout swallow everything from now on, what is left in its buffer included."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def say(text: str, *, quiet: int = 0) -> None:
+    """Tell a person something on stderr, unless they asked for quiet."""
+    if not quiet:
+        click.echo(safe.terminal(text), err=True)
+
+
+def warn(text: str) -> None:
+    """Tell a person something that matters, even when quiet."""
+    click.echo(f"{label('warning', 'yellow')}: {safe.terminal(text)}", err=True)
+
+
+def warn_of(problem: Problem) -> None:
+    """Warn of something a person wrote that can be used, and perhaps is not what they meant."""
+    warn(str(problem) + (f"; {problem.hint}" if problem.hint else ""))
+
+
+def label(word: str, colour: str) -> str:
+    """The first word of a message on stderr, coloured where that is wanted."""
+    return click.style(word, fg=colour, bold=True) if colour_on("auto", sys.stderr) else word
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows out in columns as wide as their longest cell; what VMs and clouds say is made harmless."""
+    cells = [[safe.terminal_line(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(head))]
+    lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join(lines) + "\n"
+
+
+def counted(count: int, what: str) -> str:
+    """``1 target``, ``2 targets``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def spelled(seconds: float) -> str:
+    """A duration for people: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,104 @@
+"""A wrapped script opened from outside: what a played guest needs to answer as a wrapper would."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fleet.errors import InvalidInput
+from fleet.guest import wrapper_pwsh, wrapper_sh
+from fleet.guest.delivery import CARRIER, Delivery, script_digest, secret_value
+from fleet.guest.receipt import Receipt, render
+from fleet.guest.wrapper import wrap
+
+TIMED_OUT_EXIT = 124
+INTERRUPTED_EXIT = 125
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A delivery as the VM would see it: ``env`` holds plain values and secrets, by their own names."""
+
+    delivery: Delivery
+    env: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        return self.delivery.key
+
+    @property
+    def script(self) -> str:
+        return self.delivery.script
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        return self.delivery.args
+
+    def seal(
+        self,
+        *,
+        exit_code: int,
+        stdout: bytes,
+        stderr: bytes,
+        boot_id: str,
+        started: float,
+        ended: float,
+        replayed: bool,
+        signal: int | None = None,
+        timed_out: bool = False,
+        interrupted: bool = False,
+    ) -> tuple[int, bytes, bytes]:
+        """Return the wrapper's exit code, stdout and stderr, byte for byte, for a script that ended so.
+
+        ``exit_code`` is left out of the receipt when a signal ended the script or its end is unknown.
+        """
+        receipt = Receipt(
+            nonce=self.delivery.nonce,
+            script_digest=script_digest(self.delivery),
+            exit_code=None if interrupted or signal is not None else exit_code,
+            signal=None if interrupted else signal,
+            timed_out=timed_out,
+            replayed=replayed,
+            stdout_length=len(stdout),
+            stdout_digest=hashlib.sha256(stdout).hexdigest(),
+            stderr_length=len(stderr),
+            stderr_digest=hashlib.sha256(stderr).hexdigest(),
+            boot_id=boot_id,
+            started=started,
+            ended=ended,
+            interrupted=interrupted,
+        )
+        return wrapper_exit(receipt), stdout + render(receipt).encode("ascii"), stderr
+
+
+def open(delivered: str, environment: Mapping[str, str]) -> Opened | None:
+    """Open a wrapped script; None if the text is not exactly what :func:`fleet.guest.wrapper.wrap` writes.
+
+    ``environment`` holds the carriers of the secrets by name (on Windows: the named arguments). Missing ones
+    are missing in ``env``. Line ends may have become CRLF, and the last one may be lost, as on the way to a
+    VM.
+    """
+    text = delivered.replace("\r\n", "\n")
+    text = text if text.endswith("\n") else text + "\n"
+    try:
+        delivery = wrapper_sh.unwrap(text) or wrapper_pwsh.unwrap(text)
+        if delivery is None or wrap(delivery) != text:
+            return None
+        return Opened(delivery, {**delivery.env, **_secrets(delivery, environment)})
+    except (ValueError, InvalidInput):
+        return None
+
+
+def wrapper_exit(receipt: Receipt) -> int:
+    """Return the wrapper's own exit code: the script's, 128 + signal, 124 timed out, 125 interrupted."""
+    if receipt.timed_out:
+        return TIMED_OUT_EXIT
+    if receipt.interrupted or (receipt.exit_code is None and receipt.signal is None):
+        return INTERRUPTED_EXIT
+    return 128 + receipt.signal if receipt.signal is not None else receipt.exit_code or 0
+
+
+def _secrets(delivery: Delivery, environment: Mapping[str, str]) -> dict[str, str]:
+    carried = {name: environment.get(CARRIER + name) for name in delivery.secret_names}
+    return {name: secret_value(value) for name, value in carried.items() if value is not None}

@@ -1,0 +1,283 @@
+"""The receipt: what the wrapper prints last in the VM, and what it proves.
+
+What a receipt proves: the wrapper of this very delivery (nonce) ran on the machine, the script it started or
+found kept is the one that was meant (digest), and it ended as said; where a stream arrived whole, its bytes
+are the ones the wrapper saw (length and digest). What it does not prove: that a VM tells the truth. The
+script runs with the same rights as the wrapper, can read the nonce, and so could print or keep a false
+receipt; a receipt guards against lost, cut, mixed-up, repeated and unfinished answers, not against the owner
+of the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+CHANNEL_TAIL = 4096
+"""Bytes kept of the end of each stream, in both Run Commands (recorded, and handler source ``tailFile``)."""
+
+_CUT_CHARACTER = 3
+"""The cut ignores characters: up to three bytes of a UTF-8 character may be lost at the head."""
+
+_LEAD = "Enable succeeded: \n[stdout]\n"
+_STDOUT = "[stdout]\n"
+_STDERR = "\n[stderr]\n"
+
+_HASH = r"[0-9a-f]{64}|-"
+_FRAME = re.compile(
+    r"(?:\A|\n)fleet-receipt v1 nonce=(?P<nonce>[0-9a-f]{8,64}) replayed=(?P<replayed>[01])"
+    rf" script=(?P<script>{_HASH}) exit=(?P<exit>-?[0-9]{{1,10}}|-) signal=(?P<signal>[0-9]{{1,2}}|-)"
+    r" timed_out=(?P<timed_out>[01]) interrupted=(?P<interrupted>[01])"
+    rf" stdout=(?P<out>[0-9]{{1,15}}):(?P<out_hash>{_HASH})"
+    rf" stderr=(?P<err>[0-9]{{1,15}}):(?P<err_hash>{_HASH})"
+    r" boot=(?P<boot>[0-9A-Za-z-]{1,64}) started=(?P<started>[0-9]{1,12}) ended=(?P<ended>[0-9]{1,12})"
+    r" end(?=\r?\n|\Z)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the wrapper says about one execution. Lengths in bytes, digests sha256 (hex), times epoch seconds.
+
+    ``exit_code`` is the script's true exit code, or None when ``signal`` ended it. On Linux an exit code of
+    129 to 192 reads as signal 1 to 64, since a shell cannot tell the two apart. ``timed_out`` says that the
+    wrapper's own time limit ended it. ``replayed`` says that this delivery found the script already run and
+    returns the kept answer. ``interrupted`` says that an earlier delivery began the script, was gone before
+    it could keep the answer (a reboot, a kill), and nothing was run again: how the script ended is unknown,
+    the streams hold what it had printed so far, and exit code and signal are None. A digest is ``-`` where
+    the machine has no tool to make it.
+    """
+
+    nonce: str
+    script_digest: str
+    exit_code: int | None
+    signal: int | None
+    timed_out: bool
+    replayed: bool
+    stdout_length: int
+    stdout_digest: str
+    stderr_length: int
+    stderr_digest: str
+    boot_id: str
+    started: float
+    ended: float
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came back, taken apart: the streams without the frame, and the receipt if our nonce was on one.
+
+    ``frame_length`` is the size of the frame in bytes; ``foreign`` counts frames with other nonces, which are
+    left where they are, as plain output.
+    """
+
+    receipt: Receipt | None
+    stdout: str
+    stderr: str
+    frame_length: int = 0
+    foreign: int = 0
+
+
+class Reason(StrEnum):
+    """Why a reading is verified, or is not."""
+
+    OK = "ok"
+    MISSING = "missing"
+    WRONG_NONCE = "wrong_nonce"
+    WRONG_SCRIPT = "wrong_script"
+    UNHASHED_SCRIPT = "unhashed_script"
+    LENGTH_MISMATCH = "length_mismatch"
+    HASH_MISMATCH = "hash_mismatch"
+
+
+class StreamCheck(StrEnum):
+    """How far a stream's text could be compared with what the receipt says of its bytes."""
+
+    MATCHED = "matched"
+    TRUNCATED = "truncated"
+    UNCHECKED = "unchecked"
+    WRONG_LENGTH = "wrong_length"
+    WRONG_HASH = "wrong_hash"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the reading answers for the delivery. ``truncated``: the channel cut off a stream's head."""
+
+    verified: bool
+    reason: Reason
+    truncated: bool = False
+    stdout: StreamCheck = StreamCheck.UNCHECKED
+    stderr: StreamCheck = StreamCheck.UNCHECKED
+
+
+def render(receipt: Receipt) -> str:
+    """Return the frame as the wrapper prints it: one line of ASCII below 600 bytes, line ends around it.
+
+    The line end before it belongs to the frame, so output without a last line end comes back unchanged.
+    """
+    return (
+        f"\nfleet-receipt v1 nonce={receipt.nonce} replayed={receipt.replayed:d}"
+        f" script={receipt.script_digest}"
+        f" exit={_number(receipt.exit_code)} signal={_number(receipt.signal)}"
+        f" timed_out={receipt.timed_out:d} interrupted={receipt.interrupted:d}"
+        f" stdout={receipt.stdout_length}:{receipt.stdout_digest}"
+        f" stderr={receipt.stderr_length}:{receipt.stderr_digest}"
+        f" boot={receipt.boot_id} started={int(receipt.started)} ended={int(receipt.ended)} end\n"
+    )
+
+
+def read(stdout: str, stderr: str, nonce: str) -> Reading:
+    """Take the last frame with our nonce out of stdout. Frames with other nonces are output. Never raises."""
+    frames = _frames(stdout)
+    ours = [frame for frame in frames if frame["nonce"] == nonce]
+    if not ours:
+        return Reading(None, stdout, stderr, foreign=len(frames))
+    return _taken_out(stdout, stderr, ours[-1], len(frames) - len(ours))
+
+
+def read_combined(message: str, nonce: str) -> Reading:
+    """Read the one message of the Linux action, which holds both streams under their names (recorded).
+
+    A receipt marks the end of stdout. Among several frames with our nonce the one that fits both streams is
+    taken: it holds their digests, so no other can fit whole ones. Without a receipt the message is split at
+    the first ``[stdout]`` and the last ``[stderr]``, which is a guess; a message without both is returned as
+    stdout.
+    """
+    head = message.find(_STDOUT)
+    body = message.removeprefix(_LEAD) if message.startswith(_LEAD) else message[head + len(_STDOUT) :]
+    if head < 0 or _STDERR not in message[head:]:
+        return read(message, "", nonce)
+    candidates = list(_split_at_frames(body, nonce))
+    if candidates:
+        return max(enumerate(candidates), key=lambda pair: (_fit(pair[1]), pair[0]))[1]
+    stdout, _, stderr = body.rpartition(_STDERR)
+    return read(stdout, stderr, nonce)
+
+
+def verify(reading: Reading, *, nonce: str, digest: str) -> Verdict:
+    """Judge a reading against the delivery it should answer.
+
+    A stream shorter than the receipt says counts as truncated only if as much arrived as the channel keeps. A
+    whole stream's digest is compared, unless its text holds U+FFFD: ARM's JSON has put that in place of bytes
+    that are no UTF-8, so length and digest can no longer be told from the text and the check is
+    ``unchecked``.
+    """
+    receipt = reading.receipt
+    if receipt is None:
+        return Verdict(False, Reason.WRONG_NONCE if reading.foreign else Reason.MISSING)
+    if receipt.nonce != nonce:
+        return Verdict(False, Reason.WRONG_NONCE)
+    stdout, stderr = _checks(reading, receipt)
+    reason = _script_reason(receipt, digest) or _stream_reason(stdout, stderr)
+    return Verdict(reason is Reason.OK, reason, StreamCheck.TRUNCATED in (stdout, stderr), stdout, stderr)
+
+
+def _frames(text: str) -> list[re.Match[str]]:
+    return [frame for frame in _FRAME.finditer(text) if _says_one_end(frame)]
+
+
+def _says_one_end(frame: re.Match[str]) -> bool:
+    """Tell a frame that says how the script ended, once, from nonsense that looks like a frame."""
+    ends = [frame["exit"], frame["signal"]].count("-")
+    if frame["interrupted"] == "1":
+        return ends == 2 and frame["timed_out"] == "0"
+    return ends == 1 or (ends == 2 and frame["timed_out"] == "1")
+
+
+def _taken_out(stdout: str, stderr: str, frame: re.Match[str], foreign: int) -> Reading:
+    end = re.compile(r"\r?\n|\Z").match(stdout, frame.end())
+    after = frame.end() if end is None else end.end()
+    text = stdout[: frame.start()] + stdout[after:]
+    return Reading(_receipt(frame), text, stderr, after - frame.start(), foreign)
+
+
+def _receipt(frame: re.Match[str]) -> Receipt:
+    return Receipt(
+        nonce=frame["nonce"],
+        script_digest=frame["script"],
+        exit_code=None if frame["exit"] == "-" else int(frame["exit"]),
+        signal=None if frame["signal"] == "-" else int(frame["signal"]),
+        timed_out=frame["timed_out"] == "1",
+        replayed=frame["replayed"] == "1",
+        stdout_length=int(frame["out"]),
+        stdout_digest=frame["out_hash"],
+        stderr_length=int(frame["err"]),
+        stderr_digest=frame["err_hash"],
+        boot_id=frame["boot"],
+        started=float(frame["started"]),
+        ended=float(frame["ended"]),
+        interrupted=frame["interrupted"] == "1",
+    )
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _split_at_frames(body: str, nonce: str) -> Iterator[Reading]:
+    """Yield the reading for each frame with our nonce that ends stdout."""
+    frames = _frames(body)
+    for number, frame in enumerate(frames):
+        marker = f"\n{_STDERR}"
+        if frame["nonce"] == nonce and body.startswith(marker, frame.end()):
+            cut = frame.end() + 1
+            before = sum(1 for earlier in frames[:number] if earlier["nonce"] != nonce)
+            yield _taken_out(body[:cut], body[cut + len(_STDERR) :], frame, before)
+
+
+def _fit(reading: Reading) -> int:
+    """Rank how well a frame fits the streams around it: 2 for a stream that matches, 1 for one that may."""
+    assert reading.receipt is not None
+    worth = {StreamCheck.MATCHED: 2, StreamCheck.TRUNCATED: 1, StreamCheck.UNCHECKED: 1}
+    ranks = [worth.get(check, 0) for check in _checks(reading, reading.receipt)]
+    return 0 if 0 in ranks else sum(ranks)
+
+
+def _checks(reading: Reading, receipt: Receipt) -> tuple[StreamCheck, StreamCheck]:
+    return (
+        _check(reading.stdout, receipt.stdout_length, receipt.stdout_digest, reading.frame_length),
+        _check(reading.stderr, receipt.stderr_length, receipt.stderr_digest, 0),
+    )
+
+
+def _check(text: str, length: int, digest: str, frame_length: int) -> StreamCheck:
+    """Compare a text with what the receipt says of it; ``frame_length`` bytes came along in the channel."""
+    least, most = _byte_bounds(text)
+    if length > most:
+        full = most + frame_length >= CHANNEL_TAIL - _CUT_CHARACTER
+        return StreamCheck.TRUNCATED if full else StreamCheck.WRONG_LENGTH
+    if length < least:
+        return StreamCheck.WRONG_LENGTH
+    if digest == "-":
+        return StreamCheck.UNCHECKED
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) == length and hashlib.sha256(data).hexdigest() == digest:
+        return StreamCheck.MATCHED
+    return StreamCheck.UNCHECKED if least != most else StreamCheck.WRONG_HASH
+
+
+def _byte_bounds(text: str) -> tuple[int, int]:
+    """Return how few and how many bytes can have become this text: a U+FFFD stands for one to three."""
+    most = len(text.encode("utf-8", "surrogatepass"))
+    doubtful = sum(1 for character in text if character == "\ufffd" or "\ud800" <= character <= "\udfff")
+    return most - 2 * doubtful, most
+
+
+def _script_reason(receipt: Receipt, digest: str) -> Reason | None:
+    """Judge the script's digest. Without one, only the delivery that ran it answers for its script."""
+    if receipt.script_digest == "-":
+        return Reason.UNHASHED_SCRIPT if receipt.replayed else None
+    return None if receipt.script_digest == digest else Reason.WRONG_SCRIPT
+
+
+def _stream_reason(*checks: StreamCheck) -> Reason:
+    if StreamCheck.WRONG_LENGTH in checks:
+        return Reason.LENGTH_MISMATCH
+    if StreamCheck.WRONG_HASH in checks:
+        return Reason.HASH_MISMATCH
+    return Reason.OK

@@ -1,0 +1,300 @@
+"""VMs, groups and subscriptions as ARM, Compute and Resource Graph render them. Pure; shapes as recorded."""
+
+from __future__ import annotations
+
+from fleet.lab.file import AgentState, PowerState, System
+from fleet.lab.operations import Operation
+from fleet.lab.query import Row
+from fleet.lab.wire import Json, stamp, whole_stamp
+from fleet.lab.world import CREATED, Group, Machine, Subscription
+
+_OS_NAMES = {
+    "canonical": "ubuntu",
+    "debian": "debian",
+    "redhat": "redhat",
+    "suse": "sles",
+    "almalinux": "almalinux",
+}
+
+
+def subscription(sub: Subscription) -> Json:
+    """Render a subscription."""
+    return {
+        "id": f"/subscriptions/{sub.id}",
+        "authorizationSource": "RoleBased",
+        "managedByTenants": [],
+        "tags": sub.tags,
+        "subscriptionId": sub.id,
+        "tenantId": sub.tenant,
+        "displayName": sub.name,
+        "state": "Enabled",
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01",
+            "quotaId": "PayAsYouGo_2014-09-01",
+            "spendingLimit": "Off",
+        },
+    }
+
+
+def group(found: Group) -> Json:
+    """Render a resource group."""
+    return {
+        "id": found.id,
+        "name": found.name,
+        "type": "Microsoft.Resources/resourceGroups",
+        "location": found.location,
+        "tags": found.tags,
+        "properties": {"provisioningState": "Succeeded"},
+    }
+
+
+def vm(machine: Machine, *, view: bool = False) -> dict[str, object]:
+    """Render a VM's model, with its instance view if asked for."""
+    properties = model(machine)
+    if view:
+        properties["instanceView"] = instance_view(machine)
+    properties["timeCreated"] = stamp(CREATED)
+    whole = _head(machine)
+    whole["tags"] = machine.tags
+    if machine.zone:
+        whole["zones"] = [machine.zone]
+    whole["properties"] = properties
+    whole["etag"] = '"1"'
+    return whole
+
+
+def status(machine: Machine) -> dict[str, object]:
+    """Render a VM as a list with statusOnly=true does: its run-time status instead of its model."""
+    properties = {
+        "provisioningState": "Succeeded",
+        "vmId": machine.vm_id,
+        "instanceView": instance_view(machine),
+    }
+    return {**_head(machine), "properties": properties}
+
+
+def _head(machine: Machine) -> dict[str, object]:
+    return {
+        "name": machine.name,
+        "id": machine.id,
+        "type": "Microsoft.Compute/virtualMachines",
+        "location": machine.location,
+    }
+
+
+def model(machine: Machine) -> dict[str, object]:
+    """Render the properties of a VM's model."""
+    disk = _disk(machine)
+    network = f"{machine.group.id}/providers/Microsoft.Network/networkInterfaces/{machine.name}VMNic"
+    return {
+        "hardwareProfile": {"vmSize": machine.size},
+        "provisioningState": "Succeeded",
+        "vmId": machine.vm_id,
+        "storageProfile": {
+            "imageReference": image(machine),
+            "osDisk": {
+                "osType": machine.system.value.capitalize(),
+                "name": disk,
+                "createOption": "FromImage",
+                "caching": "ReadWrite",
+                "managedDisk": {
+                    "storageAccountType": "Premium_LRS",
+                    "id": f"{machine.group.id}/providers/Microsoft.Compute/disks/{disk}",
+                },
+                "deleteOption": "Detach",
+                "diskSizeGB": 30 if machine.system is System.LINUX else 127,
+            },
+            "dataDisks": [],
+        },
+        "osProfile": _os_profile(machine),
+        "networkProfile": {"networkInterfaces": [{"id": network}]},
+    }
+
+
+def image(machine: Machine) -> dict[str, object]:
+    """Render the image reference: four parts of a marketplace image, or a resource id."""
+    if machine.image.startswith("/"):
+        return {"id": machine.image}
+    parts = [*machine.image.split(":"), "", "", ""][:4]
+    publisher, offer, sku, version = parts
+    exact = "22.04.202501010" if version in ("", "latest") else version
+    return {
+        "publisher": publisher,
+        "offer": offer,
+        "sku": sku,
+        "version": version or "latest",
+        "exactVersion": exact,
+    }
+
+
+def os_names(machine: Machine) -> tuple[str, str]:
+    """Return the guest's system and version as its agent reports them."""
+    if machine.system is System.WINDOWS:
+        return "Windows Server 2022 Datacenter", "10.0.20348"
+    publisher, _, sku = [*machine.image.split(":"), "", "", ""][:3]
+    digits = "".join(each if each.isdigit() else " " for each in sku).split()
+    version = ".".join(digits[:2]) if publisher.lower() == "canonical" else "".join(digits[:1])
+    return _OS_NAMES.get(publisher.lower(), "ubuntu"), version or "22.04"
+
+
+def instance_view(machine: Machine) -> Json:
+    """Render a VM's instance view (recorded: a ready agent, one that is not ready)."""
+    name, version = os_names(machine)
+    running = machine.power is PowerState.RUNNING
+    ready = running and machine.agent is AgentState.READY
+    view: dict[str, object] = {}
+    if ready:
+        view |= {"computerName": machine.name, "osName": name, "osVersion": version}
+    if running:
+        view["vmAgent"] = _agent(ready=ready)
+    at = stamp(CREATED)
+    provisioned = {
+        "code": "ProvisioningState/succeeded",
+        "level": "Info",
+        "displayStatus": "Provisioning succeeded",
+        "time": at,
+    }
+    view["disks"] = [{"name": _disk(machine), "statuses": [provisioned]}]
+    view["hyperVGeneration"] = "V2"
+    view["statuses"] = [
+        provisioned,
+        {"code": f"PowerState/{machine.power}", "level": "Info", "displayStatus": f"VM {machine.power}"},
+    ]
+    return view
+
+
+def _agent(*, ready: bool) -> Json:
+    if ready:
+        status = {
+            "code": "ProvisioningState/succeeded",
+            "level": "Info",
+            "displayStatus": "Ready",
+            "message": "Guest Agent is running",
+        }
+        version = "2.11.1.4"
+    else:
+        status = {
+            "code": "ProvisioningState/Unavailable",
+            "level": "Warning",
+            "displayStatus": "Not Ready",
+            "message": "VM status blob is found but not yet populated.",
+        }
+        version = "Unknown"
+    statuses = [{**status, "time": whole_stamp(CREATED)}]
+    return {"vmAgentVersion": version, "statuses": statuses, "extensionHandlers": []}
+
+
+def _os_profile(machine: Machine) -> Json:
+    profile: dict[str, object] = {"computerName": machine.name, "adminUsername": "azureuser"}
+    if machine.system is System.LINUX:
+        profile["linuxConfiguration"] = {
+            "disablePasswordAuthentication": True,
+            "provisionVMAgent": True,
+            "patchSettings": {"patchMode": "ImageDefault", "assessmentMode": "ImageDefault"},
+        }
+    else:
+        profile["windowsConfiguration"] = {
+            "provisionVMAgent": True,
+            "enableAutomaticUpdates": True,
+            "patchSettings": {"patchMode": "AutomaticByOS", "assessmentMode": "ImageDefault"},
+        }
+    return {**profile, "secrets": [], "allowExtensionOperations": True, "requireGuestProvisionSignal": True}
+
+
+def _disk(machine: Machine) -> str:
+    return f"{machine.name}_OsDisk_1_{machine.vm_id.replace('-', '')}"
+
+
+def operation(found: Operation) -> Json:
+    """Render an operation's state; an action's result is put in by the caller, as its form hangs on the
+    api-version.
+    """
+    state: dict[str, object] = {"startTime": stamp(found.started)}
+    if found.done:
+        state["endTime"] = stamp(found.ended)
+    state["status"] = found.phase.value
+    if found.error is not None:
+        state["error"] = {"code": found.error[0], "message": found.error[1]}
+    state["name"] = found.id
+    return state
+
+
+# -- Resource Graph ----------------------------------------------------------------------------------------
+
+
+def vm_row(machine: Machine) -> Row:
+    """Render a VM as a row of ``resources``: types and group names in lower case, power state under
+    ``extended``.
+    """
+    properties = model(machine)
+    name, version = os_names(machine)
+    properties["extended"] = {
+        "instanceView": {
+            "computerName": machine.name,
+            "osName": name,
+            "osVersion": version,
+            "hyperVGeneration": "V2",
+            "powerState": {
+                "code": f"PowerState/{machine.power}",
+                "displayStatus": f"VM {machine.power}",
+                "level": "Info",
+            },
+        }
+    }
+    properties["timeCreated"] = stamp(CREATED)
+    return {
+        "id": machine.id,
+        "name": machine.name,
+        "type": "microsoft.compute/virtualmachines",
+        "tenantId": machine.group.subscription.tenant,
+        "kind": "",
+        "location": machine.location,
+        "resourceGroup": machine.group.name.lower(),
+        "subscriptionId": machine.group.subscription.id,
+        "managedBy": "",
+        "sku": None,
+        "plan": None,
+        "properties": properties,
+        "tags": machine.tags,
+        "identity": None,
+        "zones": [machine.zone] if machine.zone else None,
+        "extendedLocation": None,
+    }
+
+
+def subscription_row(sub: Subscription) -> Row:
+    """Render a subscription as a row of ``resourcecontainers``."""
+    row = _container(f"/subscriptions/{sub.id}", sub.name, "microsoft.resources/subscriptions", sub, sub.tags)
+    row["properties"] = {"state": "Enabled", "managedByTenants": []}
+    return row
+
+
+def group_row(found: Group) -> Row:
+    """Render a resource group as a row of ``resourcecontainers``."""
+    kind = "microsoft.resources/subscriptions/resourcegroups"
+    row = _container(found.id, found.name, kind, found.subscription, found.tags)
+    row["location"] = found.location
+    row["resourceGroup"] = found.name.lower()
+    row["properties"] = {"provisioningState": "Succeeded"}
+    return row
+
+
+def _container(id: str, name: str, kind: str, sub: Subscription, tags: dict[str, str]) -> Row:
+    return {
+        "id": id,
+        "name": name,
+        "type": kind,
+        "tenantId": sub.tenant,
+        "kind": "",
+        "location": "",
+        "resourceGroup": "",
+        "subscriptionId": sub.id,
+        "managedBy": "",
+        "sku": None,
+        "plan": None,
+        "properties": {},
+        "tags": tags,
+        "identity": None,
+        "zones": None,
+        "extendedLocation": None,
+    }

@@ -1,0 +1,229 @@
+"""The control plane: one request in, one answer out. Pure; the time is handed in.
+
+Order of judgement, as in the real service: sign-in, what goes wrong on purpose, api-version, buckets, then
+the request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from uuid import UUID
+
+from fleet.lab import faults as fault_rules
+from fleet.lab.blobs import Blobs
+from fleet.lab.file import AgentState, FaultSpec, LabSpec, PowerState
+from fleet.lab.guests import Envelope, ScriptedGuests
+from fleet.lab.inventory import Inventory
+from fleet.lab.life import Life
+from fleet.lab.operations import Operations
+from fleet.lab.routes import Call, Route, known_path, match
+from fleet.lab.runs import Runs
+from fleet.lab.throttle import Cost, Policy, Throttle, Verb
+from fleet.lab.timing import Timing
+from fleet.lab.wire import Answer, Request, denied, not_found
+from fleet.lab.world import Machine, World, build, named_uuid
+
+
+class ControlPlane:
+    """A pretend Azure Resource Manager with its Compute and Resource Graph providers."""
+
+    def __init__(self, spec: LabSpec, *, sandboxed: bool, envelope: Envelope | None = None) -> None:
+        self.world: World = build(spec, sandboxed=sandboxed)
+        self.blobs = Blobs()
+        self.operations = Operations(spec.seed, self.world.tenant, spec.url_length)
+        self.throttle = Throttle(enforced=spec.throttling == "real")
+        self.faults = fault_rules.Faults(spec.seed, spec.faults)
+        guests = ScriptedGuests(spec.seed, spec.speed, envelope)
+        timing = Timing(spec.seed, spec.speed)
+        self.life = Life(self.operations, timing, guests, self.blobs, spec.lag)
+        self.requests: Counter[str] = Counter()
+        self.statuses: Counter[int] = Counter()
+        self._seed = spec.seed
+        self._inventory = Inventory(self.world, spec)
+        self._runs = Runs(self.life, self.operations)
+
+    @property
+    def base(self) -> str:
+        """The lab's own URL, which its answers carry."""
+        return self.blobs.base
+
+    @base.setter
+    def base(self, url: str) -> None:
+        self.blobs.base = self._inventory.base = self._runs.base = url
+
+    def handle(self, request: Request, now: float) -> Answer:
+        """Answer one request of the ARM endpoint."""
+        self.life.advance(now)
+        answer = self._judged(request, now)
+        self.statuses[answer.status] += 1
+        self._stamp(request, answer)
+        return answer
+
+    def move(self, machine: Machine, now: float, power: str | None, agent: str | None) -> None:
+        """Change a machine's power or agent from outside. Raises ValueError for states there are not."""
+        if power is not None:
+            machine.power = PowerState(power)
+        if agent is not None:
+            machine.agent = AgentState(agent)
+        self._inventory.forget()
+        if machine.agent is AgentState.READY:
+            self.life.agent_is_back(machine, now)
+
+    def state(self) -> dict[str, object]:
+        """Return the lab's counters, for people and tests."""
+        return {
+            "machines": sum(1 for _ in self.world.machines()),
+            "executions": dict(self.life.counts),
+            "requests": dict(self.requests),
+            "statuses": {str(status): count for status, count in self.statuses.items()},
+            "throttled": self.throttle.refused,
+            "faults": [
+                {"rule": rule.model_dump(), "hits": self.faults.hits[at]} for at, rule in enumerate(self.faults.rules)
+            ],
+        }
+
+    def _judged(self, request: Request, now: float) -> Answer:
+        found = match(request.method, request.path)
+        if found is None:
+            return self._nowhere(request)
+        route, params = found
+        self.requests[route.call] += 1
+        if not request.headers.get("authorization", "").lower().startswith("bearer "):
+            return _unsigned()
+        machine = self._machine(route, params)
+        rule = self.faults.strike(route.fault, machine.name if machine else "") if route.fault else None
+        if rule is not None and not fault_rules.executes(rule):
+            return fault_rules.instead(rule, now)
+        answer = self._served(request, route, params, machine, now)
+        return answer if rule is None else fault_rules.spoiled(rule, answer)
+
+    def _served(
+        self, request: Request, route: Route, params: Mapping[str, str], machine: Machine | None, now: float
+    ) -> Answer:
+        if not request.query.get("api-version"):
+            text = "The api-version query parameter (?api-version=) is required for all requests."
+            return denied(400, "MissingApiVersionParameter", text)
+        headers, refused = self._charge(request, route, params, machine, now)
+        if refused is not None:
+            refused.headers = {**headers, **refused.headers}
+            return refused
+        missing = self._missing(params)
+        if missing is not None:
+            return missing
+        if route.call in self._runs.calls:
+            answer = self._runs.answer(route.call, request, params, machine, now)
+        else:
+            answer = self._inventory.answer(route.call, request, params, machine, now)
+        answer.headers = {**headers, **answer.headers}
+        return answer
+
+    def _charge(
+        self, request: Request, route: Route, params: Mapping[str, str], machine: Machine | None, now: float
+    ) -> tuple[dict[str, str], Answer | None]:
+        who = principal(request)
+        if route.call is Call.QUERY:
+            return self.throttle.query(who, now)
+        polls = route.policy is Policy.GET_OPERATION
+        region = machine.location if machine else params.get("location", "")
+        verb = Verb.READS if polls else route.verb
+        cost = Cost(
+            verb,
+            params.get("sub", self.world.tenant),
+            who,
+            route.policy,
+            region if route.policy is not Policy.HIGH_COST_GET else "",
+            params.get("operation", "") if polls else (machine.key if machine else ""),
+        )
+        return self.throttle.take(cost, now)
+
+    def _machine(self, route: Route, params: Mapping[str, str]) -> Machine | None:
+        if route.call is Call.OPERATION:
+            operation = self.operations.find(params["operation"])
+            return operation.machine if operation else None
+        if "vm" not in params:
+            return None
+        return self.world.machine(params["sub"], params["group"], params["vm"])
+
+    def _missing(self, params: Mapping[str, str]) -> Answer | None:
+        """Refuse a subscription, group or VM that is not there (recorded texts)."""
+        sub, group, vm = params.get("sub"), params.get("group"), params.get("vm")
+        if sub is None:
+            return None
+        if not _is_guid(sub):
+            text = f"The provided subscription identifier '{sub}' is malformed or invalid."
+            return denied(400, "InvalidSubscriptionId", text)
+        if self.world.subscription(sub) is None:
+            return denied(404, "SubscriptionNotFound", f"The subscription '{sub}' could not be found.")
+        if group is not None and self.world.group(sub, group) is None:
+            return denied(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
+        if group is not None and vm is not None and self.world.machine(sub, group, vm) is None:
+            return not_found(f"virtualMachines/{vm}", group)
+        return None
+
+    def _nowhere(self, request: Request) -> Answer:
+        self.requests["unknown"] += 1
+        if not request.headers.get("authorization", "").lower().startswith("bearer "):
+            return _unsigned()
+        if known_path(request.path):
+            return denied(405, "MethodNotAllowed", f"The lab does not know {request.method} {request.path}.")
+        return denied(
+            404,
+            "InvalidResourceType",
+            f"The lab has nothing at {request.path}; docs/lab.md lists what it has.",
+        )
+
+    def _stamp(self, request: Request, answer: Answer) -> None:
+        """Add the headers every answer of ARM has (recorded)."""
+        turn = sum(self.statuses.values())
+        id = named_uuid(self._seed, f"request/{turn}")
+        known = {
+            "Cache-Control": "no-cache",
+            "Pragma": "no-cache",
+            "Expires": "-1",
+            "x-ms-request-id": id,
+            "x-ms-correlation-request-id": id,
+            "x-ms-routing-request-id": f"LAB:{id}",
+            "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+            "X-Content-Type-Options": "nosniff",
+        }
+        client = request.headers.get("x-ms-client-request-id")
+        if client and request.headers.get("x-ms-return-client-request-id", "").lower() == "true":
+            known["x-ms-client-request-id"] = client
+        answer.headers = {**known, **answer.headers}
+
+
+def principal(request: Request) -> str:
+    """Name who asks: the token's object or application id if it is a JWT, else the token's digest."""
+    token = request.headers.get("authorization", "")[len("bearer ") :]
+    parts = token.split(".")
+    if len(parts) == 3:
+        try:
+            claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+            return str(claims.get("oid") or claims.get("appid") or claims["sub"])
+        except (ValueError, KeyError, AttributeError):
+            pass
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def fault_specs(data: object) -> list[FaultSpec]:
+    """Read fault rules that come over the wire. Raises pydantic's ValidationError (a ValueError)."""
+    items = data if isinstance(data, list) else [data]
+    return [FaultSpec.model_validate(item) for item in items]
+
+
+def _unsigned() -> Answer:
+    challenge = 'Bearer authorization_uri="https://login.windows.net/common", error="invalid_token"'
+    text = "Authentication failed. The 'Authorization' header is missing."
+    return denied(401, "AuthenticationFailed", text, {"WWW-Authenticate": challenge})
+
+
+def _is_guid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

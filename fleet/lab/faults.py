@@ -1,0 +1,106 @@
+"""What goes wrong on purpose: by rule and by chance, equal for equal seeds. Pure."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from fleet.lab.file import FaultKind, FaultOn, FaultSpec
+from fleet.lab.throttle import too_many
+from fleet.lab.wire import Answer, Fate, compute, denied, refusal
+
+BUSY = "Run command extension execution is in progress. Please wait for completion before invoking a run command."
+
+
+class Faults:
+    """The rules in force, and how often each has hit.
+
+    Whether chance strikes depends on the seed, the rule, the machine and how many such requests came
+    before, never on the order in which other machines' requests arrive.
+    """
+
+    def __init__(self, seed: int, rules: Iterable[FaultSpec]) -> None:
+        self.rules = list(rules)
+        self.hits: Counter[int] = Counter()
+        self._seed = seed
+        self._seen: Counter[tuple[int, str]] = Counter()
+        self._matched: Counter[int] = Counter()
+
+    def replace(self, rules: Iterable[FaultSpec]) -> None:
+        """Put other rules in force and start counting anew."""
+        self.rules = list(rules)
+        self.hits.clear()
+        self._seen.clear()
+        self._matched.clear()
+
+    def strike(self, on: FaultOn, machine: str) -> FaultSpec | None:
+        """Return the first rule that hits this request. ``machine`` is a VM's name, or "" for none."""
+        for at, rule in enumerate(self.rules):
+            if rule.request != on or not fnmatchcase(machine.casefold(), rule.machines.casefold()):
+                continue
+            if self._hit(at, rule, machine):
+                self.hits[at] += 1
+                return rule
+        return None
+
+    def _hit(self, at: int, rule: FaultSpec, machine: str) -> bool:
+        self._matched[at] += 1
+        self._seen[at, machine] += 1
+        if self._matched[at] <= rule.after:
+            return False
+        if rule.times is not None and self.hits[at] >= rule.times:
+            return False
+        if rule.chance >= 1:
+            return True
+        label = f"{self._seed}/fault{at}/{machine.casefold()}/{self._seen[at, machine]}"
+        return random.Random(label).random() < rule.chance  # noqa: S311
+
+
+def executes(rule: FaultSpec) -> bool:
+    """Say whether the request is carried out although its answer suffers."""
+    return rule.what in (FaultKind.LOST_ANSWER, FaultKind.SLOW)
+
+
+def spoiled(rule: FaultSpec, answer: Answer) -> Answer:
+    """Spoil the answer of a request that was carried out."""
+    if rule.what is FaultKind.SLOW:
+        answer.delay = rule.delay
+    else:
+        answer.fate = Fate.DROPPED
+    return answer
+
+
+def instead(rule: FaultSpec, now: float) -> Answer:
+    """Return what comes instead of carrying the request out."""
+    after = {} if rule.retry_after is None else {"Retry-After": str(rule.retry_after)}
+    match rule.what:
+        case FaultKind.THROTTLED:
+            wait = 1 if rule.retry_after is None else rule.retry_after
+            answer = too_many("UpdateVMSubscriptionMaximum", 1500, wait, now)
+            answer.headers["Retry-After"] = str(wait)
+            return answer
+        case FaultKind.CONFLICT:
+            return compute(409, refusal("Conflict", BUSY))
+        case FaultKind.INTERNAL:
+            text = "An internal error occurred in the operation."
+            return compute(500, refusal("InternalOperationError", text))
+        case FaultKind.UNAVAILABLE:
+            return Answer(503, b"", {"Content-Length": "0", **after})
+        case FaultKind.UNAUTHORIZED:
+            return expired()
+        case _:
+            return Answer(500, fate=Fate.DROPPED)
+
+
+def expired() -> Answer:
+    """Refuse a token as expired (recorded; it can hit a poll)."""
+    challenge = (
+        'Bearer authorization_uri="https://login.windows.net/common", error="invalid_token", '
+        'error_description="The access token has expired."'
+    )
+    text = (
+        "The access token expiry UTC time '1/1/2025 3:46:33 AM' is earlier than current UTC time '1/1/2025 3:46:51 AM'."
+    )
+    return denied(401, "ExpiredAuthenticationToken", text, {"WWW-Authenticate": challenge})

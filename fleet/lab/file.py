@@ -1,0 +1,354 @@
+"""The lab file: which pretend subscriptions, groups and VMs there are, and how they behave.
+
+The models below are the only list of keys; ``docs/lab.md`` is held to them by a test, and the JSON Schema
+is made from them. Lengths of time are seconds; those that imitate the service or a script are divided by
+``speed``.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from fleet import documents
+
+
+class System(StrEnum):
+    """The guest's operating system family."""
+
+    LINUX = "linux"
+    WINDOWS = "windows"
+
+
+class PowerState(StrEnum):
+    """Azure's power states."""
+
+    RUNNING = "running"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    DEALLOCATING = "deallocating"
+    DEALLOCATED = "deallocated"
+
+
+class AgentState(StrEnum):
+    """Whether the VM agent answers. Commands sent to one that does not hang until the service gives up."""
+
+    READY = "ready"
+    NOT_READY = "not_ready"
+
+
+class GuestKind(StrEnum):
+    """How scripts are answered: really run in a sandbox, or by rules."""
+
+    SANDBOX = "sandbox"
+    SCRIPTED = "scripted"
+
+
+class FaultOn(StrEnum):
+    """The kinds of request a fault can hit."""
+
+    SUBMIT = "submit"
+    POLL = "poll"
+    READ = "read"
+    DELETE = "delete"
+    LIST = "list"
+    QUERY = "query"
+
+
+class FaultKind(StrEnum):
+    """What goes wrong."""
+
+    THROTTLED = "429"
+    CONFLICT = "409"
+    INTERNAL = "500"
+    UNAVAILABLE = "503"
+    UNAUTHORIZED = "401"
+    RESET = "reset"
+    LOST_ANSWER = "lost_answer"
+    SLOW = "slow"
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_share(value: object) -> object:
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value)):
+        return float(match[1]) / 100
+    return value
+
+
+def _as_range(value: object) -> object:
+    return [value, value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+Length = Annotated[float, Field(ge=0)]
+OneOrMore = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_as_share, json_schema_input_type=float | str)]
+Span = Annotated[
+    list[Length],
+    Field(min_length=2, max_length=2),
+    BeforeValidator(_as_range, json_schema_input_type=Length | list[Length]),
+]
+
+
+class RuleSpec(documents.Keys):
+    """One answer of scripted guests; the first rule that fits is taken."""
+
+    when: str = Field(default="", description="Regular expression searched in the script; empty fits every script.")
+    share: Share = Field(
+        default=1.0,
+        description="Part of the class's machines the rule is for, as 10% or 0.1, chosen by the seed.",
+    )
+    stdout: str = Field(
+        default="",
+        description="What the script prints. {name} {group} {location} {size} {os} {n} are filled in.",
+    )
+    stderr: str = Field(default="", description="What the script prints on its error stream; filled in likewise.")
+    exit: int = Field(default=0, ge=0, le=255, description="The script's exit code.")
+    duration: Span = Field(
+        default=[1.0, 1.0], description="Seconds the script takes, or [shortest, longest]; divided by speed."
+    )
+
+    @field_validator("when")
+    @classmethod
+    def _is_regex(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as problem:
+            raise ValueError(f"not a regular expression: {problem}") from None
+        return value
+
+
+class FaultSpec(documents.Keys):
+    """One thing that goes wrong, by rule or by chance."""
+
+    request: Literal["submit", "poll", "read", "delete", "list", "query"] = Field(
+        description="Which requests it hits: submit, poll, read, delete, list or query."
+    )
+    kind: Literal[429, 409, 500, 503, 401, "reset", "lost_answer", "slow"] = Field(
+        description="What happens: 429, 409, 500, 503, 401, reset (dropped before anything is done), "
+        "lost_answer (done, then dropped) or slow (done, answered late)."
+    )
+    chance: Share = Field(default=1.0, description="How likely each such request is hit, as 5% or 0.05.")
+    times: int | None = Field(default=None, ge=1, description="At most this many hits; unlimited if left out.")
+    after: int = Field(default=0, ge=0, description="This many matching requests pass unharmed first.")
+    machines: str = Field(
+        default="*", description="Glob over VM names; a narrower one than * never fits lists and queries."
+    )
+    retry_after: int | None = Field(default=None, ge=0, description="Seconds in Retry-After of a 429 or 503.")
+    delay: float = Field(default=2.0, ge=0, description="Seconds a slow answer is late (not divided by speed).")
+
+    @property
+    def what(self) -> FaultKind:
+        """The kind as a member of its closed list."""
+        return FaultKind(str(self.kind))
+
+
+class VmSpec(documents.Keys):
+    """A class of VMs that are alike."""
+
+    name: str = Field(description="Name; {n} is the VM's number, as in web{n:03}, and is needed when count is above 1.")
+    count: int = Field(default=1, ge=1, le=100_000, description="How many VMs.")
+    start: int = Field(default=1, ge=0, description="The first number.")
+    os: Literal["linux", "windows"] = Field(default="linux", description="linux or windows.")
+    size: OneOrMore = Field(
+        default=["Standard_D2s_v5"], min_length=1, description="VM size; a list is dealt out in turn."
+    )
+    image: OneOrMore = Field(
+        default=[],
+        description="publisher:offer:sku:version or an image's resource id; a list is dealt out in turn.",
+    )
+    location: OneOrMore = Field(default=[], description="Region; a list is dealt out in turn. Default: the group's.")
+    zones: OneOrMore = Field(default=[], description="Availability zones, dealt out in turn; none if left out.")
+    tags: dict[str, OneOrMore] = Field(default={}, description="Tags; a list of values is dealt out in turn.")
+    power: Literal["running", "starting", "stopping", "stopped", "deallocating", "deallocated"] = Field(
+        default="running", description="Power state; commands need running or starting."
+    )
+    agent: Literal["ready", "not_ready"] = Field(
+        default="ready",
+        description="VM agent; commands to one that is not ready hang until the service gives up.",
+    )
+    guest: Literal["sandbox", "scripted"] | None = Field(
+        default=None,
+        description="sandbox (scripts really run; Linux) or scripted (rules). Default: sandbox on Linux.",
+    )
+    rules: list[RuleSpec] = Field(default=[], description="Answers of scripted guests, before the lab's own rules.")
+
+    @field_validator("name")
+    @classmethod
+    def _is_pattern(cls, value: str) -> str:
+        try:
+            sample = value.format(n=1)
+        except (KeyError, IndexError, ValueError) as problem:
+            raise ValueError(f"not a name pattern ({problem}); only {{n}} is known, as in web{{n:03}}") from None
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?", sample):
+            raise ValueError(f"{sample!r} is not a VM name: letters, digits, '-', '_' and '.', at most 64")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.count > 1 and self.name.format(n=1) == self.name.format(n=2):
+            raise ValueError("name needs {n} when count is above 1, as in web{n:03}")
+        if self.os == "windows" and self.guest == "sandbox":
+            raise ValueError("a Windows guest cannot be a sandbox; use guest: scripted")
+        return self
+
+    @property
+    def kind(self) -> GuestKind:
+        """How these guests answer."""
+        if self.guest is not None:
+            return GuestKind(self.guest)
+        return GuestKind.SANDBOX if self.os == "linux" else GuestKind.SCRIPTED
+
+
+class GroupSpec(documents.Keys):
+    """A resource group."""
+
+    name: str = Field(pattern=r"^[\w().-]{1,90}$", description="Name of the resource group.")
+    location: str = Field(default="westeurope", description="Region of the group and of VMs that name none.")
+    tags: dict[str, str] = Field(default={}, description="Tags of the group.")
+    vms: list[VmSpec] = Field(default=[], description="Classes of VMs.")
+
+
+class SubscriptionSpec(documents.Keys):
+    """A subscription."""
+
+    name: str = Field(min_length=1, description="Display name.")
+    id: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
+        description="Subscription id; made from the seed if left out.",
+    )
+    tags: dict[str, str] = Field(default={}, description="Tags of the subscription.")
+    groups: list[GroupSpec] = Field(default=[], description="Resource groups.")
+
+
+class LabSpec(documents.Keys):
+    """The whole lab."""
+
+    apiVersion: Literal["fleet/v1"] = Field(default="fleet/v1", description="Always fleet/v1.")
+    kind: Literal["Lab"] = Field(default="Lab", description="Always Lab.")
+    seed: int = Field(default=1, description="Decides ids, chances, shares and spreads; equal seeds give equal labs.")
+    speed: float = Field(
+        default=12.0,
+        gt=0,
+        le=100_000,
+        description="How much faster than the real service; 1 takes the recorded times.",
+    )
+    throttling: Literal["none", "real"] = Field(
+        default="none",
+        description="none (buckets only count down in headers) or real (empty buckets answer 429).",
+    )
+    lag: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds a managed command still reads Updating after its operation succeeded.",
+    )
+    page_size: int = Field(default=200, ge=1, le=5000, description="VMs on a page of a list.")
+    empty_pages: bool = Field(
+        default=False, description="Put an empty page with a nextLink before every page of a list."
+    )
+    url_length: int = Field(
+        default=1000,
+        ge=600,
+        le=3428,
+        description="Length of signed operation URLs, in characters; the longest recorded is 3428.",
+    )
+    sandboxes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Sandboxes that may be starting at once. Default: four for each processor.",
+    )
+    rules: list[RuleSpec] = Field(default=[], description="Answers of every scripted guest, after those of its class.")
+    faults: list[FaultSpec] = Field(default=[], description="What goes wrong.")
+    subscriptions: list[SubscriptionSpec] = Field(min_length=1, description="Subscriptions.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        seen: set[str] = set()
+        for place in _places(self):
+            if place.casefold() in seen:
+                raise ValueError(f"{place} is there twice")
+            seen.add(place.casefold())
+        return self
+
+
+def load(text: str, *, file: str) -> LabSpec:
+    """Read a lab file. Raises InvalidInput with every problem and its place."""
+    return documents.validated(documents.read(text, file=file), LabSpec)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of the lab file."""
+    made = LabSpec.model_json_schema(mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "Fleet lab file"}
+
+
+def default() -> LabSpec:
+    """Return the lab that starts when no file is named: 2 subscriptions, 6 groups, 120 healthy Linux VMs."""
+    ubuntu = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2:latest"
+    debian = "Debian:debian-12:12-gen2:latest"
+    rhel = "RedHat:RHEL:9-lvm-gen2:latest"
+    rings = ["canary", "early", "broad", "broad", "broad"]
+
+    def group(env: str, app: str, location: str, *vms: dict[str, object]) -> dict[str, object]:
+        tags = {"env": env, "app": app, "owner": "ops@example.org", "ring": rings}
+        return {
+            "name": f"rg-{app}-{env}",
+            "location": location,
+            "tags": {"env": env, "app": app},
+            "vms": [{"tags": tags, **vm} for vm in vms],
+        }
+
+    web = {
+        "count": 24,
+        "image": ubuntu,
+        "size": ["Standard_D2s_v5", "Standard_D4s_v5"],
+        "zones": ["1", "2", "3"],
+    }
+    api = {"count": 20, "image": [ubuntu, debian], "size": "Standard_D4s_v5", "zones": ["1", "2", "3"]}
+    db = {"count": 12, "image": rhel, "size": "Standard_E8s_v5", "zones": ["1", "2"]}
+    return LabSpec.model_validate(
+        {
+            "subscriptions": [
+                {
+                    "name": "prod-shop",
+                    "groups": [
+                        group("prod", "web", "westeurope", {"name": "web{n:03}", **web}),
+                        group(
+                            "prod",
+                            "api",
+                            "westeurope",
+                            {"name": "api{n:03}", **api, "location": ["westeurope", "northeurope"]},
+                        ),
+                        group("prod", "db", "northeurope", {"name": "db{n:03}", **db}),
+                    ],
+                },
+                {
+                    "name": "dev-shop",
+                    "groups": [
+                        group("dev", "web", "swedencentral", {"name": "devweb{n:03}", **web}),
+                        group("dev", "api", "swedencentral", {"name": "devapi{n:03}", **api}),
+                        group("dev", "jobs", "swedencentral", {"name": "job{n:03}", **api}),
+                    ],
+                },
+            ]
+        }
+    )
+
+
+def _places(spec: LabSpec) -> list[str]:
+    found = []
+    for subscription in spec.subscriptions:
+        found.append(f"subscription {subscription.name}")
+        for group in subscription.groups:
+            found.append(f"group {subscription.name}/{group.name}")
+            for vms in group.vms:
+                for n in range(vms.start, vms.start + vms.count):
+                    found.append(f"VM {subscription.name}/{group.name}/{vms.name.format(n=n)}")
+    return found

@@ -1,0 +1,241 @@
+"""Requests that only look: subscriptions, groups, VMs, Resource Graph. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import quote
+
+from fleet.lab import answers, builtins, query
+from fleet.lab.file import LabSpec
+from fleet.lab.routes import Call
+from fleet.lab.wire import Answer, Json, Request, compute, gateway, refusal, stamp
+from fleet.lab.world import Machine, World, named_uuid
+
+_MOST_ROWS = 1000  # documented: at most 1,000 rows in an answer, 100 if nothing is asked for
+_USUAL_ROWS = 100
+_ENTITY_MISSING = "The entity was not found in this Azure location."
+
+
+class Inventory:
+    """Answers that change nothing. ``base`` is the lab's own URL, put in front of every nextLink."""
+
+    def __init__(self, world: World, spec: LabSpec) -> None:
+        self.base = ""
+        self._world = world
+        self._spec = spec
+        self._queries = 0
+        self._vm_rows: list[query.Row] | None = None
+
+    def forget(self) -> None:
+        """A machine has changed: make its rows anew."""
+        self._vm_rows = None
+
+    def answer(
+        self,
+        call: Call,
+        request: Request,
+        params: Mapping[str, str],
+        machine: Machine | None,
+        now: float,
+    ) -> Answer:
+        """Answer one request; subscription, group and VM are known to be there."""
+        match call:
+            case Call.SUBSCRIPTIONS:
+                subs = [answers.subscription(sub) for sub in self._world.subscriptions.values()]
+                count = {"type": "Total", "value": len(subs)}
+                return gateway(200, {"value": subs, "count": count})
+            case Call.SUBSCRIPTION:
+                sub = self._world.subscription(params["sub"])
+                return gateway(200, answers.subscription(sub) if sub else {})
+            case Call.TENANTS:
+                tenant = {"id": f"/tenants/{self._world.tenant}", "tenantId": self._world.tenant}
+                return gateway(200, {"value": [{**tenant, "displayName": "Lab", "tenantCategory": "Home"}]})
+            case Call.GROUPS:
+                sub = self._world.subscription(params["sub"])
+                found = [answers.group(each) for each in sub.groups.values()] if sub else []
+                return gateway(200, {"value": found})
+            case Call.GROUP:
+                group = self._world.group(params["sub"], params["group"])
+                return gateway(200, answers.group(group) if group else {})
+            case Call.VMS | Call.VMS_OF_GROUP:
+                return self._vms(request, params)
+            case Call.BUILTINS:
+                return compute(200, {"value": [each.summary() for each in builtins.listed()]})
+            case Call.BUILTIN:
+                known = builtins.find(params["command"])
+                return compute(200, known.document()) if known else entity_missing()
+            case Call.QUERY:
+                return self._query(request, now)
+            case _:
+                return self._vm(call, request, machine)
+
+    def _vm(self, call: Call, request: Request, machine: Machine | None) -> Answer:
+        if machine is None:
+            return entity_missing()
+        if call is Call.VM_VIEW:
+            return compute(200, answers.instance_view(machine))
+        wanted = request.query.get("$expand", "").lower()
+        if wanted not in ("", "instanceview", "userdata"):
+            return compute(400, refusal("InvalidParameter", f"The value '{wanted}' of parameter $expand is invalid."))
+        return compute(200, answers.vm(machine, view=wanted == "instanceview"))
+
+    def _vms(self, request: Request, params: Mapping[str, str]) -> Answer:
+        if request.query.get("$expand") and "$filter" not in request.query:
+            text = "The $expand query parameter is only supported together with $filter."
+            return compute(400, refusal("InvalidParameter", text))
+        place = params.get("location", "").lower()
+        machines = [
+            each
+            for each in self._world.machines(params["sub"], params.get("group"))
+            if not place or each.location.lower() == place
+        ]
+        short = request.query.get("statusOnly", "").lower() == "true"
+        token = request.query.get("$skiptoken") or request.query.get("$skipToken") or "0"
+        if not token.removeprefix("e").isdigit():
+            return compute(400, refusal("InvalidParameter", "The value of parameter $skiptoken is invalid."))
+        return self._page(request, machines, token, short)
+
+    def _page(self, request: Request, machines: Sequence[Machine], token: str, short: bool) -> Answer:
+        """Give one page. Empty pages with a nextLink are normal (recorded); ``e`` marks that one was
+        given.
+        """
+        at = int(token.removeprefix("e"))
+        if self._spec.empty_pages and not token.startswith("e"):
+            return compute(200, {"value": [], "nextLink": self._link(request, f"e{at}")})
+        end = at + self._spec.page_size
+        render = answers.status if short else answers.vm
+        page: dict[str, object] = {"value": [render(each) for each in machines[at:end]]}
+        if end < len(machines):
+            page["nextLink"] = self._link(request, str(end))
+        return compute(200, page)
+
+    def _link(self, request: Request, token: str) -> str:
+        """Build a nextLink; the service writes %24skiptoken and wants it back byte for byte (recorded)."""
+        kept = [
+            f"{quote(name, safe='')}={quote(value, safe='')}"
+            for name, value in request.query.items()
+            if name.lower() != "$skiptoken"
+        ]
+        path = request.raw.partition("?")[0]
+        return f"{self.base}{path}?{'&'.join([*kept, f'%24skiptoken={token}'])}"
+
+    # -- Resource Graph ------------------------------------------------------------------------------------
+
+    def _query(self, request: Request, now: float) -> Answer:
+        try:
+            body = request.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, Mapping) or not isinstance(body.get("query"), str):
+            return self._invalid(now, [{"code": "InvalidRequest", "message": "The query is missing."}])
+        options = body.get("options") if isinstance(body.get("options"), Mapping) else {}
+        assert isinstance(options, Mapping)
+        try:
+            found = query.run(body["query"], self._tables(body.get("subscriptions")))
+        except query.Unknown as problem:
+            return self._invalid(now, _parser_failure(problem))
+        return self._rows(found, body["query"], options, now)
+
+    def _rows(self, found: query.Outcome, text: str, options: Json, now: float) -> Answer:
+        at, wrong = _offset(options, text)
+        if wrong:
+            return self._invalid(now, [{"code": "InvalidSkipToken", "message": wrong}])
+        top = options.get("$top")
+        size = min(top, _MOST_ROWS) if isinstance(top, int) and top > 0 else _USUAL_ROWS
+        rows = found.rows[at : at + size]
+        more = at + size < len(found.rows)
+        answer: dict[str, object] = {"totalRecords": len(found.rows), "count": len(rows)}
+        answer["data"] = _table(rows) if options.get("resultFormat") == "table" else rows
+        answer["facets"] = []
+        answer["resultTruncated"] = "true" if more else "false"
+        if more and found.has_id:
+            answer["$skipToken"] = _token(at + size, text)
+        return gateway(200, answer)
+
+    def _tables(self, given: object) -> dict[str, Callable[[], Sequence[query.Row]]]:
+        named = {str(each).casefold() for each in given} if isinstance(given, list) else None
+
+        def inside(row: query.Row) -> bool:
+            return named is None or str(row["subscriptionId"]).casefold() in named
+
+        def resources() -> list[query.Row]:
+            if self._vm_rows is None:
+                self._vm_rows = [answers.vm_row(machine) for machine in self._world.machines()]
+            return [row for row in self._vm_rows if inside(row)]
+
+        def containers() -> list[query.Row]:
+            rows = []
+            for sub in self._world.subscriptions.values():
+                rows.append(answers.subscription_row(sub))
+                rows += [answers.group_row(group) for group in sub.groups.values()]
+            return [row for row in rows if inside(row)]
+
+        return {"resources": resources, "resourcecontainers": containers}
+
+    def _invalid(self, now: float, details: list[Json]) -> Answer:
+        self._queries += 1
+        id = named_uuid(self._spec.seed, f"query/{self._queries}")
+        text = (
+            "Please provide below info when asking for support: "
+            f"timestamp = {stamp(now).replace('+00:00', 'Z')}, correlationId = {id}."
+        )
+        return gateway(400, refusal("BadRequest", text, details=details))
+
+
+def entity_missing() -> Answer:
+    """Refuse something Compute does not have (recorded text)."""
+    return compute(404, refusal("NotFound", _ENTITY_MISSING))
+
+
+def _parser_failure(problem: query.Unknown) -> list[Json]:
+    text = (
+        "Query is invalid. Please refer to the documentation for the Azure Resource Graph service and fix "
+        "the error before retrying."
+    )
+    return [
+        {"code": "InvalidQuery", "message": text},
+        {
+            "code": "ParserFailure",
+            "message": "ParserFailure",
+            "line": problem.line,
+            "characterPositionInLine": problem.column,
+            "token": problem.token,
+            "expectedToken": "Ǐ",
+        },
+    ]
+
+
+def _token(at: int, text: str) -> str:
+    raw = json.dumps({"at": at, "of": len(text)}).encode()
+    return base64.b64encode(raw).decode("ascii")
+
+
+def _offset(options: Json, text: str) -> tuple[int, str]:
+    token = options.get("$skipToken")
+    if not token:
+        skip = options.get("$skip")
+        return (skip if isinstance(skip, int) and skip > 0 else 0), ""
+    try:
+        data = json.loads(base64.b64decode(str(token), validate=True))
+        if data["of"] == len(text):
+            return int(data["at"]), ""
+    except (ValueError, KeyError, TypeError):
+        pass
+    return 0, "The skip token is not of this query."
+
+
+def _table(rows: Sequence[query.Row]) -> Json:
+    names = list(rows[0]) if rows else []
+    columns = [{"name": name, "type": _kind([row[name] for row in rows])} for name in names]
+    return {"columns": columns, "rows": [[row[name] for name in names] for row in rows]}
+
+
+def _kind(values: Sequence[object]) -> str:
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, bool):
+        return "boolean"
+    if isinstance(first, (int, float)):
+        return "integer" if isinstance(first, int) else "number"
+    return "object" if isinstance(first, (Mapping, list)) else "string"

@@ -1,0 +1,388 @@
+"""The life of every execution: accepted, delivered, run, reported. Pure; the time is handed in.
+
+What is due stands in an agenda. :meth:`Life.advance` brings the world up to a moment; scripts of sandboxed
+guests leave as orders, and whoever carries them out says through :meth:`Life.ended` how they went.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fleet.lab import builtins
+from fleet.lab.blobs import Blobs
+from fleet.lab.commands import Command, Provisioning
+from fleet.lab.file import AgentState, GuestKind, System
+from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Result, Script, ScriptedGuests, tail
+from fleet.lab.operations import Operation, Operations, Phase
+from fleet.lab.timing import GIVE_UP, Delays, Timing, Work
+from fleet.lab.wire import Json
+from fleet.lab.world import Machine
+
+_ACTION_FOLDER = "/var/lib/waagent/run-command/download"
+_SETTLED = (Provisioning.SUCCEEDED, Provisioning.FAILED)
+_MANAGED_FOLDER = "/var/lib/waagent/run-command-handler/download"
+
+
+class Due(StrEnum):
+    """What comes due."""
+
+    DELIVER = "deliver"
+    END = "end"
+    TIME_OUT = "time_out"
+    REPORT = "report"
+    GIVE_UP = "give_up"
+    SETTLE = "settle"
+    GONE = "gone"
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    """One script on its way through one machine. ``over``: nobody waits for it any more."""
+
+    id: int
+    machine: Machine
+    operation: Operation
+    delays: Delays
+    command: Command | None
+    script: Script | None
+    result: Result | None = None
+    started: float | None = None
+    ended: bool = False
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An order to run a script in a sandbox."""
+
+    execution: int
+    machine: Machine
+    script: Script
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """An order to end a sandboxed script and everything it started."""
+
+    execution: int
+
+
+Order = Start | Kill
+
+
+@dataclass(order=True, slots=True)
+class _Entry:
+    at: float
+    turn: int
+    due: Due = field(compare=False)
+    execution: Execution = field(compare=False)
+
+
+class Life:
+    """All executions and managed commands of a lab."""
+
+    def __init__(
+        self, operations: Operations, timing: Timing, guests: ScriptedGuests, blobs: Blobs, lag: float
+    ) -> None:
+        self.commands: dict[str, dict[str, Command]] = {}
+        self.counts: Counter[str] = Counter()
+        self._operations = operations
+        self._timing = timing
+        self._guests = guests
+        self._blobs = blobs
+        self._lag = lag
+        self._agenda: list[_Entry] = []
+        self._turn = 0
+        self._orders: list[Order] = []
+        self._executions: dict[int, Execution] = {}
+        self._actions: dict[str, Execution] = {}
+        self._managed: dict[str, Execution] = {}
+        self._sequences: Counter[str] = Counter()
+
+    # -- what clients ask for ------------------------------------------------------------------------------
+
+    def busy(self, machine: Machine) -> bool:
+        """Say whether an action is running on the machine; there is one at a time (reported)."""
+        return machine.key in self._actions
+
+    def act(
+        self, machine: Machine, text: str, values: Sequence[tuple[str, str]], version: str, now: float
+    ) -> Operation:
+        """Start an action. The script is cleaned of BOM and CRLF (handler source)."""
+        operation = self._operations.start(machine, version, now, location=True)
+        folder = f"{_ACTION_FOLDER}/{self._sequences[machine.key]}"
+        self._sequences[machine.key] += 1
+        clean = text.removeprefix("\ufeff").replace("\r\n", "\n")
+        script = Script(clean, folder, " ".join(value for _, value in values))
+        execution = self._new(operation, Work.ACTION, None, script)
+        self._actions[machine.key] = execution
+        return operation
+
+    def put(self, command: Command, version: str, now: float, *, again: bool, work: Work) -> Operation:
+        """Provision a command. Without ``again`` nothing runs: the content has not changed (reported)."""
+        operation = self._operations.start(command.machine, version, now, location=False)
+        self.commands.setdefault(command.machine.key, {})[command.name.casefold()] = command
+        if not again:
+            execution = self._new(operation, work, command, None, silent=True)
+            self._later(now + execution.delays.before + execution.delays.after, Due.REPORT, execution)
+            return operation
+        self._supersede(command, now)
+        self._managed[command.id.casefold()] = self._new(operation, work, command, None)
+        return operation
+
+    def delete(self, command: Command, version: str, now: float) -> Operation:
+        """Remove a command and end its script: the only way to cancel one (documented)."""
+        operation = self._operations.start(command.machine, version, now, location=True)
+        self._supersede(command, now)
+        command.provisioning = Provisioning.DELETING
+        execution = self._new(operation, Work.DELETE, command, None, silent=True)
+        self._later(now + execution.delays.before + execution.delays.after, Due.GONE, execution)
+        return operation
+
+    def agent_is_back(self, machine: Machine, now: float) -> None:
+        """Deliver what waited for the machine's agent."""
+        for execution in list(self._executions.values()):
+            if execution.machine is machine and execution.started is None and not execution.over:
+                self._later(now, Due.DELIVER, execution)
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    def due(self) -> float | None:
+        """Return when something happens next, or None."""
+        return self._agenda[0].at if self._agenda else None
+
+    def advance(self, now: float) -> None:
+        """Let everything happen that is due by now, each at its own time."""
+        while self._agenda and self._agenda[0].at <= now:
+            entry = heapq.heappop(self._agenda)
+            self._happen(entry.due, entry.execution, entry.at)
+
+    def take_orders(self) -> list[Order]:
+        """Hand over the orders given since last time."""
+        orders, self._orders = self._orders, []
+        return orders
+
+    def ended(self, execution: int, result: Result, now: float) -> None:
+        """Learn how a sandboxed script ended."""
+        found = self._executions.get(execution)
+        if found is not None and not found.over and found.result is None:
+            self._end(found, result, now)
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _new(
+        self,
+        operation: Operation,
+        work: Work,
+        command: Command | None,
+        script: Script | None,
+        *,
+        silent: bool = False,
+    ) -> Execution:
+        machine = operation.machine
+        delays = self._timing.delays(work, machine.system, operation.id)
+        self._turn += 1
+        execution = Execution(self._turn, machine, operation, delays, command, script)
+        if not silent:
+            self._executions[execution.id] = execution
+            self._later(operation.started + delays.before, Due.DELIVER, execution)
+            self._later(operation.started + self._timing.scaled(GIVE_UP), Due.GIVE_UP, execution)
+        return execution
+
+    def _later(self, at: float, due: Due, execution: Execution) -> None:
+        self._turn += 1
+        heapq.heappush(self._agenda, _Entry(at, self._turn, due, execution))
+
+    def _happen(self, due: Due, execution: Execution, at: float) -> None:
+        if due is Due.GONE and execution.command:
+            command = execution.command
+            self.commands.get(command.machine.key, {}).pop(command.name.casefold(), None)
+            execution.operation.succeed(at)
+        elif execution.over:
+            return
+        elif due is Due.DELIVER:
+            self._deliver(execution, at)
+        elif due is Due.END and execution.result is not None and execution.script is not None:
+            self._end(execution, execution.result, at)
+        elif due is Due.TIME_OUT and execution.result is None:
+            self._orders.append(Kill(execution.id))
+        elif due is Due.REPORT:
+            self._report(execution, at)
+        elif due is Due.GIVE_UP:
+            self._give_up(execution, at)
+        elif due is Due.SETTLE:
+            self._settle(execution, at)
+
+    def _deliver(self, execution: Execution, now: float) -> None:
+        if execution.machine.agent is not AgentState.READY or execution.started is not None:
+            return
+        execution.started = now
+        wrong = self._prepare(execution)
+        if execution.command:
+            execution.command.view.begin(now)
+            if execution.command.flag("asyncExecution"):
+                self._later(now + execution.delays.after, Due.REPORT, execution)
+        if wrong is not None or execution.script is None:
+            self._end(execution, wrong or Result(0), now)
+            return
+        self._run(execution, execution.script, now)
+
+    def _run(self, execution: Execution, script: Script, now: float) -> None:
+        if execution.machine.guest is GuestKind.SANDBOX:
+            self.counts[execution.machine.id] += 1
+            self._orders.append(Start(execution.id, execution.machine, script))
+            if script.limit:
+                self._later(now + script.limit, Due.TIME_OUT, execution)
+            return
+        plan = self._guests.answer(execution.machine, script, now)
+        self.counts[execution.machine.id] += plan.ran
+        execution.result = plan.result
+        self._later(now + self._timing.scaled(plan.duration), Due.END, execution)
+
+    def _prepare(self, execution: Execution) -> Result | None:
+        """Find the script of a managed command; a result says why there is none to run."""
+        command = execution.command
+        if command is None:
+            return None
+        text = self._source(command)
+        if isinstance(text, Result):
+            return text
+        for key in ("outputBlobUri", "errorBlobUri"):
+            if command.text(key) and not self._blobs.create(command.text(key)):
+                return Result(NO_BLOB, message=f"failed to create the append blob named by {key}")
+        values = command.parameters()
+        user = command.text("runAsUser")
+        root = f"/home/{user}/waagent/run-command-handler-runas/download" if user else _MANAGED_FOLDER
+        execution.script = Script(
+            text,
+            f"{root}/{command.name}/{command.sequence}",
+            " ".join(value for name, value in values if not name),
+            {name: value for name, value in values if name},
+            user,
+            command.limit,
+        )
+        return None
+
+    def _source(self, command: Command) -> str | Result:
+        source = command.source
+        if isinstance(script := source.get("script"), str) and script:
+            return script
+        if isinstance(uri := source.get("scriptUri"), str) and uri:
+            found = self._blobs.fetch(uri)
+            if found is None:
+                return Result(NO_DOWNLOAD, message="failed to download the script: the URI cannot be reached")
+            return found.decode("utf-8", errors="surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n")
+        if isinstance(name := source.get("commandId"), str) and (known := builtins.find(name)):
+            return "\n".join(known.script)
+        return Result(
+            NO_SCRIPT,
+            message="failed to get configuration: invalid configuration: Either 'source.script' or "
+            "'source.scriptUri' has to be specified",
+        )
+
+    def _end(self, execution: Execution, result: Result, now: float) -> None:
+        execution.result, execution.script, execution.ended = result, None, True
+        command = execution.command
+        if command is not None:
+            command.view.end(result, now)
+            for key, stream in (("outputBlobUri", result.stdout), ("errorBlobUri", result.stderr)):
+                path = self._blobs.path(command.text(key)) if command.text(key) else None
+                if path is not None and path in self._blobs.known:
+                    self._blobs.append(path, stream)
+            if command.flag("asyncExecution"):
+                if execution.operation.done and command.provisioning in _SETTLED:
+                    self._forget(execution)
+                return
+        self._later(now + execution.delays.after, Due.REPORT, execution)
+
+    def _report(self, execution: Execution, now: float) -> None:
+        operation, command = execution.operation, execution.command
+        if operation.done:
+            self._forget(execution)
+        elif command is None:
+            operation.succeed(now, _statuses(execution.machine, execution.result or Result(0)))
+            self._forget(execution)
+        elif self._is_failure(execution, command):
+            text = f"VM has reported a failure when processing extension '{_handler(execution)}'."
+            said = f'{text} Error message: "{command.view.message}".'
+            operation.fail(now, "VMExtensionProvisioningError", said)
+            self._settle(execution, now)
+        else:
+            operation.succeed(now)
+            if self._lag:
+                self._later(now + self._timing.scaled(self._lag), Due.SETTLE, execution)
+            else:
+                self._settle(execution, now)
+
+    def _settle(self, execution: Execution, now: float) -> None:
+        command = execution.command
+        if command is not None and command.provisioning is not Provisioning.DELETING:
+            failed = execution.operation.phase is Phase.FAILED
+            command.provisioning = Provisioning.FAILED if failed else Provisioning.SUCCEEDED
+        if execution.ended:
+            self._forget(execution)
+
+    def _is_failure(self, execution: Execution, command: Command) -> bool:
+        failed = execution.result is not None and execution.result.exit_code != 0
+        return failed and command.flag("treatFailureAsDeploymentFailure")
+
+    def _give_up(self, execution: Execution, now: float) -> None:
+        """Give up after 90 minutes (recorded text); a script that runs goes on and keeps the machine busy."""
+        if execution.operation.done:
+            return
+        family = execution.machine.system.value
+        execution.operation.fail(
+            now,
+            "VMExtensionProvisioningTimeout",
+            f"Provisioning of VM extension {_handler(execution)} has timed out. Extension provisioning has "
+            "taken too long to complete. The extension did not report a message. More information on "
+            f"troubleshooting is available at https://aka.ms/vmextension{family}troubleshoot",
+        )
+        if execution.command is not None:
+            execution.command.provisioning = Provisioning.FAILED
+        if execution.started is None:
+            self._forget(execution)
+
+    def _supersede(self, command: Command, now: float) -> None:
+        """End the run a command had before; its operation gives way to the newer one."""
+        earlier = self._managed.pop(command.id.casefold(), None)
+        if earlier is None:
+            return
+        if earlier.script is not None and earlier.machine.guest is GuestKind.SANDBOX:
+            self._orders.append(Kill(earlier.id))
+        if not earlier.operation.done:
+            text = "Operation execution has been preempted by a more recent operation."
+            earlier.operation.fail(now, "OperationPreempted", text, Phase.CANCELED)
+        self._forget(earlier)
+
+    def _forget(self, execution: Execution) -> None:
+        execution.over = True
+        self._executions.pop(execution.id, None)
+        if self._actions.get(execution.machine.key) is execution:
+            del self._actions[execution.machine.key]
+        if execution.command and self._managed.get(execution.command.id.casefold()) is execution:
+            del self._managed[execution.command.id.casefold()]
+
+
+def _handler(execution: Execution) -> str:
+    family = "Linux" if execution.machine.system is System.LINUX else "Windows"
+    return f"RunCommand{'Handler' if execution.command else ''}{family}"
+
+
+def _statuses(machine: Machine, result: Result) -> list[Json]:
+    """Return an action's result: one status on Linux, two on Windows (recorded). The exit code is nowhere."""
+    out, err = tail(result.stdout), tail(result.stderr)
+    if machine.system is System.LINUX:
+        return [_status("ProvisioningState/succeeded", f"Enable succeeded: \n[stdout]\n{out}\n[stderr]\n{err}")]
+    return [
+        _status("ComponentStatus/StdOut/succeeded", out),
+        _status("ComponentStatus/StdErr/succeeded", err),
+    ]
+
+
+def _status(code: str, message: str) -> Mapping[str, object]:
+    return {"code": code, "level": "Info", "displayStatus": "Provisioning succeeded", "message": message}

@@ -1,0 +1,68 @@
+"""How long the service takes, as recorded, divided by the lab's speed. Pure."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleet.lab.file import System
+
+
+class Work(StrEnum):
+    """The kinds of long-running work."""
+
+    ACTION = "action"
+    PUT = "put"
+    PATCH = "patch"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    shortest: float
+    median: float
+    spread: float
+
+
+# Recorded endTime - startTime of operations. Minimum and median are as recorded; the spread is narrower than
+# the recorded one, whose tail is long scripts, not the service.
+_RECORDED = {
+    Work.ACTION: _Span(8.1, 18.3, 0.35),
+    Work.PUT: _Span(6.6, 16.0, 0.19),
+    Work.PATCH: _Span(10.2, 10.3, 0.05),
+    Work.DELETE: _Span(10.2, 12.4, 0.15),
+}
+_WINDOWS_ACTION = _Span(20.3, 40.3, 0.35)
+_BEFORE = 0.6  # part of the time before the script starts; recorded start times of scripts lie past the middle
+GIVE_UP = 5412.2  # recorded: the service gave up 90 minutes and 12 seconds after the start
+REFRESH = 15.0  # the handler refreshes a running command's output every 15 s (handler source)
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Real seconds from acceptance to the script's start, and from its end to the operation's end."""
+
+    before: float
+    after: float
+
+
+class Timing:
+    """Draws delays; equal seeds and labels give equal delays."""
+
+    def __init__(self, seed: int, speed: float) -> None:
+        self._seed = seed
+        self._speed = speed
+
+    def scaled(self, seconds: float) -> float:
+        """Turn seconds of the real service into seconds of this lab."""
+        return seconds / self._speed
+
+    def delays(self, work: Work, system: System, label: str) -> Delays:
+        """Draw the delays of one piece of work."""
+        windows = work is Work.ACTION and system is System.WINDOWS
+        span = _WINDOWS_ACTION if windows else _RECORDED[work]
+        rng = random.Random(f"{self._seed}/{work}/{label}")  # noqa: S311
+        whole = max(span.shortest, span.median * math.exp(rng.gauss(0.0, span.spread)))
+        return Delays(self.scaled(whole * _BEFORE), self.scaled(whole * (1 - _BEFORE)))

@@ -1,0 +1,93 @@
+"""A request and an answer as plain values, and the JSON of ARM and of Compute. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+Json = Mapping[str, object]
+JSON_TYPE = "application/json; charset=utf-8"
+
+
+class Fate(StrEnum):
+    """What becomes of an answer on its way."""
+
+    DELIVERED = "delivered"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. Header names are lower case; ``raw`` is path and query byte for byte as sent."""
+
+    method: str
+    path: str
+    raw: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    def json(self) -> object:
+        """Return the decoded body. Raises ValueError if it is not JSON."""
+        return json.loads(self.body or b"null")
+
+
+@dataclass(slots=True)
+class Answer:
+    """One HTTP answer. ``delay`` is how many seconds late it is sent."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    fate: Fate = Fate.DELIVERED
+    delay: float = 0.0
+
+
+def compute(status: int, data: Json, headers: Mapping[str, str] | None = None) -> Answer:
+    """Answer as Compute does: JSON indented by two, lines ended by CRLF (recorded)."""
+    text = json.dumps(data, indent=2, ensure_ascii=False).replace("\n", "\r\n")
+    return Answer(status, _bytes(text), {"Content-Type": JSON_TYPE, **(headers or {})})
+
+
+def gateway(status: int, data: Json, headers: Mapping[str, str] | None = None) -> Answer:
+    """Answer as ARM's gateway does: compact JSON (recorded)."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    return Answer(status, _bytes(text), {"Content-Type": JSON_TYPE, **(headers or {})})
+
+
+def refusal(code: str, message: str, **more: object) -> Json:
+    """Return ARM's error envelope."""
+    return {"error": {"code": code, "message": message, **more}}
+
+
+def denied(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """Refuse as the gateway does, which marks its own refusals (recorded: x-ms-failure-cause)."""
+    return gateway(status, refusal(code, message), {"x-ms-failure-cause": "gateway", **(headers or {})})
+
+
+def not_found(resource: str, group: str) -> Answer:
+    """Refuse a resource that is not there, named by type and name below Microsoft.Compute (recorded text)."""
+    text = (
+        f"The Resource 'Microsoft.Compute/{resource}' under resource group '{group}' was not found. "
+        "For more details please go to https://aka.ms/ARMResourceNotFoundFix"
+    )
+    return denied(404, "ResourceNotFound", text)
+
+
+def stamp(moment: float) -> str:
+    """Render a time as Compute does: a fraction without trailing zeros, offset ``+00:00`` (recorded)."""
+    at = datetime.fromtimestamp(moment, UTC)
+    fraction = f".{at.microsecond:06}".rstrip("0").rstrip(".")
+    return f"{at:%Y-%m-%dT%H:%M:%S}{fraction}+00:00"
+
+
+def whole_stamp(moment: float) -> str:
+    """Render a time in whole seconds, as instance views of commands have it (recorded)."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", errors="surrogatepass")

@@ -1,0 +1,137 @@
+"""From text to a playbook, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from fleet import codec, documents
+from fleet.documents import Document
+from fleet.errors import InvalidInput, Problem
+from fleet.playbook import coherence, schema
+from fleet.playbook.model import Playbook, Rollout, Script, Selection, Shell, Step
+from fleet.positions import Path, dotted, in_order, problem
+
+MAX_SCRIPT = 256 * 1024
+"""Bytes. The Linux handler refuses longer scripts (handler source: 262,144)."""
+
+ReadScript = Callable[[str], str]
+
+
+def load(text: str, *, file: str, read_script: ReadScript) -> Playbook:
+    """Read a playbook and the scripts it names.
+
+    ``read_script`` is given a path relative to the playbook, as written, and returns the file's text; it may
+    raise OSError or UnicodeError. Raises InvalidInput with every problem: of form, of keys, and between them.
+    """
+    document = documents.examine(text, file=file)
+    written, problems = documents.checked(document, schema.Playbook)
+    found = [*problems, *coherence.check(document)]
+    scripts: dict[str, str] = {}
+    for path, name in _script_files(document):
+        found.extend(_read(document, path, name, read_script, scripts))
+    if written is None or found:
+        raise InvalidInput(in_order(found))
+    return _playbook(written, text, file, scripts)
+
+
+def _script_files(document: Document) -> Iterator[tuple[Path, str]]:
+    steps = document.at(("steps",))
+    for index in range(len(steps) if isinstance(steps, list) else 0):
+        path = ("steps", index, "run", "file")
+        name = document.at(path)
+        if isinstance(name, str) and name:
+            yield path, name
+
+
+def _read(
+    document: Document, path: Path, name: str, read_script: ReadScript, scripts: dict[str, str]
+) -> Iterator[Problem]:
+    """Read one script into ``scripts``, or say why not."""
+    if name in scripts:
+        return
+    if _leaves_folder(name):
+        message = f"{dotted(path)} leaves the playbook's folder"
+        hint = "name a file below the playbook, such as scripts/check.sh"
+        yield problem(document, path, "script_path", message, expected="a relative path without ..", hint=hint)
+        return
+    try:
+        text = read_script(name)
+    except OSError as error:
+        message = f"the script {name} cannot be read: {error.strerror or error}"
+        yield problem(document, path, "script_unreadable", message, hint="paths are relative to the playbook")
+        return
+    except UnicodeError:
+        message = f"the script {name} is not UTF-8"
+        yield problem(document, path, "script_unreadable", message, hint="save the file as UTF-8")
+        return
+    scripts[name] = text
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if not text.strip():
+        yield problem(document, path, "script_empty", f"the script {name} is empty")
+    if size > MAX_SCRIPT:
+        message = f"the script {name} has {size} bytes; Run Command takes {MAX_SCRIPT}"
+        yield problem(document, path, "script_too_large", message, hint="let the script download what it needs")
+    for offset, found in coherence.pasted(text):
+        line = text.count("\n", 0, offset) + 1
+        column = offset - text.rfind("\n", 0, offset)
+        yield coherence.pasted_problem(name, line, column, found)
+
+
+def _leaves_folder(name: str) -> bool:
+    """Say whether a path is absolute, names a drive, or goes up, by the rules of any system."""
+    return bool(re.match(r"[/\\]|[A-Za-z]:", name)) or ".." in re.split(r"[/\\]", name) or "\0" in name
+
+
+def _playbook(written: schema.Playbook, text: str, file: str, scripts: Mapping[str, str]) -> Playbook:
+    rollout, targets, metadata = written.rollout, written.targets, written.metadata
+    return Playbook(
+        name=metadata.name,
+        version=metadata.version,
+        title=metadata.title,
+        owner=metadata.owner,
+        description=metadata.description,
+        labels=dict(metadata.labels),
+        digest=codec.digest({"playbook": text, "scripts": dict(scripts)}),
+        file=file,
+        parameters=tuple(coherence.parameter(name, keys) for name, keys in written.parameters.items()),
+        selection=Selection(
+            subscriptions=tuple(targets.subscriptions),
+            resource_groups=tuple(targets.resource_groups),
+            where=targets.where,
+            exclude=tuple(targets.exclude),
+            max=targets.max,
+        ),
+        rollout=Rollout(
+            waves=tuple(rollout.waves),
+            concurrency=rollout.concurrency,
+            max_failures=rollout.max_failures,
+            max_unreachable=rollout.max_unreachable,
+            strict=rollout.strict,
+            soak=rollout.soak,
+            deadline=rollout.deadline,
+        ),
+        steps=tuple(_step(step, scripts) for step in written.steps),
+        report=tuple(dict.fromkeys(written.report)),
+    )
+
+
+def _step(step: schema.Step, scripts: Mapping[str, str]) -> Step:
+    run = step.run
+    script = Script(
+        text=scripts[run.file] if run.file else run.inline or "",
+        file=run.file or "",
+        command_id=run.command_id or "",
+        uri=run.uri or "",
+    )
+    return Step(
+        id=step.id,
+        title=step.title,
+        script=script,
+        shell=Shell(step.shell),
+        env=dict(step.env),
+        args=tuple(step.args),
+        timeout=step.timeout,
+        ok_exit=tuple(step.ok.exit),
+        run_as=step.run_as,
+    )

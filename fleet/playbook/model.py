@@ -1,0 +1,138 @@
+"""The playbook as the rest of Fleet sees it: frozen, checked, without positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+
+
+class Shell(StrEnum):
+    """What runs the script in the VM. ``auto`` is bash on Linux and PowerShell on Windows."""
+
+    AUTO = "auto"
+    BASH = "bash"
+    SH = "sh"
+    PWSH = "pwsh"
+
+
+class Transport(StrEnum):
+    """Which Run Command carries the script. ``auto`` takes managed wherever it can."""
+
+    AUTO = "auto"
+    MANAGED = "managed"
+    ACTION = "action"
+
+
+ParameterValue = str | int | float | bool | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A declared parameter. A secret one has no default and its value is never written anywhere.
+
+    ``pattern`` is a regular expression that the whole text, or each item of a list, must match.
+    """
+
+    name: str
+    type: str = "string"
+    description: str = ""
+    default: ParameterValue | None = None
+    required: bool = False
+    enum: tuple[ParameterValue, ...] = ()
+    pattern: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A count or a percent, as written: ``5`` or ``5%``. Percents are floored where they are resolved."""
+
+    value: float
+    percent: bool = False
+
+    def of(self, total: int) -> int:
+        """Resolve against a total: percents floored, counts as they are."""
+        # Exact: in binary fractions 0.57% of 10,000 would be a hair less than 57.
+        return int(Fraction(repr(self.value)) * total / 100) if self.percent else int(self.value)
+
+    def __str__(self) -> str:
+        text = f"{self.value:.6f}".rstrip("0").rstrip(".")
+        return f"{text}%" if self.percent else text
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which targets: names, ids or globs, a leading ``!`` excludes; ``where`` is an expression as text."""
+
+    subscriptions: tuple[str, ...] = ("all",)
+    resource_groups: tuple[str, ...] = ()
+    where: str = ""
+    exclude: tuple[str, ...] = ()
+    max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How the run spreads over the targets. Times in seconds; None means no limit (or the config's)."""
+
+    waves: tuple[Amount | str, ...] = ()
+    """Cumulative counts or percents of the frozen targets, or ``canary``; empty means one wave of all."""
+    concurrency: Amount | None = None
+    max_failures: Amount | None = None
+    max_unreachable: Amount | None = None
+    strict: bool = True
+    soak: float = 0.0
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a step runs: a text, a command or a uri. A file is read when the playbook is loaded: ``text``."""
+
+    text: str = ""
+    file: str = ""
+    """Where ``text`` came from, relative to the playbook; empty for inline scripts."""
+    command_id: str = ""
+    """A built-in command of the service (``RunShellScript`` style id); carried by the action only."""
+    uri: str = ""
+    """A script the VM downloads itself; carried by managed commands only, unwrapped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One script, run once on each target."""
+
+    id: str
+    script: Script
+    title: str = ""
+    shell: Shell = Shell.AUTO
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Templates (``fleet.playbook.template``), kept as text; the plan renders them for each target."""
+    args: tuple[str, ...] = ()
+    """Templates, too; never with a secret."""
+    timeout: float = 1800.0
+    ok_exit: tuple[int, ...] = (0,)
+    run_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Playbook:
+    """One playbook, valid as far as its text can tell. ``digest`` is over its text and its script files."""
+
+    name: str
+    version: str
+    title: str
+    owner: str
+    description: str
+    digest: str
+    file: str
+    parameters: tuple[Parameter, ...]
+    selection: Selection
+    rollout: Rollout
+    steps: tuple[Step, ...]
+    report: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)

@@ -1,0 +1,342 @@
+"""The one table of a playbook's keys: what may be written, what it means, its default, an example.
+
+Everything that needs to know a key derives it from here: the loader, the JSON Schema, the reference page.
+What a single value may be is checked here; what values mean to each other in ``fleet.playbook.coherence``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field, PlainValidator, WithJsonSchema
+
+from fleet import keys
+from fleet.documents import Keys, Lookalike, refusal
+from fleet.keys import Duration, Json
+from fleet.playbook.model import Amount
+
+_AMOUNT = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
+
+
+def amount(value: object) -> Amount:
+    """Read a count (``5``) or a percent (``5%``, ``2.5%``). Raises ValueError with a sentence."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Amount(value)
+    match = re.fullmatch(_AMOUNT, value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("is neither a count nor a percent")
+    if match[1] is not None:
+        return Amount(int(match[1]))
+    if float(match[2]) > 100:
+        raise ValueError("is more than 100%")
+    return Amount(float(match[2]), percent=True)
+
+
+def _amount(value: object) -> Amount:
+    try:
+        if isinstance(value, str) and not value.endswith("%"):
+            raise ValueError("is neither a count nor a percent")
+        return amount(value)
+    except ValueError as error:
+        hint = "percents go up to 100%" if "100" in str(error) else "write 5 or 5%"
+        raise refusal("amount", str(error), expected="a count such as 5 or a percent such as 5%", hint=hint) from None
+
+
+def _positive(value: object) -> Amount:
+    read = _amount(value)
+    if read.value == 0:
+        raise refusal("amount", "is zero, so nothing could start", expected="at least 1, or more than 0%")
+    return read
+
+
+def _wave(value: object) -> Amount | str:
+    if value == "canary":
+        return "canary"
+    if isinstance(value, str) and not re.fullmatch(_AMOUNT, value):
+        expected = "a count, a percent, or canary"
+        raise refusal("wave", "is no wave", expected=expected, hint="write 1, 5% or canary")
+    return _positive(value)
+
+
+def _scalar(value: object) -> object:
+    """Let a parameter's value through as it is; its type is declared beside it and checked by the loader."""
+    if isinstance(value, Lookalike):
+        boolean = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.text.lower())
+        hint = f'write "{value.text}" for text' + (f", or {boolean}" if boolean else "")
+        raise refusal(
+            "ambiguous_scalar",
+            f"is {value.text} without quotes, which YAML readers do not agree on",
+            hint=hint,
+        )
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise refusal("wrong_type", "must be text, a number, true, false or a list of text", expected="a plain value")
+
+
+_PERCENT: Json = {"type": "string", "pattern": r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,6})?)%$"}
+
+
+def _counts(minimum: int, *more: Json) -> Json:
+    return {"oneOf": [{"type": "integer", "minimum": minimum}, _PERCENT, *more]}
+
+
+AmountKey = Annotated[Amount, PlainValidator(_amount), WithJsonSchema({"title": "amount", **_counts(0)})]
+SomeKey = Annotated[Amount, PlainValidator(_positive), WithJsonSchema({"title": "amount", **_counts(1)})]
+WaveKey = Annotated[
+    Amount | str,
+    PlainValidator(_wave),
+    WithJsonSchema({"title": "amount or `canary`", **_counts(1, {"const": "canary"})}),
+]
+ScalarKey = Annotated[
+    Any,
+    PlainValidator(_scalar),
+    WithJsonSchema(
+        {
+            "title": "a value of the parameter's type",
+            "anyOf": [
+                {"type": ["string", "number", "boolean", "null"]},
+                {"type": "array", "items": {"type": "string"}},
+            ],
+        }
+    ),
+]
+Text = Annotated[str, Field(max_length=4096)]
+Item = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Metadata(Keys):
+    """Who the playbook is and who answers for it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")] = Field(
+        description="Lower-case letters, digits, `.`, `_`, `-`. It names runs and reports.",
+        examples=["linux-patch"],
+    )
+    version: Text = Field(default="", description="The playbook's own version, shown in reports.", examples=["1.2.0"])
+    title: Text = Field(default="", description="One line for people.", examples=["Patch Linux VMs"])
+    owner: Text = Field(default="", description="Who to ask about this playbook.", examples=["ops@example.org"])
+    description: Text = Field(
+        default="",
+        description="What it does, and why.",
+        examples=["Security updates"],
+    )
+    labels: dict[str, Text] = Field(
+        default={}, description="Free labels, carried into reports.", examples=[{"team": "platform"}]
+    )
+
+
+class Parameter(Keys):
+    """One value that whoever starts the run may give (`-e name=value`)."""
+
+    type: Literal["string", "integer", "number", "boolean", "list"] = Field(
+        default="string",
+        description="What kind of value it is; `list` is a list of text.",
+        examples=["integer"],
+    )
+    default: ScalarKey = Field(
+        default=None,
+        description="The value if none is given. Not allowed for a secret.",
+        examples=["security"],
+    )
+    required: bool | None = Field(
+        default=None,
+        description="Whether a value must be given. If left out: yes, unless there is a default. "
+        "An optional parameter without a value is empty text.",
+        examples=[True],
+    )
+    enum: Annotated[list[ScalarKey], Field(min_length=1)] | None = Field(
+        default=None, description="The values allowed.", examples=[["security", "all"]]
+    )
+    pattern: Item | None = Field(
+        default=None,
+        description="A regular expression that the whole text (each item of a `list`) must match.",
+        examples=["[a-z][a-z0-9-]*"],
+    )
+    minimum: float | None = Field(default=None, description="The smallest number allowed.", examples=[1])
+    maximum: float | None = Field(default=None, description="The largest number allowed.", examples=[30])
+    description: Text = Field(
+        default="",
+        description="What it is for; shown by `fleet plan`.",
+        examples=["Which updates to install"],
+    )
+    secret: bool = Field(
+        default=False,
+        description="The value is never written anywhere and travels as a protected parameter. "
+        "It may only be the whole value of an `env` entry.",
+        examples=[True],
+    )
+
+
+class Targets(Keys):
+    """Which VMs. All conditions must hold."""
+
+    subscriptions: Annotated[list[Item], Field(min_length=1)] = Field(
+        default=["all"],
+        description="Names or ids, globs allowed; a leading `!` excludes; `all` is every one in sight.",
+        examples=[["prod-*", "!prod-legacy"]],
+    )
+    resource_groups: list[Item] = Field(
+        default=[],
+        description="Resource groups, globs allowed; a leading `!` excludes; empty means all.",
+        examples=[["rg-web-*"]],
+    )
+    where: Text = Field(
+        default="",
+        description="An expression over the VM's fields and tags, see [selectors](selectors.md).",
+        examples=['tag.env == "prod" and os == "linux"'],
+    )
+    exclude: list[Item] = Field(
+        default=[], description="VM names to leave out, globs allowed.", examples=[["vm-jump-01"]]
+    )
+    max: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Refuse to start if more VMs than this are selected.", examples=[400]
+    )
+
+
+class Rollout(Keys):
+    """How the run spreads over the VMs, and when it stops."""
+
+    waves: list[WaveKey] = Field(
+        default=[],
+        description="Cumulative counts or percents of the VMs; each wave waits for the one before. `canary`, "
+        "only first, is the smallest set that covers every OS, image, size and region. Empty: all at once.",
+        examples=[[1, "5%", "25%", "100%"]],
+    )
+    concurrency: SomeKey | None = Field(
+        default=None, description="Jobs in flight; if left out, the configuration's.", examples=[60]
+    )
+    max_failures: AmountKey | None = Field(
+        default=None,
+        description="The run stops when more VMs than this failed; percents are rounded down. None: never.",
+        examples=["2%"],
+    )
+    max_unreachable: AmountKey | None = Field(
+        default=None,
+        description="The run stops when more VMs than this could not be reached. None: never.",
+        examples=["5%"],
+    )
+    strict: bool = Field(
+        default=True,
+        description="Work in flight counts against `max_failures` before it ends: no overshoot.",
+        examples=[False],
+    )
+    soak: Duration = Field(
+        default=0.0,
+        description="How long to wait after a wave before the next one starts.",
+        examples=["10m"],
+        json_schema_extra={"default": "0s"},
+    )
+    deadline: Duration | None = Field(
+        default=None, description="No job starts later than this after the run's start.", examples=["4h"]
+    )
+
+
+class Run(Keys):
+    """What a step runs: exactly one of the four."""
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [key]} for key in ("file", "inline", "command_id", "uri")]}
+    )
+
+    file: Item | None = Field(
+        default=None,
+        description="A script file, relative to the playbook.",
+        examples=["scripts/linux-patch.sh"],
+    )
+    inline: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="The script itself.", examples=["uname -r"]
+    )
+    command_id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$")] | None = Field(
+        default=None,
+        description="A command built into the service; sent by the action API.",
+        examples=["ifconfig"],
+    )
+    uri: Annotated[str, Field(pattern=r"^https://\S+$")] | None = Field(
+        default=None,
+        description="A script that the VM downloads itself; sent by managed Run Command, without a receipt.",
+        examples=["https://example.org/patch.sh"],
+    )
+
+
+class Ok(Keys):
+    """When a step counts as succeeded."""
+
+    exit: Annotated[list[Annotated[int, Field(ge=-(2**31), lt=2**32)]], Field(min_length=1)] = Field(
+        default=[0], description="Exit codes that mean success.", examples=[[0, 80]]
+    )
+
+
+class Step(Keys):
+    """One script, run once on each VM. Steps of a VM run in order; one that fails ends them for that VM."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,60}$")] = Field(
+        description="The step's name in reports: lower-case letters, digits, `_`, `-`; unique.",
+        examples=["patch"],
+    )
+    title: Text = Field(default="", description="One line for people.", examples=["Install updates"])
+    run: Run = Field(description="What to run.", examples=[{"file": "scripts/linux-patch.sh"}])
+    shell: Literal["auto", "bash", "sh", "pwsh"] = Field(
+        default="auto",
+        description="What runs the script; `auto` is bash on Linux, PowerShell on Windows.",
+        examples=["sh"],
+    )
+    env: dict[str, str] = Field(
+        default={},
+        description="Environment of the script. Values may use `{{ params.x }}` and `{{ target.name }}`.",
+        examples=[{"SCOPE": "{{ params.scope }}"}],
+    )
+    args: list[str] = Field(
+        default=[],
+        description="Arguments of the script. May use the same expressions, but no secrets.",
+        examples=[["--quick"]],
+    )
+    timeout: Duration = Field(
+        default=1800.0,
+        description="How long the script may run.",
+        examples=["45m"],
+        json_schema_extra={"default": "30m"},
+    )
+    ok: Ok = Field(default=Ok(), description="When the step counts as succeeded.", examples=[{"exit": [0, 80]}])
+    run_as: Item | None = Field(
+        default=None, description="The user to run as; sent by managed Run Command.", examples=["deploy"]
+    )
+
+
+class Playbook(Keys):
+    """A file of `kind: Playbook`."""
+
+    apiVersion: Literal["fleet/v1"] = Field(description="The version of this format.", examples=["fleet/v1"])
+    kind: Literal["Playbook"] = Field(description="What the file is.", examples=["Playbook"])
+    metadata: Metadata = Field(description="Who the playbook is.", examples=[{"name": "linux-patch"}])
+    parameters: dict[str, Parameter] = Field(
+        default={},
+        description="Values that may be given when a run is started.",
+        examples=[{"scope": {"enum": ["security", "all"], "default": "security"}}],
+    )
+    targets: Targets = Field(
+        default=Targets(), description="Which VMs.", examples=[{"where": 'os == "linux"', "max": 400}]
+    )
+    rollout: Rollout = Field(
+        default=Rollout(),
+        description="How the run spreads.",
+        examples=[{"waves": [1, "100%"], "max_failures": 0}],
+    )
+    steps: Annotated[list[Step], Field(min_length=1)] = Field(
+        description="What to run, in order.", examples=[[{"id": "uptime", "run": {"inline": "uptime"}}]]
+    )
+    report: list[Literal["json", "jsonl", "csv", "md", "junit", "html"]] = Field(
+        default=[], description="Reports to write when the run ends.", examples=[["html", "json"]]
+    )
+
+
+def json_schema() -> Json:
+    """Return the JSON Schema (2020-12) of a playbook."""
+    return keys.json_schema(Playbook, title="Fleet playbook")
+
+
+def reference() -> str:
+    """Return the Markdown reference of all keys; ``docs/playbook.md`` holds it (tested)."""
+    return keys.reference(Playbook)

@@ -1,0 +1,186 @@
+"""From a run's record to its report: one row per target and step, always."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from fleet.plan.model import Plan
+from fleet.report.model import WORST_FIRST, Counts, Group, JobRow, Report, StepRow, Stopped, WaveRow
+from fleet.report.verdict import exit_code
+from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Outcome, Phase, Status
+from fleet.run.record import JobRecord, RunRecord
+from fleet.targets.folding import fold
+from fleet.targets.model import Target
+
+SEVERITY = {
+    **dict.fromkeys(FAILURES, 0),
+    **dict.fromkeys(NOT_REACHED, 1),
+    **dict.fromkeys(NOT_RUN, 2),
+    Status.SUCCEEDED: 3,
+}
+
+
+def aggregate(record: RunRecord, *, interrupted: bool = False, allow_empty: bool = False) -> Report:
+    """Return the report of a run, finished or not.
+
+    ``interrupted`` says that the run was left on purpose before its end, ``allow_empty`` that having no
+    target is fine. The same record gives the same report.
+    """
+    plan = record.plan
+    jobs = tuple(row(job, record) for job in record.jobs)
+    labels = unique_labels(plan.targets)
+    return Report(
+        run=record.run_id,
+        playbook=plan.playbook,
+        started=record.started,
+        ended=record.ended,
+        exit_code=exit_code(
+            jobs,
+            stop_cause=record.stop_cause,
+            unread=len(plan.unread),
+            interrupted=interrupted,
+            allow_empty=allow_empty,
+        ),
+        counts=count(jobs),
+        groups=group(jobs, labels),
+        jobs=jobs,
+        title=plan.playbook.title or plan.playbook.name,
+        stopped=Stopped(record.stop_cause, record.stop_message) if record.stop_cause else None,
+        unread=plan.unread,
+        waves=_waves(plan, jobs),
+        steps=tuple(StepRow(step.id, step.title, step.digest) for step in plan.steps),
+        notes=tuple(_notes(record)),
+        plan=plan.digest,
+        subscriptions={target.subscription: target.subscription_name for target in plan.targets},
+        labels=labels,
+    )
+
+
+def row(job: JobRecord, record: RunRecord) -> JobRow:
+    """Return a job's row. One that has not ended is ``unknown`` if it was sent, else ``not_started``."""
+    outcome = job.outcome or _unfinished(job, record)
+    target = job.job.target
+    return JobRow(
+        target=target.id,
+        subscription=target.subscription,
+        resource_group=target.resource_group,
+        name=target.name,
+        location=target.location,
+        os=target.os.value,
+        step=job.job.step.id,
+        wave=job.job.wave,
+        status=outcome.status,
+        cause=outcome.cause,
+        exit_code=outcome.exit_code,
+        stdout=outcome.stdout,
+        stderr=outcome.stderr,
+        truncated=outcome.truncated,
+        attempts=job.attempts,
+        verified=outcome.verified,
+        operation=job.operation,
+        started=job.started,
+        ended=job.ended,
+    )
+
+
+def _unfinished(job: JobRecord, record: RunRecord) -> Outcome:
+    hint = f"fleet resume {record.run_id}"
+    if job.phase is not Phase.WAITING:
+        cause = Cause(CauseCode.NO_ANSWER, "Sent, and its answer has not been read yet", hint)
+        return Outcome(Status.UNKNOWN, cause)
+    code = record.stop_cause or CauseCode.STOPPED_BY_USER
+    message = record.stop_message or "The run was left before this job was sent"
+    return Outcome(Status.NOT_STARTED, Cause(code, message, hint))
+
+
+def count(jobs: Sequence[JobRow]) -> Counts:
+    """Count rows by status."""
+    seen = Counter(job.status for job in jobs)
+    by_status = {status: seen[status] for status in WORST_FIRST}
+    return Counts(len({job.target for job in jobs}), len(jobs), by_status)
+
+
+def group(jobs: Sequence[JobRow], labels: Mapping[str, str]) -> tuple[Group, ...]:
+    """Put rows with the same outcome and output together: failures first, then the largest groups."""
+    members: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
+    for index, job in enumerate(jobs):
+        key = (job.status, job.cause.code, job.exit_code, job.step, job.stdout, job.stderr)
+        members[key].append(index)
+    ordered = sorted(members.values(), key=lambda m: (SEVERITY[jobs[m[0]].status], -len(m), m[0]))
+    return tuple(_group(jobs, labels, indexes) for indexes in ordered)
+
+
+def _group(jobs: Sequence[JobRow], labels: Mapping[str, str], indexes: Sequence[int]) -> Group:
+    first = jobs[indexes[0]]
+    return Group(
+        status=first.status,
+        cause=first.cause,
+        exit_code=first.exit_code,
+        step=first.step,
+        stdout=first.stdout,
+        stderr=first.stderr,
+        names=fold(labels.get(jobs[index].target, jobs[index].name) for index in indexes),
+        jobs=tuple(indexes),
+    )
+
+
+def unique_labels(targets: Iterable[Target]) -> dict[str, str]:
+    """Name each target as shortly as is unambiguous: name, else group/name, else subscription/group/name.
+
+    Names are compared without regard to case, as Azure compares them.
+    """
+    everyone = tuple(targets)
+    labels: dict[str, str] = {}
+    for form in (_name, _with_group, _with_subscription):
+        seen = Counter(form(target).casefold() for target in everyone)
+        for target in everyone:
+            if seen[form(target).casefold()] == 1:
+                labels.setdefault(target.id, form(target))
+    return {target.id: labels.get(target.id, target.id) for target in everyone}
+
+
+def _name(target: Target) -> str:
+    return target.name
+
+
+def _with_group(target: Target) -> str:
+    return f"{target.resource_group}/{target.name}"
+
+
+def _with_subscription(target: Target) -> str:
+    return f"{target.subscription_name or target.subscription}/{_with_group(target)}"
+
+
+def _waves(plan: Plan, jobs: Sequence[JobRow]) -> tuple[WaveRow, ...]:
+    started: defaultdict[int, list[float]] = defaultdict(list)
+    ended: defaultdict[int, list[float]] = defaultdict(list)
+    for job in jobs:
+        if job.started is not None:
+            started[job.wave].append(job.started)
+        if job.ended is not None:
+            ended[job.wave].append(job.ended)
+    return tuple(
+        WaveRow(
+            wave.index,
+            wave.label,
+            len(wave.targets),
+            min(started[wave.index], default=None),
+            max(ended[wave.index], default=None),
+        )
+        for wave in plan.waves
+    )
+
+
+def _notes(record: RunRecord) -> Iterable[str]:
+    """Say what a reader must know to trust the rows."""
+    outcomes = [job.outcome for job in record.jobs if job.outcome is not None]
+    open_jobs = len(record.jobs) - len(outcomes)
+    if open_jobs:
+        yield f"The run has not ended: {open_jobs} of {len(record.jobs)} jobs have no outcome yet"
+    if not record.plan.receipts:
+        yield "Receipts were off: what only a receipt could prove is unverified"
+    if replayed := sum(outcome.replayed for outcome in outcomes):
+        yield f"{replayed} answers were kept ones: the script ran at an earlier delivery, not again"
+    if cut := sum(outcome.truncated for outcome in outcomes):
+        yield f"The head of the output of {cut} jobs was cut: Azure keeps the last 4,096 bytes of a stream"

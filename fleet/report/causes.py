@@ -1,0 +1,167 @@
+"""What every status and cause means, and what to do next. ``docs/outcomes.md`` says the same, by test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet.run.model import Cause, CauseCode, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A sentence, and what to do next."""
+
+    sentence: str
+    next: str
+
+
+STATUSES = {
+    Status.SUCCEEDED: Explanation(
+        "The script ran and its exit code was right, proven by a receipt from inside the VM or by the "
+        "service's own record.",
+        "Nothing.",
+    ),
+    Status.FAILED: Explanation(
+        "The script ran, or could not be begun in the VM, and did not end well.",
+        "Read its output and its cause.",
+    ),
+    Status.TIMED_OUT: Explanation(
+        "The script was begun and its time was over before it ended.",
+        "Look at the VM, or raise the step's timeout.",
+    ),
+    Status.CANCELLED: Explanation(
+        "The script was cancelled while it ran.", "Look how far it came before running it again."
+    ),
+    Status.UNREACHABLE: Explanation(
+        "The command could not be delivered; the script did not run.",
+        "Mend what the cause names, then rerun these.",
+    ),
+    Status.UNVERIFIED: Explanation(
+        "Something came back, and nothing in it proves what ran and how it ended.",
+        "Check these targets another way; keep receipts on.",
+    ),
+    Status.UNKNOWN: Explanation(
+        "The command was sent and no certain answer came back; the script may have run.",
+        "Look at the VM before running it again.",
+    ),
+    Status.SKIPPED: Explanation(
+        "Not sent because an earlier step on the same target did not succeed.", "Mend the earlier step."
+    ),
+    Status.NOT_STARTED: Explanation(
+        "Not sent because launching had stopped.", "Decide about the cause, then rerun the not started ones."
+    ),
+}
+
+CAUSES = {
+    CauseCode.COMPLETED: Explanation("The script ended with an exit code that the step accepts.", "Nothing."),
+    CauseCode.EXIT_CODE: Explanation(
+        "The script ended with an exit code that the step does not accept.",
+        "Read its output, mend it, rerun the failed ones.",
+    ),
+    CauseCode.SIGNAL: Explanation(
+        "A signal ended the script; the exit code is 128 and the signal's number.",
+        "Look for memory shortage or a reboot on the VM.",
+    ),
+    CauseCode.HANDLER_ERROR: Explanation(
+        "Azure's handler in the VM could not run the script.",
+        "Read its message; check disk space and the user of run_as.",
+    ),
+    CauseCode.OPERATION_FAILED: Explanation(
+        "Azure's operation failed before it had a result.", "Read its message; look at the VM's extensions."
+    ),
+    CauseCode.GUEST_TIMEOUT: Explanation(
+        "The step's time-out ended the script in the VM.",
+        "Raise the step's timeout, or find what the script waits for.",
+    ),
+    CauseCode.SERVICE_TIMEOUT: Explanation(
+        "Azure gave up waiting for the VM.", "Look at the VM and at its agent; the script may still run."
+    ),
+    CauseCode.CANCELLED: Explanation(
+        "Somebody cancelled the command.", "Look how far the script came before running it again."
+    ),
+    CauseCode.VM_NOT_RUNNING: Explanation("The VM is not running.", "Start it, then rerun the unreachable ones."),
+    CauseCode.VM_NOT_FOUND: Explanation(
+        "The VM is gone, or has moved, since it was listed.", "Plan again; the next plan will not name it."
+    ),
+    CauseCode.AGENT_NOT_READY: Explanation(
+        "The VM's agent does not report to Azure.", "Check the agent and the VM's outbound access."
+    ),
+    CauseCode.FORBIDDEN: Explanation(
+        "The credential may not run commands on this VM.", "Grant the rights that `fleet rbac` prints."
+    ),
+    CauseCode.UNAUTHENTICATED: Explanation(
+        "Azure did not accept the credential.", "Sign in again, then resume the run."
+    ),
+    CauseCode.BUSY: Explanation(
+        "Another command or operation held the VM until the time to deliver was over.",
+        "Find it or wait for its end, then rerun.",
+    ),
+    CauseCode.THROTTLED: Explanation(
+        "The subscription's limit of calls left no room until the time to deliver was over.",
+        "Lower the concurrency, or run when the subscription is less busy.",
+    ),
+    CauseCode.NOT_CONNECTED: Explanation(
+        "No connection to Azure; nothing was sent.", "Check the network, the proxy and `azure.cloud`."
+    ),
+    CauseCode.REFUSED: Explanation("Azure refused the command.", "Read its message; nothing ran."),
+    CauseCode.NO_RECEIPT: Explanation(
+        "The output came without the receipt that proves the run.",
+        "Look at the VM; output of more than 4,096 bytes printed after the end can push the receipt out.",
+    ),
+    CauseCode.RECEIPT_MISMATCH: Explanation(
+        "The output holds a receipt of something else.", "Do not trust the output; look at the VM."
+    ),
+    CauseCode.NO_EXIT_CODE: Explanation(
+        "The service gave no exit code that can be trusted, and the script ran without a receipt.",
+        "Switch receipts on, or use the managed transport.",
+    ),
+    CauseCode.INTERRUPTED_IN_GUEST: Explanation(
+        "The script was begun and cut off, by a restart of the VM or of its agent.",
+        "Look at the VM before running it again.",
+    ),
+    CauseCode.ANSWER_LOST: Explanation(
+        "The answer to the submission was lost: it may have been accepted.",
+        "Look at the VM before running it again.",
+    ),
+    CauseCode.OPERATION_GONE: Explanation(
+        "The operation was accepted and can no longer be read.",
+        "Look at the VM; check the right to read operations.",
+    ),
+    CauseCode.NO_ANSWER: Explanation(
+        "The command was accepted and no answer has been read.", "Resume the run, or look at the VM."
+    ),
+    CauseCode.EARLIER_STEP: Explanation(
+        "An earlier step on this target did not succeed.", "Mend that step; then rerun."
+    ),
+    CauseCode.BUDGET_FAILURES: Explanation(
+        "Launching stopped because more jobs failed than `max_failures` allows.",
+        "Mend the failures, then rerun the not started ones.",
+    ),
+    CauseCode.BUDGET_UNREACHABLE: Explanation(
+        "Launching stopped because more targets were not reached than `max_unreachable` allows.",
+        "Find what they have in common, then rerun.",
+    ),
+    CauseCode.STOPPED_BY_USER: Explanation(
+        "The run was stopped, or left, before this job was sent.",
+        "`fleet resume` the run when you are ready.",
+    ),
+    CauseCode.DEADLINE: Explanation(
+        "The deadline came before this job was sent.", "Rerun the not started ones in the next window."
+    ),
+    CauseCode.AZURE_UNUSABLE: Explanation(
+        "Azure could not be used any more: no token, no rights or no service.",
+        "Mend the access, then `fleet resume`.",
+    ),
+}
+
+
+def message(cause: Cause) -> str:
+    """Return the cause's own message, or the sentence for its code."""
+    return cause.message or CAUSES[cause.code].sentence.rstrip(".")
+
+
+def hint(cause: Cause) -> str:
+    """Return the cause's own hint, or what its code suggests; empty if there is nothing to do."""
+    if cause.hint or cause.code is CauseCode.COMPLETED:
+        return cause.hint
+    return CAUSES[cause.code].next.rstrip(".").replace("`", "")

@@ -1,0 +1,187 @@
+"""The report: what happened, as a value. Times are epoch seconds UTC; they become text in the renderings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from fleet.plan.model import PlaybookRef
+from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Status
+from fleet.targets.model import UnreadScope
+
+SCHEMA = "urn:fleet:report:v1"
+"""The name of the report's JSON shape. It changes only when a reader of the old shape would break."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One in-scope target and step, and how it ended. Every target and step has exactly one row."""
+
+    target: str
+    subscription: str
+    resource_group: str
+    name: str
+    location: str
+    os: str
+    step: str
+    wave: int
+    status: Status
+    cause: Cause
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    truncated: bool = False
+    attempts: int = 0
+    verified: bool = False
+    operation: str = ""
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from the accepted submission to the answer; None if the job has not both."""
+        if self.started is None or self.ended is None:
+            return None
+        return max(0.0, round(self.ended - self.started, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows with the same step, status, cause code, exit code and output, told once.
+
+    ``names`` is the folded text of their labels, ``jobs`` their places in the report's rows. ``cause`` is the
+    first row's: its code is everybody's, its message may name one target.
+    """
+
+    status: Status
+    cause: Cause
+    exit_code: int | None
+    step: str
+    stdout: str
+    stderr: str
+    names: str
+    jobs: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows ended in each status; statuses that nobody had count 0."""
+
+    targets: int
+    total: int
+    by_status: Mapping[Status, int] = field(hash=False)
+
+    def __getitem__(self, status: Status) -> int:
+        return self.by_status.get(status, 0)
+
+    def any_of(self, statuses: frozenset[Status]) -> int:
+        """Return how many rows ended in one of ``statuses``."""
+        return sum(self[status] for status in statuses)
+
+    def present(self) -> Iterator[tuple[Status, int]]:
+        """Yield the statuses that somebody had, worst first."""
+        return ((status, self[status]) for status in WORST_FIRST if self[status])
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Why launching stopped before everything was sent."""
+
+    cause: CauseCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaveRow:
+    """One wave: its size in targets, and when its first job started and its last one ended."""
+
+    index: int
+    label: str
+    targets: int
+    started: float | None = None
+    ended: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """One step, and the digest that says which script it was."""
+
+    id: str
+    title: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A run, finished or not, as its readers see it."""
+
+    run: str
+    playbook: PlaybookRef
+    started: float
+    ended: float | None
+    exit_code: int
+    counts: Counts
+    groups: tuple[Group, ...]
+    jobs: tuple[JobRow, ...]
+    title: str = ""
+    stopped: Stopped | None = None
+    unread: tuple[UnreadScope, ...] = ()
+    waves: tuple[WaveRow, ...] = ()
+    steps: tuple[StepRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    plan: str = ""
+    """The plan's digest: equal digests mean the same work on the same targets."""
+    subscriptions: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Subscription id to name."""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Target id to the shortest name that means only this target; not part of the JSON."""
+
+    @property
+    def failures(self) -> tuple[Group, ...]:
+        """Groups whose script ran and did not end well."""
+        return self._groups(FAILURES)
+
+    @property
+    def not_reached(self) -> tuple[Group, ...]:
+        """Groups of which nothing certain came back."""
+        return self._groups(NOT_REACHED)
+
+    @property
+    def not_run(self) -> tuple[Group, ...]:
+        """Groups that were never sent."""
+        return self._groups(NOT_RUN)
+
+    @property
+    def successes(self) -> tuple[Group, ...]:
+        return self._groups(frozenset({Status.SUCCEEDED}))
+
+    def _groups(self, statuses: frozenset[Status]) -> tuple[Group, ...]:
+        return tuple(group for group in self.groups if group.status in statuses)
+
+    def slowest(self, limit: int = 10) -> tuple[JobRow, ...]:
+        """Return at most ``limit`` rows that took longest, longest first; empty if only one has a time."""
+        timed = [row for row in self.jobs if row.duration_s is not None]
+        timed.sort(key=lambda row: -(row.duration_s or 0.0))
+        return tuple(timed[:limit]) if len(timed) > 1 else ()
+
+    def label(self, row: JobRow) -> str:
+        """Return the name that means only this row's target."""
+        return self.labels.get(row.target, row.name)
+
+
+WORST_FIRST = (
+    Status.FAILED,
+    Status.TIMED_OUT,
+    Status.CANCELLED,
+    Status.UNKNOWN,
+    Status.UNVERIFIED,
+    Status.UNREACHABLE,
+    Status.NOT_STARTED,
+    Status.SKIPPED,
+    Status.SUCCEEDED,
+)
+"""The order in which statuses are shown everywhere: what needs a person comes first."""

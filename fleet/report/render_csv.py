@@ -1,0 +1,81 @@
+"""The report as CSV: one row per target and step, safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from fleet.clock import iso
+from fleet.report import safe
+from fleet.report.model import JobRow, Report
+
+COLUMNS = (
+    "target",
+    "subscription",
+    "resource_group",
+    "name",
+    "location",
+    "os",
+    "step",
+    "wave",
+    "status",
+    "cause",
+    "message",
+    "hint",
+    "exit_code",
+    "stdout",
+    "stderr",
+    "truncated",
+    "attempts",
+    "verified",
+    "operation",
+    "started",
+    "ended",
+    "duration_s",
+)
+"""The header: the fields of a job, with its cause in three columns (``cause`` is the code)."""
+
+
+def render(report: Report) -> str:
+    """Return RFC 4180 text with a header, every cell quoted; no text cell can be taken for a formula."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_cells(row) for row in report.jobs)
+    return buffer.getvalue()
+
+
+def _cells(row: JobRow) -> list[str]:
+    values: tuple[str | int | float | bool | None, ...] = (
+        row.target,
+        row.subscription,
+        row.resource_group,
+        row.name,
+        row.location,
+        row.os,
+        row.step,
+        row.wave,
+        row.status.value,
+        row.cause.code.value,
+        row.cause.message,
+        row.cause.hint,
+        row.exit_code,
+        row.stdout,
+        row.stderr,
+        row.truncated,
+        row.attempts,
+        row.verified,
+        row.operation,
+        None if row.started is None else iso(row.started),
+        None if row.ended is None else iso(row.ended),
+        row.duration_s,
+    )
+    return [_cell(value) for value in values]
+
+
+def _cell(value: str | int | float | bool | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return safe.csv_cell(value) if isinstance(value, str) else str(value)

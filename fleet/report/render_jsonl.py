@@ -1,0 +1,112 @@
+"""A run as JSON lines: typed objects while it goes on, a job's row when it ends, the summary at the end.
+
+No event's line carries an operation's URL, a signature or raw output: the output comes with the job's row.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+
+from fleet.clock import iso
+from fleet.plan.model import JobId, Plan
+from fleet.report import document, safe
+from fleet.report.document import Json
+from fleet.report.model import JobRow, Report
+from fleet.run import events as e
+
+
+def line(event: e.Event, plan: Plan) -> str:
+    """Return one event as one line of ASCII JSON: ``event`` (its name), ``at``, then what it says."""
+    said: dict[str, Json] = {"event": snake_case(type(event).__name__), "at": iso(event.at)}
+    job = getattr(event, "job", None)
+    if isinstance(job, int):
+        said |= _job(JobId(job), plan)
+    return _line({**said, **_details(event)})
+
+
+def row_line(row: JobRow, *, at: float | None = None) -> str:
+    """Return an ended job as one line: the event ``job_ended`` and the fields of the report's row."""
+    moment = row.ended if at is None else at
+    return _line({"event": "job_ended", "at": None if moment is None else iso(moment), **document.job(row)})
+
+
+def report_line(report: Report) -> str:
+    """Return the last line: the event ``report`` with the run's counts and exit code, without rows."""
+    whole = document.document(report)
+    kept = (
+        "schema",
+        "run",
+        "playbook",
+        "started",
+        "ended",
+        "exit_code",
+        "counts",
+        "stopped",
+        "unread",
+        "notes",
+    )
+    return _line({"event": "report", "at": whole["ended"], **{key: whole[key] for key in kept}})
+
+
+def _line(said: Mapping[str, Json]) -> str:
+    return json.dumps(said, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def _job(job: JobId, plan: Plan) -> dict[str, Json]:
+    target = plan.targets[plan.target_index(job)]
+    return {"job": job, "target": target.id, "name": target.name, "step": plan.steps[plan.step_index(job)].id}
+
+
+def _details(event: e.Event) -> dict[str, Json]:  # noqa: C901  one case per kind of event
+    match event:
+        case e.RunOpened():
+            return {"epoch": event.epoch}
+        case e.WaveOpened():
+            return {"wave": event.wave}
+        case e.SubmissionIntended():
+            return {"attempt": event.attempt}
+        case e.SubmissionAccepted() | e.CommandFound():
+            operation = event.operation
+            return {"transport": operation.transport.value, "command": operation.resource.rsplit("/", 1)[-1]}
+        case e.SubmissionRefused() | e.ResultUnreadable():
+            refusal = event.refusal
+            return {
+                "status": refusal.status,
+                "code": refusal.code,
+                "message": safe.without_query(refusal.message),
+            }
+        case e.SubmissionLost():
+            return {"reason": event.reason.value, "detail": safe.without_query(event.detail)}
+        case e.ResultReceived():
+            return {"execution_state": event.answer.execution_state, "exit_code": event.answer.exit_code}
+        case e.ResultFailed():
+            message = safe.without_query(event.message)
+            return {"code": event.code, "message": message, "cancelled": event.cancelled}
+        case e.StopRequested():
+            return {"kind": event.kind.value, "who": event.who}
+        case e.LaunchStopped():
+            return {"cause": event.cause.value, "message": safe.without_query(event.message)}
+        case e.CommandRemoved():
+            return {"detail": safe.without_query(event.detail)}
+        case e.SeenRunning():
+            return {"retry_after": event.retry_after}
+        case e.LookFailed() | e.RemovalFailed():
+            return {"status": event.status, "retry_after": event.retry_after}
+        case e.QuotaSeen():
+            quota = event.quota
+            return {
+                "subscription": quota.subscription,
+                "location": quota.location,
+                "remaining": dict(quota.remaining),
+            }
+        case _:
+            return {}
+
+
+@cache
+def snake_case(name: str) -> str:
+    """Return ``SubmissionAccepted`` as ``submission_accepted``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

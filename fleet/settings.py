@@ -1,0 +1,221 @@
+"""The table of the configuration's keys: what may be written, what it means, its default and why.
+
+``config.example.yaml``, the reference page and the names of the environment variables are held to this table.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import pydantic
+from pydantic import AfterValidator, Field
+
+from fleet import keys
+from fleet.documents import Keys, refusal
+from fleet.keys import Duration
+
+
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise refusal("url", "is not a URL", expected="a URL that begins with https://") from None
+    if parts.scheme not in ("https", "http") or not host or "@" in parts.netloc or parts.query or parts.fragment:
+        expected = "a URL that begins with https://, without user, query and fragment"
+        raise refusal("url", "is not the URL of a service", expected=expected)
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise refusal(
+            "url",
+            "must be https: plain http is for this machine only",
+            expected="https://",
+            hint="write https://",
+        )
+    return value.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"title": "URL"})]
+Name = Annotated[str, Field(min_length=1)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class CustomCloud(Keys):
+    """A cloud with addresses of its own: a private cloud, a test server. Plain http only for this machine."""
+
+    resource_manager: Url = Field(
+        description="Where Azure Resource Manager answers.", examples=["https://management.example.org"]
+    )
+    authority: Url = Field(description="Where tokens come from.", examples=["https://login.example.org"])
+    audience: Url | None = Field(
+        default=None,
+        description="What tokens are asked for; if left out, the address of Resource Manager.",
+        examples=["https://management.example.org"],
+    )
+
+
+class ClientSecret(Keys):
+    """A service principal. The secret itself is never part of the config."""
+
+    tenant_id: Name = Field(description="The tenant.", examples=["contoso.onmicrosoft.com"])
+    client_id: Name = Field(description="The application.", examples=["00000000-0000-0000-0000-000000000001"])
+    secret_env: Variable = Field(
+        description="The environment variable that holds the secret.", examples=["FLEET_CLIENT_SECRET"]
+    )
+
+
+class ManagedIdentity(Keys):
+    """A managed identity that is not the machine's only one."""
+
+    client_id: Name = Field(description="The identity's client id.", examples=["00000000-0000-0000-0000-000000000001"])
+
+
+class CredentialForm(Keys):
+    """A credential that needs more than a word: exactly one of these."""
+
+    model_config = pydantic.ConfigDict(
+        title="Credential",
+        json_schema_extra={
+            "oneOf": [{"required": [key]} for key in ("client_secret", "managed_identity", "token_env")]
+        },
+    )
+
+    client_secret: ClientSecret | None = Field(
+        default=None,
+        description="A service principal with a secret.",
+        examples=[{"tenant_id": "T", "client_id": "C", "secret_env": "FLEET_CLIENT_SECRET"}],
+    )
+    managed_identity: ManagedIdentity | None = Field(
+        default=None, description="One managed identity of several.", examples=[{"client_id": "C"}]
+    )
+    token_env: Variable | None = Field(
+        default=None,
+        description="The environment variable that holds a token which somebody else keeps fresh.",
+        examples=["ARM_TOKEN"],
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _one(self) -> CredentialForm:
+        if len(self.model_dump(exclude_none=True)) != 1:
+            expected = "exactly one of client_secret, managed_identity, token_env"
+            raise refusal("credential", "is no single credential", expected=expected, hint=expected)
+        return self
+
+
+CredentialKey = Literal["default", "cli", "environment", "managed_identity", "workload_identity"] | CredentialForm
+
+
+class AzureKeys(Keys):
+    """How to reach Azure."""
+
+    model_config = pydantic.ConfigDict(title="Azure")
+
+    cloud: Literal["public", "china", "usgovernment"] | CustomCloud = Field(
+        default="public", description="Which Azure.", examples=["usgovernment"]
+    )
+    credential: CredentialKey | Annotated[list[CredentialKey], Field(min_length=1)] = Field(
+        default="default",
+        title="`default`, `cli`, `environment`, `managed_identity`, `workload_identity`, a [Credential]"
+        "(#credential), or a list of these",
+        description="Who to be. `default` tries environment, workload identity, managed identity and "
+        "`az login` in this order. A list is a pool of principals: ARM counts its limits for each.",
+        examples=["cli"],
+    )
+    ca_file: Name | None = Field(
+        default=None,
+        description="A PEM file of further certificate authorities, for proxies and private clouds.",
+        examples=["/etc/ssl/proxy.pem"],
+    )
+    subscriptions: Annotated[list[Name], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Where expressions on the command line look for VMs: names or ids, globs allowed. A "
+        "playbook names its own. None: all that the credential can see.",
+        examples=[["prod-*"]],
+    )
+
+
+class RunKeys(Keys):
+    """How a run behaves where the playbook says nothing."""
+
+    model_config = pydantic.ConfigDict(title="Run")
+
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=500,
+        description="Jobs in flight. Azure's own limits are kept in any case; this bounds how many VMs are "
+        "busy at once.",
+        examples=[60],
+    )
+    concurrency_per_subscription: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None,
+        description="Jobs in flight in one subscription. None: only `run.concurrency` counts.",
+        examples=[200],
+    )
+    transport: Literal["auto", "managed", "action"] = Field(
+        default="auto",
+        description="Which Run Command carries scripts. `auto` takes managed wherever it can.",
+        examples=["managed"],
+    )
+    receipts: bool = Field(
+        default=True,
+        description="Wrap scripts so that they print a receipt that proves what ran. Without it the action "
+        "API has no exit code, and its rows are `unverified`.",
+        examples=[False],
+    )
+    deliver_timeout: Duration = Field(
+        default=1800.0,
+        description="How long a submission may be refused (throttled, VM busy, not connected) before the VM "
+        "counts as unreachable. Long enough to sit out a throttling window, short enough to end a run.",
+        examples=["10m"],
+        json_schema_extra={"default": "30m"},
+    )
+    answer_grace: Duration = Field(
+        default=600.0,
+        description="How long after a step's own time limit its answer is waited for before it is unknown. "
+        "The service may take minutes to say how a script ended.",
+        examples=["5m"],
+        json_schema_extra={"default": "10m"},
+    )
+
+
+class ConfigKeys(Keys):
+    """The file `config.yaml`. Every key may be left out."""
+
+    model_config = pydantic.ConfigDict(title="Config")
+
+    azure: AzureKeys = Field(default=AzureKeys(), description="How to reach Azure.", examples=[{"cloud": "china"}])
+    run: RunKeys = Field(default=RunKeys(), description="How a run behaves.", examples=[{"concurrency": 60}])
+    state_dir: Name | None = Field(
+        default=None,
+        description="Where runs are kept. None: `$XDG_STATE_HOME/fleet`, else `~/.local/state/fleet`.",
+        examples=["/var/lib/fleet"],
+    )
+
+
+def leaves() -> tuple[str, ...]:
+    """Return the dotted key of every setting, in the order of the table."""
+    return tuple(
+        f"{section}.{key}" if isinstance(model, type) and issubclass(model, Keys) else section
+        for section, field in ConfigKeys.model_fields.items()
+        for model in [field.annotation]
+        for key in (model.model_fields if isinstance(model, type) and issubclass(model, Keys) else [""])
+    )
+
+
+def variable(key: str) -> str:
+    """Return the environment variable of a key: ``run.concurrency`` is FLEET_RUN_CONCURRENCY."""
+    return "FLEET_" + key.replace(".", "_").upper()
+
+
+def reference() -> str:
+    """Return the Markdown reference of all keys; ``docs/configuration.md`` holds it (tested)."""
+    return keys.reference(ConfigKeys)

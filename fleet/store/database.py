@@ -1,0 +1,127 @@
+"""One SQLite file: its tables, how it is opened, and its errors as sentences.
+
+WAL with ``synchronous=FULL``: a commit has reached the disk when it returns. WAL needs shared memory between
+its users, so the file must lie on a local disk, never on NFS or SMB (SQLite documentation, "Write-Ahead
+Logging").
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from fleet.errors import StateError
+
+FORMAT = 1
+"""The version of these tables. A program refuses a format above its own."""
+
+SCHEMA = (
+    """CREATE TABLE run (
+        one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL, run_id TEXT NOT NULL,
+        created REAL NOT NULL, program TEXT NOT NULL, playbook TEXT NOT NULL, targets INTEGER NOT NULL,
+        plan TEXT NOT NULL, chain TEXT NOT NULL)""",
+    """CREATE TABLE lease (
+        epoch INTEGER PRIMARY KEY, owner TEXT NOT NULL, pid INTEGER NOT NULL, host TEXT NOT NULL,
+        taken_at REAL NOT NULL)""",
+    """CREATE TABLE events (
+        seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL,
+        chain TEXT NOT NULL)""",
+    # The last row's place and chain value once more: rows missing at the end would show nowhere else.
+    """CREATE TABLE tail (
+        one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, chain TEXT NOT NULL)""",
+)
+
+FAILURES = (sqlite3.Error, OSError, UnicodeDecodeError, MemoryError)
+"""What an operation on a file may raise.
+
+The last two come of damage: SQLite quotes damaged names in its messages, which Python then cannot decode, and
+believes a damaged length.
+"""
+
+Connect = Callable[[str], sqlite3.Connection]
+"""Opens the database that a ``file:`` URI names. Handed in, so that tests can let any call fail."""
+
+_BUSY_SECONDS = 5.0
+
+
+def connect(uri: str) -> sqlite3.Connection:
+    """Open a connection without implicit transactions; threads may pass it on, one user at a time."""
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def open_to_write(path: Path, connect: Connect) -> sqlite3.Connection:
+    """Open an existing file for durable writing. Raises sqlite3.Error."""
+    connection = connect(_uri(path, "mode=rw"))
+    try:
+        connection.text_factory = bytes
+        for pragma in ("trusted_schema=OFF", "journal_mode=WAL", "synchronous=FULL", "cell_size_check=ON"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_to_read(path: Path, connect: Connect) -> sqlite3.Connection:
+    """Open an existing file read-only, also while a writer is at work. Raises sqlite3.Error.
+
+    A folder that cannot be written (an archive, another user's) allows no shared memory; a file that was
+    closed properly has no log beside it and can be read as it lies.
+    """
+    try:
+        return _reader(_uri(path, "mode=ro"), connect)
+    except sqlite3.OperationalError:
+        if path.with_name(path.name + "-wal").exists():
+            raise
+        return _reader(_uri(path, "mode=ro&immutable=1"), connect)
+
+
+def _reader(uri: str, connect: Connect) -> sqlite3.Connection:
+    connection = connect(uri)
+    try:
+        connection.text_factory = bytes
+        connection.execute("PRAGMA trusted_schema=OFF").fetchall()
+        connection.execute("PRAGMA cell_size_check=ON").fetchall()
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _uri(path: Path, query: str) -> str:
+    return f"{path.absolute().as_uri()}?{query}"
+
+
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_FORBIDDEN = frozenset({sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH})
+
+
+def as_state_error(error: Exception, path: Path) -> StateError:
+    """Turn what SQLite or the system says into a sentence with the path and what to do next."""
+    reason = int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+    if reason == sqlite3.SQLITE_FULL:
+        return StateError(
+            f"the disk is full: {path} could not be written",
+            hint="free some space and resume",
+            code="disk_full",
+        )
+    if reason in _DAMAGED or isinstance(error, (UnicodeDecodeError, MemoryError)):
+        return StateError(
+            f"the journal {path} is damaged ({error})",
+            hint="put back a copy of the run's folder if there is one",
+            code="journal_damaged",
+        )
+    if reason in _FORBIDDEN or isinstance(error, PermissionError):
+        return StateError(
+            f"the journal {path} cannot be opened ({error})",
+            hint="check who owns the folder and its permissions",
+        )
+    if reason in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StateError(f"the journal {path} is held by another program", hint="end that program and try again")
+    return StateError(
+        f"the journal {path} cannot be used ({error})",
+        hint="check the disk; a journal must lie on a local one, not on a network share",
+        code="disk_error",
+    )

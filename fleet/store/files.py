@@ -1,0 +1,149 @@
+"""Folders and files that only their owner may read, and the lock that says who writes.
+
+POSIX modes 0700 and 0600 are set whatever the umask is; on Windows the profile's own access list applies.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+
+from fleet.errors import StateError
+
+_LOCK_TRIES = 5
+_LOCK_PAUSE = 0.02
+"""Seconds. Who asks whether a run is live holds its lock for an instant; an opener waits that long."""
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder (0700) with its missing parents (0700). An existing folder is left as it is.
+
+    Raises StateError if it cannot be made.
+    """
+    try:
+        missing = [path, *path.parents]
+        for folder in reversed([folder for folder in missing if not folder.exists()]):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
+        if not path.is_dir():
+            raise NotADirectoryError(20, "Not a directory")
+    except OSError as error:
+        raise StateError(
+            f"the folder {path} cannot be made: {_reason(error)}",
+            hint="name another folder with FLEET_STATE_DIR or state_dir in the config",
+        ) from error
+
+
+def make_file(path: Path) -> None:
+    """Create an empty file (0600) that was not there before. Raises FileExistsError or another OSError."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        if hasattr(os, "fchmod"):
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def is_plain_file(path: Path) -> bool:
+    """Say whether a regular file, and no link to one, lies there."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def sync_folder(path: Path) -> None:
+    """Make the folder's entries durable, so that a new file survives a power cut.
+
+    POSIX only; elsewhere nothing.
+    """
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Lock:
+    """The right to write a run. The kernel lets go of it when the process ends, however it ends.
+
+    ``flock`` belongs to the open file and not to the process, so a second opener in the same process is
+    refused too.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock. Raises BlockingIOError if somebody holds it, OSError where there is no locking."""
+        self._descriptor: int | None = _open_lock(path)
+        try:
+            for attempt in range(_LOCK_TRIES):
+                if _try_lock(self._descriptor, shared=False):
+                    return
+                if attempt + 1 < _LOCK_TRIES:
+                    time.sleep(_LOCK_PAUSE)
+            raise BlockingIOError(11, "held by another process")
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let go of the lock. Safe to repeat."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether somebody holds the lock now.
+
+    A lock file that is not there, or cannot be read, is held by nobody.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return False
+    try:
+        return not _try_lock(descriptor, shared=True)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int, *, shared: bool) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        if shared:
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int, *, shared: bool) -> bool:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

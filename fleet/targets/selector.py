@@ -1,0 +1,111 @@
+"""A selector: which targets a ``where`` expression lets in, and why.
+
+The language is described in ``docs/selectors.md``, its grammar in ``fleet.targets.grammar``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fleet.errors import InvalidInput
+from fleet.targets import kql
+from fleet.targets.expression import Any, Clause, Expression, Not, TargetTest, compile_expression, read_field
+from fleet.targets.grammar import read_expression
+from fleet.targets.model import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A part of a selector, as written, and its truth for one target; ``parts`` are the parts it is made of.
+
+    ``found`` says for a single clause what the target has there: ``tag env is "dev"``, ``no tag env``.
+    """
+
+    text: str
+    truth: bool
+    parts: tuple[Explanation, ...] = ()
+    found: str = ""
+    every: bool = True
+    """Whether all parts must hold (``and``, ``not``) or one is enough (``or``)."""
+
+    def deciding(self) -> tuple[Explanation, ...]:
+        """Return the single clauses that made this part true or false, in the order of the text."""
+        return tuple(self._deciding())
+
+    def _deciding(self) -> Iterator[Explanation]:
+        if not self.parts:
+            yield self
+        one_decides = self.truth != self.every
+        for part in self.parts:
+            if len(self.parts) == 1 or not one_decides or part.truth == self.truth:
+                yield from part._deciding()
+
+    def __str__(self) -> str:
+        verdict = "true" if self.truth else "false"
+        return f"{self.text} is {verdict} ({self.found})" if self.found else f"{self.text} is {verdict}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A checked ``where`` expression. Made by :func:`parse`; equal when the expressions are."""
+
+    text: str = field(compare=False)
+    expression: Expression
+    _test: TargetTest = field(compare=False, repr=False)
+
+    def matches(self, target: Target) -> bool:
+        """Say whether the target is let in."""
+        return self._test(target)
+
+    def explain(self, target: Target) -> Explanation:
+        """Say of every part whether it is true of the target; the whole agrees with ``matches``."""
+        return _explain(self.expression, target)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse(text: str, *, file: str = "", line: int = 0, column: int = 0) -> Selector:
+    """Read a ``where`` expression; empty text lets everything in.
+
+    ``file``, ``line`` and ``column`` say where the text begins and move the places in the problems. Raises
+    InvalidInput with every problem found; no text raises anything else.
+    """
+    expression, mistakes = read_expression(text)
+    if mistakes:
+        raise InvalidInput([mistake.placed(text, file=file, line=line, column=column) for mistake in mistakes])
+    return Selector(text.strip(), expression, compile_expression(expression))
+
+
+def to_kql(selector: Selector) -> str | None:
+    """Return a condition for Resource Graph that every matching VM fulfils, or None if there is none to give.
+
+    A pre-filter only: it may let in VMs that the selector keeps out, so rows go through ``matches`` as well.
+    """
+    return kql.condition(selector.expression)
+
+
+EVERYTHING = parse("")
+"""The selector without a condition."""
+
+
+def _explain(expression: Expression, target: Target) -> Explanation:
+    if isinstance(expression, Clause):
+        return Explanation(expression.text, compile_expression(expression)(target), found=_found(expression, target))
+    if isinstance(expression, Not):
+        inner = _explain(expression.part, target)
+        return Explanation(expression.text, not inner.truth, (inner,))
+    parts = tuple(_explain(part, target) for part in expression.parts)
+    truths = [part.truth for part in parts]
+    if isinstance(expression, Any):
+        return Explanation(expression.text, any(truths), parts, every=False)
+    return Explanation(expression.text or "everything", all(truths), parts)
+
+
+def _found(clause: Clause, target: Target) -> str:
+    values = read_field(clause, target)
+    name = f"tag {clause.tag}" if clause.field == "tag" else clause.field
+    if not values:
+        return f"no {name}"
+    return f"{name} is " + " or ".join(f'"{value}"' for value in dict.fromkeys(values))

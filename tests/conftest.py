@@ -1,0 +1,40 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import aioresponses.core
+import pytest
+from aiohttp import ClientResponse
+
+# looptime asks for the current event loop around every test; before the first asynchronous one that would
+# make a loop
+# which nobody closes. Saying that there is none makes it leave plain tests alone.
+asyncio.set_event_loop(None)
+
+
+class _Writer:
+    output_size = 0
+
+
+class _Compatible(ClientResponse):
+    """aioresponses 0.7.9 does not hand over the ``stream_writer`` that aiohttp 3.14 asks for."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        named.setdefault("stream_writer", _Writer())
+        super().__init__(*args, **named)
+
+
+if "stream_writer" in inspect.signature(ClientResponse.__init__).parameters:
+    aioresponses.core.ClientResponse = _Compatible  # type: ignore[misc]
+
+
+@pytest.fixture
+def unpatched_aioresponses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take the shim away, to see whether it is still needed."""
+    monkeypatch.setattr(aioresponses.core, "ClientResponse", ClientResponse)
+    yield

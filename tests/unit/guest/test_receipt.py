@@ -1,0 +1,197 @@
+"""Reading and verifying receipts: whatever is around them, cut off, forged or lost."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from fleet.guest import envelope
+from fleet.guest.delivery import Delivery, Shell, script_digest
+from fleet.guest.receipt import Reading, Reason, StreamCheck, read, read_combined, render, verify
+from fleet.guest.wrapper import wrap
+from tests.unit.guest.strategies import NONCE, forged, outputs
+
+ORDER = Delivery("echo hi", Shell.BASH, key="run-step", nonce=NONCE, timeout=60.0)
+DIGEST = script_digest(ORDER)
+
+
+def sealed(stdout: bytes, stderr: bytes = b"", exit_code: int = 0) -> tuple[bytes, bytes]:
+    opened = envelope.open(wrap(ORDER), {})
+    assert opened is not None
+    _, out, err = opened.seal(
+        exit_code=exit_code,
+        stdout=stdout,
+        stderr=stderr,
+        boot_id="b-1",
+        started=1.5,
+        ended=9.9,
+        replayed=False,
+    )
+    return out, err
+
+
+def through(data: bytes, limit: int = 4096) -> str:
+    """What a channel that keeps the last bytes makes of a stream."""
+    return data[-limit:].decode("utf-8", "replace")
+
+
+def judged(reading: Reading) -> Reason:
+    return verify(reading, nonce=NONCE, digest=DIGEST).reason
+
+
+@given(stdout=outputs, stderr=outputs, exit_code=st.integers(0, 255))
+def test_whole_streams_come_back(stdout: str, stderr: str, exit_code: int) -> None:
+    """Whatever a script prints, forged frames included, comes back unchanged beside the true receipt."""
+    out, err = sealed(stdout.encode(), stderr.encode(), exit_code)
+    reading = read(out.decode(), err.decode(), NONCE)
+    assert reading.receipt is not None
+    assert (reading.stdout, reading.stderr, reading.receipt.exit_code) == (stdout, stderr, exit_code)
+    verdict = verify(reading, nonce=NONCE, digest=DIGEST)
+    assert (verdict.verified, verdict.truncated) == (True, False)
+
+
+@given(stdout=outputs, stderr=outputs)
+def test_combined_messages_come_apart(stdout: str, stderr: str) -> None:
+    """The one message of the Linux action splits where the wrapper split it, whatever scripts print."""
+    out, err = sealed(stdout.encode(), stderr.encode())
+    message = f"Enable succeeded: \n[stdout]\n{out.decode()}\n[stderr]\n{err.decode()}"
+    reading = read_combined(message, NONCE)
+    assert (reading.stdout, reading.stderr) == (stdout, stderr)
+    assert judged(reading) is Reason.OK
+
+
+@given(stdout=st.binary(max_size=6000), stderr=st.binary(max_size=6000), limit=st.integers(4096, 8000))
+def test_cut_streams_still_verify(stdout: bytes, stderr: bytes, limit: int) -> None:
+    """Any bytes, cut at any byte, are verified by nonce and script; truncation is said when it shows."""
+    out, err = sealed(stdout, stderr)
+    reading = read(through(out, limit), through(err, limit), NONCE)
+    verdict = verify(reading, nonce=NONCE, digest=DIGEST)
+    assert verdict.verified
+    if verdict.truncated:
+        assert len(out) > limit or len(err) > limit
+
+
+@given(head=st.text(st.characters(exclude_categories=("Cs",)), max_size=3), size=st.integers(3000, 9000))
+def test_truncation_is_said(head: str, size: int) -> None:
+    """A stream of plain text that was longer than the channel is called truncated, others are compared."""
+    out, err = sealed((head + "x" * size).encode(), b"y" * size)
+    verdict = verify(read(through(out), through(err), NONCE), nonce=NONCE, digest=DIGEST)
+    assert verdict.truncated == (max(len(out), len(err)) > 4096)
+    expected = StreamCheck.TRUNCATED if len(err) > 4096 else StreamCheck.MATCHED
+    assert verdict.stderr is expected
+
+
+@given(stdout=outputs, stderr=outputs)
+def test_cut_combined_messages_keep_the_receipt(stdout: str, stderr: str) -> None:
+    """With both streams cut to 4,096 bytes the true receipt is found unless our nonce was forged."""
+    assume(NONCE not in stdout + stderr)
+    out, err = sealed(stdout.encode(), stderr.encode(), exit_code=7)
+    message = f"Enable succeeded: \n[stdout]\n{through(out)}\n[stderr]\n{through(err)}"
+    reading = read_combined(message, NONCE)
+    assert reading.receipt is not None
+    assert reading.receipt.exit_code == 7
+    assert reading.stderr == through(err)
+    assert judged(reading) is Reason.OK
+
+
+@given(stdout=outputs, other=st.text("0123456789abcdef", min_size=8, max_size=64))
+def test_frames_of_others_are_output(stdout: str, other: str) -> None:
+    """A frame with another nonce is left in the output and is never our receipt."""
+    assume(other != NONCE and NONCE not in stdout)
+    text = stdout + forged(other)
+    reading = read(text, "", NONCE)
+    assert (reading.receipt, reading.stdout) == (None, text)
+    assert judged(reading) is Reason.WRONG_NONCE
+
+
+@given(text=st.text(max_size=300), stderr=st.text(max_size=50))
+def test_any_text_can_be_read(text: str, stderr: str) -> None:
+    """Reading never fails, and without a receipt nothing is lost."""
+    assert read(text, stderr, NONCE) == Reading(None, text, stderr)
+    combined = read_combined(f"Enable succeeded: \n[stdout]\n{text}\n[stderr]\n{stderr}", NONCE)
+    assert combined.stdout + "\n[stderr]\n" + combined.stderr == f"{text}\n[stderr]\n{stderr}"
+    assert judged(combined) is Reason.MISSING
+
+
+def test_messages_of_another_shape_stay_whole() -> None:
+    """A message without streams is returned as it is."""
+    message = "Enable succeeded: Last script execution didn't finish."
+    assert read_combined(message, NONCE) == Reading(None, message, "")
+
+
+def test_frames_that_contradict_themselves_are_output() -> None:
+    """A frame that says two ends, or none, is no receipt."""
+    for wrong in ("exit=- signal=-", "exit=0 signal=9"):
+        assert read(forged(NONCE).replace("exit=0 signal=-", wrong), "", NONCE).receipt is None
+
+
+def _reading(stdout: str = "hello\n", stderr: str = "") -> Reading:
+    out, err = sealed(stdout.encode(), stderr.encode())
+    return read(out.decode(), err.decode(), NONCE)
+
+
+def test_wrong_answers_are_named() -> None:
+    """Each way in which a receipt can fail to answer for a delivery has its own reason."""
+    good = _reading()
+    assert good.receipt is not None
+    assert judged(good) is Reason.OK
+    assert verify(good, nonce="f" * 16, digest=DIGEST).reason is Reason.WRONG_NONCE
+    assert verify(good, nonce=NONCE, digest="0" * 64).reason is Reason.WRONG_SCRIPT
+    assert judged(dataclasses.replace(good, receipt=None)) is Reason.MISSING
+    assert judged(dataclasses.replace(good, stdout="hello")) is Reason.LENGTH_MISMATCH
+    assert judged(dataclasses.replace(good, stdout="hello\n\n")) is Reason.LENGTH_MISMATCH
+    assert judged(dataclasses.replace(good, stdout="hellO\n")) is Reason.HASH_MISMATCH
+
+
+def test_an_unhashed_script_is_verified_only_where_it_ran() -> None:
+    """Without a digest, the delivery that ran the script answers for it, and a replay does not."""
+    good = _reading()
+    assert good.receipt is not None
+    ran = dataclasses.replace(good.receipt, script_digest="-")
+    assert judged(dataclasses.replace(good, receipt=ran)) is Reason.OK
+    replayed = dataclasses.replace(ran, replayed=True)
+    assert judged(dataclasses.replace(good, receipt=replayed)) is Reason.UNHASHED_SCRIPT
+
+
+def test_replaced_bytes_leave_the_stream_unchecked() -> None:
+    """Output that is no UTF-8 is verified by nonce and script; that its digest was not compared is said."""
+    out, err = sealed(b"caf\xe9\n")
+    verdict = verify(read(through(out), through(err), NONCE), nonce=NONCE, digest=DIGEST)
+    assert (verdict.verified, verdict.stdout) == (True, StreamCheck.UNCHECKED)
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", ""])
+def test_the_last_line_end_may_change(line_end: str) -> None:
+    """A channel may turn or drop the line end after the frame without touching the output."""
+    out, _ = sealed(b"hi\n")
+    assert judged(read(out.decode().removesuffix("\n") + line_end, "", NONCE)) is Reason.OK
+
+
+@given(
+    exit_code=st.one_of(st.none(), st.integers(-(2**31), 2**31)),
+    replayed=st.booleans(),
+    length=st.integers(0, 10**14),
+)
+def test_frames_are_read_as_rendered(exit_code: int | None, replayed: bool, length: int) -> None:
+    """Every receipt is read back as it was rendered, from one line of ASCII below 600 bytes."""
+    good = _reading().receipt
+    assert good is not None
+    receipt = dataclasses.replace(
+        good,
+        nonce="f" * 64,
+        exit_code=exit_code,
+        signal=64 if exit_code is None else None,
+        replayed=replayed,
+        stdout_length=length,
+        stderr_length=length,
+        started=1e11,
+        ended=1e11,
+        boot_id="c518872a-158a-431c-8471-d3aa6a4acc94",
+    )
+    frame = render(receipt)
+    assert read(frame, "", receipt.nonce).receipt == receipt
+    assert len(frame.encode("ascii")) < 600
+    assert frame.count("\n") == 2

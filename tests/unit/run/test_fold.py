@@ -1,0 +1,170 @@
+"""The fold itself: reading changes nothing, replaying a prefix gives the same run."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleet import codec
+from fleet.plan.model import JobId, Limits, Plan
+from fleet.playbook.model import Amount, Transport
+from fleet.run import effects as f
+from fleet.run import events as e
+from fleet.run.answers import Answer, LostReason, Operation, Refusal
+from fleet.run.job import JobState, advance
+from fleet.run.model import Phase, Status
+from fleet.run.state import Run
+from fleet.testing import Behaviour, ScriptedCloud
+from tests.unit.engine.harness import RUN_ID, Trial
+from tests.unit.run.factory import plan
+from tests.virtual import run
+
+
+@st.composite
+def trials(draw: st.DrawFn) -> Trial:
+    """Random fleets, limits, latencies and faults."""
+    budget = st.one_of(st.none(), st.integers(0, 5))
+    limits = Limits(
+        concurrency=draw(st.integers(1, 30)),
+        concurrency_per_subscription=draw(st.one_of(st.none(), st.integers(1, 10))),
+        max_failures=draw(budget),
+        max_unreachable=draw(budget),
+        deadline=draw(st.one_of(st.none(), st.floats(1, 100))),
+    )
+    made = plan(
+        draw(st.integers(0, 40)),
+        subscriptions=draw(st.integers(1, 3)),
+        steps=draw(st.integers(1, 3)),
+        waves=draw(st.sampled_from([(), (Amount(1), Amount(25, percent=True)), ("canary", Amount(50, percent=True))])),
+        transport=draw(st.sampled_from([Transport.MANAGED, Transport.ACTION])),
+        limits=limits,
+    )
+    kinds = st.sampled_from(
+        [
+            Behaviour(),
+            Behaviour(exit_code=1),
+            Behaviour(duration=40.0, latency=3.0),
+            Behaviour(refuse=Refusal(429, "TooManyRequests", "", 4.0)),
+            Behaviour(refuse=Refusal(409, "Conflict", "in progress")),
+            Behaviour(refuse=Refusal(409, "OperationNotAllowed", "the VM to be running")),
+            Behaviour(lose=LostReason.RESET),
+            Behaviour(lose=LostReason.SERVER_ERROR, arrives=False),
+            Behaviour(lose=LostReason.NOT_CONNECTED),
+            Behaviour(fail=("VMExtensionProvisioningTimeout", "too long")),
+        ]
+    )
+    script = draw(st.lists(kinds, min_size=1, max_size=12))
+    return Trial(made, ScriptedCloud(lambda command, n: script[(hash(command.name) + n) % len(script)]))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(trials())
+def test_every_run_ends_with_one_outcome_a_job_and_keeps_its_limits(trial: Trial) -> None:
+    """Whatever the faults: each job ends once, nothing runs twice, budgets and concurrency are never overshot."""
+    run(trial.start())
+    record = _replayed(trial, len(_kept(trial))).record()
+    assert record.ended is not None
+    assert all(job.outcome is not None for job in record.jobs)
+    assert all(count <= len(trial.plan.steps) for count in trial.cloud.executions.values())
+    assert trial.peak_in_flight <= trial.plan.limits.concurrency
+    failures = sum(job.outcome.status in (Status.FAILED, Status.TIMED_OUT) for job in record.jobs if job.outcome)
+    if trial.plan.limits.max_failures is not None:
+        assert failures <= trial.plan.limits.max_failures + 1
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(trials(), st.data())
+def test_any_prefix_of_the_journal_resumes_to_a_full_report(trial: Trial, data: st.DataObject) -> None:
+    """A run cut off after any durable event and taken over ends with one outcome a job."""
+    run(trial.start())
+    events = _kept(trial)
+    half = _replayed(trial, data.draw(st.integers(1, len(events))))
+    now = 1e9
+    half.apply(e.RunOpened(now, 2))
+    while not half.finished:
+        effect = half.next(now)
+        assert effect == half.next(now), "reading twice answers alike"
+        if isinstance(effect, f.WaitUntil):
+            assert effect.at is not None
+            assert effect.at > now, "what is due now is done now"
+            now = effect.at
+        else:
+            _answer(half, effect, now)
+    assert all(state.outcome is not None for state in half.jobs)
+
+
+def _answer(run: Run, effect: f.Effect, now: float) -> None:
+    """The shortest world: every submission is accepted, every look finds the end, every find finds nothing."""
+    match effect:
+        case f.Submit(job, attempt):
+            run.apply(e.SubmissionIntended(now, job, attempt))
+            run.apply(e.SubmissionAccepted(now, job, Operation(Transport.MANAGED, resource="x")))
+        case f.Look(job):
+            run.apply(e.LookBegun(now, job))
+            run.apply(e.ResultReceived(now, job, Answer("Failed", "", 9)))
+        case f.Find(job):
+            run.apply(e.FindBegun(now, job))
+            run.apply(e.CommandMissing(now, job))
+        case f.Remove(job):
+            run.apply(e.RemovalBegun(now, job))
+            run.apply(e.CommandRemoved(now, job))
+        case f.Expire(job):
+            run.apply(e.JobExpired(now, job))
+        case f.OpenWave(wave):
+            run.apply(e.WaveOpened(now, wave))
+        case f.StopLaunching(cause, message):
+            run.apply(e.LaunchStopped(now, cause, message))
+        case f.Finish():
+            run.apply(e.RunEnded(now))
+        case _:
+            raise AssertionError(f"nothing to do but {effect} here")
+
+
+def _kept(trial: Trial) -> tuple[e.Event, ...]:
+    return trial.runs.read(RUN_ID).events
+
+
+def _replayed(trial: Trial, length: int) -> Run:
+    run = Run(trial.plan, RUN_ID)
+    for event in _kept(trial)[:length]:
+        run.apply(event)
+    return run
+
+
+def test_an_empty_plan_ends_at_once() -> None:
+    """A run over nobody opens, ends, and has no rows."""
+    run = Run(plan(0), RUN_ID)
+    run.apply(e.RunOpened(1.0, 1))
+    assert run.next(1.0) == f.Finish()
+    run.apply(e.RunEnded(1.0))
+    assert run.record().jobs == ()
+
+
+def test_late_answers_change_nothing() -> None:
+    """An answer that arrives after a job has ended leaves its outcome alone."""
+    made = plan(1)
+    state = JobState(next(made.jobs()), Transport.MANAGED, None)
+    advance(state, e.SubmissionIntended(1.0, JobId(0), 1))
+    advance(state, e.SubmissionRefused(2.0, JobId(0), Refusal(403, "AuthorizationFailed", "no")))
+    ended = state.outcome
+    assert state.phase is Phase.DONE
+    advance(state, e.ResultReceived(3.0, JobId(0), Answer("Succeeded", "", 0)))
+    assert state.outcome is ended
+
+
+def test_a_plan_and_its_run_survive_encoding() -> None:
+    """A plan read back from its JSON is equal and has the same digest."""
+    made = plan(5, steps=2, waves=("canary", Amount(50, percent=True)))
+    again = codec.decode(Plan, codec.encode(made))
+    assert again == made
+    assert again.digest == made.digest
+
+
+@pytest.mark.parametrize("kind", [e.StopKind.SOFT, e.StopKind.HARD])
+def test_a_stop_before_anything_was_sent_halts_at_once(kind: e.StopKind) -> None:
+    """A run stopped while nothing is in flight is left as it is."""
+    run = Run(plan(3), RUN_ID)
+    run.apply(e.RunOpened(1.0, 1))
+    run.apply(e.StopRequested(1.0, kind))
+    assert run.next(1.0) == f.Halt()

@@ -1,0 +1,127 @@
+"""From answers to outcomes: the surprises of the service, one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.guest.delivery import Delivery, Shell, script_digest
+from fleet.guest.envelope import open as open_envelope
+from fleet.guest.wrapper import wrap
+from fleet.run.answers import Answer
+from fleet.run.judge import judge_answer, judge_failure
+from fleet.run.model import CauseCode, Outcome, Status
+
+NONCE = "ab" * 16
+DELIVERY = Delivery("echo hello", Shell.BASH, key="k", nonce=NONCE, timeout=60.0)
+DIGEST = script_digest(DELIVERY)
+
+
+def sealed(exit_code: int = 0, stdout: bytes = b"hello\n", **more: object) -> tuple[int, str, str]:
+    opened = open_envelope(wrap(DELIVERY), {})
+    assert opened is not None
+    values = {"stderr": b"", "boot_id": "b", "started": 1.0, "ended": 2.0, "replayed": False, **more}
+    code, out, err = opened.seal(exit_code=exit_code, stdout=stdout, **values)  # type: ignore[arg-type]
+    return code, out.decode(), err.decode()
+
+
+def judged(answer: Answer, *, wrapped: bool = True, ok: tuple[int, ...] = (0,)) -> Outcome:
+    return judge_answer(answer, nonce=NONCE if wrapped else None, digest=DIGEST, ok_exit=ok)
+
+
+def combined(stdout: str, stderr: str = "") -> Answer:
+    return Answer(combined=f"Enable succeeded: \n[stdout]\n{stdout}\n[stderr]\n{stderr}")
+
+
+def test_the_action_tells_an_exit_code_through_its_receipt() -> None:
+    """On Linux the action reports success for exit 3; the receipt tells the truth."""
+    _, out, err = sealed(3)
+    outcome = judged(combined(out, err))
+    assert (outcome.status, outcome.exit_code, outcome.verified) == (Status.FAILED, 3, True)
+
+
+def test_a_listed_exit_code_is_a_success() -> None:
+    """``ok: {exit: [0, 80]}`` makes 80 a success."""
+    _, out, err = sealed(80)
+    assert judged(combined(out, err), ok=(0, 80)).status is Status.SUCCEEDED
+
+
+def test_no_receipt_no_success() -> None:
+    """A wrapped script whose receipt is missing is unverified, even when the service says exit code 0."""
+    assert judged(combined("hello\n")).cause.code is CauseCode.NO_RECEIPT
+    outcome = judged(Answer("Succeeded", "Execution completed", 0, "hello\n"))
+    assert (outcome.status, outcome.cause.code) == (Status.UNVERIFIED, CauseCode.NO_RECEIPT)
+
+
+def test_another_script_is_not_ours() -> None:
+    """A receipt that names another script's digest proves nothing."""
+    _, out, err = sealed()
+    outcome = judge_answer(combined(out, err), nonce=NONCE, digest="0" * 64, ok_exit=(0,))
+    assert (outcome.status, outcome.cause.code) == (Status.UNVERIFIED, CauseCode.RECEIPT_MISMATCH)
+
+
+def test_an_unfinished_script_is_unknown() -> None:
+    """The handler calls a script that a reboot cut off a success; it is unknown."""
+    outcome = judged(Answer(combined="Enable succeeded: Last script execution didn't finish."))
+    assert (outcome.status, outcome.cause.code) == (Status.UNKNOWN, CauseCode.INTERRUPTED_IN_GUEST)
+
+
+def test_the_instance_view_proves_what_went_unwrapped() -> None:
+    """Unwrapped managed commands are judged by state and exit code together."""
+    assert judged(Answer("Succeeded", "", 0, "x"), wrapped=False).status is Status.SUCCEEDED
+    failed = judged(Answer("Failed", "", 127, "", "not found"), wrapped=False)
+    assert (failed.status, failed.exit_code, failed.verified) == (Status.FAILED, 127, True)
+
+
+def test_running_with_exit_code_zero_is_no_success() -> None:
+    """Recorded after a failure: state Running, exit code 0. It is unverified."""
+    assert judged(Answer("Running", "Execution failed", 0), wrapped=False).status is Status.UNVERIFIED
+    assert judged(Answer("Failed", "", 0), wrapped=False).status is Status.UNVERIFIED
+
+
+def test_negative_codes_are_the_handlers_own() -> None:
+    """A negative exit code comes from the handler, not from the script."""
+    outcome = judged(Answer("Failed", "run-as user not found", -102))
+    assert (outcome.status, outcome.cause.code) == (Status.FAILED, CauseCode.HANDLER_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "code"),
+    [
+        ({"timed_out": True}, Status.TIMED_OUT, CauseCode.GUEST_TIMEOUT),
+        ({"signal": 9}, Status.FAILED, CauseCode.SIGNAL),
+        ({"interrupted": True}, Status.UNKNOWN, CauseCode.INTERRUPTED_IN_GUEST),
+    ],
+)
+def test_how_the_wrapper_saw_it_end(more: dict[str, object], status: Status, code: CauseCode) -> None:
+    """Time-outs, signals and interrupted scripts are told apart by the receipt."""
+    _, out, err = sealed(0, **more)
+    outcome = judged(combined(out, err))
+    assert (outcome.status, outcome.cause.code) == (status, code)
+
+
+def test_a_signal_reads_as_a_shell_tells_it() -> None:
+    """A script killed by signal 9 has exit code 137."""
+    _, out, err = sealed(0, signal=9)
+    assert judged(combined(out, err)).exit_code == 137
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "cancelled", "status", "cause"),
+    [
+        ("VMExtensionProvisioningTimeout", "timed out", False, Status.TIMED_OUT, CauseCode.SERVICE_TIMEOUT),
+        ("VMAgentStatusCommunicationError", "no agent", False, Status.UNREACHABLE, CauseCode.AGENT_NOT_READY),
+        (
+            "VMExtensionProvisioningError",
+            "command terminated with exit status=100\n[stdout]",
+            False,
+            Status.FAILED,
+            CauseCode.EXIT_CODE,
+        ),
+        ("VMExtensionHandlerNonTransientError", "", False, Status.FAILED, CauseCode.OPERATION_FAILED),
+        ("Canceled", "", True, Status.CANCELLED, CauseCode.CANCELLED),
+    ],
+)
+def test_failed_operations(code: str, message: str, cancelled: bool, status: Status, cause: CauseCode) -> None:
+    """An operation that ends without a result becomes an outcome by its code."""
+    outcome = judge_failure(code, message, cancelled)
+    assert (outcome.status, outcome.cause.code) == (status, cause)

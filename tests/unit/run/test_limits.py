@@ -1,0 +1,76 @@
+"""Rates and budgets."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.plan.model import Limits
+from fleet.run.limits import Budget, Rate
+from fleet.run.model import CauseCode
+
+
+@given(st.integers(1, 50), st.floats(0.1, 100), st.lists(st.floats(0, 3), max_size=200))
+def test_a_rate_never_allows_more_than_burst_and_refill(burst: int, per_second: float, pauses: list[float]) -> None:
+    """In any window, calls made as soon as allowed number at most the burst plus the refill."""
+    rate = Rate(burst, per_second)
+    now, calls = 1000.0, []
+    for pause in pauses:
+        now = max(now + pause, rate.earliest())
+        rate.take(now)
+        calls.append(now)
+    for first, begin in enumerate(calls):
+        for last in range(first, len(calls)):
+            assert last - first + 1 <= burst + per_second * (calls[last] - begin) + 1e-3
+
+
+@given(st.floats(0, 1000), st.floats(0, 1000))
+def test_a_block_holds_until_its_moment(now: float, wait: float) -> None:
+    """After a block nothing is allowed before its end, and something is at its end."""
+    rate = Rate(10, 5.0)
+    rate.take(now)
+    rate.block(now + wait)
+    assert abs(rate.earliest() - (now + wait)) < 1e-6 or rate.earliest() <= now + wait
+
+
+def test_the_service_is_believed_when_less_is_left() -> None:
+    """A remaining count below ours slows us down; one above ours changes nothing."""
+    rate = Rate(100, 10.0)
+    rate.take(50.0)
+    rate.note(50.0, 0)
+    assert rate.earliest() > 50.0
+    before = rate.full_at
+    rate.note(50.0, 99)
+    assert rate.full_at == before
+    assert rate.left(50.0) == 0
+    assert rate.left(60.0) == 100
+
+
+@given(st.integers(0, 20), st.integers(0, 50), st.integers(0, 50))
+def test_a_strict_budget_reserves_what_is_in_flight(maximum: int, failures: int, in_flight: int) -> None:
+    """Strict: should all jobs in flight and one more fail, the budget is exceeded by one at most."""
+    budget = Budget(Limits(max_failures=maximum), failures=failures)
+    if budget.room(in_flight):
+        assert failures + in_flight + 1 <= maximum + 1
+
+
+def test_a_lax_budget_counts_only_what_failed() -> None:
+    """With ``strict: false`` jobs in flight reserve nothing."""
+    budget = Budget(Limits(max_failures=2, strict=False), failures=2)
+    assert budget.room(100)
+    budget.failures = 3
+    assert not budget.room(0)
+
+
+def test_breaches_name_their_budget() -> None:
+    """Each budget ends the run with its own cause, and at its maximum it does not yet."""
+    budget = Budget(Limits(max_failures=1, max_unreachable=0), failures=1)
+    assert budget.breach() is None
+    budget.not_reached = 1
+    breach = budget.breach()
+    assert breach is not None
+    assert breach[0] is CauseCode.BUDGET_UNREACHABLE
+    budget.failures = 2
+    breach = budget.breach()
+    assert breach is not None
+    assert breach == (CauseCode.BUDGET_FAILURES, "2 targets failed; the budget allows 1")

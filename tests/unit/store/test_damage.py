@@ -1,0 +1,239 @@
+"""A journal that was cut, flipped or edited gives its good part and says so: no traceback, no lie."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import StateError
+from fleet.plan.model import Plan
+from fleet.run.events import Event
+from fleet.store import journal
+from tests.unit.store.own_loop import finish
+
+LOG = f"{journal.DATABASE}-wal"
+
+
+def keep(folder: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Keep a whole life and close properly: everything is in one file."""
+
+    async def live() -> None:
+        kept = journal.create(folder, run_id="r1", plan=plan, owner="me", now=1.0)
+        for event in life:
+            await kept.append([event])
+        await kept.close()
+
+    finish(live())
+
+
+def keep_unclosed(folder: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Keep a whole life and leave the folder as a killed owner does: everything is in the log."""
+
+    async def live() -> None:
+        kept = journal.create(folder.with_name("source"), run_id="r1", plan=plan, owner="me", now=1.0)
+        for event in life:
+            await kept.append([event])
+        shutil.copytree(folder.with_name("source"), folder)
+        await kept.close()
+
+    finish(live())
+
+
+def read_damaged(folder: Path, life: tuple[Event, ...]) -> journal.SavedRun | None:
+    """Read, accept nothing but a sentence or a good prefix, and leave no trace for the next try."""
+    try:
+        found = journal.read(folder)
+    except StateError as error:
+        assert str(folder) in str(error) or error.code == "newer_version"
+        return None
+    finally:
+        (folder / f"{journal.DATABASE}-shm").unlink(missing_ok=True)
+    assert found.events == life[: len(found.events)]
+    return found
+
+
+def test_truncated_file(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """A closed journal cut anywhere gives an error or a good prefix, and a missing event is always named."""
+    folder = tmp_path / "r1"
+    keep(folder, plan, life)
+    whole = (folder / journal.DATABASE).read_bytes()
+    pages = range(0, len(whole), 4096)
+    for size in sorted({*range(0, len(whole), 997), *pages, *(page + 1 for page in pages), len(whole) - 1}):
+        (folder / journal.DATABASE).write_bytes(whole[:size])
+        found = read_damaged(folder, life)
+        assert found is None or found.damage, size
+
+
+def test_flipped_bits_in_file(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """One flipped bit in a closed journal never changes an event or loses one unnoticed."""
+    folder = tmp_path / "r1"
+    keep(folder, plan, life)
+    whole = bytearray((folder / journal.DATABASE).read_bytes())
+    for place in [*range(200), *range(200, len(whole), 41)]:
+        whole[place] ^= 1 << place % 8
+        (folder / journal.DATABASE).write_bytes(whole)
+        whole[place] ^= 1 << place % 8
+        found = read_damaged(folder, life)
+        assert found is None or found.damage or (found.events == life and found.plan == plan), place
+
+
+def test_truncated_log(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """A log cut anywhere, as a crash leaves it, gives a prefix that can be gone on with."""
+    folder = tmp_path / "r1"
+    keep_unclosed(folder, plan, life)
+    whole = (folder / LOG).read_bytes()
+    lengths = []
+    for size in sorted({*range(0, len(whole), 1499), *range(32, len(whole), 4120)}):
+        (folder / LOG).write_bytes(whole[:size])
+        found = read_damaged(folder, life)
+        lengths.append(-1 if found is None else len(found.events))
+    assert lengths == sorted(lengths)
+    opened = journal.open_for_writing(folder, owner="you", now=2.0)
+    assert opened.events == life[: len(opened.events)]
+    finish(opened.journal.close())
+    assert journal.read(folder).epoch == 2
+
+
+def test_flipped_bits_in_log(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """One flipped bit in the log loses no event unnoticed: SQLite stops there in silence, we do not."""
+    folder = tmp_path / "r1"
+    keep_unclosed(folder, plan, life)
+    whole = bytearray((folder / LOG).read_bytes())
+    for place in [
+        *range(64),
+        *range(64, len(whole) - 4120, 1511),
+        *range(len(whole) - 4120, len(whole) - 4096),
+        *range(len(whole) - 4096, len(whole), 61),
+    ]:
+        whole[place] ^= 1 << place % 8
+        (folder / LOG).write_bytes(whole)
+        whole[place] ^= 1 << place % 8
+        found = read_damaged(folder, life)
+        assert found is None or found.damage or found.events == life, place
+
+
+def test_log_begun_anew_is_sound(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Frames of an older log behind the present ones are no damage."""
+    folder = tmp_path / "r1"
+
+    async def live() -> None:
+        kept = journal.create(tmp_path / "source", run_id="r1", plan=plan, owner="me", now=1.0)
+        await kept.append(life)
+        fold = sqlite3.connect(tmp_path / "source" / journal.DATABASE)
+        fold.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        fold.close()
+        await kept.append(life[:1])
+        shutil.copytree(tmp_path / "source", folder)
+        await kept.close()
+
+    finish(live())
+    assert (folder / LOG).read_bytes()[8 + 32 : 16 + 32] != (folder / LOG).read_bytes()[-4112:-4104]
+    found = journal.read(folder)
+    assert (found.events, found.damage) == ((*life, life[0]), "")
+
+
+EDITS: dict[str, tuple[str, int]] = {
+    "changed": ("UPDATE events SET body = replace(body, '2.0', '2.5') WHERE seq = 3", 2),
+    "other kind": ("UPDATE events SET kind = 'command_missing' WHERE seq = 6", 5),
+    "other epoch": ("UPDATE events SET epoch = 2 WHERE seq = 4", 3),
+    "missing in the middle": ("DELETE FROM events WHERE seq = 5", 4),
+    "missing at the end": ("DELETE FROM events WHERE seq > 10", 10),
+    "all missing": ("DELETE FROM events", 0),
+    "not text": ("UPDATE events SET body = x'ff00' WHERE seq = 2", 1),
+    "a number": ("UPDATE events SET chain = NULL WHERE seq = 2", -1),
+    "no end mark": ("DELETE FROM tail", 15),
+    "another table": ("DROP TABLE events", 0),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_edited_rows(tmp_path: Path, plan: Plan, life: tuple[Event, ...], edit: str) -> None:
+    """Rows changed or removed by hand are noticed: the events before them are kept, resuming is refused."""
+    statement, good = EDITS[edit]
+    folder = tmp_path / "r1"
+    keep(folder, plan, life)
+    connection = sqlite3.connect(folder / journal.DATABASE)
+    try:
+        connection.execute(statement)
+        connection.commit()
+    except sqlite3.IntegrityError:
+        assert good < 0
+        return
+    finally:
+        connection.close()
+    found = journal.read(folder)
+    assert (found.events, bool(found.damage)) == (life[:good], True)
+    assert str(folder) in found.damage
+    with pytest.raises(StateError) as refused:
+        journal.open_for_writing(folder, owner="you", now=2.0)
+    assert refused.value.code == "journal_damaged"
+    assert journal.read(folder).epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("UPDATE run SET plan = replace(plan, 'vm1', 'vm9')", "journal_damaged"),
+        ("UPDATE run SET run_id = 'r2'", "journal_damaged"),
+        ("UPDATE run SET plan = 7", "journal_damaged"),
+        ("UPDATE run SET format = 2", "newer_version"),
+        ("DELETE FROM run", "no_journal"),
+        ("DROP TABLE run", "no_journal"),
+    ],
+)
+def test_edited_plan(tmp_path: Path, plan: Plan, life: tuple[Event, ...], statement: str, code: str) -> None:
+    """Without the plan that was kept there is no run to show, and the sentence says why."""
+    folder = tmp_path / "r1"
+    keep(folder, plan, life)
+    connection = sqlite3.connect(folder / journal.DATABASE)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    for use in (journal.read, lambda where: journal.open_for_writing(where, owner="you", now=2.0)):
+        with pytest.raises(StateError) as error:
+            use(folder)
+        assert error.value.code == code
+
+
+def _no_folder(folder: Path) -> None:
+    pass
+
+
+def _empty_folder(folder: Path) -> None:
+    folder.mkdir()
+
+
+def _empty_file(folder: Path) -> None:
+    folder.mkdir()
+    (folder / journal.DATABASE).touch()
+
+
+def _other_file(folder: Path) -> None:
+    folder.mkdir()
+    (folder / journal.DATABASE).write_text("not a database at all\n" * 100)
+
+
+def _link(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "elsewhere").touch()
+    (folder / journal.DATABASE).symlink_to(folder / "elsewhere")
+
+
+def _is_folder(folder: Path) -> None:
+    (folder / journal.DATABASE).mkdir(parents=True)
+
+
+@pytest.mark.parametrize("make", [_no_folder, _empty_folder, _empty_file, _other_file, _link, _is_folder])
+def test_not_a_journal(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """What is no journal is refused in a sentence that names it, for reading and for writing."""
+    folder = tmp_path / "r1"
+    make(folder)
+    for use in (journal.read, lambda where: journal.open_for_writing(where, owner="you", now=2.0)):
+        with pytest.raises(StateError) as error:
+            use(folder)
+        assert str(folder) in str(error.value)
+        assert error.value.hint

@@ -1,0 +1,349 @@
+"""Run Command on the wire: what is sent, and how every recorded form of answer is read."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from fleet.azure.wire import run_command as wire
+from fleet.azure.wire.arm import read_operation
+from fleet.azure.wire.http import Json
+from fleet.playbook.model import Transport
+from fleet.run.answers import Command, Finished, OperationFailed, StillRunning
+from fleet.targets.model import Os, Target
+
+VM = "/subscriptions/s1/resourceGroups/rg (one)/providers/Microsoft.Compute/virtualMachines/web01"
+
+
+def target(identity: str = VM, os: Os = Os.LINUX) -> Target:
+    return Target(identity, "s1", "prod", "rg (one)", "web01", "westus", os)
+
+
+def command(transport: Transport = Transport.MANAGED, **fields: object) -> Command:
+    os = fields.pop("os", Os.LINUX)
+    assert isinstance(os, Os)
+    base = Command(target(os=os), transport, name="fleet-1", script="echo hi\nexit 3")
+    return dataclasses.replace(base, **fields)  # type: ignore[arg-type]
+
+
+def body(data: Json) -> dict[str, Json]:
+    assert isinstance(data, dict)
+    return data
+
+
+# Requests
+
+
+def test_an_action_is_a_post_with_the_script_line_by_line() -> None:
+    """The action's body is RunCommandInput as recorded, and its path is the VM's with singular runCommand."""
+    request = wire.submission(command(Transport.ACTION, args=("hello", "world")))
+    assert (request.method, request.target) == (
+        "POST",
+        VM.replace(" ", "%20") + "/runCommand?api-version=2024-11-01",
+    )
+    assert request.body == {
+        "commandId": "RunShellScript",
+        "script": ["echo hi", "exit 3"],
+        "parameters": [{"name": "arg1", "value": "hello"}, {"name": "arg2", "value": "world"}],
+    }
+
+
+def test_windows_gets_powershell_and_a_built_in_no_script() -> None:
+    """The command id follows the OS; a built-in one takes the script's place."""
+    assert body(wire.action_body(command(Transport.ACTION, os=Os.WINDOWS)))["commandId"] == "RunPowerShellScript"
+    assert wire.action_body(command(Transport.ACTION, command_id="ifconfig")) == {"commandId": "ifconfig"}
+
+
+def test_a_managed_command_is_a_put_with_location() -> None:
+    """The body is the recorded one; the name is in the path."""
+    request = wire.submission(command(timeout=59.2))
+    assert request.method == "PUT"
+    assert request.target.endswith("/virtualMachines/web01/runCommands/fleet-1?api-version=2024-11-01")
+    assert request.body == {
+        "location": "westus",
+        "properties": {
+            "source": {"script": "echo hi\nexit 3"},
+            "asyncExecution": False,
+            "timeoutInSeconds": 60,
+        },
+    }
+
+
+def test_secrets_and_user_travel_protected() -> None:
+    """Protected parameters and the password are in their own fields, and in no repr."""
+    sent = command(parameters={"A": "1"}, protected={"TOKEN": "hunter2"}, run_as="app", run_as_password="pw-7")
+    request = wire.submission(sent)
+    properties = body(body(request.body)["properties"])
+    assert properties["parameters"] == [{"name": "A", "value": "1"}]
+    assert properties["protectedParameters"] == [{"name": "TOKEN", "value": "hunter2"}]
+    assert (properties["runAsUser"], properties["runAsPassword"]) == ("app", "pw-7")
+    assert "hunter2" not in repr(request) + repr(sent)
+    assert "pw-7" not in repr(request) + repr(sent)
+
+
+def test_positional_arguments_survive_the_handlers_shell() -> None:
+    """The Linux handler pastes them unquoted into a command line, so they are quoted; Windows takes them as
+    they are.
+    """
+    linux = body(wire.managed_properties(command(args=("a b", "$HOME", ""))))
+    assert linux["parameters"] == [{"name": "", "value": v} for v in ("'a b'", "'$HOME'", "''")]
+    windows = body(wire.managed_properties(command(os=Os.WINDOWS, args=("a b",))))
+    assert windows["parameters"] == [{"name": "", "value": "a b"}]
+
+
+def test_a_run_beyond_the_provisioning_limit_is_asynchronous() -> None:
+    """Provisioning ends after 90 minutes; only an asynchronous command may last longer."""
+    assert wire.managed_properties(command(timeout=5400.0))["asyncExecution"] is False
+    assert wire.managed_properties(command(timeout=5401.0))["asyncExecution"] is True
+
+
+def test_the_other_sources_take_the_scripts_place() -> None:
+    """A URL or a built-in goes alone."""
+    assert wire.managed_properties(command(uri="https://b/x.sh"))["source"] == {"scriptUri": "https://b/x.sh"}
+    assert wire.managed_properties(command(command_id="ifconfig"))["source"] == {"commandId": "ifconfig"}
+
+
+def test_a_change_has_no_location() -> None:
+    """PATCH refuses what PUT requires."""
+    request = wire.change(command())
+    assert request.method == "PATCH"
+    assert "location" not in body(request.body)
+
+
+def test_the_instance_view_is_asked_for_as_recorded() -> None:
+    """$expand comes first and unencoded."""
+    assert wire.reading(f"{VM}/runCommands/x").target.endswith("/x?$expand=instanceView&api-version=2024-11-01")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"protected": {"A": "x"}}, {"run_as": "u"}, {"run_as_password": "p"}, {"uri": "https://x"}]
+)
+def test_an_action_that_would_leak_is_not_sendable(fields: dict[str, object]) -> None:
+    """The action has no protected parameters, no user and no URL: such a command is refused and says it was
+    not sent.
+    """
+    refusal = wire.unsendable(command(Transport.ACTION, **fields))
+    assert refusal is not None
+    assert refusal.message.startswith("not sent:")
+    assert wire.unsendable(command(**fields)) is None
+
+
+def test_scale_set_and_arc_targets_take_the_same_way() -> None:
+    """The kind follows from the id; Arc has its own api-version and no action."""
+    scale = VM.replace("virtualMachines/web01", "virtualMachineScaleSets/set/virtualMachines/3")
+    arc = "/subscriptions/s/resourceGroups/r/providers/Microsoft.HybridCompute/machines/m"
+    assert [wire.kind_of(i) for i in (VM, scale, arc)] == [
+        wire.Kind.VM,
+        wire.Kind.SCALE_SET_VM,
+        wire.Kind.ARC,
+    ]
+    assert wire.removal(target(arc), "x").target == f"{arc}/runCommands/x?api-version={wire.ARC_VERSION}"
+    assert wire.unsendable(dataclasses.replace(command(Transport.ACTION), target=target(arc))) is not None
+
+
+# Action answers
+
+
+def linux_output(message: str) -> Json:
+    return {"value": [{"code": "ProvisioningState/succeeded", "level": "Info", "message": message}]}
+
+
+def test_linux_streams_come_combined_and_without_exit_code() -> None:
+    """A failed script looks exactly like success: there is no exit code to be had (surprise 1)."""
+    message = "Enable succeeded: \n[stdout]\n\n[stderr]\nat: not found\n"
+    for shape in (linux_output(message), linux_output(message)["value"]):  # type: ignore[index,call-overload]
+        answer = wire.action_result(shape)
+        assert answer is not None
+        assert (answer.combined, answer.exit_code, answer.execution_state) == (message, None, "")
+
+
+def test_windows_streams_come_apart() -> None:
+    """Two statuses, one for each stream."""
+    answer = wire.action_result(
+        [
+            {"code": "ComponentStatus/StdOut/succeeded", "message": "out\\nout"},
+            {"code": "ComponentStatus/StdErr/succeeded", "message": "err"},
+        ]
+    )
+    assert answer is not None
+    assert (answer.stdout, answer.stderr, answer.combined, answer.exit_code) == (
+        "out\\nout",
+        "err",
+        None,
+        None,
+    )
+
+
+def test_a_script_cut_off_by_a_reboot_is_no_success() -> None:
+    """The handler reports success with the sentence that it did not finish (surprise 15)."""
+    answer = wire.action_result(linux_output("Enable succeeded: Last script execution didn't finish."))
+    assert answer is not None
+    assert (answer.execution_state, answer.execution_message) == ("Unknown", wire.UNFINISHED)
+
+
+def test_a_script_that_prints_the_sentence_is_not_taken_for_a_reboot() -> None:
+    """The sentence counts only where the handler says it, not in a stream."""
+    text = f"Enable succeeded: \n[stdout]\n{wire.UNFINISHED}\n[stderr]\n{wire.UNFINISHED}"
+    answer = wire.action_result(linux_output(text))
+    assert answer is not None
+    assert answer.execution_state == ""
+
+
+def test_what_is_no_result_is_none() -> None:
+    """None means: look at Location."""
+    assert wire.action_result(None) is None
+    assert wire.action_result({"value": "x"}) is None
+
+
+def operation(**fields: Json) -> Json:
+    return {"startTime": "2025-03-31T07:46:00.76+00:00", "name": "x", **fields}
+
+
+def state(data: Json) -> object:
+    status = read_operation(data)
+    assert status is not None
+    return wire.action_state(status)
+
+
+def test_an_operation_runs_until_a_terminal_word() -> None:
+    """Queued, InProgress and words nobody knows all mean: still running."""
+    for word in ("Queued", "InProgress", "Whatever"):
+        assert state(operation(status=word)) == StillRunning()
+
+
+def test_an_operation_that_failed_keeps_code_and_message() -> None:
+    """The 90-minute time-out is the service's failure, not the script's."""
+    error: Json = {"code": "VMExtensionProvisioningTimeout", "message": "has timed out"}
+    failed = state(operation(status="Failed", error=error))
+    assert failed == OperationFailed("VMExtensionProvisioningTimeout", "has timed out")
+    cancelled = state(operation(status="canceled"))
+    assert isinstance(cancelled, OperationFailed)
+    assert cancelled.cancelled
+    assert cancelled.message
+
+
+def test_the_old_failure_form_is_a_result() -> None:
+    """Until 2019 the exit code was in the failed operation's message, and the script had run."""
+    message = (
+        "VM has reported a failure when processing extension 'RunCommandLinux'. Error message: "
+        '"Enable failed: failed to execute command: command terminated with exit status=100\n'
+        '[stdout]\nout\n\n[stderr]\nerr\n".'
+    )
+    ended = state(operation(status="Failed", error={"code": "VMExtensionProvisioningError", "message": message}))
+    assert isinstance(ended, Finished)
+    assert ended.answer.exit_code == 100
+    assert ended.answer.execution_state == "Failed"
+    assert ended.answer.combined == "\n[stdout]\nout\n\n[stderr]\nerr\n"
+
+
+# Managed answers
+
+
+def resource(provisioning: str | None = "Succeeded", **view: Json) -> Json:
+    properties: dict[str, Json] = {"source": {"script": "x"}}
+    if provisioning is not None:
+        properties["provisioningState"] = provisioning
+    if view:
+        properties["instanceView"] = view
+    return {"name": "fleet-1", "properties": properties}
+
+
+ENDED: dict[str, Json] = {
+    "executionState": "Succeeded",
+    "exitCode": 0,
+    "executionMessage": "Execution completed",
+}
+
+
+def test_provisioning_says_nothing_about_the_script() -> None:
+    """Provisioning Succeeded with a failed script is a failed script (surprise 2)."""
+    answer = wire.managed_state(resource(executionState="Failed", exitCode=127, output="o", error="e"))
+    assert isinstance(answer, Finished)
+    assert (answer.answer.execution_state, answer.answer.exit_code) == ("Failed", 127)
+    assert (answer.answer.stdout, answer.answer.stderr) == ("o", "e")
+
+
+def test_both_states_must_be_terminal() -> None:
+    """A resource that reads Updating or Creating is read again, whatever its instance view says (surprises
+    3, 12).
+    """
+    for provisioning in ("Creating", "Updating", "Deleting"):
+        assert wire.managed_state(resource(provisioning, **ENDED)) == StillRunning()
+    assert isinstance(wire.managed_state(resource("succeeded", **ENDED)), Finished)
+    assert isinstance(wire.managed_state(resource(None, **ENDED)), Finished)
+
+
+def test_running_with_an_end_is_handed_on_as_running() -> None:
+    """Exit code 0, Running and an end time was recorded after failures: it ended, and it is no success
+    (surprise 4).
+    """
+    view: dict[str, Json] = {
+        "executionState": "Running",
+        "exitCode": 0,
+        "endTime": "2022-01-01T00:00:00+00:00",
+    }
+    answer = wire.managed_state(resource(**view))
+    assert isinstance(answer, Finished)
+    assert answer.answer.execution_state == "Running"
+    assert wire.managed_state(resource(**{**view, "endTime": ""})) == StillRunning()
+
+
+def test_a_command_without_a_view_is_still_running() -> None:
+    """Succeeded without an instance view, Pending, or an empty Unknown: read again."""
+    assert wire.managed_state(resource()) == StillRunning()
+    assert wire.managed_state(resource(executionState="Pending")) == StillRunning()
+    assert wire.managed_state(resource(executionState="Unknown")) == StillRunning()
+
+
+def test_a_lost_status_ends_as_unknown() -> None:
+    """After an upgrade the handler says that the script ran and how is not known; it will never say more."""
+    answer = wire.managed_state(
+        resource(executionState="Unknown", exitCode=0, executionMessage="The script has been executed. However")
+    )
+    assert isinstance(answer, Finished)
+    assert answer.answer.execution_state == "Unknown"
+
+
+def test_failed_provisioning_without_a_result_asks_the_operation() -> None:
+    """None means: the operation may know why; without it, the resource's own words are used."""
+    failed = resource("Failed", executionState="Pending")
+    assert wire.managed_state(failed) is None
+    told = read_operation(operation(status="Failed", error={"code": "VMAgentStatusCommunicationError", "message": "m"}))
+    assert wire.provisioning_failed(failed, told) == OperationFailed("VMAgentStatusCommunicationError", "m")
+    own = wire.provisioning_failed(resource("Canceled"), None)
+    assert own.cancelled
+    assert own.code == "ProvisioningFailed"
+
+
+def test_failed_provisioning_with_a_result_is_a_result() -> None:
+    """When the script's failure failed the deployment, the instance view still tells all."""
+    assert isinstance(wire.managed_state(resource("Failed", executionState="Failed", exitCode=1)), Finished)
+
+
+def test_a_handlers_own_exit_code_is_kept_and_explained() -> None:
+    """Negative codes are the handler's; the meaning stands in the message."""
+    answer = wire.managed_answer({"executionState": "Failed", "exitCode": -102, "executionMessage": "Failed to lookup"})
+    assert answer.exit_code == -102
+    assert answer.execution_message == f"Failed to lookup (-102: {wire.HANDLER_EXIT_CODES[-102]})"
+
+
+def test_an_exit_code_that_is_no_number_is_none() -> None:
+    """Nothing is guessed from a text or a truth value."""
+    for odd in ("0", True, None, 1.5):
+        assert wire.managed_answer({"executionState": "Failed", "exitCode": odd}).exit_code is None
+
+
+def test_only_a_404_about_the_command_itself_is_missing() -> None:
+    """A VM, group or subscription that is gone is not the same as a command that was never accepted."""
+    about = "The Resource 'Microsoft.Compute/virtualMachines/web01{}' under resource group 'rg' was not found."
+    assert wire.read_missing({"error": {"code": "ResourceNotFound", "message": about.format("/runCommands/f-1")}})
+    assert wire.read_missing({"error": {"code": "NotFound", "message": "The entity was not found."}})
+    assert not wire.read_missing({"error": {"code": "ResourceNotFound", "message": about.format("")}})
+    for code in (
+        "ParentResourceNotFound",
+        "ResourceGroupNotFound",
+        "SubscriptionNotFound",
+        "InvalidResourceType",
+    ):
+        assert not wire.read_missing({"error": {"code": code, "message": "/runCommands/f-1"}})
