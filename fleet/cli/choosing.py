@@ -65,6 +65,7 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
     if explain:
         emit(_explanation(found, flags["output_format"] or "table"))
     else:
+        require_some(found.chosen, flags["allow_empty"])
         emit(_listing(found.chosen.targets, flags["output_format"] or "table"))
         say(_summary(found), quiet=flags["quiet"])
     require_some(found.chosen, flags["allow_empty"])
@@ -88,6 +89,10 @@ def _selection(what: str, subscriptions: tuple[str, ...] | None) -> Selection:
         hint = "name a playbook (.yaml or .yml), or write an expression"
         raise InvalidInput(
             [Problem("not_a_playbook", f"{what} is no playbook: its name does not end in .yaml", hint=hint)]
+        )
+    if not what.strip():
+        raise InvalidInput(
+            [Problem("empty_expression", "the expression is empty", "EXPR", hint="write all for every VM")]
         )
     if what != "all":
         selector.parse(what, file="EXPR")

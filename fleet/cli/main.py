@@ -103,7 +103,7 @@ def _terminated(number: int, frame: object) -> NoReturn:
 def invoke(args: list[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        result = cli.main(args, prog_name="fleet", standalone_mode=False)
+        result = cli.main(_with_lab(args), prog_name="fleet", standalone_mode=False)
         sys.stdout.flush()
         return int(result) if isinstance(result, int) else ExitCode.OK
     except click.exceptions.Exit as ended:
@@ -112,25 +112,33 @@ def invoke(args: list[str]) -> int:
         click.echo("interrupted", err=True)
         return ExitCode.INTERRUPTED
     except click.ClickException as error:
-        return _usage(error)
+        return _usage(error, args)
     except BrokenPipeError:  # the reader of our output went away: nothing is wrong, and nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except InvalidInput as error:
         return _problems(error)
     except FleetError as error:
-        return _error(str(error), error.hint, error.exit_code)
+        return _error(str(error), error.hint, error.exit_code, error.code)
     except Exception as error:
         return _internal(error)
 
 
-def _usage(error: click.ClickException) -> int:
+def _with_lab(args: list[str]) -> list[str]:
+    """Give a bare ``--lab`` its value: like this it cannot take the playbook behind it for a lab file."""
+    end = args.index("--") if "--" in args else len(args)
+    return ["--lab=default" if arg == "--lab" else arg for arg in args[:end]] + args[end:]
+
+
+def _usage(error: click.ClickException, args: list[str]) -> int:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"{error.ctx.command_path} --help explains it, with examples"
-    return _error(error.format_message().rstrip("."), hint, ExitCode.USAGE)
+        if "--lab" in args:
+            hint = f"a lab file or URL follows an equals sign, --lab=FILE; {hint}"
+    return _error(error.format_message().rstrip("."), hint, ExitCode.USAGE, "usage")
 
 
 def _problems(error: InvalidInput) -> int:
@@ -138,7 +146,7 @@ def _problems(error: InvalidInput) -> int:
     from fleet.report.safe import terminal
 
     for problem in error.problems:
-        click.echo(f"{label('error', 'red')}: {terminal(str(problem))}", err=True)
+        click.echo(f"{label('error', 'red')}: {terminal(str(problem))} [{problem.code}]", err=True)
         for word, text in (("found", problem.found), ("expected", problem.expected), ("hint", problem.hint)):
             if text:
                 click.echo(f"  {word}: {terminal(text)}", err=True)
@@ -147,11 +155,11 @@ def _problems(error: InvalidInput) -> int:
     return ExitCode.USAGE
 
 
-def _error(message: str, hint: str, code: int) -> int:
+def _error(message: str, hint: str, code: int, name: str) -> int:
     from fleet.cli.screen import label
     from fleet.report.safe import terminal
 
-    click.echo(f"{label('error', 'red')}: {terminal(message)}", err=True)
+    click.echo(f"{label('error', 'red')}: {terminal(message)} [{name}]", err=True)
     if hint:
         click.echo(f"  hint: {terminal(hint)}", err=True)
     return code
@@ -171,4 +179,5 @@ def _internal(error: Exception) -> int:
         f"internal error: {type(error).__name__}: {masked(str(error))[:300]}",
         f"this is a defect of Fleet; the details are in {file.name}",
         ExitCode.INTERNAL,
+        FleetError.code,
     )

@@ -70,18 +70,20 @@ class ReportType(click.ParamType[ReportFile]):
 
 def connecting(command: F) -> F:
     """Which cloud, which settings."""
-    for option in (
-        click.option("--config", "config_file", metavar="FILE", help="Settings to use instead of ./config.yaml."),
-        click.option(
-            "--lab",
-            is_flag=False,
-            flag_value="default",
-            default=None,
-            metavar="[FILE|URL]",
-            help="Use a pretend Azure: the default lab, a lab file, or the URL of a lab that is up.",
-        ),
-        click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv shows requests."),
-        click.option("-q", "--quiet", count=True, help="Say less on stderr."),
+    for option in reversed(
+        (
+            click.option("--config", "config_file", metavar="FILE", help="Settings to use instead of ./config.yaml."),
+            click.option(
+                "--lab",
+                is_flag=False,
+                flag_value="default",
+                default=None,
+                metavar="[=FILE|URL]",
+                help="Use a pretend Azure: the default lab, a lab file, or the URL of a lab that is up.",
+            ),
+            click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv shows requests."),
+            click.option("-q", "--quiet", count=True, help="Say less on stderr."),
+        )
     ):
         command = option(command)
     return command
@@ -89,18 +91,41 @@ def connecting(command: F) -> F:
 
 def narrowing(command: F) -> F:
     """Which of the selected targets."""
-    for option in (
-        click.option(
-            "-l", "--limit", multiple=True, metavar="EXPR", help="Only these: a name, a glob or an expression."
-        ),
-        click.option("-x", "--exclude", multiple=True, metavar="NAME", help="Not these; always wins."),
-        click.option("--pick", type=click.IntRange(1), metavar="N", help="A sample of N targets, the same for a seed."),
-        click.option("--seed", type=int, default=0, metavar="N", help="The seed of --pick."),
-        click.option(
-            "--subscription", "subscriptions", multiple=True, metavar="NAME", help="Instead of the playbook's."
-        ),
-        click.option("--max-targets", type=click.IntRange(1), metavar="N", help="Refuse to run on more than N."),
-        click.option("--allow-empty", is_flag=True, help="No target at all is fine."),
+    for option in reversed(
+        (
+            click.option(
+                "-l",
+                "--limit",
+                multiple=True,
+                metavar="EXPR",
+                help="Only these of the selected VMs: a name, a glob or an expression; repeatable, one must fit.",
+            ),
+            click.option(
+                "-x",
+                "--exclude",
+                multiple=True,
+                metavar="NAME",
+                help="Not these: a name, a glob or an expression; repeatable. Always wins.",
+            ),
+            click.option(
+                "--pick",
+                type=click.IntRange(1),
+                metavar="N",
+                help="A sample of N of them, the same N for the same --seed.",
+            ),
+            click.option("--seed", type=int, default=0, metavar="N", help="Another number, another sample of --pick."),
+            click.option(
+                "--subscription",
+                "subscriptions",
+                multiple=True,
+                metavar="NAME",
+                help="Look in these subscriptions instead (name, id or glob; repeatable).",
+            ),
+            click.option(
+                "--max-targets", type=click.IntRange(1), metavar="N", help="Refuse if more than N are selected."
+            ),
+            click.option("--allow-empty", is_flag=True, help="Do not refuse if none is selected."),
+        )
     ):
         command = option(command)
     return command
@@ -114,18 +139,32 @@ def values(command: F) -> F:
         "given",
         multiple=True,
         metavar="K=V|@FILE",
-        help="A parameter, or a YAML file of parameters. A secret one is NAME=@FILE or NAME=env:VARIABLE.",
+        help="A parameter, or a YAML file of them; repeatable. A secret one is NAME=@FILE or NAME=env:VARIABLE.",
     )(command)
 
 
 def launching(command: F) -> F:
     """How the run spreads."""
-    for option in (
-        click.option("-f", "--concurrency", "--forks", type=AmountType(), help="Jobs in flight."),
-        click.option("--max-failures", type=AmountType(), help="Stop when more targets than this fail."),
-        click.option("--max-unreachable", type=AmountType(), help="Stop when more than this cannot be reached."),
-        click.option("--timeout", type=DurationType(), help="Time limit of each script, in the VM."),
-        click.option("--transport", type=click.Choice(["auto", "managed", "action"]), help="Which Run Command."),
+    for option in reversed(
+        (
+            click.option("-f", "--concurrency", "--forks", type=AmountType(), help="How many VMs at a time."),
+            click.option(
+                "--max-failures",
+                type=AmountType(),
+                help="Launch no more once more than this failed; 0 stops at the first.",
+            ),
+            click.option(
+                "--max-unreachable", type=AmountType(), help="Launch no more once more than this could not be reached."
+            ),
+            click.option(
+                "--timeout", type=DurationType(), help="Time limit of each script in its VM: 45m, 1h30m, 90s."
+            ),
+            click.option(
+                "--transport",
+                type=click.Choice(["auto", "managed", "action"]),
+                help="Which Run Command carries scripts; auto is managed wherever it can.",
+            ),
+        )
     ):
         command = option(command)
     return command
@@ -135,13 +174,19 @@ def showing(*formats: str) -> Callable[[F], F]:
     """How the data on stdout looks."""
 
     def decorate(command: F) -> F:
-        for option in (
-            click.option(
-                "-o", "--output", "output_format", type=click.Choice(formats), help="Form of the data on stdout."
-            ),
-            click.option(
-                "--color", "colour", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colour."
-            ),
+        for option in reversed(
+            (
+                click.option(
+                    "-o", "--output", "output_format", type=click.Choice(formats), help="Form of the data on stdout."
+                ),
+                click.option(
+                    "--color",
+                    "colour",
+                    type=click.Choice(["auto", "always", "never"]),
+                    default="auto",
+                    help="Whether to colour; auto is on a terminal only.",
+                ),
+            )
         ):
             command = option(command)
         return command
@@ -152,10 +197,20 @@ def showing(*formats: str) -> Callable[[F], F]:
 def reporting(command: F) -> F:
     """Where reports go."""
     return click.option(
-        "--report", "report_files", type=ReportType(), multiple=True, help="Write a report; repeatable."
+        "--report",
+        "report_files",
+        type=ReportType(),
+        multiple=True,
+        help="Also write a report: json, jsonl, csv, md, junit or html; repeatable.",
     )(command)
 
 
 def confirming(command: F) -> F:
     """Whether to ask."""
-    return click.option("-y", "--yes", is_flag=True, envvar="FLEET_YES", help="Do not ask before sending.")(command)
+    return click.option(
+        "-y",
+        "--yes",
+        is_flag=True,
+        envvar="FLEET_YES",
+        help="Do not ask before sending; needed where nobody can answer.",
+    )(command)

@@ -365,7 +365,7 @@ def _leave(times: int, progress: Progress, run: Run, flags: Mapping[str, Any]) -
 
 def _say_failure(failure: FleetError) -> None:
     what = "Azure cannot be used: " if isinstance(failure, AzureUnusable) else ""
-    click.echo(f"{label('error', 'red')}: {terminal(f'{what}{failure}')}", err=True)
+    click.echo(f"{label('error', 'red')}: {terminal(f'{what}{failure}')} [{failure.code}]", err=True)
     if failure.hint:
         click.echo(f"  hint: {terminal(failure.hint)}", err=True)
 

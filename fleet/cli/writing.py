@@ -81,7 +81,14 @@ def config() -> None:
 )
 @click.option("--origin", is_flag=True, help="Also say where each value comes from.")
 @click.option("--config", "config_file", metavar="FILE", help="Settings to use instead of ./config.yaml.")
-@click.option("-o", "--output", "output_format", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "-o",
+    "--output",
+    "output_format",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    help="Form of the data on stdout.",
+)
 def config_show(origin: bool, config_file: str | None, output_format: str) -> int:
     """Print every setting with its value."""
     found, origins = settings(config_file)

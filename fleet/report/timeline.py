@@ -108,7 +108,7 @@ def timeline(report: Report) -> Timeline | None:
     end = max(span.end for span in spans)
     dense = len(spans) > MOST_BARS
     named = len(spans) <= 40
-    scale = _Scale(start, max(end, start + 1.0), 150.0 if named else 56.0 if dense else 76.0)
+    scale = _Scale(start, max(end, start + 1.0), 150.0 if named else 56.0 if dense else 104.0)
     draw = _skyline if dense else _bars
     bars, labels, bands, ground, peak = draw(report, spans, scale)
     drawn = {span.row.status for span in spans}

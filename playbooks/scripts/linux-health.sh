@@ -1,6 +1,7 @@
 #!/bin/sh
 # The state of a Linux machine as "key: value" lines. Reads only, changes nothing, takes well under a second.
-# Values that change from minute to minute come last, so that machines in the same state differ only there.
+# What changes from minute to minute is told coarsely, so that machines in the same state print the same and fold into one
+# group of the report.
 set -u
 
 say() { printf '%s: %s\n' "$1" "$2"; }
@@ -35,10 +36,12 @@ else
 fi
 if [ -e /var/run/reboot-required ]; then say reboot_required yes; else say reboot_required no; fi
 
-# From here on values are volatile.
+# How it fares.
 df -P -k -l 2>/dev/null | awk '
     NR > 1 && $1 ~ "^/dev/" && !seen[$1]++ { printf "disk_used_percent %s: %d\n", $6, $5 }'
 say root_used_percent "$(df -P -k / 2>/dev/null | awk 'NR == 2 {print int($5)}')"
-say memory_available_mib "$(awk '/^MemAvailable:/ {print int($2 / 1024)}' /proc/meminfo 2>/dev/null)"
-say load_1m "$(cut -d' ' -f1 /proc/loadavg 2>/dev/null)"
-say uptime_s "$(cut -d. -f1 /proc/uptime 2>/dev/null)"
+say memory_available "$(awk '/^MemTotal:/ {total = $2} /^MemAvailable:/ {available = $2}
+    END {if (total) printf "%d%% or more", int(10 * available / total) * 10; else print "unknown"}' /proc/meminfo 2>/dev/null)"
+say load "$(awk -v cpus="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)" \
+    '{if ($2 <= 2 * cpus) print "fair"; else print "high, " $2 " over five minutes"}' /proc/loadavg 2>/dev/null)"
+say uptime_days "$(awk '{print int($1 / 86400)}' /proc/uptime 2>/dev/null)"

@@ -58,6 +58,6 @@ def test_health_prints_keys_and_volatile_values_last() -> None:
     )
     keys = [line.split(": ")[0] for line in answer.stdout.splitlines()]
     assert all(": " in line for line in answer.stdout.splitlines())
-    assert keys[0] == "os" and keys[-1] == "uptime_s"
-    assert {"kernel", "failed_units", "pending_updates", "memory_available_mib"} <= set(keys)
+    assert keys[0] == "os" and keys[-1] == "uptime_days"
+    assert {"kernel", "failed_units", "pending_updates", "memory_available"} <= set(keys)
     assert answer.stderr == ""
