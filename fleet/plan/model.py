@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from fleet import codec
-from fleet.playbook.model import Parameter, ParameterValue, Script, Shell, Transport
+from fleet.playbook.model import Parameter, ParameterValue, Script, Selection, Shell, Transport
 from fleet.targets.model import Target, UnreadScope
 
 JobId = NewType("JobId", int)
@@ -79,6 +79,18 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What the targets were chosen by, kept so that a later look can tell whether the same would be chosen again."""
+
+    selection: Selection = field(default_factory=Selection)
+    subscriptions: tuple[str, ...] = ()
+    limit: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    pick: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Frozen targets x steps in waves. The digest covers all of it, so equal digests mean the same work."""
 
@@ -96,6 +108,7 @@ class Plan:
     report: tuple[str, ...] = ()
     cloud: str = "public"
     """Which cloud the targets belong to: a name, a URL, or ``lab``. A run is never carried over to another."""
+    scope: Scope = field(default_factory=Scope)
 
     @property
     def digest(self) -> str:
