@@ -1,0 +1,151 @@
+"""Which rights a playbook's steps need, and why: the smallest role that can carry them.
+
+Azure Resource Manager derives the action of a call from its path and method, so the list follows from the calls that
+Fleet makes and from nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from fleet.playbook.model import Script, Transport
+
+_VM = "Microsoft.Compute/virtualMachines"
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+
+OPERATIONS = "Microsoft.Compute/locations/operations/read"
+"""The right to follow what was started. Its scope is the subscription, never a resource group (documented:
+"Permission for tracking" of asynchronous operations)."""
+
+
+class Reach(StrEnum):
+    """Where a right must hold: on each VM (or its group), or on the whole subscription."""
+
+    VM = "vm"
+    SUBSCRIPTION = "subscription"
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One action, why it is needed, and where. ``vital``: without it a step cannot be sent, or its end not be seen."""
+
+    action: str
+    reason: str
+    reach: Reach = Reach.VM
+    vital: bool = True
+
+
+class Carried(Protocol):
+    """A step, of a playbook or of a plan."""
+
+    @property
+    def script(self) -> Script: ...
+
+
+FINDING = (
+    Right("Microsoft.Resources/subscriptions/read", "find subscriptions by name", Reach.SUBSCRIPTION, vital=False),
+    Right(
+        "Microsoft.ResourceGraph/resources/read",
+        "search VMs; without it they are listed subscription by subscription",
+        Reach.SUBSCRIPTION,
+        vital=False,
+    ),
+    Right(f"{_VM}/read", "find VMs, and read their power and agent state"),
+)
+
+# 1.7 of the action's documentation: VM right to start; the operation is read at the subscription's location.
+ACTION = (
+    Right(f"{_VM}/runCommand/action", "start a script by the action"),
+    Right(OPERATIONS, "see how an action ended: without it a script starts and nobody sees its end", Reach.SUBSCRIPTION),
+)
+
+BUILT_IN = Right(
+    "Microsoft.Compute/locations/runCommands/read", "look up built-in commands", Reach.SUBSCRIPTION, vital=False
+)
+
+MANAGED = (
+    Right(f"{_VM}/runCommands/write", "start a script by a managed command"),
+    Right(f"{_VM}/runCommands/read", "read how a managed command ended"),
+    Right(f"{_VM}/runCommands/delete", "remove managed commands afterwards: a VM holds 25 of them"),
+    Right(OPERATIONS, "say why a managed command could not be set up", Reach.SUBSCRIPTION, vital=False),
+)
+
+DOCTOR = Right(
+    "Microsoft.Authorization/permissions/read", "let `fleet doctor` check these rights before a run", vital=False
+)
+
+
+def rights(steps: Iterable[Carried], transport: Transport) -> tuple[Right, ...]:
+    """Return the rights that these steps need, each action once, with its strongest reason."""
+    found = {right.action: right for right in FINDING}
+    for step in steps:
+        by_action = is_action(step, transport)
+        for right in ACTION if by_action else MANAGED:
+            if right.action not in found or right.vital:
+                found[right.action] = right
+        if step.script.command_id:
+            found[BUILT_IN.action] = BUILT_IN
+    return tuple(found.values())
+
+
+def is_action(step: Carried, transport: Transport) -> bool:
+    """Say whether the action carries a step: built-in commands always travel by it."""
+    return transport is Transport.ACTION or bool(step.script.command_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One permission of a principal at a scope: what a role assignment allows, less what it takes out again."""
+
+    actions: tuple[str, ...]
+    not_actions: tuple[str, ...] = ()
+
+    def allows(self, action: str) -> bool:
+        """Say whether this permission allows an action; ``*`` stands for any text, case does not count."""
+        return _any(self.actions, action) and not _any(self.not_actions, action)
+
+
+def missing(needed: Iterable[Right], granted: Sequence[Grant]) -> tuple[Right, ...]:
+    """Return the rights that no permission allows. What one takes out, another may still allow (documented: Azure RBAC
+    is additive).
+    """
+    return tuple(right for right in needed if not any(grant.allows(right.action) for grant in granted))
+
+
+def _any(patterns: Iterable[str], action: str) -> bool:
+    return any(
+        re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), action, re.IGNORECASE | re.DOTALL)
+        for pattern in patterns
+    )
+
+
+PLACEHOLDER = "/subscriptions/<subscription id>"
+
+
+def scopes(subscriptions: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Turn a playbook's subscriptions into assignable scopes; return those, and the entries that are no ids.
+
+    Only whole subscriptions: a role made for them can be assigned to a group or a VM in them as well, and the right to
+    follow an operation only ever holds on a subscription.
+    """
+    entries = [entry for entry in dict.fromkeys(subscriptions) if not entry.startswith("!")]
+    ids = [entry for entry in entries if _GUID.fullmatch(entry)]
+    return tuple(f"/subscriptions/{entry}" for entry in ids), tuple(entry for entry in entries if entry not in ids)
+
+
+def role(name: str, description: str, needed: Iterable[Right], scopes: Sequence[str]) -> dict[str, object]:
+    """Return a custom role as ``az role definition create --role-definition @file`` reads it."""
+    return {
+        "Name": name,
+        "IsCustom": True,
+        "Description": description,
+        "Actions": [right.action for right in needed],
+        "NotActions": [],
+        "DataActions": [],
+        "NotDataActions": [],
+        "AssignableScopes": list(scopes) or [PLACEHOLDER],
+    }
