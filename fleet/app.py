@@ -25,7 +25,7 @@ from fleet.engine.loop import Engine
 from fleet.engine.ports import Cloud, Inventory
 from fleet.errors import InvalidInput, Problem, Refused, StateError
 from fleet.plan.build import Settings, build
-from fleet.plan.model import JobId, Plan
+from fleet.plan.model import JobId, Plan, Scope
 from fleet.playbook.load import load
 from fleet.playbook.model import ParameterValue, Playbook, Selection, Transport
 from fleet.run import command
@@ -80,6 +80,7 @@ class Found:
     rows: tuple[Target, ...]
     wanted: Wanted
     chosen: TargetSet
+    scope: Scope
 
 
 @dataclass(slots=True)
@@ -232,7 +233,17 @@ async def find(connection: Connection, selection: Selection, narrowing: Narrowin
         seed=narrowing.seed,
         max=_smaller(selection.max, narrowing.max_targets),
     )
-    return Found(listing.targets, wanted, expand(listing.targets, wanted, unread=listing.unread))
+    scope = Scope(
+        selection, narrowing.subscriptions, narrowing.limit, narrowing.exclude, narrowing.pick, narrowing.seed
+    )
+    return Found(listing.targets, wanted, expand(listing.targets, wanted, unread=listing.unread), scope)
+
+
+async def find_again(connection: Connection, plan: Plan) -> TargetSet:
+    """Look which targets the plan's own selection lets in now."""
+    scope = plan.scope
+    narrowing = Narrowing(scope.subscriptions, scope.limit, scope.exclude, scope.pick, scope.seed)
+    return (await find(connection, replace(scope.selection, max=None), narrowing)).chosen
 
 
 def _smaller(one: int | None, other: int | None) -> int | None:
@@ -251,7 +262,7 @@ def make_plan(
 ) -> Plan:
     """Freeze the plan. Raises Refused where no target was found, unless that is allowed."""
     require_some(found.chosen, allow_empty)
-    return replace(build(playbook, found.chosen, parameters, settings), cloud=connection.name)
+    return replace(build(playbook, found.chosen, parameters, settings), cloud=connection.name, scope=found.scope)
 
 
 def settings_of(config: Config, **overrides: object) -> Settings:

@@ -45,7 +45,7 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
     Nothing is sent to any VM.
     """
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
-    selection = _selection(what, config.azure.subscriptions)
+    selection = selection_of(what, config.azure.subscriptions)
     narrowing = Narrowing(
         subscriptions=flags["subscriptions"],
         limit=flags["limit"],
@@ -81,7 +81,7 @@ def warn_about(found: Found) -> None:
             warn_of(problem)
 
 
-def _selection(what: str, subscriptions: tuple[str, ...] | None) -> Selection:
+def selection_of(what: str, subscriptions: tuple[str, ...] | None) -> Selection:
     """A playbook's own selection where ``what`` is a file, else an expression over everything."""
     if Path(what).suffix in (".yaml", ".yml"):
         return replace(app.load_playbook(Path(what)).selection, max=None)

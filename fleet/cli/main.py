@@ -18,6 +18,8 @@ from fleet.errors import ExitCode, FleetError, InvalidInput
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("fleet.cli.running:run", "Run a playbook over its targets and report."),
     "plan": ("fleet.cli.running:plan", "Show what a run would do, and send nothing."),
+    "apply": ("fleet.cli.running:apply", "Carry out exactly what a plan file froze."),
+    "exec": ("fleet.cli.adhoc:execute", "Run one command on the selected VMs, without a playbook."),
     "resume": ("fleet.cli.running:resume", "Go on with a run that was left unfinished."),
     "rerun": ("fleet.cli.running:rerun", "Run again on the targets of a run that did not end well."),
     "targets": ("fleet.cli.choosing:targets", "List the VMs that a playbook or an expression selects."),

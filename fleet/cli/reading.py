@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,8 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
             code="no_rows",
         )
     if flags["outdir"]:
-        return _write_streams(rows, flags)
+        write_streams(rows, flags["outdir"], flags["quiet"], flags["stream"])
+        return ExitCode.OK
     for row in rows:
         _print_streams(row, flags["stream"], raw=flags["raw"])
     return ExitCode.OK
@@ -161,9 +163,8 @@ def _print_streams(row: JobRow, wanted: str, *, raw: bool) -> None:
             emit(text if raw else safe.terminal(text))
 
 
-def _write_streams(rows: list[JobRow], flags: dict[str, Any]) -> int:
+def write_streams(rows: Sequence[JobRow], folder: Path, quiet: int, wanted: str = "both") -> None:
     """One file per row and stream. The number in front keeps hostile and twin names apart; no path comes from a VM."""
-    folder: Path = flags["outdir"]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -171,10 +172,9 @@ def _write_streams(rows: list[JobRow], flags: dict[str, Any]) -> int:
         raise StateError(f"the folder {folder} cannot be made: {error.strerror}", hint=hint, code="outdir") from error
     for number, row in enumerate(rows, start=1):
         plain = "".join(char if char.isascii() and (char.isalnum() or char == "-") else "_" for char in row.name)[:80]
-        for name, text in _streams(row, flags["stream"]):
+        for name, text in _streams(row, wanted):
             app.write_private(folder / f"{number:05}-{plain}-{row.step}.{name}", text)
-    say(f"wrote the output of {counted(len(rows), 'row')} to {folder}", quiet=flags["quiet"])
-    return ExitCode.OK
+    say(f"wrote the output of {counted(len(rows), 'row')} to {folder}", quiet=quiet)
 
 
 def _report_of(run_id: str, flags: dict[str, Any]) -> Report:

@@ -1,43 +1,34 @@
-"""The verbs that make something happen: run, plan, resume, rerun."""
+"""The verbs that make something happen: run, plan, apply, resume, rerun."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shlex
-import signal
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from fleet import app
-from fleet.app import Connection, Narrowing, OpenRun, Stopping
+from fleet.app import Connection
 from fleet.cli import given as parameter_values
 from fleet.cli import options
 from fleet.cli.choosing import warn_about
-from fleet.cli.options import ReportFile
-from fleet.cli.rendering import check_writable, render, render_plan, reports_of_playbook, write_reports
-from fleet.cli.screen import colour_on, counted, emit, label, say, settings
-from fleet.clock import Clock
+from fleet.cli.driving import carry_out, config_of, confirm, drive, narrowing_of, settings_of, tell, tell_notes
+from fleet.cli.rendering import render_plan
+from fleet.cli.screen import colour_on, counted, emit, say
 from fleet.config import Config
-from fleet.errors import AzureUnusable, ExitCode, FleetError, InvalidInput, Problem, Refused
-from fleet.plan.build import Settings
+from fleet.errors import ExitCode, InvalidInput, Problem, Refused
+from fleet.plan import file as plan_files
+from fleet.plan.compare import Difference, differences, drift
 from fleet.plan.model import Plan
-from fleet.playbook.model import ParameterValue, Playbook, Transport
+from fleet.playbook.model import Amount, ParameterValue, Playbook
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
-from fleet.report.safe import terminal
-from fleet.run.events import Event
+from fleet.report.safe import terminal_line
 from fleet.run.model import Status
-from fleet.run.state import Run
-
-if TYPE_CHECKING:
-    from fleet.cli.progress import Progress
-    from fleet.cli.streaming import Stream
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 
@@ -69,16 +60,16 @@ def run(playbook: str, dry_run: bool, **flags: Any) -> int:
     """
     if dry_run:
         return _planned(playbook, flags)
-    config = _config(flags)
+    config = config_of(flags)
     loaded = app.load_playbook(Path(playbook))
     values, secrets = parameter_values.parameters(loaded, flags["given"], os.environ)
 
     async def go() -> int:
         async with app.connect(config, flags["lab"], os.environ) as connection:
-            _notes(connection, flags)
+            tell_notes(connection, flags)
             plan = await _plan(connection, config, loaded, values, flags)
-            _confirm(plan, flags)
-            return await _carry_out(config, connection, plan, secrets, flags)
+            confirm(plan, flags)
+            return (await carry_out(config, connection, plan, secrets, flags)).code
 
     return asyncio.run(go())
 
@@ -89,32 +80,110 @@ Examples:
   fleet plan patch.yaml
   fleet plan patch.yaml -l 'tag.env == "dev"' -o json
   fleet plan patch.yaml -o md        for a pull request
+  fleet plan patch.yaml --out patch.plan && fleet apply patch.plan
+  fleet plan patch.yaml --diff patch.plan --detailed-exitcode
 """
 )
 @click.argument("playbook", type=click.Path())
 @options.values
 @options.narrowing
 @options.launching
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Also freeze the plan into this file.")
+@click.option(
+    "--diff", type=click.Path(path_type=Path), metavar="FILE", help="Show how it differs from this plan file."
+)
+@click.option("--detailed-exitcode", is_flag=True, help="With --diff: exit 10 if there are differences.")
 @options.showing("table", "json", "md")
 @options.connecting
 def plan(playbook: str, **flags: Any) -> int:
-    """Show the targets, waves, calls and time of a run of PLAYBOOK. Nothing is sent to any VM."""
+    """Show the targets, waves, calls and time of a run of PLAYBOOK. Nothing is sent to any VM.
+
+    A plan file holds the frozen targets, scripts and parameters (never the value of a secret); `fleet apply` carries out
+    exactly that.
+    """
     return _planned(playbook, flags)
 
 
 def _planned(playbook: str, flags: dict[str, Any]) -> int:
-    config = _config(flags)
+    config = config_of(flags)
     loaded = app.load_playbook(Path(playbook))
     values, _ = parameter_values.parameters(loaded, flags["given"], os.environ)
 
     async def go() -> int:
         async with app.connect(config, flags["lab"], os.environ) as connection:
-            _notes(connection, flags)
-            made = await _plan(connection, config, loaded, values, flags)
-        emit(render_plan(made, flags["output_format"] or "table", colour=colour_on(flags["colour"])))
-        return ExitCode.OK
+            tell_notes(connection, flags)
+            return _shown(await _plan(connection, config, loaded, values, flags), flags)
 
     return asyncio.run(go())
+
+
+def _shown(made: Plan, flags: dict[str, Any]) -> int:
+    """Freeze the plan where asked, and print it or what differs."""
+    if flags.get("out"):
+        app.write_private(flags["out"], plan_files.dump(made))
+        say(f"wrote {flags['out']}", quiet=flags["quiet"])
+    if not flags.get("diff"):
+        emit(render_plan(made, flags["output_format"] or "table", colour=colour_on(flags["colour"])))
+        return ExitCode.OK
+    found = differences(_plan_file(flags["diff"]), made)
+    emit(_listed(found))
+    say(f"{counted(len(found), 'difference')} to {flags['diff']}", quiet=flags["quiet"])
+    return ExitCode.DIFFERENCES if found and flags["detailed_exitcode"] else ExitCode.OK
+
+
+def _listed(found: tuple[Difference, ...]) -> str:
+    return "".join(f"{terminal_line(str(item))}\n" for item in found)
+
+
+def _plan_file(path: Path) -> Plan:
+    return plan_files.load(app.read_text(path, "the plan file"), file=str(path))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet apply patch.plan
+  fleet apply patch.plan --tolerance 2% -y
+"""
+)
+@click.argument("plan_file", metavar="PLANFILE", type=click.Path(path_type=Path))
+@options.values
+@click.option("--tolerance", type=options.AmountType(), help="Differences of targets that are still fine (default 0).")
+@options.confirming
+@options.reporting
+@options.showing(*FORMATS)
+@options.connecting
+def apply(plan_file: Path, **flags: Any) -> int:
+    """Carry out exactly what PLANFILE froze: its targets, scripts, parameters and waves.
+
+    Before anything is sent, the targets are looked at again. If more of them came, went or changed than the tolerance
+    allows, the plan is refused with the list of differences.
+    """
+    config = config_of(flags)
+    frozen = _plan_file(plan_file)
+    app.check_cloud(frozen, flags["lab"])
+    secrets = parameter_values.secrets_of(frozen.declared, flags["given"], os.environ)
+
+    async def go() -> int:
+        async with app.connect(config, flags["lab"], os.environ) as connection:
+            tell_notes(connection, flags)
+            app.check_same_cloud(frozen, connection)
+            found = drift(frozen.targets, (await app.find_again(connection, frozen)).targets)
+            _check_drift(frozen, found, flags)
+            confirm(frozen, flags)
+            return (await carry_out(config, connection, frozen, secrets, flags)).code
+
+    return asyncio.run(go())
+
+
+def _check_drift(frozen: Plan, found: tuple[Difference, ...], flags: Mapping[str, Any]) -> None:
+    """Tell the differences, and refuse the plan when there are more than the tolerance allows."""
+    allowed = (flags["tolerance"] or Amount(0)).of(len(frozen.targets))
+    for item in found:
+        say(str(item))
+    if len(found) > allowed:
+        message = f"the targets differ from the plan in {counted(len(found), 'place')}; {allowed} would be fine"
+        raise Refused(message, hint="make a new plan, or allow more with --tolerance", code="plan_drift")
 
 
 @click.command(
@@ -135,7 +204,7 @@ def resume(run_id: str, **flags: Any) -> int:
     What was on its way when the run was cut off is looked up, never blindly sent again. Secret parameters are not kept
     with a run and are given again.
     """
-    config = _config(flags)
+    config = config_of(flags)
     kept = app.saved(config, run_id)
     app.check_cloud(kept.plan, flags["lab"])
     secrets = parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
@@ -143,16 +212,16 @@ def resume(run_id: str, **flags: Any) -> int:
     if finished.finished:
         say(f"run {kept.run_id} has ended; this is its report", quiet=flags["quiet"])
         report = aggregate(finished.record())
-        _report(report, flags)
+        tell(report, flags)
         return report.exit_code
 
     async def go() -> int:
         async with app.connect(config, flags["lab"], os.environ) as connection:
-            _notes(connection, flags)
+            tell_notes(connection, flags)
             app.check_same_cloud(kept.plan, connection)
             clock = app.now_clock()
             opened = app.take_over(config, kept.run_id, secrets, clock)
-            return await _drive(opened, connection, secrets, flags, clock)
+            return (await drive(opened, connection, secrets, flags, clock)).code
 
     return asyncio.run(go())
 
@@ -176,7 +245,7 @@ def rerun(selection: str, **flags: Any) -> int:
 
     Without statuses: failed, timed_out, unreachable, unverified, unknown, cancelled and not_started.
     """
-    config = _config(flags)
+    config = config_of(flags)
     text, statuses = _statuses(selection)
     kept = app.saved(config, text)
     app.check_cloud(kept.plan, flags["lab"])
@@ -185,10 +254,10 @@ def rerun(selection: str, **flags: Any) -> int:
 
     async def go() -> int:
         async with app.connect(config, flags["lab"], os.environ) as connection:
-            _notes(connection, flags)
+            tell_notes(connection, flags)
             app.check_same_cloud(plan, connection)
-            _confirm(plan, flags)
-            return await _carry_out(config, connection, plan, secrets, flags)
+            confirm(plan, flags)
+            return (await carry_out(config, connection, plan, secrets, flags)).code
 
     return asyncio.run(go())
 
@@ -238,164 +307,8 @@ async def _plan(
     flags: Mapping[str, Any],
 ) -> Plan:
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
-    found = await app.find(connection, loaded.selection, _narrowing(flags))
+    found = await app.find(connection, loaded.selection, narrowing_of(flags))
     warn_about(found)
-    return app.make_plan(connection, loaded, found, values, _settings(config, flags), allow_empty=flags["allow_empty"])
-
-
-def _config(flags: Mapping[str, Any]) -> Config:
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
-    check_writable(flags.get("report_files", ()))
-    return config
-
-
-def _narrowing(flags: Mapping[str, Any]) -> Narrowing:
-    return Narrowing(
-        subscriptions=flags["subscriptions"],
-        limit=flags["limit"],
-        exclude=flags["exclude"],
-        pick=flags["pick"],
-        seed=flags["seed"],
-        max_targets=flags["max_targets"],
-        allow_empty=flags["allow_empty"],
+    return app.make_plan(
+        connection, loaded, found, values, settings_of(config, flags), allow_empty=flags["allow_empty"]
     )
-
-
-def _settings(config: Config, flags: Mapping[str, Any]) -> Settings:
-    return app.settings_of(
-        config,
-        transport=Transport(flags["transport"]) if flags["transport"] else None,
-        override_concurrency=flags["concurrency"],
-        override_max_failures=flags["max_failures"],
-        override_max_unreachable=flags["max_unreachable"],
-        override_timeout=flags["timeout"],
-    )
-
-
-def _notes(connection: Connection, flags: Mapping[str, Any]) -> None:
-    for note in connection.notes:
-        say(f"note: {note}", quiet=flags["quiet"])
-
-
-def _confirm(plan: Plan, flags: Mapping[str, Any]) -> None:
-    """Show the plan and ask, where there is somebody to ask; elsewhere ``-y`` is the answer."""
-    if flags["yes"]:
-        return
-    what = f"run {plan.playbook.name} on {counted(len(plan.targets), 'target')}"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Refused(
-            f"nobody is here to confirm: {what}", hint="add -y (--yes) to run without asking", code="unconfirmed"
-        )
-    say(render_plan(plan, "table", colour=False))
-    if not click.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
-        raise Refused("not confirmed; nothing was sent", code="unconfirmed")
-
-
-async def _carry_out(
-    config: Config, connection: Connection, plan: Plan, secrets: Mapping[str, str], flags: Mapping[str, Any]
-) -> int:
-    clock = app.now_clock()
-    return await _drive(app.begin(config, plan, secrets, clock), connection, secrets, flags, clock)
-
-
-async def _drive(
-    opened: OpenRun, connection: Connection, secrets: Mapping[str, str], flags: Mapping[str, Any], clock: Clock
-) -> int:
-    """Carry a run out under the eyes of whoever watches, and report it however it ends."""
-    from fleet.cli.progress import Progress
-
-    run = opened.run
-    say(
-        f"run {run.run_id}: {counted(len(run.jobs), 'job')} in {counted(len(run.plan.waves), 'wave')}",
-        quiet=flags["quiet"],
-    )
-    progress = Progress(run, enabled=_is_watched(flags))
-    stream = _stream(run, flags)
-    stopping = Stopping()
-    stopping.listeners += [progress.interrupted, lambda times: _leave(times, progress, run, flags)]
-
-    def observe(event: Event) -> None:
-        progress.observe(event)
-        if stream is not None:
-            stream.observe(event)
-
-    failure: FleetError | None = None
-    try:
-        with progress:
-            await app.carry_out(opened, connection, secrets, clock, observe, stopping)
-    except FleetError as error:
-        failure = error
-    interrupted = stopping.asked > 0 and not run.finished
-    report = aggregate(run.record(), interrupted=interrupted, allow_empty=flags.get("allow_empty", True))
-    code = report.exit_code
-    try:
-        _report(report, flags, stream, reports_of_playbook(run.plan.report, opened.folder) if run.finished else ())
-    except FleetError as error:
-        failure = failure or error
-    if failure is not None:
-        _say_failure(failure)
-        code = failure.exit_code
-    elif interrupted:
-        code = ExitCode.TERMINATED if stopping.by == signal.SIGTERM else ExitCode.INTERRUPTED
-    if not run.finished:
-        _say_how_to_resume(run, flags)
-    return code
-
-
-def _is_watched(flags: Mapping[str, Any]) -> bool:
-    """Whether a live picture can be drawn: on a terminal, with nothing else written to it meanwhile."""
-    beside = flags["quiet"] or flags["verbose"] or (flags["output_format"] == "jsonl" and sys.stdout.isatty())
-    return sys.stderr.isatty() and not beside and os.environ.get("TERM") != "dumb"
-
-
-def _stream(run: Run, flags: Mapping[str, Any]) -> Stream | None:
-    if flags["output_format"] != "jsonl":
-        return None
-    from fleet.cli.streaming import Stream
-
-    return Stream(run)
-
-
-def _leave(times: int, progress: Progress, run: Run, flags: Mapping[str, Any]) -> None:
-    """The third interrupt ends the process: give the terminal back and say how to go on, while there is time."""
-    if times >= 3:
-        progress.stop()
-        _say_how_to_resume(run, flags)
-
-
-def _say_failure(failure: FleetError) -> None:
-    what = "Azure cannot be used: " if isinstance(failure, AzureUnusable) else ""
-    click.echo(f"{label('error', 'red')}: {terminal(f'{what}{failure}')} [{failure.code}]", err=True)
-    if failure.hint:
-        click.echo(f"  hint: {terminal(failure.hint)}", err=True)
-
-
-def _say_how_to_resume(run: Run, flags: Mapping[str, Any]) -> None:
-    """The last line on stderr is the exact command that goes on."""
-    lab = flags["lab"]
-    if lab is not None and not app.is_url(lab):
-        say("note: this lab ended with the command, and what ran in it; `fleet lab up` serves one that stays")
-    words = ["fleet", "resume", run.run_id]
-    if lab is not None:
-        words.append("--lab" if lab == app.DEFAULT_LAB else f"--lab={lab}")
-    if flags["config_file"]:
-        words += ["--config", flags["config_file"]]
-    words += [word for item in flags["given"] if _is_of_secret(item, run.plan) for word in ("-e", item)]
-    click.echo(shlex.join(words), err=True)
-
-
-def _is_of_secret(item: str, plan: Plan) -> bool:
-    """Whether a ``-e`` is needed again: those of secrets (by reference only), and files that may hold one."""
-    return bool(plan.secrets) and (item.startswith("@") or item.partition("=")[0] in plan.secrets)
-
-
-def _report(
-    report: Report, flags: Mapping[str, Any], stream: Stream | None = None, files: Iterable[ReportFile] = ()
-) -> None:
-    """The report on stdout first, then into ``files`` and those that flags ask for."""
-    if stream is not None:
-        stream.finish(report)
-    else:
-        emit(render(report, flags["output_format"] or "table", colour=colour_on(flags["colour"])))
-    for path in write_reports(report, [*files, *flags["report_files"]]):
-        say(f"wrote {path}", quiet=flags["quiet"])

@@ -1,0 +1,153 @@
+"""The verb for one command on many VMs: exec, with answers folded into groups."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fleet import app, codec
+from fleet.cli import options
+from fleet.cli.choosing import selection_of, warn_about
+from fleet.cli.driving import Ended, Show, carry_out, config_of, confirm, narrowing_of, settings_of, tell_notes
+from fleet.cli.reading import write_streams
+from fleet.cli.screen import colour_on, emit
+from fleet.errors import InvalidInput, Problem
+from fleet.playbook.model import Playbook, Rollout, Script, Selection, Shell, Step
+from fleet.report import safe
+from fleet.report.model import Group, Report
+from fleet.run.model import Status
+
+RULE = "-" * 15
+
+
+@click.command(
+    name="exec",
+    context_settings={"ignore_unknown_options": False},
+    epilog="""\b
+Examples:
+  fleet exec 'tag.env == "dev"' -- uname -r
+  fleet exec all --lab -y -- cat /etc/os-release
+  fleet exec 'name matches "web*"' --diff -- 'systemctl is-active nginx; nginx -v'
+  fleet exec 'os == "windows"' -- Get-HotFix
+  fleet exec all --outdir out -y -- @collect.sh
+""",
+)
+@click.argument("expression", metavar="EXPR")
+@click.argument("words", metavar="-- COMMAND...|@SCRIPT", nargs=-1, required=True)
+@options.narrowing
+@options.launching
+@click.option("--shell", type=click.Choice([shell.value for shell in Shell]), default="auto", help="What runs it.")
+@click.option("--diff", is_flag=True, help="Show each group's differences to the largest one.")
+@click.option("--outdir", type=click.Path(path_type=Path), help="Also write each VM's streams into this folder.")
+@options.confirming
+@options.reporting
+@options.showing("table", "json", "jsonl", "csv", "md")
+@options.connecting
+def execute(expression: str, words: tuple[str, ...], **flags: Any) -> int:
+    """Run COMMAND on the VMs that EXPR selects (`all` is every VM), and show equal answers once.
+
+    One word is a line for the shell, several are a program and its arguments. It is a run like any other: journalled,
+    proven by receipts, to be resumed and shown again.
+    """
+    config = config_of(flags)
+    playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, Shell(flags["shell"]))
+
+    async def go() -> Ended:
+        async with app.connect(config, flags["lab"], os.environ) as connection:
+            tell_notes(connection, flags)
+            found = await app.find(connection, playbook.selection, narrowing_of(flags))
+            warn_about(found)
+            plan = app.make_plan(
+                connection, playbook, found, {}, settings_of(config, flags), allow_empty=flags["allow_empty"]
+            )
+            confirm(plan, flags)
+            return await carry_out(config, connection, plan, {}, flags, _show(flags))
+
+    ended = asyncio.run(go())
+    if flags["outdir"]:
+        write_streams(ended.report.jobs, flags["outdir"], flags["quiet"])
+    return ended.code
+
+
+def _playbook(selection: Selection, words: Sequence[str], shell: Shell) -> Playbook:
+    """A playbook of one step, as if somebody had written it."""
+    text, file = _script(words)
+    step = Step(id="exec", script=Script(text=text, file=file), shell=shell)
+    return Playbook(
+        name="exec",
+        version="-",
+        title=f"exec {shlex.join(words)}"[:200],
+        owner="",
+        description="",
+        digest=codec.digest((selection, step)),
+        file="",
+        parameters=(),
+        selection=selection,
+        rollout=Rollout(),
+        steps=(step,),
+    )
+
+
+def _script(words: Sequence[str]) -> tuple[str, str]:
+    """The script's text, and the file it came from."""
+    if words[0].startswith("@"):
+        if len(words) > 1:
+            hint = "arguments belong into the script, or into a playbook's `args`"
+            raise InvalidInput([Problem("bad_command", "a script is run without arguments here", "exec", hint=hint)])
+        return app.read_text(Path(words[0][1:]), "the script"), words[0][1:]
+    return (words[0] if len(words) == 1 else shlex.join(words)) + "\n", ""
+
+
+def _show(flags: dict[str, Any]) -> Show | None:
+    """How the report goes to stdout: folded groups, unless another form is asked for."""
+    if flags["output_format"] not in (None, "table"):
+        return None
+    colour = colour_on(flags["colour"])
+    return lambda report: emit(folded(report, diff=flags["diff"], colour=colour))
+
+
+def folded(report: Report, *, diff: bool = False, colour: bool = False) -> str:
+    """Render a report as groups of equal answers, the largest last, where a reader's eye rests; failures say why."""
+    groups = sorted(report.groups, key=lambda group: group.count)
+    majority = max(report.successes, key=lambda group: group.count, default=None)
+    parts = []
+    for group in groups:
+        parts.append(_head(group, colour))
+        if diff and majority is not None and group is not majority:
+            parts.append(_difference(majority, group))
+        else:
+            parts.append(_body(group))
+    return "".join(parts) or "no target\n"
+
+
+def _head(group: Group, colour: bool) -> str:
+    names = safe.terminal_line(f"{group.names} ({group.count})")
+    state = "" if group.status is Status.SUCCEEDED else f"  {group.status.value}: {_why(group)}"
+    style = "green" if group.status is Status.SUCCEEDED else "red"
+    return (
+        f"{RULE}\n{click.style(names, fg=style, bold=True) if colour else names}{safe.terminal_line(state)}\n{RULE}\n"
+    )
+
+
+def _why(group: Group) -> str:
+    return group.cause.message or group.cause.code.value
+
+
+def _body(group: Group) -> str:
+    text = group.stdout + ("" if not group.stdout or group.stdout.endswith("\n") else "\n")
+    errors = "".join(f"stderr: {line}\n" for line in group.stderr.splitlines())
+    return safe.terminal(text + errors)
+
+
+def _difference(majority: Group, group: Group) -> str:
+    lines = difflib.unified_diff(
+        _body(majority).splitlines(), _body(group).splitlines(), f"{majority.count} others", "here", lineterm="", n=1
+    )
+    return "".join(f"{line}\n" for line in lines) or "(the same output)\n"
