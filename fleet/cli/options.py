@@ -177,7 +177,13 @@ def showing(*formats: str) -> Callable[[F], F]:
         for option in reversed(
             (
                 click.option(
-                    "-o", "--output", "output_format", type=click.Choice(formats), help="Form of the data on stdout."
+                    "-o",
+                    "--output",
+                    "output_format",
+                    type=click.Choice(formats),
+                    help="Form of the data on stdout. Reports: a table on a terminal, JSON in a pipe."
+                    if "jsonl" in formats
+                    else "Form of the data on stdout; a table where nothing is said.",
                 ),
                 click.option(
                     "--color",

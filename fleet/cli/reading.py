@@ -13,7 +13,7 @@ import click
 from fleet import app
 from fleet.cli import options
 from fleet.cli.rendering import check_writable, render, write_reports
-from fleet.cli.screen import colour_on, counted, emit, say, settings, table, warn
+from fleet.cli.screen import colour_on, counted, emit, report_form, say, settings, table, warn
 from fleet.clock import iso
 from fleet.errors import ExitCode, RunNotFound, StateError
 from fleet.report import safe
@@ -80,7 +80,7 @@ def show(run_id: str, **flags: Any) -> int:
     The exit code is that of the run's report.
     """
     found = _report_of(run_id, flags)
-    emit(render(found, flags["output_format"] or "table", colour=colour_on(flags["colour"])))
+    emit(render(found, report_form(flags["output_format"]), colour=colour_on(flags["colour"])))
     return found.exit_code
 
 
@@ -103,7 +103,7 @@ def report(run_id: str, **flags: Any) -> int:
     for path in write_reports(found, flags["report_files"]):
         say(f"wrote {path}", quiet=flags["quiet"])
     if flags["output_format"] or not flags["report_files"]:
-        emit(render(found, flags["output_format"] or "table", colour=colour_on(flags["colour"])))
+        emit(render(found, report_form(flags["output_format"]), colour=colour_on(flags["colour"])))
     return ExitCode.OK
 
 

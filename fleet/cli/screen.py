@@ -46,6 +46,11 @@ def colour_on(choice: str, stream: object = None) -> bool:
     return os.environ.get("TERM") != "dumb" and bool(getattr(target, "isatty", bool)())
 
 
+def report_form(asked: str | None) -> str:
+    """The form of a report on stdout: what was asked for, else text on a terminal and JSON in a pipe."""
+    return asked or ("table" if sys.stdout.isatty() else "json")
+
+
 def width() -> int:
     """Columns of the terminal, or 100 where there is none."""
     return shutil.get_terminal_size((100, 24)).columns

@@ -65,13 +65,13 @@ def test_nothing_for_terminals_in_a_pipe(machine: Machine, lab: LabUp) -> None:
 def test_colour_is_a_choice(kept: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--color always` colours a pipe; NO_COLOR wins over what the terminal can; the flag wins over NO_COLOR."""
     monkeypatch.setenv("CLICOLOR_FORCE", "1")
-    assert "\x1b[" in kept("show", "last").out
+    assert "\x1b[" in kept("show", "last", "-o", "table").out
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b" not in kept("show", "last").out
+    assert "\x1b" not in kept("show", "last", "-o", "table").out
     assert "\x1b" not in kept("show", "nothing").err
-    assert "\x1b[" in kept("show", "last", "--color", "always").out
-    assert "\x1b" not in kept("show", "last", "--color", "never").out
-    assert "\x1b" not in kept("show", "last", "--color", "always", "-o", "json").out
+    assert "\x1b[" in kept("show", "last", "-o", "table", "--color", "always").out
+    assert "\x1b" not in kept("show", "last", "-o", "table", "--color", "never").out
+    assert "\x1b" not in kept("show", "last", "-o", "table", "--color", "always", "-o", "json").out
 
 
 def test_a_reader_that_leaves_early_is_fine(machine: Machine, lab: LabUp) -> None:
@@ -135,3 +135,9 @@ def test_the_state_is_private(kept: Here, machine: Machine) -> None:
 
 def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
+
+
+def test_a_pipe_gets_json(kept: Here) -> None:
+    """Where stdout is no terminal, a report is JSON unless another form is asked for."""
+    assert kept("show", "last").report["counts"]["total"] == 14
+    assert not kept("show", "last", "-o", "table").out.startswith("{")
