@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 from fleet.clock import Clock, SystemClock, wall_time
 from fleet.config import Config
 from fleet.engine.loop import Engine
-from fleet.engine.ports import Cloud, Inventory
+from fleet.engine.ports import Cloud, Inventory, Preflight
 from fleet.errors import InvalidInput, Problem, Refused, StateError
+from fleet.plan import doctor
 from fleet.plan.build import Settings, build
 from fleet.plan.model import JobId, Plan, Scope
 from fleet.playbook.load import load
@@ -55,9 +56,12 @@ class Connection:
 
     cloud: Cloud
     inventory: Inventory
+    preflight: Preflight
     name: str
     """``public``, another cloud's name or URL, or ``lab``; a run belongs to the cloud it was made for."""
     notes: tuple[str, ...] = ()
+    principals: int = 1
+    """How many can sign in, and share the calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +121,17 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
 
     if lab is None:
         ends = endpoints(config.azure.cloud)
-        tokens = build_pool(config.azure.credential, authority=ends.authority, scope=ends.scope, environ=environ)[0]
+        tokens = build_pool(config.azure.credential, authority=ends.authority, scope=ends.scope, environ=environ)
         name = ends.name if ends.name != "custom" else ends.resource_manager
         async with _connected(ends.resource_manager, tokens, _text(config.azure.ca_file), name, ()) as connection:
             yield connection
     elif is_url(lab):
-        async with _connected(lab, StaticTokens("lab"), _text(config.azure.ca_file), "lab", ()) as connection:
+        async with _connected(lab, (StaticTokens("lab"),), _text(config.azure.ca_file), "lab", ()) as connection:
             yield connection
     else:
         async with (
             serve_lab(lab) as served,
-            _connected(served.url, StaticTokens("lab"), served.ca_file, "lab", served.notes) as connection,
+            _connected(served.url, (StaticTokens("lab"),), served.ca_file, "lab", served.notes) as connection,
         ):
             yield connection
 
@@ -139,14 +143,27 @@ def is_url(lab: str) -> bool:
 
 @asynccontextmanager
 async def _connected(
-    url: str, tokens: TokenSource, ca_file: str | None, name: str, notes: tuple[str, ...]
+    url: str, tokens: tuple[TokenSource, ...], ca_file: str | None, name: str, notes: tuple[str, ...]
 ) -> AsyncIterator[Connection]:
+    """Open the transport. Of a pool everybody signs in now: how many there are decides how fast calls may go."""
     from fleet.azure.cloud import AzureCloud
     from fleet.azure.inventory import AzureInventory
+    from fleet.azure.preflight import AzurePreflight
     from fleet.azure.transport import Transport as HttpTransport
 
     async with HttpTransport(url, tokens, ca_file=ca_file) as transport:
-        yield Connection(AzureCloud(transport), AzureInventory(transport), name, notes)
+        if len(tokens) > 1:
+            await transport.principals.sign_in()
+        pool = transport.principals
+        dropped = [f"principal {number + 1} is left out: {why}" for number, why in sorted(pool.problems.items())]
+        yield Connection(
+            AzureCloud(transport),
+            AzureInventory(transport),
+            AzurePreflight(transport),
+            name,
+            (*notes, *dropped),
+            len(pool.present),
+        )
 
 
 @asynccontextmanager
@@ -279,6 +296,21 @@ def settings_of(config: Config, **overrides: object) -> Settings:
     return replace(base, **{key: value for key, value in overrides.items() if value is not None})  # type: ignore[arg-type]
 
 
+async def examine(connection: Connection, plan: Plan, secrets: Mapping[str, str]) -> tuple[doctor.Finding, ...]:
+    """Find out what stands in the plan's way, and send nothing to any VM.
+
+    Raises InvalidInput if a script cannot be carried, AzureUnusable.
+    """
+    sizes = command.sizes(plan, secrets)
+    preflight = connection.preflight
+    principals = await preflight.principals()
+    permissions: tuple[doctor.Permissions, ...] = ()
+    while asked := doctor.to_ask(plan, principals, permissions):
+        permissions += await preflight.permissions(asked)
+    conditions = await preflight.conditions(plan.targets, commands=doctor.uses_managed(plan))
+    return doctor.examine(plan, doctor.Facts(principals, permissions, conditions, sizes))
+
+
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 
@@ -343,7 +375,7 @@ async def carry_out(
     engine = Engine(run, connection.cloud, opened.journal, clock, command_of, observe)
     try:
         with _interrupts(engine, stopping):
-            await engine.drive(opened.epoch, owner())
+            await engine.drive(opened.epoch, owner(), connection.principals)
     finally:
         await opened.journal.close()
     return run.record()

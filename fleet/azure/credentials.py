@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 REFRESH_BEFORE = 300.0
 """Seconds before expiry at which a token is replaced; azure-identity's own margin is the same."""
 
+_ANY_TENANT = ["*"]
+"""Tokens are asked for other tenants than the credential's own only where a subscription lies there, and only for Azure
+Resource Manager; azure-identity refuses that unless it is allowed beforehand."""
+
+_OF_ONE_TENANT = frozenset({"managed_identity"})
+
 _SHORTEST_SECRET = 8
 """Characters. A shorter one, masked wherever it shows, would riddle the log and still be guessed."""
 
@@ -90,6 +96,8 @@ class IdentityTokens:
         self._kept: dict[str | None, _Kept] = {}
 
     async def token(self, *, tenant: str | None = None, claims: str | None = None) -> str:
+        """Return a kept token, or ask for one; a credential of one tenant only gives that one's."""
+        tenant = None if self._kind in _OF_ONE_TENANT else tenant
         kept = self._kept.setdefault(tenant, _Kept())
         async with kept.lock:
             if claims is None and kept.token and self._clock.now() < kept.refresh_at:
@@ -239,19 +247,19 @@ def _private(authority: str) -> bool:
 def _default(authority: str) -> TokenCredential:
     from azure.identity import DefaultAzureCredential
 
-    return DefaultAzureCredential(authority=_host(authority))
+    return DefaultAzureCredential(authority=_host(authority), additionally_allowed_tenants=_ANY_TENANT)
 
 
 def _cli() -> TokenCredential:
     from azure.identity import AzureCliCredential
 
-    return AzureCliCredential(process_timeout=30)
+    return AzureCliCredential(process_timeout=30, additionally_allowed_tenants=_ANY_TENANT)
 
 
 def _environment(authority: str) -> TokenCredential:
     from azure.identity import EnvironmentCredential
 
-    return EnvironmentCredential(authority=_host(authority))
+    return EnvironmentCredential(authority=_host(authority), additionally_allowed_tenants=_ANY_TENANT)
 
 
 def _managed_identity(client_id: str) -> TokenCredential:
@@ -263,7 +271,7 @@ def _managed_identity(client_id: str) -> TokenCredential:
 def _workload_identity(authority: str) -> TokenCredential:
     from azure.identity import WorkloadIdentityCredential
 
-    return WorkloadIdentityCredential(authority=_host(authority))
+    return WorkloadIdentityCredential(authority=_host(authority), additionally_allowed_tenants=_ANY_TENANT)
 
 
 def _client_secret(values: Mapping[str, object], secret: str, authority: str) -> TokenCredential:
@@ -275,4 +283,5 @@ def _client_secret(values: Mapping[str, object], secret: str, authority: str) ->
         secret,
         authority=_host(authority),
         disable_instance_discovery=_private(authority),
+        additionally_allowed_tenants=_ANY_TENANT,
     )

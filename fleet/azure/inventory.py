@@ -67,6 +67,7 @@ class AzureInventory:
         if found.unread:
             raise _unusable("the subscriptions cannot be listed", found.unread)
         known = {sub.id.casefold(): sub for row in found.rows if (sub := compute.subscription(row))}
+        self._transport.principals.know(known.values())
         return tuple(sorted(known.values(), key=lambda sub: (sub.name.casefold(), sub.id)))
 
     async def list_targets(self, subscriptions: Sequence[Subscription], kql: str | None) -> Listing:

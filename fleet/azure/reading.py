@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from fleet.azure.transport import Transport
 from fleet.azure.wire import compute
 from fleet.azure.wire.arm import check_link, host_of, not_done
-from fleet.azure.wire.http import Json, Request, Response
+from fleet.azure.wire.http import Json, NoResponse, Request, Response
+from fleet.clock import Clock
 from fleet.run.answers import Lost, LostReason, Refused
 
 ATTEMPTS = 5
@@ -18,6 +19,18 @@ PATIENCE = 180.0
 MAX_PAGES = 10_000
 
 Pause = Callable[[float], Awaitable[None]]
+
+
+class Sender(Protocol):
+    """A transport, whoever signs."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def base_url(self) -> str: ...
+
+    async def send(self, request: Request) -> Response | NoResponse: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +50,7 @@ class Rows:
     unread: Unread | None = None
 
 
-async def read(transport: Transport, request: Request, pause: Pause) -> Response | Unread:
+async def read(transport: Sender, request: Request, pause: Pause) -> Response | Unread:
     """Send a read until it is answered, at most ``ATTEMPTS`` times; ``Retry-After`` is honoured.
 
     A request sent before that time is refused again (documented), so a longer wait than ``PATIENCE`` is not
@@ -77,7 +90,7 @@ def _unread(failed: Refused | Lost) -> Unread:
     return Unread(0, failed.reason.value, failed.detail or "no usable answer")
 
 
-async def read_list(transport: Transport, first: Request, pause: Pause) -> Rows:
+async def read_list(transport: Sender, first: Request, pause: Pause) -> Rows:
     """Read every page of a list, following each ``nextLink`` byte for byte until there is none.
 
     An empty page with a link goes on (recorded). A link to another host, or one that was followed before,

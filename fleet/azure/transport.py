@@ -1,8 +1,9 @@
 """The one HTTP session to Azure: sends a request once and says what came back, or how it failed.
 
-It never waits, paces or sends again, with two exceptions that belong to the wire: a call refused with 401
-was not executed and is sent once more with a fresh token, and a GET whose kept-alive connection turns out to
-be dead goes out on a new one.
+It never waits, paces or sends again, with three exceptions that belong to the wire: a call refused with 401
+was not executed and is sent once more with a fresh token, one that a principal of a pool has no right to make
+was not executed either and goes to the next, and a GET whose kept-alive connection turns out to be dead goes
+out on a new one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from yarl import URL
 
 from fleet.azure.clouds import is_loopback, url_problem
 from fleet.azure.credentials import TokenSource
+from fleet.azure.principals import Principals, lacks_rights, place_of
 from fleet.azure.wire.arm import check_link, claims_challenge, host_of, redact_text, redact_url
 from fleet.azure.wire.http import NoResponse, Request, Response, Silence
 from fleet.clock import Clock, SystemClock
@@ -71,13 +73,14 @@ class Transport:
     manager.
 
     ``ca_file`` adds certificate authorities to the system's. Proxies come from the environment, read once on
-    entry. Raises InvalidInput for a base URL or a CA file that cannot be used.
+    entry. ``tokens`` may be a pool of principals, who sign in turn. Raises InvalidInput for a base URL or a CA
+    file that cannot be used.
     """
 
     def __init__(
         self,
         base_url: str,
-        tokens: TokenSource,
+        tokens: TokenSource | tuple[TokenSource, ...],
         *,
         ca_file: str | None = None,
         timeouts: Timeouts | None = None,
@@ -87,7 +90,7 @@ class Transport:
             raise InvalidInput([problem])
         self.base_url = base_url.rstrip("/")
         self.clock = clock or SystemClock()
-        self._tokens = tokens
+        self.principals = Principals(tokens if isinstance(tokens, tuple) else (tokens,))
         self._timeouts = timeouts or Timeouts()
         self._ssl: ssl.SSLContext | bool = _trusting(ca_file) if ca_file else True
         self._session: aiohttp.ClientSession | None = None
@@ -119,24 +122,43 @@ class Transport:
             await self._session.close()
             self._session = None
 
-    async def send(self, request: Request) -> Response | NoResponse:
+    async def send(self, request: Request, *, principal: int | None = None) -> Response | NoResponse:
         """Send a request and return its answer, whatever its status, or say why none came.
 
-        A link to any other host is not followed. Raises :class:`fleet.errors.AzureUnusable` if there is no
-        token.
+        ``principal`` is the number of who must sign it; else whose turn it is. A link to any other host is not
+        followed. Raises :class:`fleet.errors.AzureUnusable` if there is no token.
         """
         url = self.base_url + request.target if request.target.startswith("/") else request.target
         if not check_link(self.base_url, url):
             host = host_of(url)
             return NoResponse(Silence.MALFORMED, f"a link to another host ({host}) was refused, not followed")
-        token = await self._tokens.token()
+        place = place_of(url)
+        turns = self.principals.turns(request.method, place) if principal is None else iter((principal,))
+        refused: list[tuple[int, Response | NoResponse]] = []
+        for number in turns:
+            answer = await self._signed(request, url, number, place.subscription)
+            if answer is None:
+                continue
+            if principal is not None or not lacks_rights(answer):
+                for without, _ in refused:
+                    self.principals.keep_out(without, place)
+                return answer
+            refused.append((number, answer))
+        return refused[0][1] if refused else NoResponse(Silence.NOT_CONNECTED, "the principal cannot sign in")
+
+    async def _signed(self, request: Request, url: str, number: int, subscription: str) -> Response | NoResponse | None:
+        """Send a request in the name of a principal; None if it cannot sign in while others can."""
+        token = await self.principals.token(number, subscription)
+        if token is None:
+            return None
         answer = await self._exchange(request, url, token)
         if not isinstance(answer, Response) or answer.status != 401:
             return answer
         # Refused with 401 means not executed: expired in mid-run, revoked, or claims are asked for.
         claims = claims_challenge(answer)
-        self._tokens.forget(token)
-        return await self._exchange(request, url, await self._tokens.token(claims=claims))
+        self.principals.forget(number, token)
+        fresh = await self.principals.token(number, subscription, claims=claims)
+        return None if fresh is None else await self._exchange(request, url, fresh)
 
     async def _exchange(self, request: Request, url: str, token: str) -> Response | NoResponse:
         started = self.clock.now()

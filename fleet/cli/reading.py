@@ -79,7 +79,7 @@ def show(run_id: str, **flags: Any) -> int:
 
     The exit code is that of the run's report.
     """
-    found = _report_of(run_id, flags)
+    found = report_of(run_id, flags)
     emit(render(found, report_form(flags["output_format"]), colour=colour_on(flags["colour"])))
     return found.exit_code
 
@@ -99,7 +99,7 @@ Examples:
 def report(run_id: str, **flags: Any) -> int:
     """Render the report of RUN again. With --report and no -o, only the files are written."""
     check_writable(flags["report_files"])
-    found = _report_of(run_id, flags)
+    found = report_of(run_id, flags)
     for path in write_reports(found, flags["report_files"]):
         say(f"wrote {path}", quiet=flags["quiet"])
     if flags["output_format"] or not flags["report_files"]:
@@ -126,7 +126,7 @@ Examples:
 @keeping
 def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     """Print what the scripts of RUN printed, VM by VM; VM is a name or a glob."""
-    found = _report_of(run_id, flags)
+    found = report_of(run_id, flags)
     rows = [row for row in found.jobs if _is_meant(row, names, flags["step"])]
     if not rows:
         wanted = " ".join((*names, *((f"--step {flags['step']}",) if flags["step"] else ())))
@@ -177,7 +177,8 @@ def write_streams(rows: Sequence[JobRow], folder: Path, quiet: int, wanted: str 
     say(f"wrote the output of {counted(len(rows), 'row')} to {folder}", quiet=quiet)
 
 
-def _report_of(run_id: str, flags: dict[str, Any]) -> Report:
+def report_of(run_id: str, flags: dict[str, Any]) -> Report:
+    """Read a kept run and aggregate it, and say on stderr what is unusual about it."""
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     kept = app.saved(config, run_id)
     if kept.damage:

@@ -250,7 +250,12 @@ def rerun(selection: str, **flags: Any) -> int:
     kept = app.saved(config, text)
     app.check_cloud(kept.plan, flags["lab"])
     secrets = parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
-    plan = _narrowed(kept.plan, aggregate(app.replay(kept).record()), statuses)
+    past = app.replay(kept)
+    if not past.finished:
+        state = "is going on" if kept.live else "was left unfinished"
+        hint = f"go on with it first: fleet resume {kept.run_id}; otherwise what it began could run twice"
+        raise Refused(f"run {kept.run_id} {state}", hint=hint, code="run_unfinished")
+    plan = _narrowed(kept.plan, aggregate(past.record()), statuses)
 
     async def go() -> int:
         async with app.connect(config, flags["lab"], os.environ) as connection:

@@ -15,6 +15,7 @@ from typing import Any, assert_never
 
 from fleet.clock import Clock
 from fleet.engine.ports import Cloud, Journal, Reply
+from fleet.errors import StateError
 from fleet.plan.model import JobId
 from fleet.run import answers as a
 from fleet.run import effects as f
@@ -46,18 +47,24 @@ class Engine:
         self._inbox: deque[e.Event] = deque()
         self._arrived = asyncio.Event()
         self._halted = False
+        self._ahead = 0.0
+        """Seconds by which the run's own time is ahead of the clock: the clock was set back between two owners."""
+
+    def _now(self) -> float:
+        return self._clock.now() + self._ahead
 
     def stop(self, kind: e.StopKind, who: str) -> None:
         """Ask the run to stop. May be called from a signal handler of the loop."""
-        self._put(e.StopRequested(self._clock.now(), kind, who))
+        self._put(e.StopRequested(self._now(), kind, who))
 
-    async def drive(self, epoch: int, owner: str) -> None:
-        """Run until finished or halted.
+    async def drive(self, epoch: int, owner: str, principals: int = 1) -> None:
+        """Run until finished or halted; ``principals`` is how many sign the calls.
 
         Raises :class:`fleet.errors.StateError` when the journal fails or another owner took the run, and
         :class:`fleet.errors.AzureUnusable` when nothing can be asked of Azure; the run can be resumed after either.
         """
-        await self._commit([e.RunOpened(self._clock.now(), epoch, owner)])
+        self._ahead = max(self._run.latest - self._clock.now(), 0.0)
+        await self._commit([e.RunOpened(self._now(), epoch, owner, principals)])
         try:
             async with asyncio.TaskGroup() as tasks:
                 while not (self._run.finished or self._halted):
@@ -65,6 +72,8 @@ class Engine:
                     if not (self._run.finished or self._halted):
                         await self._wait(wake)
         except* Exception as group:
+            with suppress(StateError):
+                await self._keep_arrived()
             raise _first(group) from None
 
     async def _round(self, tasks: asyncio.TaskGroup) -> float | None:
@@ -74,9 +83,9 @@ class Engine:
         self._arrived.clear()
         while self._inbox:
             events.append(self._apply(self._inbox.popleft()))
-        wake: float | None = self._clock.now()
+        wake: float | None = self._now()
         while len(events) < ROUND and not self._run.finished:
-            effect = self._run.next(self._clock.now())
+            effect = self._run.next(self._now())
             if isinstance(effect, f.WaitUntil):
                 wake = effect.at
                 break
@@ -98,9 +107,16 @@ class Engine:
             self._observe(event)
         return wake
 
+    async def _keep_arrived(self) -> None:
+        """Bring what has arrived to disk before the run is left, so that the next owner need not ask again."""
+        arrived = [event for event in self._inbox if event.durable]
+        self._inbox.clear()
+        if arrived:
+            await self._commit(arrived)
+
     async def _wait(self, wake: float | None) -> None:
         """Wait for an event, or for the moment ``wake``."""
-        delay = None if wake is None else max(wake - self._clock.now(), 0.0)
+        delay = None if wake is None else max(wake - self._now(), 0.0)
         with suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await self._arrived.wait()
@@ -117,7 +133,7 @@ class Engine:
         return event
 
     def _begun(self, effect: f.Effect) -> e.Event:
-        now = self._clock.now()
+        now = self._now()
         match effect:
             case f.Submit(job, attempt):
                 return e.SubmissionIntended(now, job, attempt)
@@ -154,20 +170,20 @@ class Engine:
 
     async def _submit(self, job: JobId) -> None:
         reply = await self._cloud.submit(self._commands(job))
-        self._hear(reply, submission_event(reply.answer, self._clock.now(), job))
+        self._hear(reply, submission_event(reply.answer, self._now(), job))
 
     async def _look(self, job: JobId) -> None:
         operation = self._run.jobs[job].operation or Operation(self._run.jobs[job].transport)
         reply = await self._cloud.look(self._run.jobs[job].job.target, operation)
-        self._hear(reply, look_event(reply.answer, self._clock.now(), job))
+        self._hear(reply, look_event(reply.answer, self._now(), job))
 
     async def _find(self, job: JobId) -> None:
         reply = await self._cloud.find(self._run.jobs[job].job.target, self._name(job))
-        self._hear(reply, find_event(reply.answer, self._clock.now(), job))
+        self._hear(reply, find_event(reply.answer, self._now(), job))
 
     async def _remove(self, job: JobId) -> None:
         reply = await self._cloud.remove(self._run.jobs[job].job.target, self._name(job))
-        self._hear(reply, removal_event(reply.answer, self._clock.now(), job))
+        self._hear(reply, removal_event(reply.answer, self._now(), job))
 
     def _name(self, job: JobId) -> str:
         return command_name(self._run.run_id, self._run.jobs[job].job)
@@ -206,7 +222,7 @@ def look_event(answer: a.LookAnswer, now: float, job: JobId) -> e.Event:
         case a.Refused(refusal) if is_unreadable(refusal):
             return e.ResultUnreadable(now, job, refusal)
         case a.Refused(refusal):
-            return e.LookFailed(now, job, refusal.status, refusal.retry_after)
+            return e.LookFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
         case a.Lost():
             return e.LookFailed(now, job, 0, answer.retry_after)
     assert_never(answer)
@@ -220,7 +236,7 @@ def find_event(answer: a.FindAnswer, now: float, job: JobId) -> e.Event:
         case a.Missing():
             return e.CommandMissing(now, job)
         case a.Refused(refusal):
-            return e.LookFailed(now, job, refusal.status, refusal.retry_after)
+            return e.LookFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
         case a.Lost():
             return e.LookFailed(now, job, 0, answer.retry_after)
     assert_never(answer)
@@ -232,7 +248,7 @@ def removal_event(answer: a.RemoveAnswer, now: float, job: JobId) -> e.Event:
         case a.Removed():
             return e.CommandRemoved(now, job)
         case a.Refused(refusal):
-            return e.RemovalFailed(now, job, refusal.status, refusal.retry_after)
+            return e.RemovalFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
         case a.Lost():
             return e.RemovalFailed(now, job, 0, answer.retry_after)
     assert_never(answer)

@@ -1,4 +1,4 @@
-"""What the engine needs of the world: three protocols."""
+"""What the engine needs of the world, and what can be asked before a run: four protocols."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from fleet.plan.doctor import Condition, Permissions, Principal
 from fleet.run.answers import (
     Command,
     FindAnswer,
@@ -69,6 +70,25 @@ class Inventory(Protocol):
 
     async def list_targets(self, subscriptions: Sequence[Subscription], kql: str | None) -> Listing:
         """Return the VMs of these subscriptions; ``kql`` may narrow the search and never widens it."""
+        ...
+
+
+class Preflight(Protocol):
+    """Reads what may stand in a run's way. Sends nothing to any VM; what cannot be read is told, never raised.
+
+    Only what makes everything impossible is raised: :class:`fleet.errors.AzureUnusable`.
+    """
+
+    async def principals(self) -> tuple[Principal, ...]:
+        """Sign everybody in and say who they are, by what their tokens say; never a token itself."""
+        ...
+
+    async def permissions(self, asked: Sequence[tuple[int, str]]) -> tuple[Permissions, ...]:
+        """Say for each principal (by number) and scope what it may do there."""
+        ...
+
+    async def conditions(self, targets: Sequence[Target], *, commands: bool) -> tuple[Condition, ...]:
+        """Say how each VM stands, in their order; with ``commands`` also which managed commands it has."""
         ...
 
 

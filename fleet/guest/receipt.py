@@ -26,6 +26,9 @@ _LEAD = "Enable succeeded: \n[stdout]\n"
 _STDOUT = "[stdout]\n"
 _STDERR = "\n[stderr]\n"
 
+_DOUBTFUL = re.compile("[\ufffd\ud800-\udfff]")
+"""What stands for bytes that were no UTF-8."""
+
 _HASH = r"[0-9a-f]{64}|-"
 _FRAME = re.compile(
     r"(?:\A|\n)fleet-receipt v1 nonce=(?P<nonce>[0-9a-f]{8,64}) replayed=(?P<replayed>[01])"
@@ -264,8 +267,7 @@ def _check(text: str, length: int, digest: str, frame_length: int) -> StreamChec
 def _byte_bounds(text: str) -> tuple[int, int]:
     """Return how few and how many bytes can have become this text: a U+FFFD stands for one to three."""
     most = len(text.encode("utf-8", "surrogatepass"))
-    doubtful = sum(1 for character in text if character == "\ufffd" or "\ud800" <= character <= "\udfff")
-    return most - 2 * doubtful, most
+    return most - 2 * len(_DOUBTFUL.findall(text)), most
 
 
 def _script_reason(receipt: Receipt, digest: str) -> Reason | None:

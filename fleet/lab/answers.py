@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.lab.file import AgentState, PowerState, System
+from fleet.lab.classes import AgentState, PowerState, System
 from fleet.lab.operations import Operation
 from fleet.lab.query import Row
 from fleet.lab.wire import Json, stamp, whole_stamp
@@ -76,8 +76,8 @@ def status(machine: Machine) -> dict[str, object]:
 def _head(machine: Machine) -> dict[str, object]:
     return {
         "name": machine.name,
-        "id": machine.id,
-        "type": "Microsoft.Compute/virtualMachines",
+        "id": machine.shown_id,
+        "type": machine.type,
         "location": machine.location,
     }
 
@@ -85,7 +85,8 @@ def _head(machine: Machine) -> dict[str, object]:
 def model(machine: Machine) -> dict[str, object]:
     """Render the properties of a VM's model."""
     disk = _disk(machine)
-    network = f"{machine.group.id}/providers/Microsoft.Network/networkInterfaces/{machine.name}VMNic"
+    place = machine.group.compute_id
+    network = f"{place}/providers/Microsoft.Network/networkInterfaces/{machine.name}VMNic"
     return {
         "hardwareProfile": {"vmSize": machine.size},
         "provisioningState": "Succeeded",
@@ -99,7 +100,7 @@ def model(machine: Machine) -> dict[str, object]:
                 "caching": "ReadWrite",
                 "managedDisk": {
                     "storageAccountType": "Premium_LRS",
-                    "id": f"{machine.group.id}/providers/Microsoft.Compute/disks/{disk}",
+                    "id": f"{place}/providers/Microsoft.Compute/disks/{disk}",
                 },
                 "deleteOption": "Detach",
                 "diskSizeGB": 30 if machine.system is System.LINUX else 127,
@@ -144,7 +145,7 @@ def instance_view(machine: Machine) -> Json:
     ready = running and machine.agent is AgentState.READY
     view: dict[str, object] = {}
     if ready:
-        view |= {"computerName": machine.name, "osName": name, "osVersion": version}
+        view |= {"computerName": machine.host, "osName": name, "osVersion": version}
     if running:
         view["vmAgent"] = _agent(ready=ready)
     at = stamp(CREATED)
@@ -185,7 +186,7 @@ def _agent(*, ready: bool) -> Json:
 
 
 def _os_profile(machine: Machine) -> Json:
-    profile: dict[str, object] = {"computerName": machine.name, "adminUsername": "azureuser"}
+    profile: dict[str, object] = {"computerName": machine.host, "adminUsername": "azureuser"}
     if machine.system is System.LINUX:
         profile["linuxConfiguration"] = {
             "disablePasswordAuthentication": True,
@@ -230,7 +231,7 @@ def vm_row(machine: Machine) -> Row:
     name, version = os_names(machine)
     properties["extended"] = {
         "instanceView": {
-            "computerName": machine.name,
+            "computerName": machine.host,
             "osName": name,
             "osVersion": version,
             "hyperVGeneration": "V2",
@@ -242,24 +243,15 @@ def vm_row(machine: Machine) -> Row:
         }
     }
     properties["timeCreated"] = stamp(CREATED)
-    return {
-        "id": machine.id,
-        "name": machine.name,
-        "type": "microsoft.compute/virtualmachines",
-        "tenantId": machine.group.subscription.tenant,
-        "kind": "",
-        "location": machine.location,
-        "resourceGroup": machine.group.name.lower(),
-        "subscriptionId": machine.group.subscription.id,
-        "managedBy": "",
-        "sku": None,
-        "plan": None,
-        "properties": properties,
-        "tags": machine.tags,
-        "identity": None,
-        "zones": [machine.zone] if machine.zone else None,
-        "extendedLocation": None,
-    }
+    made = row(machine.id, machine.name, "microsoft.compute/virtualmachines", machine.group, machine.tags)
+    zones = [machine.zone] if machine.zone else None
+    return {**made, "location": machine.location, "zones": zones, "properties": properties}
+
+
+def row(id: str, name: str, kind: str, group: Group, tags: dict[str, str]) -> Row:
+    """Render what every row of a resource has, empty where a resource adds nothing."""
+    found = _container(id, name, kind, group.subscription, tags)
+    return {**found, "resourceGroup": group.name.lower()}
 
 
 def subscription_row(sub: Subscription) -> Row:

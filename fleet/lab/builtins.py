@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet.lab.file import System
+from fleet.lab.classes import System
 from fleet.lab.wire import Json
 
 _SCHEMA = "http://schema.management.azure.com/schemas/2016-11-17/runcommands.json"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet.lab.guests import Result, tail
-from fleet.lab.wire import Json, whole_stamp
-from fleet.lab.world import Machine
+from fleet.lab.wire import Json, stamp, whole_stamp
+from fleet.lab.world import Kind, Machine
 
 LIMIT = 25  # managed commands on one VM (documented)
 
@@ -48,28 +48,33 @@ class View:
         """The script has started."""
         self.state, self.message, self.started = Execution.RUNNING, "Execution in progress", now
 
-    def end(self, result: Result, now: float) -> None:
-        """The script has ended."""
+    def so_far(self, stdout: bytes, stderr: bytes) -> None:
+        """The handler has refreshed what a running script printed."""
+        self.output, self.error = tail(stdout), tail(stderr)
+
+    def end(self, result: Result, now: float, done: str = "Execution completed") -> None:
+        """The script has ended; ``done`` is said if it ended well."""
         self.started = now if self.started is None else self.started
         self.ended = now
         self.exit_code = result.exit_code
         self.output, self.error = tail(result.stdout), tail(result.stderr)
         if result.exit_code == 0 and not result.message:
-            self.state, self.message = Execution.SUCCEEDED, "Execution completed"
+            self.state, self.message = Execution.SUCCEEDED, done
             return
         why = f"failed to execute command: command terminated with exit status={result.exit_code}"
         self.state, self.message = Execution.FAILED, f"Execution failed: {result.message or why}"
 
-    def json(self) -> Json:
-        """Render it; keys in their recorded order."""
+    def json(self, *, exact: bool = False) -> Json:
+        """Render it; keys in their recorded order. ``exact``: times with fractions, as Arc has them (recorded)."""
+        written = stamp if exact else whole_stamp
         return {
             "exitCode": self.exit_code,
             "executionState": self.state.value,
             "executionMessage": self.message,
             "output": self.output,
             "error": self.error,
-            "startTime": "" if self.started is None else whole_stamp(self.started),
-            "endTime": "" if self.ended is None else whole_stamp(self.ended),
+            "startTime": "" if self.started is None else written(self.started),
+            "endTime": "" if self.ended is None else written(self.ended),
         }
 
 
@@ -90,6 +95,12 @@ class Command:
     def id(self) -> str:
         """The ARM id."""
         return f"{self.machine.id}/runCommands/{self.name}"
+
+    @property
+    def done_text(self) -> str:
+        """What an instance view says of success (handler source; on Arc recorded)."""
+        arc = self.machine.kind is Kind.ARC
+        return "RunCommand script execution completed" if arc else "Execution completed"
 
     def text(self, key: str) -> str:
         """Return a property that is text, or ""."""
@@ -139,8 +150,8 @@ class Command:
             properties["instanceView"] = self.view.json()
         whole: dict[str, object] = {
             "name": self.name,
-            "id": self.id,
-            "type": "Microsoft.Compute/virtualMachines/runCommands",
+            "id": f"{self.machine.shown_id}/runCommands/{self.name}",
+            "type": f"{self.machine.type}/runCommands",
             "location": self.location,
         }
         if self.tags:

@@ -15,8 +15,10 @@ from uuid import UUID
 
 from fleet.lab import faults as fault_rules
 from fleet.lab.blobs import Blobs
-from fleet.lab.file import AgentState, FaultSpec, LabSpec, PowerState
+from fleet.lab.classes import AgentState, PowerState
+from fleet.lab.file import FaultSpec, LabSpec
 from fleet.lab.guests import Envelope, ScriptedGuests
+from fleet.lab.hybrid import HybridRuns
 from fleet.lab.inventory import Inventory
 from fleet.lab.life import Life
 from fleet.lab.operations import Operations
@@ -25,7 +27,7 @@ from fleet.lab.runs import Runs
 from fleet.lab.throttle import Cost, Policy, Throttle, Verb
 from fleet.lab.timing import Timing
 from fleet.lab.wire import Answer, Request, denied, not_found
-from fleet.lab.world import Machine, World, build, named_uuid
+from fleet.lab.world import Kind, Machine, World, build, named_uuid
 
 
 class ControlPlane:
@@ -39,12 +41,13 @@ class ControlPlane:
         self.faults = fault_rules.Faults(spec.seed, spec.faults)
         guests = ScriptedGuests(spec.seed, spec.speed, envelope)
         timing = Timing(spec.seed, spec.speed)
-        self.life = Life(self.operations, timing, guests, self.blobs, spec.lag)
+        self.life = Life(self.operations, timing, guests, self.blobs, spec.lag, spec.remember_names)
         self.requests: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self._seed = spec.seed
-        self._inventory = Inventory(self.world, spec)
+        self._inventory = Inventory(self.world, spec, timing.scaled(spec.graph_lag))
         self._runs = Runs(self.life, self.operations)
+        self._hybrid = HybridRuns(self.life, self.operations)
 
     @property
     def base(self) -> str:
@@ -53,7 +56,7 @@ class ControlPlane:
 
     @base.setter
     def base(self, url: str) -> None:
-        self.blobs.base = self._inventory.base = self._runs.base = url
+        self.blobs.base = self._inventory.base = self._runs.base = self._hybrid.base = url
 
     def handle(self, request: Request, now: float) -> Answer:
         """Answer one request of the ARM endpoint."""
@@ -63,20 +66,30 @@ class ControlPlane:
         self._stamp(request, answer)
         return answer
 
-    def move(self, machine: Machine, now: float, power: str | None, agent: str | None) -> None:
-        """Change a machine's power or agent from outside. Raises ValueError for states there are not."""
-        if power is not None:
-            machine.power = PowerState(power)
-        if agent is not None:
-            machine.agent = AgentState(agent)
-        self._inventory.forget()
+    def move(
+        self,
+        machine: Machine,
+        now: float,
+        *,
+        power: str | None = None,
+        agent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Change a machine's power, agent or tags from outside. Raises ValueError for states there are not."""
+        self._inventory.remember()
+        new_power = machine.power if power is None else PowerState(power)
+        machine.agent = machine.agent if agent is None else AgentState(agent)
+        machine.power = new_power
+        if tags is not None:
+            machine.tags = dict(tags)
+        self._inventory.changed(machine, now)
         if machine.agent is AgentState.READY:
             self.life.agent_is_back(machine, now)
 
     def state(self) -> dict[str, object]:
         """Return the lab's counters, for people and tests."""
         return {
-            "machines": sum(1 for _ in self.world.machines()),
+            "machines": sum(1 for _ in self.world.everything()),
             "executions": dict(self.life.counts),
             "requests": dict(self.requests),
             "statuses": {str(status): count for status, count in self.statuses.items()},
@@ -114,10 +127,14 @@ class ControlPlane:
         missing = self._missing(params)
         if missing is not None:
             return missing
-        if route.call in self._runs.calls:
+        if route.call in self._runs.calls and machine is not None and machine.kind is Kind.ARC:
+            answer = self._hybrid.answer(route.call, request, params, machine, now)
+        elif route.call in self._runs.calls:
             answer = self._runs.answer(route.call, request, params, machine, now)
         else:
             answer = self._inventory.answer(route.call, request, params, machine, now)
+        if "set" in params and answer.status < 400:
+            headers["x-ms-request-charge"] = "4" if route.call is Call.INSTANCES else "1"
         answer.headers = {**headers, **answer.headers}
         return answer
 
@@ -129,6 +146,7 @@ class ControlPlane:
             return self.throttle.query(who, now)
         polls = route.policy is Policy.GET_OPERATION
         region = machine.location if machine else params.get("location", "")
+        resource = machine.key if machine else params.get("set", "")
         verb = Verb.READS if polls else route.verb
         cost = Cost(
             verb,
@@ -136,7 +154,7 @@ class ControlPlane:
             who,
             route.policy,
             region if route.policy is not Policy.HIGH_COST_GET else "",
-            params.get("operation", "") if polls else (machine.key if machine else ""),
+            params.get("operation", "") if polls else resource,
         )
         return self.throttle.take(cost, now)
 
@@ -144,13 +162,18 @@ class ControlPlane:
         if route.call is Call.OPERATION:
             operation = self.operations.find(params["operation"])
             return operation.machine if operation else None
-        if "vm" not in params:
-            return None
-        return self.world.machine(params["sub"], params["group"], params["vm"])
+        match params:
+            case {"vm": name}:
+                return self.world.machine(params["sub"], params["group"], name)
+            case {"set": name, "instance": instance}:
+                return self.world.instance(params["sub"], params["group"], name, instance)
+            case {"arc": name}:
+                return self.world.arc_machine(params["sub"], params["group"], name)
+        return None
 
     def _missing(self, params: Mapping[str, str]) -> Answer | None:
-        """Refuse a subscription, group or VM that is not there (recorded texts)."""
-        sub, group, vm = params.get("sub"), params.get("group"), params.get("vm")
+        """Refuse a subscription, group, machine or scale set that is not there (recorded texts)."""
+        sub, group = params.get("sub"), params.get("group")
         if sub is None:
             return None
         if not _is_guid(sub):
@@ -160,8 +183,16 @@ class ControlPlane:
             return denied(404, "SubscriptionNotFound", f"The subscription '{sub}' could not be found.")
         if group is not None and self.world.group(sub, group) is None:
             return denied(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
-        if group is not None and vm is not None and self.world.machine(sub, group, vm) is None:
+        return None if group is None else self._missing_below(sub, group, params)
+
+    def _missing_below(self, sub: str, group: str, params: Mapping[str, str]) -> Answer | None:
+        vm, scale_set, arc = params.get("vm"), params.get("set"), params.get("arc")
+        if vm is not None and self.world.machine(sub, group, vm) is None:
             return not_found(f"virtualMachines/{vm}", group)
+        if scale_set is not None and self.world.scale_set(sub, group, scale_set) is None:
+            return not_found(f"virtualMachineScaleSets/{scale_set}", group)
+        if arc is not None and self.world.arc_machine(sub, group, arc) is None:
+            return not_found(f"machines/{arc}", group, "Microsoft.HybridCompute")
         return None
 
     def _nowhere(self, request: Request) -> Answer:

@@ -7,45 +7,13 @@ is made from them. Lengths of time are seconds; those that imitate the service o
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from fleet import documents
-
-
-class System(StrEnum):
-    """The guest's operating system family."""
-
-    LINUX = "linux"
-    WINDOWS = "windows"
-
-
-class PowerState(StrEnum):
-    """Azure's power states."""
-
-    RUNNING = "running"
-    STARTING = "starting"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    DEALLOCATING = "deallocating"
-    DEALLOCATED = "deallocated"
-
-
-class AgentState(StrEnum):
-    """Whether the VM agent answers. Commands sent to one that does not hang until the service gives up."""
-
-    READY = "ready"
-    NOT_READY = "not_ready"
-
-
-class GuestKind(StrEnum):
-    """How scripts are answered: really run in a sandbox, or by rules."""
-
-    SANDBOX = "sandbox"
-    SCRIPTED = "scripted"
+from fleet.lab.classes import ArcSpec, RuleSpec, ScaleSetSpec, Share, VmSpec
 
 
 class FaultOn(StrEnum):
@@ -70,58 +38,6 @@ class FaultKind(StrEnum):
     RESET = "reset"
     LOST_ANSWER = "lost_answer"
     SLOW = "slow"
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _as_share(value: object) -> object:
-    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value)):
-        return float(match[1]) / 100
-    return value
-
-
-def _as_range(value: object) -> object:
-    return [value, value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-Length = Annotated[float, Field(ge=0)]
-OneOrMore = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
-Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_as_share, json_schema_input_type=float | str)]
-Span = Annotated[
-    list[Length],
-    Field(min_length=2, max_length=2),
-    BeforeValidator(_as_range, json_schema_input_type=Length | list[Length]),
-]
-
-
-class RuleSpec(documents.Keys):
-    """One answer of scripted guests; the first rule that fits is taken."""
-
-    when: str = Field(default="", description="Regular expression searched in the script; empty fits every script.")
-    share: Share = Field(
-        default=1.0,
-        description="Part of the class's machines the rule is for, as 10% or 0.1, chosen by the seed.",
-    )
-    stdout: str = Field(
-        default="",
-        description="What the script prints. {name} {group} {location} {size} {os} {n} are filled in.",
-    )
-    stderr: str = Field(default="", description="What the script prints on its error stream; filled in likewise.")
-    exit: int = Field(default=0, ge=0, le=255, description="The script's exit code.")
-    duration: Span = Field(
-        default=[1.0, 1.0], description="Seconds the script takes, or [shortest, longest]; divided by speed."
-    )
-
-    @field_validator("when")
-    @classmethod
-    def _is_regex(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as problem:
-            raise ValueError(f"not a regular expression: {problem}") from None
-        return value
 
 
 class FaultSpec(documents.Keys):
@@ -149,63 +65,6 @@ class FaultSpec(documents.Keys):
         return FaultKind(str(self.kind))
 
 
-class VmSpec(documents.Keys):
-    """A class of VMs that are alike."""
-
-    name: str = Field(description="Name; {n} is the VM's number, as in web{n:03}, and is needed when count is above 1.")
-    count: int = Field(default=1, ge=1, le=100_000, description="How many VMs.")
-    start: int = Field(default=1, ge=0, description="The first number.")
-    os: Literal["linux", "windows"] = Field(default="linux", description="linux or windows.")
-    size: OneOrMore = Field(
-        default=["Standard_D2s_v5"], min_length=1, description="VM size; a list is dealt out in turn."
-    )
-    image: OneOrMore = Field(
-        default=[],
-        description="publisher:offer:sku:version or an image's resource id; a list is dealt out in turn.",
-    )
-    location: OneOrMore = Field(default=[], description="Region; a list is dealt out in turn. Default: the group's.")
-    zones: OneOrMore = Field(default=[], description="Availability zones, dealt out in turn; none if left out.")
-    tags: dict[str, OneOrMore] = Field(default={}, description="Tags; a list of values is dealt out in turn.")
-    power: Literal["running", "starting", "stopping", "stopped", "deallocating", "deallocated"] = Field(
-        default="running", description="Power state; commands need running or starting."
-    )
-    agent: Literal["ready", "not_ready"] = Field(
-        default="ready",
-        description="VM agent; commands to one that is not ready hang until the service gives up.",
-    )
-    guest: Literal["sandbox", "scripted"] | None = Field(
-        default=None,
-        description="sandbox (scripts really run; Linux) or scripted (rules). Default: sandbox on Linux.",
-    )
-    rules: list[RuleSpec] = Field(default=[], description="Answers of scripted guests, before the lab's own rules.")
-
-    @field_validator("name")
-    @classmethod
-    def _is_pattern(cls, value: str) -> str:
-        try:
-            sample = value.format(n=1)
-        except (KeyError, IndexError, ValueError) as problem:
-            raise ValueError(f"not a name pattern ({problem}); only {{n}} is known, as in web{{n:03}}") from None
-        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?", sample):
-            raise ValueError(f"{sample!r} is not a VM name: letters, digits, '-', '_' and '.', at most 64")
-        return value
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.count > 1 and self.name.format(n=1) == self.name.format(n=2):
-            raise ValueError("name needs {n} when count is above 1, as in web{n:03}")
-        if self.os == "windows" and self.guest == "sandbox":
-            raise ValueError("a Windows guest cannot be a sandbox; use guest: scripted")
-        return self
-
-    @property
-    def kind(self) -> GuestKind:
-        """How these guests answer."""
-        if self.guest is not None:
-            return GuestKind(self.guest)
-        return GuestKind.SANDBOX if self.os == "linux" else GuestKind.SCRIPTED
-
-
 class GroupSpec(documents.Keys):
     """A resource group."""
 
@@ -213,6 +72,8 @@ class GroupSpec(documents.Keys):
     location: str = Field(default="westeurope", description="Region of the group and of VMs that name none.")
     tags: dict[str, str] = Field(default={}, description="Tags of the group.")
     vms: list[VmSpec] = Field(default=[], description="Classes of VMs.")
+    scale_sets: list[ScaleSetSpec] = Field(default=[], description="Uniform scale sets.")
+    arc: list[ArcSpec] = Field(default=[], description="Classes of Arc machines.")
 
 
 class SubscriptionSpec(documents.Keys):
@@ -248,6 +109,19 @@ class LabSpec(documents.Keys):
         default=0.0,
         ge=0,
         description="Seconds a managed command still reads Updating after its operation succeeded.",
+    )
+    graph_lag: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds until Resource Graph knows of a machine's changed power, agent or tags.",
+    )
+    remember_names: bool = Field(
+        default=False,
+        description="A managed command put anew under a name that was deleted does not run on Linux (reported).",
+    )
+    id_case: Literal["given", "upper"] = Field(
+        default="given",
+        description="upper: Compute writes resource groups in ids in capitals, Resource Graph as they were given.",
     )
     page_size: int = Field(default=200, ge=1, le=5000, description="VMs on a page of a list.")
     empty_pages: bool = Field(
@@ -348,7 +222,10 @@ def _places(spec: LabSpec) -> list[str]:
         found.append(f"subscription {subscription.name}")
         for group in subscription.groups:
             found.append(f"group {subscription.name}/{group.name}")
+            place = f"{subscription.name}/{group.name}"
             for vms in group.vms:
-                for n in range(vms.start, vms.start + vms.count):
-                    found.append(f"VM {subscription.name}/{group.name}/{vms.name.format(n=n)}")
+                found += [f"VM {place}/{vms.name.format(n=n)}" for n in vms.numbers()]
+            found += [f"scale set {place}/{each.name}" for each in group.scale_sets]
+            for machines in group.arc:
+                found += [f"Arc machine {place}/{machines.name.format(n=n)}" for n in machines.numbers()]
     return found

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fleet.lab.file import RuleSpec
+from fleet.lab.classes import RuleSpec
 from fleet.lab.world import Machine
 
 TAIL = 4096  # bytes of each stream the handlers keep (handler source: maxTailLen; recorded)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 from urllib.parse import quote
 
-from fleet.lab import answers, builtins, query
+from fleet.lab import answers, arc, builtins, query, scale_sets
 from fleet.lab.file import LabSpec
 from fleet.lab.routes import Call
 from fleet.lab.wire import Answer, Json, Request, compute, gateway, refusal, stamp
-from fleet.lab.world import Machine, World, named_uuid
+from fleet.lab.world import Kind, Machine, World, named_uuid
 
+Item = TypeVar("Item")
 _MOST_ROWS = 1000  # documented: at most 1,000 rows in an answer, 100 if nothing is asked for
 _USUAL_ROWS = 100
 _ENTITY_MISSING = "The entity was not found in this Azure location."
@@ -21,16 +23,23 @@ _ENTITY_MISSING = "The entity was not found in this Azure location."
 class Inventory:
     """Answers that change nothing. ``base`` is the lab's own URL, put in front of every nextLink."""
 
-    def __init__(self, world: World, spec: LabSpec) -> None:
+    def __init__(self, world: World, spec: LabSpec, graph_lag: float) -> None:
         self.base = ""
         self._world = world
         self._spec = spec
         self._queries = 0
-        self._vm_rows: list[query.Row] | None = None
+        self._graph_lag = graph_lag
+        self._rows_known: dict[str, query.Row] | None = None
+        self._news: list[tuple[float, str, query.Row]] = []
 
-    def forget(self) -> None:
-        """A machine has changed: make its rows anew."""
-        self._vm_rows = None
+    def remember(self) -> None:
+        """A machine is about to change: keep what Resource Graph knows until now."""
+        self._known()
+
+    def changed(self, machine: Machine, now: float) -> None:
+        """A machine has changed: Resource Graph learns of it when its lag is over."""
+        if machine.kind is not Kind.INSTANCE:
+            self._news.append((now + self._graph_lag, machine.key, _row(machine)))
 
     def answer(
         self,
@@ -61,6 +70,8 @@ class Inventory:
                 return gateway(200, answers.group(group) if group else {})
             case Call.VMS | Call.VMS_OF_GROUP:
                 return self._vms(request, params)
+            case Call.SETS | Call.SET | Call.INSTANCES | Call.ARC_MACHINES:
+                return self._others(call, request, params)
             case Call.BUILTINS:
                 return compute(200, {"value": [each.summary() for each in builtins.listed()]})
             case Call.BUILTIN:
@@ -71,15 +82,34 @@ class Inventory:
             case _:
                 return self._vm(call, request, machine)
 
+    def _others(self, call: Call, request: Request, params: Mapping[str, str]) -> Answer:
+        sub, group = params["sub"], params.get("group")
+        if call is Call.SETS:
+            return self._page(request, list(self._world.scale_sets(sub, group)), scale_sets.scale_set)
+        if call is Call.ARC_MACHINES:
+            return self._page(request, list(self._world.arc(sub, group)), arc.machine)
+        found = self._world.scale_set(sub, params["group"], params["set"])
+        if found is None:
+            return entity_missing()
+        if call is Call.SET:
+            return compute(200, scale_sets.scale_set(found))
+        view = request.query.get("$expand", "").lower() == "instanceview"
+        instances = list(found.instances.values())
+        return self._page(request, instances, lambda machine: scale_sets.instance(machine, view=view))
+
     def _vm(self, call: Call, request: Request, machine: Machine | None) -> Answer:
         if machine is None:
             return entity_missing()
+        if machine.kind is Kind.ARC:
+            return gateway(200, arc.machine(machine))
+        instance = machine.kind is Kind.INSTANCE
         if call is Call.VM_VIEW:
-            return compute(200, answers.instance_view(machine))
+            return compute(200, scale_sets.instance_view(machine) if instance else answers.instance_view(machine))
         wanted = request.query.get("$expand", "").lower()
         if wanted not in ("", "instanceview", "userdata"):
             return compute(400, refusal("InvalidParameter", f"The value '{wanted}' of parameter $expand is invalid."))
-        return compute(200, answers.vm(machine, view=wanted == "instanceview"))
+        render = scale_sets.instance if instance else answers.vm
+        return compute(200, render(machine, view=wanted == "instanceview"))
 
     def _vms(self, request: Request, params: Mapping[str, str]) -> Answer:
         if request.query.get("$expand") and "$filter" not in request.query:
@@ -92,22 +122,21 @@ class Inventory:
             if not place or each.location.lower() == place
         ]
         short = request.query.get("statusOnly", "").lower() == "true"
-        token = request.query.get("$skiptoken") or request.query.get("$skipToken") or "0"
-        if not token.removeprefix("e").isdigit():
-            return compute(400, refusal("InvalidParameter", "The value of parameter $skiptoken is invalid."))
-        return self._page(request, machines, token, short)
+        return self._page(request, machines, answers.status if short else answers.vm)
 
-    def _page(self, request: Request, machines: Sequence[Machine], token: str, short: bool) -> Answer:
+    def _page(self, request: Request, items: Sequence[Item], render: Callable[[Item], Json]) -> Answer:
         """Give one page. Empty pages with a nextLink are normal (recorded); ``e`` marks that one was
         given.
         """
+        token = request.query.get("$skiptoken") or request.query.get("$skipToken") or "0"
+        if not token.removeprefix("e").isdigit():
+            return compute(400, refusal("InvalidParameter", "The value of parameter $skiptoken is invalid."))
         at = int(token.removeprefix("e"))
         if self._spec.empty_pages and not token.startswith("e"):
             return compute(200, {"value": [], "nextLink": self._link(request, f"e{at}")})
         end = at + self._spec.page_size
-        render = answers.status if short else answers.vm
-        page: dict[str, object] = {"value": [render(each) for each in machines[at:end]]}
-        if end < len(machines):
+        page: dict[str, object] = {"value": [render(each) for each in items[at:end]]}
+        if end < len(items):
             page["nextLink"] = self._link(request, str(end))
         return compute(200, page)
 
@@ -133,7 +162,7 @@ class Inventory:
         options = body.get("options") if isinstance(body.get("options"), Mapping) else {}
         assert isinstance(options, Mapping)
         try:
-            found = query.run(body["query"], self._tables(body.get("subscriptions")))
+            found = query.run(body["query"], self._tables(body.get("subscriptions"), now))
         except query.Unknown as problem:
             return self._invalid(now, _parser_failure(problem))
         return self._rows(found, body["query"], options, now)
@@ -154,16 +183,18 @@ class Inventory:
             answer["$skipToken"] = _token(at + size, text)
         return gateway(200, answer)
 
-    def _tables(self, given: object) -> dict[str, Callable[[], Sequence[query.Row]]]:
+    def _tables(self, given: object, now: float) -> dict[str, Callable[[], Sequence[query.Row]]]:
         named = {str(each).casefold() for each in given} if isinstance(given, list) else None
 
         def inside(row: query.Row) -> bool:
             return named is None or str(row["subscriptionId"]).casefold() in named
 
         def resources() -> list[query.Row]:
-            if self._vm_rows is None:
-                self._vm_rows = [answers.vm_row(machine) for machine in self._world.machines()]
-            return [row for row in self._vm_rows if inside(row)]
+            known = self._known()
+            for _, key, row in [each for each in self._news if each[0] <= now]:
+                known[key] = row
+            self._news = [each for each in self._news if each[0] > now]
+            return [row for row in known.values() if inside(row)]
 
         def containers() -> list[query.Row]:
             rows = []
@@ -174,6 +205,14 @@ class Inventory:
 
         return {"resources": resources, "resourcecontainers": containers}
 
+    def _known(self) -> dict[str, query.Row]:
+        """Return the rows of resources as Resource Graph knows them, by casefolded id."""
+        if self._rows_known is None:
+            self._rows_known = {machine.key: _row(machine) for machine in self._world.machines()}
+            self._rows_known |= {found.id.casefold(): scale_sets.row(found) for found in self._world.scale_sets()}
+            self._rows_known |= {machine.key: _row(machine) for machine in self._world.arc()}
+        return self._rows_known
+
     def _invalid(self, now: float, details: list[Json]) -> Answer:
         self._queries += 1
         id = named_uuid(self._spec.seed, f"query/{self._queries}")
@@ -182,6 +221,10 @@ class Inventory:
             f"timestamp = {stamp(now).replace('+00:00', 'Z')}, correlationId = {id}."
         )
         return gateway(400, refusal("BadRequest", text, details=details))
+
+
+def _row(machine: Machine) -> query.Row:
+    return arc.row(machine) if machine.kind is Kind.ARC else answers.vm_row(machine)
 
 
 def entity_missing() -> Answer:

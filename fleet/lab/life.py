@@ -14,13 +14,13 @@ from enum import StrEnum
 
 from fleet.lab import builtins
 from fleet.lab.blobs import Blobs
+from fleet.lab.classes import AgentState, GuestKind, System
 from fleet.lab.commands import Command, Provisioning
-from fleet.lab.file import AgentState, GuestKind, System
 from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Result, Script, ScriptedGuests, tail
 from fleet.lab.operations import Operation, Operations, Phase
-from fleet.lab.timing import GIVE_UP, Delays, Timing, Work
+from fleet.lab.timing import GIVE_UP, REFRESH, Delays, Timing, Work
 from fleet.lab.wire import Json
-from fleet.lab.world import Machine
+from fleet.lab.world import Kind, Machine
 
 _ACTION_FOLDER = "/var/lib/waagent/run-command/download"
 _SETTLED = (Provisioning.SUCCEEDED, Provisioning.FAILED)
@@ -36,6 +36,7 @@ class Due(StrEnum):
     REPORT = "report"
     GIVE_UP = "give_up"
     SETTLE = "settle"
+    REFRESH = "refresh"
     GONE = "gone"
 
 
@@ -51,6 +52,7 @@ class Execution:
     script: Script | None
     result: Result | None = None
     started: float | None = None
+    ends: float = 0.0
     ended: bool = False
     over: bool = False
 
@@ -71,7 +73,15 @@ class Kill:
     execution: int
 
 
-Order = Start | Kill
+@dataclass(frozen=True, slots=True)
+class Look:
+    """An order to tell what a sandboxed script has printed until now."""
+
+    execution: int
+
+
+Order = Start | Kill | Look
+_SOONEST_LOOK = 0.2  # real seconds: a fast lab does not look at its sandboxes more often
 
 
 @dataclass(order=True, slots=True)
@@ -86,7 +96,13 @@ class Life:
     """All executions and managed commands of a lab."""
 
     def __init__(
-        self, operations: Operations, timing: Timing, guests: ScriptedGuests, blobs: Blobs, lag: float
+        self,
+        operations: Operations,
+        timing: Timing,
+        guests: ScriptedGuests,
+        blobs: Blobs,
+        lag: float,
+        remember_names: bool = False,
     ) -> None:
         self.commands: dict[str, dict[str, Command]] = {}
         self.counts: Counter[str] = Counter()
@@ -95,6 +111,8 @@ class Life:
         self._guests = guests
         self._blobs = blobs
         self._lag = lag
+        self._remembers = remember_names
+        self._last_run: dict[str, int] = {}
         self._agenda: list[_Entry] = []
         self._turn = 0
         self._orders: list[Order] = []
@@ -124,7 +142,9 @@ class Life:
 
     def put(self, command: Command, version: str, now: float, *, again: bool, work: Work) -> Operation:
         """Provision a command. Without ``again`` nothing runs: the content has not changed (reported)."""
-        operation = self._operations.start(command.machine, version, now, location=False)
+        arc = command.machine.kind is Kind.ARC
+        operation = self._operations.start(command.machine, version, now, location=arc)
+        operation.command = command.name
         self.commands.setdefault(command.machine.key, {})[command.name.casefold()] = command
         if not again:
             execution = self._new(operation, work, command, None, silent=True)
@@ -166,6 +186,12 @@ class Life:
         orders, self._orders = self._orders, []
         return orders
 
+    def progress(self, execution: int, stdout: bytes, stderr: bytes) -> None:
+        """Learn what a sandboxed script has printed until now."""
+        found = self._executions.get(execution)
+        if found is not None and found.command is not None and not found.ended:
+            found.command.view.so_far(stdout, stderr)
+
     def ended(self, execution: int, result: Result, now: float) -> None:
         """Learn how a sandboxed script ended."""
         found = self._executions.get(execution)
@@ -184,13 +210,15 @@ class Life:
         silent: bool = False,
     ) -> Execution:
         machine = operation.machine
-        delays = self._timing.delays(work, machine.system, operation.id)
+        delays = self._timing.delays(work, machine, operation.id)
+        operation.delivered_at = operation.started + delays.before
         self._turn += 1
         execution = Execution(self._turn, machine, operation, delays, command, script)
         if not silent:
             self._executions[execution.id] = execution
             self._later(operation.started + delays.before, Due.DELIVER, execution)
-            self._later(operation.started + self._timing.scaled(GIVE_UP), Due.GIVE_UP, execution)
+            if machine.kind is not Kind.ARC:  # a command of an Arc machine that is away stays as it is (reported)
+                self._later(operation.started + self._timing.scaled(GIVE_UP), Due.GIVE_UP, execution)
         return execution
 
     def _later(self, at: float, due: Due, execution: Execution) -> None:
@@ -216,11 +244,17 @@ class Life:
             self._give_up(execution, at)
         elif due is Due.SETTLE:
             self._settle(execution, at)
+        elif due is Due.REFRESH and not execution.ended:
+            self._refresh(execution, at)
 
     def _deliver(self, execution: Execution, now: float) -> None:
         if execution.machine.agent is not AgentState.READY or execution.started is not None:
             return
         execution.started = now
+        if execution.command and self._already_ran(execution.command):
+            self._later(now + execution.delays.after, Due.REPORT, execution)
+            execution.ended = True
+            return
         wrong = self._prepare(execution)
         if execution.command:
             execution.command.view.begin(now)
@@ -231,17 +265,49 @@ class Life:
             return
         self._run(execution, execution.script, now)
 
+    def _already_ran(self, command: Command) -> bool:
+        """Say whether the handler skips a command: it keeps the last sequence number of each name, and a
+        deleted command's first successor starts at 0 again (handler source; reported).
+        """
+        if not self._remembers or command.machine.system is not System.LINUX:
+            return False
+        key = command.id.casefold()
+        if command.sequence <= self._last_run.get(key, -1):
+            return True
+        self._last_run[key] = command.sequence
+        return False
+
     def _run(self, execution: Execution, script: Script, now: float) -> None:
         if execution.machine.guest is GuestKind.SANDBOX:
             self.counts[execution.machine.id] += 1
             self._orders.append(Start(execution.id, execution.machine, script))
             if script.limit:
                 self._later(now + script.limit, Due.TIME_OUT, execution)
+            if execution.command:
+                self._later(now + self._every(), Due.REFRESH, execution)
             return
         plan = self._guests.answer(execution.machine, script, now)
         self.counts[execution.machine.id] += plan.ran
         execution.result = plan.result
-        self._later(now + self._timing.scaled(plan.duration), Due.END, execution)
+        execution.ends = now + self._timing.scaled(plan.duration)
+        self._later(execution.ends, Due.END, execution)
+        if execution.command and plan.duration > REFRESH:
+            self._later(now + self._timing.scaled(REFRESH), Due.REFRESH, execution)
+
+    def _every(self) -> float:
+        return max(_SOONEST_LOOK, self._timing.scaled(REFRESH))
+
+    def _refresh(self, execution: Execution, now: float) -> None:
+        """Refresh what a running command has printed; a scripted guest prints whole lines, evenly over time."""
+        if execution.result is None:
+            self._orders.append(Look(execution.id))
+            self._later(now + self._every(), Due.REFRESH, execution)
+        elif execution.command and execution.started is not None:
+            share = (now - execution.started) / (execution.ends - execution.started)
+            stdout, stderr = execution.result.stdout, execution.result.stderr
+            execution.command.view.so_far(_lines(stdout, share), _lines(stderr, share))
+            if (then := now + self._timing.scaled(REFRESH)) < execution.ends:
+                self._later(then, Due.REFRESH, execution)
 
     def _prepare(self, execution: Execution) -> Result | None:
         """Find the script of a managed command; a result says why there is none to run."""
@@ -288,7 +354,7 @@ class Life:
         execution.result, execution.script, execution.ended = result, None, True
         command = execution.command
         if command is not None:
-            command.view.end(result, now)
+            command.view.end(result, now, command.done_text)
             for key, stream in (("outputBlobUri", result.stdout), ("errorBlobUri", result.stderr)):
                 path = self._blobs.path(command.text(key)) if command.text(key) else None
                 if path is not None and path in self._blobs.known:
@@ -382,6 +448,11 @@ def _statuses(machine: Machine, result: Result) -> list[Json]:
         _status("ComponentStatus/StdOut/succeeded", out),
         _status("ComponentStatus/StdErr/succeeded", err),
     ]
+
+
+def _lines(stream: bytes, share: float) -> bytes:
+    lines = stream.splitlines(keepends=True)
+    return b"".join(lines[: int(len(lines) * share)])
 
 
 def _status(code: str, message: str) -> Mapping[str, object]:

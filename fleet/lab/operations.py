@@ -11,7 +11,7 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from fleet.lab.wire import Json
-from fleet.lab.world import Machine, named_uuid
+from fleet.lab.world import Kind, Machine, named_uuid
 
 
 class Phase(StrEnum):
@@ -26,7 +26,8 @@ class Phase(StrEnum):
 @dataclass(slots=True)
 class Operation:
     """One operation. ``output`` are the statuses of an action's result; ``location`` says that it has a
-    Location URL.
+    Location URL; ``delivered_at`` is when it reaches the machine, and ``command`` the name of the managed
+    command it writes, if any.
     """
 
     id: str
@@ -38,6 +39,8 @@ class Operation:
     ended: float = 0.0
     output: Sequence[Json] | None = None
     error: tuple[str, str] | None = None
+    delivered_at: float = 0.0
+    command: str = ""
 
     @property
     def done(self) -> bool:
@@ -79,6 +82,8 @@ class Operations:
         if operation.location:
             headers["Location"] = self._url(operation, base, monitor=True)
         self._issued[operation.id] = frozenset(url.partition("?")[2] for url in headers.values())
+        if operation.machine.kind is Kind.ARC:
+            return headers
         return {**headers, "Azure-AsyncNotification": "Enabled"}
 
     def issued(self, operation: Operation, query: str) -> bool:
@@ -86,10 +91,14 @@ class Operations:
         return query in self._issued.get(operation.id, frozenset())
 
     def _url(self, operation: Operation, base: str, *, monitor: bool) -> str:
-        sub, place = operation.machine.group.subscription.id, operation.machine.location
-        provider = f"{base}/subscriptions/{sub}/providers/Microsoft.Compute"
-        path = f"{provider}/locations/{place}/operations/{operation.id}"
-        kept = f"?p={self._partition}{'&monitor=true' if monitor else ''}&api-version={quote(operation.version)}"
+        machine = operation.machine
+        provider = f"{base}/subscriptions/{machine.group.subscription.id}/providers/{machine.provider}"
+        version = f"api-version={quote(operation.version)}"
+        if machine.kind is Kind.ARC:
+            word, kept = "operationresults" if monitor else "operationstatus", f"?{version}"
+        else:
+            word, kept = "operations", f"?p={self._partition}{'&monitor=true' if monitor else ''}&{version}"
+        path = f"{provider}/locations/{machine.location}/{word}/{operation.id}"
         ticks = int((operation.started + 62_135_596_800) * 10_000_000) + monitor  # .NET ticks, 18 digits
         signature = _letters(f"{self._seed}/s/{operation.id}/{monitor}", 342)
         digest = _letters(f"{self._seed}/h/{operation.id}/{monitor}", 43)

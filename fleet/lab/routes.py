@@ -34,6 +34,10 @@ class Call(StrEnum):
     COMMAND_PATCH = "command_patch"
     COMMAND_DELETE = "command_delete"
     OPERATION = "operation"
+    SETS = "sets"
+    SET = "set"
+    INSTANCES = "instances"
+    ARC_MACHINES = "arc_machines"
     BUILTINS = "builtins"
     BUILTIN = "builtin"
     QUERY = "query"
@@ -53,6 +57,8 @@ class Route:
     @property
     def verb(self) -> Verb:
         """ARM's class of the request."""
+        if self.policy is Policy.ARC_WRITE:
+            return Verb.RESOURCE_REQUESTS
         by_method = {"GET": Verb.READS, "HEAD": Verb.READS, "DELETE": Verb.DELETES}
         return by_method.get(self.method, Verb.WRITES)
 
@@ -61,6 +67,11 @@ _SUB = r"/subscriptions/(?P<sub>[^/]+)"
 _GROUP = rf"{_SUB}/resourceGroups/(?P<group>[^/]+)"
 _COMPUTE = "/providers/Microsoft.Compute"
 _VM = rf"{_GROUP}{_COMPUTE}/virtualMachines/(?P<vm>[^/]+)"
+_SETS = rf"{_GROUP}{_COMPUTE}/virtualMachineScaleSets"
+_INSTANCES = rf"{_SETS}/(?P<set>[^/]+)/virtualMachines"
+_INSTANCE = rf"{_INSTANCES}/(?P<instance>[^/]+)"
+_HYBRID = "/providers/Microsoft.HybridCompute"
+_ARC = rf"{_GROUP}{_HYBRID}/machines/(?P<arc>[^/]+)"
 _PLACE = rf"{_SUB}{_COMPUTE}/locations/(?P<location>[^/]+)"
 
 
@@ -69,22 +80,43 @@ def _route(call: Call, method: str, path: str, policy: Policy | None = None, fau
 
 
 _UPDATE, _LOW, _HIGH = Policy.UPDATE_VM, Policy.LOW_COST_GET, Policy.HIGH_COST_GET
+
+
+def _commands(machine: str, write: Policy, delete: Policy | None, read: Policy | None) -> tuple[Route, ...]:
+    one = rf"{machine}/runCommands/(?P<command>[^/]+)"
+    return (
+        _route(Call.COMMAND, "GET", one, read, FaultOn.READ),
+        _route(Call.COMMAND_PUT, "PUT", one, write, FaultOn.SUBMIT),
+        _route(Call.COMMAND_PATCH, "PATCH", one, write, FaultOn.SUBMIT),
+        _route(Call.COMMAND_DELETE, "DELETE", one, delete, FaultOn.DELETE),
+        _route(Call.COMMANDS, "GET", rf"{machine}/runCommands", read, FaultOn.READ),
+    )
+
+
+def _machines(machine: str, write: Policy, delete: Policy, read: Policy) -> tuple[Route, ...]:
+    return (
+        *_commands(machine, write, delete, read),
+        _route(Call.ACT, "POST", rf"{machine}/runCommand", write, FaultOn.SUBMIT),
+        _route(Call.VM_VIEW, "GET", rf"{machine}/instanceView", read, FaultOn.READ),
+        _route(Call.VM, "GET", machine, read, FaultOn.READ),
+    )
+
+
+_ARC_PLACE = rf"{_SUB}{_HYBRID}/locations/(?P<location>[^/]+)"
+_OPERATION = r"(?P<operation>[^/]+)"
 ROUTES = (
-    _route(
-        Call.OPERATION,
-        "GET",
-        rf"{_PLACE}/operations/(?P<operation>[^/]+)",
-        Policy.GET_OPERATION,
-        FaultOn.POLL,
-    ),
-    _route(Call.COMMAND, "GET", rf"{_VM}/runCommands/(?P<command>[^/]+)", _LOW, FaultOn.READ),
-    _route(Call.COMMAND_PUT, "PUT", rf"{_VM}/runCommands/(?P<command>[^/]+)", _UPDATE, FaultOn.SUBMIT),
-    _route(Call.COMMAND_PATCH, "PATCH", rf"{_VM}/runCommands/(?P<command>[^/]+)", _UPDATE, FaultOn.SUBMIT),
-    _route(Call.COMMAND_DELETE, "DELETE", rf"{_VM}/runCommands/(?P<command>[^/]+)", _UPDATE, FaultOn.DELETE),
-    _route(Call.ACT, "POST", rf"{_VM}/runCommand", _UPDATE, FaultOn.SUBMIT),
-    _route(Call.COMMANDS, "GET", rf"{_VM}/runCommands", _LOW, FaultOn.READ),
-    _route(Call.VM_VIEW, "GET", rf"{_VM}/instanceView", _LOW, FaultOn.READ),
-    _route(Call.VM, "GET", _VM, _LOW, FaultOn.READ),
+    _route(Call.OPERATION, "GET", rf"{_PLACE}/operations/{_OPERATION}", Policy.GET_OPERATION, FaultOn.POLL),
+    _route(Call.OPERATION, "GET", rf"{_ARC_PLACE}/operation(status|results)/{_OPERATION}", None, FaultOn.POLL),
+    *_machines(_VM, _UPDATE, _UPDATE, _LOW),
+    *_machines(_INSTANCE, Policy.SET_ACTIONS, Policy.SET_DELETE, Policy.SET_GET),
+    *_commands(_ARC, Policy.ARC_WRITE, None, None),
+    _route(Call.VM, "GET", _ARC, None, FaultOn.READ),
+    _route(Call.INSTANCES, "GET", _INSTANCES, Policy.SET_LIST, FaultOn.LIST),
+    _route(Call.SET, "GET", rf"{_SETS}/(?P<set>[^/]+)", Policy.SET_GET, FaultOn.READ),
+    _route(Call.SETS, "GET", _SETS, Policy.SET_LIST, FaultOn.LIST),
+    _route(Call.SETS, "GET", rf"{_SUB}{_COMPUTE}/virtualMachineScaleSets", Policy.SET_LIST, FaultOn.LIST),
+    _route(Call.ARC_MACHINES, "GET", rf"{_GROUP}{_HYBRID}/machines", None, FaultOn.LIST),
+    _route(Call.ARC_MACHINES, "GET", rf"{_SUB}{_HYBRID}/machines", None, FaultOn.LIST),
     _route(Call.VMS_OF_GROUP, "GET", rf"{_GROUP}{_COMPUTE}/virtualMachines", _HIGH, FaultOn.LIST),
     _route(Call.VMS, "GET", rf"{_PLACE}/virtualMachines", _HIGH, FaultOn.LIST),
     _route(Call.VMS, "GET", rf"{_SUB}{_COMPUTE}/virtualMachines", _HIGH, FaultOn.LIST),

@@ -79,15 +79,15 @@ class Runs:
     # -- action --------------------------------------------------------------------------------------------
 
     def _act(self, request: Request, machine: Machine, now: float) -> Answer:
-        body = _body(request)
+        body = body_of(request)
         if body is None or not isinstance(body.get("commandId"), str):
-            return _invalid("Required parameter 'commandId' is missing (null).", "commandId")
+            return invalid("Required parameter 'commandId' is missing (null).", "commandId")
         known = builtins.find(str(body["commandId"]))
         if known is None:
             return entity_missing()
         if known.system is not machine.system:
             text = f"The command '{known.id}' is not supported on the operating system of VM '{machine.name}'."
-            return _invalid(text, "commandId")
+            return invalid(text, "commandId")
         if not machine.running:
             return compute(409, refusal("OperationNotAllowed", _NOT_RUNNING))
         if self._life.busy(machine):
@@ -145,9 +145,9 @@ class Runs:
         return compute(200, command.json(view=view))
 
     def _put(self, request: Request, machine: Machine, name: str, now: float, *, patch: bool) -> Answer:
-        body = _body(request)
+        body = body_of(request)
         if body is None:
-            return _invalid("The request body is not a JSON object.", "")
+            return invalid("The request body is not a JSON object.", "")
         if not patch and not body.get("location"):
             return denied(400, "LocationRequired", "The location property is required for this definition.")
         properties = body.get("properties")
@@ -157,20 +157,9 @@ class Runs:
         refused = _refused(machine, name, earlier, len(known), patch)
         if refused is not None:
             return refused
-        location = str(body.get("location") or (earlier.location if earlier else machine.location))
-        tags = body.get("tags") if isinstance(body.get("tags"), Mapping) else (earlier.tags if earlier else {})
-        assert isinstance(tags, Mapping)
         if patch and earlier is not None:
             properties = {**earlier.properties, **properties}
-        if earlier is None:
-            command, again = Command(machine, name, location, tags, properties), True
-        else:
-            command, again = earlier, earlier.properties != properties
-            command.location, command.tags, command.properties = location, tags, properties
-            command.provisioning = Provisioning.UPDATING
-            if again:
-                command.sequence += 1
-                command.view = View()
+        command, again = written(machine, name, earlier, body, properties)
         work = Work.PATCH if patch else Work.PUT
         operation = self._life.put(command, request.query["api-version"], now, again=again, work=work)
         headers = {**self._operations.urls(operation, self.base), "x-ms-request-id": operation.id}
@@ -183,6 +172,28 @@ class Runs:
         if not machine.running:
             return compute(409, refusal("OperationNotAllowed", _NOT_RUNNING_MANAGED))
         return self._accepted(self._life.delete(command, request.query["api-version"], now))
+
+
+def written(
+    machine: Machine,
+    name: str,
+    earlier: Command | None,
+    body: Mapping[str, object],
+    properties: Mapping[str, object],
+) -> tuple[Command, bool]:
+    """Make or change a command, and say whether it is to run: only if its content is new (reported)."""
+    location = str(body.get("location") or (earlier.location if earlier else machine.location))
+    tags = body.get("tags") if isinstance(body.get("tags"), Mapping) else (earlier.tags if earlier else {})
+    assert isinstance(tags, Mapping)
+    if earlier is None:
+        return Command(machine, name, location, tags, properties), True
+    again = earlier.properties != properties
+    earlier.location, earlier.tags, earlier.properties = location, tags, properties
+    earlier.provisioning = Provisioning.UPDATING
+    if again:
+        earlier.sequence += 1
+        earlier.view = View()
+    return earlier, again
 
 
 def _refused(machine: Machine, name: str, earlier: Command | None, count: int, patch: bool) -> Answer | None:
@@ -201,14 +212,16 @@ def _refused(machine: Machine, name: str, earlier: Command | None, count: int, p
 
 
 def _no_command(machine: Machine, name: str) -> Answer:
-    return not_found(f"virtualMachines/{machine.name}/runCommands/{name}", machine.group.name)
+    return not_found(f"{machine.resource}/runCommands/{name}", machine.group.name)
 
 
-def _invalid(text: str, target: str) -> Answer:
+def invalid(text: str, target: str) -> Answer:
+    """Refuse a request as malformed."""
     return compute(400, refusal("InvalidParameter", text, target=target))
 
 
-def _body(request: Request) -> Mapping[str, object] | None:
+def body_of(request: Request) -> Mapping[str, object] | None:
+    """Return a request's JSON object, or None if it has none."""
     try:
         body = request.json()
     except ValueError:

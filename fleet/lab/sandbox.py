@@ -92,6 +92,7 @@ class Sandboxes:
         self._guests: dict[str, _Guest] = {}
         self._furnishing: dict[str, asyncio.Lock] = {}
         self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._streams: dict[int, tuple[_Stream, _Stream]] = {}
         self._killed: set[int] = set()
 
     async def run(self, execution: int, machine: Machine, script: Script, profile: Profile) -> Result:
@@ -102,7 +103,7 @@ class Sandboxes:
                 return unknown_user(script.user)
             if execution in self._killed:
                 return Result(KILLED)
-            process = await _start(guest, machine.name, script)
+            process = await _start(guest, machine.host, script)
             self._running[execution] = process
             if execution in self._killed:
                 _end(process)
@@ -111,6 +112,7 @@ class Sandboxes:
             finally:
                 _end(process)
                 self._running.pop(execution, None)
+                self._streams.pop(execution, None)
 
     def kill(self, execution: int) -> None:
         """End a script and everything it started, now or as soon as it starts."""
@@ -118,10 +120,15 @@ class Sandboxes:
         if execution in self._running:
             _end(self._running[execution])
 
+    def so_far(self, execution: int) -> tuple[bytes, bytes]:
+        """Return what a script has printed until now on its two streams."""
+        out, err = self._streams.get(execution, (_Stream(), _Stream()))
+        return bytes(out.kept), bytes(err.kept)
+
     async def _finish(
         self, execution: int, process: asyncio.subprocess.Process, script: Script, place: _Place
     ) -> Result:
-        out, err = _Stream(), _Stream()
+        out, err = self._streams[execution] = _Stream(), _Stream()
         assert process.stdout is not None and process.stderr is not None and process.stdin is not None
         async with asyncio.TaskGroup() as group:
             group.create_task(out.drain(process.stdout))
@@ -137,7 +144,7 @@ class Sandboxes:
         lock = self._furnishing.setdefault(machine.key, asyncio.Lock())
         async with lock:
             if machine.key not in self._guests:
-                place = self._folder / f"g-{machine.group.subscription.id}-{machine.group.name}-{machine.name}"
+                place = self._folder / f"g-{machine.group.subscription.id}-{machine.kind}-{machine.vm_id}"
                 self._guests[machine.key] = await _to_its_end(_furnished, place, profile)
             return self._guests[machine.key]
 

@@ -19,10 +19,11 @@ from fleet.clock import Clock, SystemClock
 from fleet.lab import sandbox
 from fleet.lab.answers import os_names
 from fleet.lab.blobs import ROOT, Blob, BlobKind
+from fleet.lab.classes import GuestKind
 from fleet.lab.control import ControlPlane, fault_specs
-from fleet.lab.file import GuestKind, LabSpec
+from fleet.lab.file import LabSpec
 from fleet.lab.guests import NOT_EXECUTED, Envelope, Result
-from fleet.lab.life import Kill, Order, Start
+from fleet.lab.life import Kill, Look, Order, Start
 from fleet.lab.signin import SignIn, missing
 from fleet.lab.template import Profile
 from fleet.lab.tls import TlsFiles
@@ -126,10 +127,19 @@ class Lab:
         machine = self._plane.world.by_id(str(body["id"]))
         if machine is None:
             return missing(str(body["id"]))
-        power, agent = body.get("power"), body.get("agent")
-        self._plane.move(machine, now, None if power is None else str(power), None if agent is None else str(agent))
+        power, agent, tags = body.get("power"), body.get("agent"), body.get("tags")
+        if tags is not None and not isinstance(tags, Mapping):
+            raise ValueError("tags is not a mapping")
+        self._plane.move(
+            machine,
+            now,
+            power=None if power is None else str(power),
+            agent=None if agent is None else str(agent),
+            tags=None if tags is None else {str(key): str(value) for key, value in tags.items()},
+        )
         self._wake.set()
-        return gateway(200, {"id": machine.id, "power": machine.power, "agent": machine.agent})
+        told = {"id": machine.id, "power": machine.power, "agent": machine.agent, "tags": machine.tags}
+        return gateway(200, told)
 
     def _blob(self, request: Request) -> Answer:
         """Serve blobs, as far as reading outputs and putting scripts there needs."""
@@ -169,13 +179,15 @@ class Lab:
         assert sandboxes is not None  # without sandboxes every guest is scripted
         if isinstance(order, Kill):
             sandboxes.kill(order.execution)
+        elif isinstance(order, Look):
+            self._plane.life.progress(order.execution, *sandboxes.so_far(order.execution))
         else:
             tasks.create_task(self._run(order, sandboxes))
 
     async def _run(self, order: Start, sandboxes: sandbox.Sandboxes) -> None:
         machine = order.machine
         name, version = os_names(machine)
-        profile = Profile(machine.name, machine.boot_id, name, version)
+        profile = Profile(machine.host, machine.boot_id, name, version)
         try:
             result = await sandboxes.run(order.execution, machine, order.script, profile)
         except OSError as problem:  # no memory or no processes left: the lab goes on
@@ -281,4 +293,9 @@ async def _exchange(lab: Lab, received: web.Request) -> web.StreamResponse:
 
 
 def _wants_sandboxes(spec: LabSpec) -> bool:
-    return any(vms.kind is GuestKind.SANDBOX for sub in spec.subscriptions for group in sub.groups for vms in group.vms)
+    return any(
+        machines.kind is GuestKind.SANDBOX
+        for sub in spec.subscriptions
+        for group in sub.groups
+        for machines in (*group.vms, *group.scale_sets, *group.arc)
+    )

@@ -16,6 +16,7 @@ class Verb(StrEnum):
     READS = "reads"
     WRITES = "writes"
     DELETES = "deletes"
+    RESOURCE_REQUESTS = "resource-requests"  # what writes to Arc machines count as (recorded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,12 @@ class Size:
 
 # Documented (ARM, per subscription and principal): reads 250 and 25 a second, writes and deletes 200 and 10 a
 # second; over all principals of a subscription 15 times as much.
-_ARM = {Verb.READS: Size(250, 25, 1.0), Verb.WRITES: Size(200, 10, 1.0), Verb.DELETES: Size(200, 10, 1.0)}
+_ARM = {
+    Verb.READS: Size(250, 25, 1.0),
+    Verb.WRITES: Size(200, 10, 1.0),
+    Verb.DELETES: Size(200, 10, 1.0),
+    Verb.RESOURCE_REQUESTS: Size(320, 32, 1.0),
+}
 _ARM_WHOLE = 15
 
 
@@ -41,6 +47,11 @@ class Policy(StrEnum):
     GET_OPERATION = "GetOperation"
     HIGH_COST_GET = "HighCostGet"
     SUBSCRIPTION_INFO = "GetSubscriptionInfo3Min"
+    SET_ACTIONS = "VMScaleSetVMActions"
+    SET_DELETE = "DeleteVMScaleSetVM"
+    SET_GET = "GetVMScaleSetVM"
+    SET_LIST = "HighCostGetVMScaleSet"
+    ARC_WRITE = ""  # Arc has no buckets of its own by name; its writes count at ARM (recorded)
 
 
 # Documented bucket (refill a minute), per resource and per subscription and region; sizes also recorded.
@@ -48,6 +59,10 @@ _RESOURCE = {
     Policy.UPDATE_VM: Size(12, 4, 60.0),
     Policy.LOW_COST_GET: Size(36, 12, 60.0),
     Policy.GET_OPERATION: Size(45, 15, 60.0),
+    Policy.SET_ACTIONS: Size(12, 4, 60.0),
+    Policy.SET_DELETE: Size(12, 4, 60.0),
+    Policy.SET_GET: Size(36, 12, 60.0),
+    Policy.SET_LIST: Size(30, 10, 60.0),
 }
 _REGION = {
     Policy.UPDATE_VM: Size(1500, 500, 60.0),
@@ -55,7 +70,15 @@ _REGION = {
     Policy.GET_OPERATION: Size(15_000, 5_000, 60.0),
     Policy.HIGH_COST_GET: Size(900, 300, 60.0),
     Policy.SUBSCRIPTION_INFO: Size(360, 360, 180.0),
+    Policy.SET_ACTIONS: Size(2000, 500, 60.0),
+    Policy.SET_DELETE: Size(2000, 500, 60.0),
+    Policy.SET_GET: Size(6000, 2000, 60.0),
+    Policy.SET_LIST: Size(1080, 360, 60.0),
 }
+# What scale sets' answers name besides (recorded). Zero queued operations are no sign of throttling.
+_BATCHED = "VMScaleSetBatchedVMRequestsSubscriptionMaximum;5995,Microsoft.Compute/VmssQueuedVMOperations;0"
+_VIEWS = "VMScaleSetVMViewsSubscriptionMaximum;29996"
+_BESIDE = {Policy.SET_ACTIONS: _BATCHED, Policy.SET_DELETE: _BATCHED, Policy.SET_LIST: _VIEWS}
 _GRAPH = Size(15, 15, 5.0)  # documented: 15 queries in 5 seconds per user
 
 
@@ -111,7 +134,10 @@ class Throttle:
         for name, bucket in arm:
             headers[f"x-ms-ratelimit-remaining-subscription-{name}"] = str(bucket.level)
         if own:
-            headers["x-ms-ratelimit-remaining-resource"] = _listed(own)
+            beside = _BESIDE.get(cost.policy) if cost.policy else None
+            headers["x-ms-ratelimit-remaining-resource"] = _listed(own) + (
+                f",Microsoft.Compute/{beside}" if beside else ""
+            )
         if empty is None:
             return headers, None
         self.refused += 1
@@ -139,13 +165,15 @@ class Throttle:
         size = _ARM[cost.verb]
         whole = Size(size.tokens * _ARM_WHOLE, size.refill * _ARM_WHOLE, size.period)
         sub = cost.subscription.casefold()
+        if cost.verb is Verb.RESOURCE_REQUESTS:
+            return [(cost.verb.value, self._bucket(("arm", sub, cost.verb), size, now))]
         return [
             (cost.verb.value, self._bucket(("arm", sub, cost.principal, cost.verb), size, now)),
             (f"global-{cost.verb.value}", self._bucket(("arm", sub, cost.verb), whole, now)),
         ]
 
     def _compute(self, cost: Cost, now: float) -> list[tuple[str, Bucket]]:
-        if cost.policy is None:
+        if not cost.policy:
             return []
         sub = cost.subscription.casefold()
         suffix = "" if cost.policy is Policy.SUBSCRIPTION_INFO else "SubscriptionMaximum"

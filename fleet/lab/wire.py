@@ -68,10 +68,10 @@ def denied(status: int, code: str, message: str, headers: Mapping[str, str] | No
     return gateway(status, refusal(code, message), {"x-ms-failure-cause": "gateway", **(headers or {})})
 
 
-def not_found(resource: str, group: str) -> Answer:
-    """Refuse a resource that is not there, named by type and name below Microsoft.Compute (recorded text)."""
+def not_found(resource: str, group: str, provider: str = "Microsoft.Compute") -> Answer:
+    """Refuse a resource that is not there, named by type and name below its provider (recorded text)."""
     text = (
-        f"The Resource 'Microsoft.Compute/{resource}' under resource group '{group}' was not found. "
+        f"The Resource '{provider}/{resource}' under resource group '{group}' was not found. "
         "For more details please go to https://aka.ms/ARMResourceNotFoundFix"
     )
     return denied(404, "ResourceNotFound", text)

@@ -60,7 +60,9 @@ FINDING = (
 # 1.7 of the action's documentation: VM right to start; the operation is read at the subscription's location.
 ACTION = (
     Right(f"{_VM}/runCommand/action", "start a script by the action"),
-    Right(OPERATIONS, "see how an action ended: without it a script starts and nobody sees its end", Reach.SUBSCRIPTION),
+    Right(
+        OPERATIONS, "see how an action ended: without it a script starts and nobody sees its end", Reach.SUBSCRIPTION
+    ),
 )
 
 BUILT_IN = Right(

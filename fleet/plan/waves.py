@@ -18,7 +18,8 @@ def split(targets: Sequence[Target], asked: Sequence[Amount | str]) -> tuple[Wav
     that would add nobody is left out, and whoever the last entry leaves over forms a last wave: no target is dropped.
     """
     canary = canary_set(targets) if CANARY in asked else ()
-    order = [*canary, *(index for index in range(len(targets)) if index not in set(canary))]
+    first = frozenset(canary)
+    order = [*canary, *(index for index in range(len(targets)) if index not in first)]
     ends = [(str(entry), len(canary) if entry == CANARY else _end(entry, len(targets))) for entry in asked]
     if not ends or ends[-1][1] < len(targets):
         ends.append(("100%", len(targets)))
@@ -33,12 +34,15 @@ def split(targets: Sequence[Target], asked: Sequence[Amount | str]) -> tuple[Wav
 
 def canary_set(targets: Sequence[Target]) -> tuple[int, ...]:
     """Pick a smallest set that covers every OS, image, size and region: greedily, ties to the first in order."""
-    missing = {trait for target in targets for trait in _traits(target)}
+    first_of: dict[frozenset[tuple[str, str]], int] = {}  # alike targets are many, and the first stands for all
+    for index, target in enumerate(targets):
+        first_of.setdefault(_traits(target), index)
+    missing = frozenset[tuple[str, str]]().union(*first_of)
     chosen: list[int] = []
     while missing:
-        best = max(range(len(targets)), key=lambda index: (len(missing & _traits(targets[index])), -index))
-        chosen.append(best)
-        missing -= _traits(targets[best])
+        best = max(first_of, key=lambda traits: (len(missing & traits), -first_of[traits]))
+        chosen.append(first_of[best])
+        missing -= best
     return tuple(chosen)
 
 

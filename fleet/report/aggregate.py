@@ -86,11 +86,11 @@ def row(job: JobRecord, record: RunRecord) -> JobRow:
 
 def _unfinished(job: JobRecord, record: RunRecord) -> Outcome:
     hint = f"fleet resume {record.run_id}"
-    if job.phase is not Phase.WAITING:
+    if job.phase is not Phase.WAITING or job.possibly_sent:
         cause = Cause(CauseCode.NO_ANSWER, "Sent, and its answer has not been read yet", hint)
         return Outcome(Status.UNKNOWN, cause)
-    code = record.stop_cause or CauseCode.STOPPED_BY_USER
-    message = record.stop_message or "The run was left before this job was sent"
+    code = record.stop_cause or CauseCode.NOT_SENT
+    message = record.stop_message or "The run has not come to this job yet, or was left before it"
     return Outcome(Status.NOT_STARTED, Cause(code, message, hint))
 
 

@@ -90,7 +90,7 @@ CAUSES = {
         "The credential may not run commands on this VM.", "Grant the rights that `fleet rbac` prints."
     ),
     CauseCode.UNAUTHENTICATED: Explanation(
-        "Azure did not accept the credential.", "Sign in again, then resume the run."
+        "Azure did not accept the credential.", "Sign in again, then rerun what was not reached and not started."
     ),
     CauseCode.BUSY: Explanation(
         "Another command or operation held the VM until the time to deliver was over.",
@@ -141,8 +141,12 @@ CAUSES = {
         "Launching stopped because more targets were not reached than `max_unreachable` allows.",
         "Find what they have in common, then rerun.",
     ),
+    CauseCode.NOT_SENT: Explanation(
+        "The run has not ended, and this job was not sent yet.",
+        "Wait for the run's end, or `fleet resume` it if nobody carries it out.",
+    ),
     CauseCode.STOPPED_BY_USER: Explanation(
-        "The run was stopped, or left, before this job was sent.",
+        "The run was stopped by a person before this job was sent.",
         "`fleet resume` the run when you are ready.",
     ),
     CauseCode.DEADLINE: Explanation(
@@ -150,7 +154,7 @@ CAUSES = {
     ),
     CauseCode.AZURE_UNUSABLE: Explanation(
         "Azure could not be used any more: no token, no rights or no service.",
-        "Mend the access, then `fleet resume`.",
+        "Mend the access, then rerun the not started ones.",
     ),
 }
 

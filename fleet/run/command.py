@@ -17,6 +17,9 @@ from fleet.targets.model import Os
 SERVICE_MARGIN = 180.0
 """Seconds by which the service's own limit lies beyond the wrapper's, so that the wrapper can still report."""
 
+PATTERN_RUN = "00000000-000000-0000"
+"""Stands for the id of a run that will not be: as long as a real one."""
+
 
 def transport_of(plan: Plan, step: PlannedStep) -> Transport:
     """The Run Command that carries a step: managed unless the step or the plan asks for the action."""
@@ -36,7 +39,12 @@ def command_name(run_id: str, job: Job) -> str:
 
 
 def nonce(run_id: str, job: Job) -> str:
-    """The receipt's nonce for a job: known before sending, the same after a restart, different in every run."""
+    """The receipt's nonce for a job: known before sending, the same after a restart, different in every run.
+
+    Every submission of a job carries the same one. It names the job's one delivery, not the request: whichever request
+    arrives first runs the script, and a later one returns that answer, which must still match, also after a crash that
+    forgot how many were sent. A receipt of another job, step, VM or run can never match.
+    """
     return hashlib.sha256(f"{run_id}/{job.id}/{job.target.key}".encode()).hexdigest()[:32]
 
 
@@ -74,6 +82,20 @@ def check(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:
         if is_wrapped(plan, job.step):
             _delivery(plan, run_id, job, plain, tuple(protected))
             secret_parameters(protected)
+
+
+def sizes(plan: Plan, secrets: Mapping[str, str]) -> dict[tuple[str, Os], int]:
+    """Measure the scripts as they would be sent: the longest for each step and system, in bytes.
+
+    Raises :class:`fleet.errors.InvalidInput` as :func:`check` does.
+    """
+    check(plan, PATTERN_RUN, secrets)
+    found: dict[tuple[str, Os], int] = {}
+    for job in plan.jobs():
+        size = len(build(plan, PATTERN_RUN, job, secrets).script.encode("utf-8"))
+        key = job.step.id, job.target.os
+        found[key] = max(found.get(key, 0), size)
+    return found
 
 
 def guest_digest(step: PlannedStep, os: Os) -> str:

@@ -26,11 +26,15 @@ class StopKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunOpened:
-    """An owner took the run under ``epoch``; epoch 1 starts it, higher ones resume it."""
+    """An owner took the run under ``epoch``; epoch 1 starts it, higher ones resume it.
+
+    ``principals`` is how many sign its calls from now on: it belongs to whoever carries the run, not to the plan.
+    """
 
     at: float
     epoch: int
     owner: str = ""
+    principals: int = 1
     durable: ClassVar[bool] = True
 
 
@@ -210,6 +214,7 @@ class LookFailed:
     job: JobId
     status: int = 0
     retry_after: float | None = None
+    code: str = ""
     durable: ClassVar[bool] = False
 
 
@@ -239,6 +244,7 @@ class RemovalFailed:
     job: JobId
     status: int = 0
     retry_after: float | None = None
+    code: str = ""
     durable: ClassVar[bool] = False
 
 

@@ -99,6 +99,7 @@ def advance(state: JobState, event: Any) -> None:
 def end(state: JobState, at: float, outcome: Outcome) -> None:
     """The job is done."""
     state.phase, state.outcome, state.ended, state.calling = Phase.DONE, outcome, at, False
+    state.deadline = None
 
 
 def _intended(state: JobState, event: e.SubmissionIntended) -> None:
@@ -157,15 +158,16 @@ def _found(state: JobState, event: e.CommandFound) -> None:
 def _missing(state: JobState, event: e.CommandMissing) -> None:
     """Missing proves nothing while the first PUT may still be on its way.
 
-    Wrapped scripts are sent again at once, under the same name: should both arrive, the guest runs one. Others are looked
-    for twice, a minute apart.
+    Wrapped scripts are sent again, under the same name: should both arrive, the guest runs one. Others are looked
+    for twice, a minute apart. The pause before sending grows, so that a region that loses every submission does not use
+    up what its subscription may send elsewhere.
     """
     state.calling = False
     state.missing += 1
     if state.nonce is None and state.missing < 2:
         state.due = event.at + SECOND_FIND_AFTER
     else:
-        state.phase, state.due = Phase.WAITING, event.at
+        state.phase, state.due = Phase.WAITING, event.at + backoff(state.attempt, state.salt)
 
 
 def _result(state: JobState, event: e.ResultReceived) -> None:

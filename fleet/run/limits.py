@@ -12,14 +12,25 @@ from fleet.run.answers import Quota
 from fleet.run.model import CauseCode
 
 # ARM, per subscription and principal: bucket and refill per second (documented, "Azure Resource Manager request
-# limits", 2024). A few tokens are kept back: calls sent apart can arrive together.
-ARM_WRITES = (195, 10.0)
-ARM_READS = (240, 25.0)
-ARM_DELETES = (195, 10.0)
+# limits", 2024: 200, 250 and 200). One second's refill is kept back, since refills may come in steps, and a few tokens
+# more: calls sent apart can arrive together. With less, a run that drains the bucket meets refusals of its own making.
+ARM_WRITES = (185, 10.0)
+ARM_READS = (220, 25.0)
+ARM_DELETES = (185, 10.0)
 
 # Compute, per subscription and region: "Update VM" takes every submission and every removal, 1,500 and 500 a minute
 # (documented, "Compute throttling limits"). It is refilled once a minute, so one refill is kept back.
 COMPUTE_UPDATES = (1000, 500 / 60)
+
+# All principals of a subscription together may make 15 times the calls of one (documented, as above).
+MOST_PRINCIPALS = 15
+
+ARM_THROTTLED = "SubscriptionRequestsThrottled"
+"""The code of ARM's own 429 (recorded); any other is Compute's, whose limits are per region."""
+
+SHORTEST_BLOCK = 1.0
+LONGEST_BLOCK = 3600.0
+"""An hour is the longest window of any documented limit; a service that asks for more is asked again then."""
 
 CALLS_AT_ONCE = 96
 """Requests on the wire at one time. More connections are slower, and short calls do not need them."""
@@ -61,11 +72,22 @@ def _rate(shape: tuple[int, float]) -> Rate:
 
 @dataclass(slots=True)
 class SubscriptionRates:
-    """ARM's limits for one subscription, shared by its regions."""
+    """ARM's limits for one subscription, shared by its regions: those of one principal, times the principals."""
 
     writes: Rate = field(default_factory=lambda: _rate(ARM_WRITES))
     reads: Rate = field(default_factory=lambda: _rate(ARM_READS))
     deletes: Rate = field(default_factory=lambda: _rate(ARM_DELETES))
+    principals: int = 1
+
+    def share(self, principals: int) -> None:
+        """Let this many principals take turns from now on."""
+        self.principals = min(max(principals, 1), MOST_PRINCIPALS)
+        for rate, (burst, per_second) in (
+            (self.writes, ARM_WRITES),
+            (self.reads, ARM_READS),
+            (self.deletes, ARM_DELETES),
+        ):
+            rate.burst, rate.per_second = burst * self.principals, per_second * self.principals
 
 
 @dataclass(slots=True)
@@ -74,12 +96,14 @@ class LaneRates:
 
     arm: SubscriptionRates
     updates: Rate = field(default_factory=lambda: _rate(COMPUTE_UPDATES))
+    reads_from: float = 0.0
+    """No read of this region before: Compute refused one. (Its own bucket is far larger than ARM's.)"""
 
     def submit_at(self) -> float:
         return max(self.arm.writes.earliest(), self.updates.earliest())
 
     def read_at(self) -> float:
-        return self.arm.reads.earliest()
+        return max(self.arm.reads.earliest(), self.reads_from)
 
     def remove_at(self) -> float:
         return max(self.arm.deletes.earliest(), self.updates.earliest())
@@ -95,16 +119,36 @@ class LaneRates:
         self.arm.deletes.take(at)
         self.updates.take(at)
 
+    def refused_update(self, arm: Rate, at: float, wait: float | None, code: str) -> None:
+        """A submission or removal met 429: hold up what shares the limit, ARM's bucket or Compute's region."""
+        (arm if code == ARM_THROTTLED else self.updates).block(at + _believed(wait))
+
+    def refused_read(self, at: float, wait: float | None, code: str) -> None:
+        """A read met 429: hold up what shares the limit."""
+        until = at + _believed(wait)
+        if code == ARM_THROTTLED:
+            self.arm.reads.block(until)
+        else:
+            self.reads_from = max(self.reads_from, until)
+
     def note(self, at: float, quota: Quota) -> None:
-        """Take over what the answer's headers said. Zero is believed too: nothing is left."""
-        for name, rate in (
-            ("writes", self.arm.writes),
-            ("reads", self.arm.reads),
-            ("deletes", self.arm.deletes),
-            ("UpdateVMSubscriptionMaximum", self.updates),
+        """Take over what the answer's headers said. Zero is believed too: nothing is left.
+
+        ARM's counts are of the one principal who asked. Principals take turns, so before the emptiest of them runs dry
+        the pool can make as many calls as it has left, times the principals. Compute's count is of all of them.
+        """
+        for name, rate, share in (
+            ("writes", self.arm.writes, self.arm.principals),
+            ("reads", self.arm.reads, self.arm.principals),
+            ("deletes", self.arm.deletes, self.arm.principals),
+            ("UpdateVMSubscriptionMaximum", self.updates, 1),
         ):
             if (remaining := quota.remaining.get(name)) is not None:
-                rate.note(at, remaining)
+                rate.note(at, remaining * share)
+
+
+def _believed(wait: float | None) -> float:
+    return min(max(wait or 0.0, SHORTEST_BLOCK), LONGEST_BLOCK)
 
 
 @dataclass(slots=True)

@@ -60,6 +60,7 @@ class CauseCode(StrEnum):
     EARLIER_STEP = "earlier_step"
     BUDGET_FAILURES = "budget_failures"
     BUDGET_UNREACHABLE = "budget_unreachable"
+    NOT_SENT = "not_sent"
     STOPPED_BY_USER = "stopped_by_user"
     DEADLINE = "deadline"
     AZURE_UNUSABLE = "azure_unusable"

@@ -15,6 +15,8 @@ FIRST_LOOK = 1.0
 GROWTH = 0.25
 SHORTEST = 1.0
 LONGEST = 30.0
+LONGEST_HINT = 300.0
+"""A service that asks for more is asked again then: a job must be looked at before it is given up."""
 BURST_OF_LOOKS = 20
 STEADY = 5.0
 LEARN_FROM = 8
@@ -45,7 +47,7 @@ class Durations:
 def next_look(*, age: float, looks: int, hint: float | None, durations: Durations) -> float:
     """Seconds from now until the next look at a job of this ``age`` that was looked at ``looks`` times.
 
-    ``hint`` is the service's ``Retry-After``: honoured as a lower bound.
+    ``hint`` is the service's ``Retry-After``: honoured as a lower bound, within reason.
     """
     typical = durations.quantile(0.5)
     if typical is not None and age < typical:
@@ -56,4 +58,4 @@ def next_look(*, age: float, looks: int, hint: float | None, durations: Duration
         wait = max(SHORTEST, GROWTH * age)
     if looks >= BURST_OF_LOOKS:
         wait = max(wait, STEADY)
-    return max(min(wait, LONGEST), hint or 0.0)
+    return max(min(wait, LONGEST), min(hint or 0.0, LONGEST_HINT))

@@ -16,6 +16,8 @@ class JobRecord:
     phase: Phase
     outcome: Outcome | None = None
     attempts: int = 0
+    possibly_sent: bool = False
+    """A submission may have reached the VM: a job that then waits to be sent again may have run already."""
     operation: str = ""
     """The id of Azure's operation or the managed command's name: enough to find it, free of signatures."""
     started: float | None = None

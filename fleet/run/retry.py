@@ -43,10 +43,10 @@ def backoff(tries: int, salt: str, longest: float = LONGEST_BACKOFF) -> float:
 
 def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Verdict:
     """Say whether a refused submission may be sent again, and when."""
-    wait = refusal.retry_after
+    wait = refusal.retry_after  # none and zero alike name no moment: then the pause is ours
     text = f"{refusal.code}: {refusal.message}" if refusal.message else refusal.code or f"HTTP {refusal.status}"
     if refusal.status == 429:
-        at = now + (wait if wait is not None else backoff(tries, salt))
+        at = now + (wait or backoff(tries, salt))
         return Again(
             at, Cause(CauseCode.THROTTLED, text, "lower the concurrency, or run when the subscription is less busy")
         )
@@ -57,7 +57,7 @@ def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Ver
     if refusal.status in (404, 410):
         return GiveUp(Cause(CauseCode.VM_NOT_FOUND, text, "the VM was deleted or moved since it was listed"))
     if refusal.status == 408 or (refusal.status == 409 and _is_busy(refusal)):
-        at = now + (wait if wait is not None else backoff(tries + 2, salt, longest=30.0))
+        at = now + (wait or backoff(tries + 2, salt, longest=30.0))
         return Again(at, Cause(CauseCode.BUSY, text, "another command holds this VM; find it or wait for its end"))
     if refusal.status == 409 and _is_not_running(refusal):
         return GiveUp(Cause(CauseCode.VM_NOT_RUNNING, text, "start the VM, then run again on the unreachable ones"))
@@ -80,7 +80,7 @@ def not_connected(detail: str, *, now: float, tries: int, salt: str) -> Again:
 
 
 def _unauthenticated(text: str, now: float, tries: int, salt: str) -> Verdict:
-    cause = Cause(CauseCode.UNAUTHENTICATED, text, "sign in again, then resume the run")
+    cause = Cause(CauseCode.UNAUTHENTICATED, text, "sign in again, then rerun what was not reached and not started")
     return GiveUp(cause) if tries >= UNAUTHENTICATED_TRIES else Again(now + backoff(tries, salt), cause)
 
 

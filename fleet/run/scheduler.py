@@ -9,12 +9,14 @@ is read.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fleet.plan.model import JobId
+from fleet.run.answers import Quota
 from fleet.run.job import JobState
-from fleet.run.limits import LaneRates
+from fleet.run.limits import LaneRates, SubscriptionRates
 from fleet.run.model import Phase
 
 Entry = tuple[float, JobId]
@@ -25,7 +27,6 @@ class Lane:
     """The jobs of one subscription and region, by what they wait for."""
 
     subscription: str
-    location: str
     rates: LaneRates
     launches: list[Entry] = field(default_factory=list)
     """Released jobs of which nothing was sent."""
@@ -53,20 +54,61 @@ class Lane:
         _drop(self.looks, lambda e: _is_looked_at(jobs[e[1]], e))
         _drop(self.removals, lambda e: jobs[e[1]].removal_due == e[0] and not jobs[e[1]].removing)
 
-    def launch_at(self) -> float | None:
-        return max(self.launches[0][0], self.rates.submit_at()) if self.launches else None
 
-    def resend_at(self) -> float | None:
-        return max(self.resends[0][0], self.rates.submit_at()) if self.resends else None
+class Lanes:
+    """Every lane of a run, whose turn it is, and how many jobs each subscription has in flight."""
 
-    def look_at(self) -> float | None:
-        return max(self.looks[0][0], self.rates.read_at()) if self.looks else None
+    def __init__(self, jobs: Sequence[JobState]) -> None:
+        self._by_place: dict[tuple[str, str], Lane] = {}
+        arm: dict[str, SubscriptionRates] = {}
+        for state in jobs:
+            place = _place(state.job.target.subscription, state.job.target.location)
+            if place not in self._by_place:
+                rates = arm.setdefault(place[0], SubscriptionRates())
+                self._by_place[place] = Lane(place[0], LaneRates(rates))
+        self._all = list(self._by_place.values())
+        number = {id(lane): index for index, lane in enumerate(self._all)}
+        self._of = [number[id(self._find(s.job.target.subscription, s.job.target.location))] for s in jobs]
+        self._turn = 0
+        self._in_flight: Counter[str] = Counter()
 
-    def removal_at(self) -> float | None:
-        """Lowest priority: while jobs wait for the same bucket, they go first."""
-        if not self.removals:
-            return None
-        return max(self.removals[0][0], self.rates.remove_at())
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._all)
+
+    def of(self, state: JobState) -> Lane:
+        return self._all[self._of[state.job.id]]
+
+    def in_turn(self) -> list[Lane]:
+        """Every lane, beginning with the one after that which submitted last."""
+        return self._all[self._turn :] + self._all[: self._turn]
+
+    def submitted(self, state: JobState) -> None:
+        self._turn = (self._of[state.job.id] + 1) % len(self._all)
+
+    def count_flight(self, state: JobState, change: int) -> None:
+        self._in_flight[self.of(state).subscription] += change
+
+    def in_flight(self, lane: Lane) -> int:
+        """How many jobs the lane's subscription has in flight."""
+        return self._in_flight[lane.subscription]
+
+    def note(self, at: float, quota: Quota) -> None:
+        """Take over what an answer's headers said about one subscription and region."""
+        lane = self._find(quota.subscription, quota.location)
+        if lane is not None:
+            lane.rates.note(at, quota)
+
+    @property
+    def removals_left(self) -> bool:
+        return any(lane.removals for lane in self._all)
+
+    def _find(self, subscription: str, location: str) -> Lane | None:
+        return self._by_place.get(_place(subscription, location))
+
+
+def _place(subscription: str, location: str) -> tuple[str, str]:
+    """ARM compares ids and locations without regard to case."""
+    return subscription.casefold(), location.casefold()
 
 
 def _drop(heap: list[Entry], is_true: Callable[[Entry], bool]) -> None:

@@ -1,41 +1,23 @@
 """The run itself: ``next(now)`` only reads and returns an effect, ``apply(event)`` only writes.
 
 Resume, live view, report of a half-finished run and report of last month's run are the same two calls: apply the
-journal's events, read the record.
+journal's events, read the record. What is read lies in ``standing``; this is the fold.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from fleet.plan.model import Job, JobId, Plan
 from fleet.playbook.model import Transport
 from fleet.run import events as e
 from fleet.run.answers import LostReason
-from fleet.run.command import command_name, guest_digest, is_wrapped, nonce, transport_of
-from fleet.run.effects import (
-    Effect,
-    Expire,
-    Find,
-    Finish,
-    Halt,
-    Look,
-    OpenWave,
-    Remove,
-    StopLaunching,
-    Submit,
-    WaitUntil,
-)
 from fleet.run.job import JobState, advance, end
-from fleet.run.limits import CALLS_AT_ONCE, Budget, LaneRates, SubscriptionRates
 from fleet.run.model import FAILURES, NOT_REACHED, Cause, CauseCode, Outcome, Phase, Status
-from fleet.run.polling import Durations, next_look
-from fleet.run.record import JobRecord, RunRecord
+from fleet.run.polling import LONGEST_HINT, next_look
 from fleet.run.retry import backoff
-from fleet.run.scheduler import Entry, Lane
-from fleet.targets.model import Os
+from fleet.run.scheduler import Lane
+from fleet.run.standing import Standing
 
 REMOVAL_TRIES = 5
 """A managed command that cannot be deleted after this many tries stays on its VM."""
@@ -57,174 +39,21 @@ _ANSWERS = (
 )
 
 
-class Run:
+_NOT_TO_BE_REMOVED = frozenset({Status.CANCELLED, Status.UNKNOWN})
+"""Deleted already, or perhaps still running: deleting a command ends its script."""
+
+FORBIDDEN = 403
+"""A removal refused so is refused the next time as well."""
+
+
+class Run(Standing):
     """One run of one plan: mutable, with one writer."""
-
-    def __init__(self, plan: Plan, run_id: str) -> None:
-        self.plan = plan
-        self.run_id = run_id
-        digests = {(step.id, os): guest_digest(step, os) for step in plan.steps for os in Os if is_wrapped(plan, step)}
-        self.jobs = [self._new_job(job, digests) for job in plan.jobs()]
-        self.epoch = 0
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.wave = -1
-        self.stop: e.StopRequested | None = None
-        self.launch_stop: e.LaunchStopped | None = None
-        self.budget = Budget(plan.limits)
-        self.in_flight = 0
-        self.calls = 0
-        self.done = 0
-        self.signed_out = False
-        """Azure answered 401 to a job until it gave up: nothing more can be sent."""
-        self.leftovers: list[JobId] = []
-        """Jobs whose managed command could not be deleted."""
-        self._wave_left = [len(wave.targets) * len(plan.steps) for wave in plan.waves]
-        self._wave_closed: float | None = None
-        self._lanes, self._lane_of = self._make_lanes()
-        self._turn = 0
-        self._per_subscription: Counter[str] = Counter()
-        self._durations = [Durations() for _ in plan.steps]
-        self._deadlines: list[Entry] = []
-
-    # -- reading -----------------------------------------------------------------------------------------------------
-
-    @property
-    def finished(self) -> bool:
-        return self.ended is not None
-
-    def next(self, now: float) -> Effect:
-        """Say what to do now. Asked twice without an event between, it answers alike."""
-        if self._deadlines and self._deadlines[0][0] <= now:
-            return Expire(self._deadlines[0][1])
-        if self.stop is not None and self._may_halt():
-            return Halt()
-        if (stop := self._must_stop(now)) is not None:
-            return stop
-        if (wave_at := self._wave_at()) is not None and wave_at <= now:
-            return OpenWave(self.wave + 1)
-        if self.done == len(self.jobs) and self.calls == 0 and not self._removals_left():
-            return Finish()
-        if self.calls >= CALLS_AT_ONCE:
-            return WaitUntil(None)
-        return self._next_call(now)
-
-    def call_budget(self, now: float) -> int:
-        """How many submissions the tightest subscription would still take at once."""
-        return min((lane.rates.arm.writes.left(now) for lane in self._lanes), default=0)
-
-    def record(self) -> RunRecord:
-        """Return how the run stands, one record per job."""
-        return RunRecord(
-            run_id=self.run_id,
-            plan=self.plan,
-            jobs=tuple(self._job_record(state) for state in self.jobs),
-            started=self.started or 0.0,
-            ended=self.ended,
-            stop_cause=self.launch_stop.cause if self.launch_stop else self._stop_cause(),
-            stop_message=self.launch_stop.message if self.launch_stop else "",
-        )
-
-    def _stop_cause(self) -> CauseCode | None:
-        return CauseCode.STOPPED_BY_USER if self.stop is not None and not self.finished else None
-
-    def _job_record(self, state: JobState) -> JobRecord:
-        operation = ""
-        if state.operation is not None:
-            managed = state.transport is Transport.MANAGED
-            url = state.operation.status_url
-            operation = command_name(self.run_id, state.job) if managed else _operation_id(url)
-        return JobRecord(
-            job=state.job,
-            phase=state.phase,
-            outcome=state.outcome,
-            attempts=state.attempt,
-            operation=operation,
-            started=state.intended,
-            ended=state.ended,
-        )
-
-    def _must_stop(self, now: float) -> StopLaunching | None:
-        if self.launch_stop is not None or self.done == len(self.jobs):
-            return None
-        if (breach := self.budget.breach()) is not None:
-            return StopLaunching(*breach)
-        if self.signed_out:
-            return StopLaunching(CauseCode.AZURE_UNUSABLE, "Azure refuses the credential")
-        deadline = self._deadline_at()
-        if deadline is not None and deadline <= now:
-            return StopLaunching(CauseCode.DEADLINE, "the run's deadline passed")
-        return None
-
-    def _deadline_at(self) -> float | None:
-        if self.plan.limits.deadline is None or self.started is None or self.launch_stop is not None:
-            return None
-        return self.started + self.plan.limits.deadline
-
-    def _wave_at(self) -> float | None:
-        """The moment from which the next wave may open; None while it may not."""
-        if self.stop or self.launch_stop or self.wave + 1 >= len(self.plan.waves):
-            return None
-        if self.wave < 0:
-            return self.started
-        return None if self._wave_closed is None else self._wave_closed + self.plan.limits.soak
-
-    def _may_halt(self) -> bool:
-        """Soft: nothing is in flight. Hard: nothing can be cancelled any more and no submission is on the wire."""
-        if self.done == len(self.jobs):
-            return False  # the ordinary end is near
-        if self.stop is not None and self.stop.kind is e.StopKind.SOFT:
-            return self.in_flight == 0 and self.calls == 0
-        return self.calls == 0 and not self._removals_left()
-
-    def _removals_left(self) -> bool:
-        return any(lane.removals for lane in self._lanes)
-
-    def _next_call(self, now: float) -> Effect:
-        wake: list[float] = []
-        for at, effect in self._candidates():
-            if at <= now:
-                return effect
-            wake.append(at)
-        for moment in (self._deadlines[0][0] if self._deadlines else None, self._deadline_at(), self._wave_at()):
-            if moment is not None:
-                wake.append(moment)
-        return WaitUntil(min(wake, default=None))
-
-    def _candidates(self) -> Iterator[tuple[float, Effect]]:
-        """Yield what each lane could do and from when: launches round the lanes first, then reads, then removals."""
-        lanes = self._lanes[self._turn :] + self._lanes[: self._turn]
-        hard = self.stop is not None and self.stop.kind is e.StopKind.HARD
-        room = not self.stop and self._has_room()
-        for lane in lanes:
-            if not hard and (at := lane.resend_at()) is not None:
-                yield at, self._submit(lane.resends[0])
-            if room and self._lane_has_room(lane) and (at := lane.launch_at()) is not None:
-                yield at, self._submit(lane.launches[0])
-        for lane in lanes:
-            if not hard and (at := lane.look_at()) is not None:
-                job = lane.looks[0][1]
-                yield at, Find(job) if self.jobs[job].phase is Phase.FINDING else Look(job)
-        for lane in lanes:
-            if (at := lane.removal_at()) is not None:
-                yield at, Remove(lane.removals[0][1])
-
-    def _submit(self, entry: Entry) -> Submit:
-        return Submit(entry[1], self.jobs[entry[1]].attempt + 1)
-
-    def _has_room(self) -> bool:
-        return self.in_flight < self.plan.limits.concurrency and self.budget.room(self.in_flight)
-
-    def _lane_has_room(self, lane: Lane) -> bool:
-        limit = self.plan.limits.concurrency_per_subscription
-        return limit is None or self._per_subscription[lane.subscription] < limit
-
-    # -- writing -----------------------------------------------------------------------------------------------------
 
     def apply(self, event: e.Event) -> None:
         """Take over one event. The only place where the run changes."""
         self.calls += isinstance(event, _CALLS)
         self.calls -= isinstance(event, _ANSWERS)
+        self.latest = max(self.latest, event.at)
         lanes: Iterable[Lane] = self._lanes
         match event:
             case e.RunOpened():
@@ -238,13 +67,14 @@ class Run:
             case e.RunEnded():
                 self.ended = event.at
             case e.QuotaSeen():
-                self._note(event)
+                self._lanes.note(event.at, event.quota)
+                lanes = ()
             case e.RemovalBegun() | e.RemovalFailed():
                 self._write_removal(event)
-                lanes = (self._lane(self.jobs[event.job]),)
+                lanes = (self._lanes.of(self.jobs[event.job]),)
             case _:
                 self._move(self.jobs[event.job], event)
-                lanes = (self._lane(self.jobs[event.job]),)
+                lanes = (self._lanes.of(self.jobs[event.job]),)
         self._settle(lanes)
 
     def _move(self, state: JobState, event: e.Event) -> None:
@@ -254,6 +84,7 @@ class Run:
         advance(state, event)
         if isinstance(event, e.CommandRemoved):
             state.removal_due, state.removing = None, False
+            self._progress = event.at
         self._pace(state, event)
         self._count_flight(state, before)
         if state.phase is Phase.DONE and not was_done:
@@ -261,28 +92,27 @@ class Run:
         if self._is_to_be_cancelled(state):
             state.removal_due = event.at
         self._watch(state)
-        self._lane(state).index(state)
+        self._lanes.of(state).index(state)
 
     def _is_to_be_cancelled(self, state: JobState) -> bool:
         return (
-            self.stop is not None
-            and self.stop.kind is e.StopKind.HARD
+            self._is_hard()
             and state.phase is Phase.RUNNING
             and state.transport is Transport.MANAGED
             and state.removal_due is None
         )
 
     def _count_call(self, state: JobState, event: e.Event) -> None:
-        rates = self._lane(state).rates
+        rates = self._lanes.of(state).rates
         if isinstance(event, e.SubmissionIntended):
             rates.submitted(event.at)
-            self._turn = (self._lane_of[state.job.id] + 1) % len(self._lanes)
+            self._lanes.submitted(state)
         elif isinstance(event, (e.LookBegun, e.FindBegun)):
             rates.read(event.at)
         elif isinstance(event, e.SubmissionRefused) and event.refusal.status == 429:
-            rates.arm.writes.block(max(state.due, event.at + (event.refusal.retry_after or 1.0)))
+            rates.refused_update(rates.arm.writes, event.at, event.refusal.retry_after, event.refusal.code)
         elif isinstance(event, e.LookFailed) and event.status == 429:
-            rates.arm.reads.block(event.at + (event.retry_after or 1.0))
+            rates.refused_read(event.at, event.retry_after, event.code)
 
     def _pace(self, state: JobState, event: e.Event) -> None:
         """Set when a running job is looked at again."""
@@ -295,12 +125,13 @@ class Run:
             )
             state.due = event.at + wait
         elif isinstance(event, e.LookFailed):
-            state.due = event.at + max(backoff(state.looks, state.salt), event.retry_after or 0.0)
+            state.due = event.at + max(backoff(state.looks, state.salt), min(event.retry_after or 0.0, LONGEST_HINT))
 
     def _count_flight(self, state: JobState, before: bool) -> None:
         change = int(state.in_flight) - int(before)
         self.in_flight += change
-        self._per_subscription[state.job.target.subscription] += change
+        if change:
+            self._lanes.count_flight(state, change)
 
     def _watch(self, state: JobState) -> None:
         """Enter the moment at which the job's time is over, where it changed."""
@@ -311,27 +142,29 @@ class Run:
                 heapq.heappush(self._deadlines, (moment, state.job.id))
 
     def _expiry(self, state: JobState) -> float | None:
-        limits = self.plan.limits
-        if state.first_intended is None:
+        """When the job's time is over. Time in which nobody drove the run does not count: after it, we look first."""
+        limits, first = self.plan.limits, state.first_intended
+        if first is None or state.phase in (Phase.SUBMITTING, Phase.DONE):
             return None
-        if state.phase is Phase.RUNNING:
-            return (state.intended or 0.0) + state.job.step.timeout + limits.answer_grace
-        if state.phase is Phase.FINDING or (state.phase is Phase.WAITING and state.possibly_sent):
-            return state.first_intended + state.job.step.timeout + limits.answer_grace
-        return state.first_intended + limits.deliver_timeout if state.phase is Phase.WAITING else None
+        if state.phase is Phase.WAITING and not state.possibly_sent:
+            return max(first, self._opened) + limits.deliver_timeout
+        sent = state.intended if state.phase is Phase.RUNNING and state.intended is not None else first
+        return max(sent + state.job.step.timeout, self._opened) + limits.answer_grace
 
     def _job_done(self, state: JobState, at: float) -> None:
         assert state.outcome is not None
         self.done += 1
+        self._progress = at
         wave = state.job.wave
         self._wave_left[wave] -= 1
         status = state.outcome.status
-        self.budget.failures += status in FAILURES
+        cancelled_here = self.stop is not None and status is Status.CANCELLED
+        self.budget.failures += status in FAILURES and not cancelled_here
         self.budget.not_reached += status in NOT_REACHED
         self.signed_out |= state.outcome.cause.code is CauseCode.UNAUTHENTICATED
         if state.operation is not None and state.intended is not None and state.outcome.verified:
             self._durations[self.plan.step_index(state.job.id)].add(at - state.intended)
-        if state.transport is Transport.MANAGED and state.possibly_sent and status is not Status.CANCELLED:
+        if state.transport is Transport.MANAGED and state.possibly_sent and status not in _NOT_TO_BE_REMOVED:
             state.removal_due = at
         self._next_step(state, at)
         if wave == self.wave and self._wave_left[wave] == 0:
@@ -346,7 +179,7 @@ class Run:
         assert state.outcome is not None
         if state.outcome.status is Status.SUCCEEDED and self.launch_stop is None:
             following.due = at
-            self._lane(following).index(following)
+            self._lanes.of(following).index(following)
             return
         if state.outcome.status is Status.SUCCEEDED and self.launch_stop is not None:
             outcome = Outcome(Status.NOT_STARTED, Cause(self.launch_stop.cause, self.launch_stop.message))
@@ -362,8 +195,11 @@ class Run:
     def _open(self, event: e.RunOpened) -> None:
         """Take the run over. What was on the wire when the last owner ended is lost; reads are simply asked again."""
         self.epoch = event.epoch
+        self._opened = self._progress = event.at
         self.started = event.at if self.started is None else self.started
         self.stop, self.calls = None, 0
+        for lane in self._lanes:
+            lane.rates.arm.share(event.principals)
         for state in self.jobs:
             state.removing = False
             if state.phase is not Phase.DONE:
@@ -373,15 +209,16 @@ class Run:
                 self.apply(e.SubmissionLost(event.at, state.job.id, LostReason.CRASHED))
             elif state.phase is not Phase.DONE and state.calling:
                 state.calling = False
+            self._watch(state)
             if state.phase is not Phase.WAITING or state.attempt:
-                self._lane(state).index(state)
+                self._lanes.of(state).index(state)
 
     def _open_wave(self, event: e.WaveOpened) -> None:
         self.wave, self._wave_closed = event.wave, None
         for target in self.plan.waves[event.wave].targets:
             state = self.jobs[self.plan.job_id(target, 0)]
             state.due = event.at
-            self._lane(state).index(state)
+            self._lanes.of(state).index(state)
 
     def _request_stop(self, event: e.StopRequested) -> None:
         self.stop = event
@@ -389,7 +226,7 @@ class Run:
             for state in self.jobs:
                 if self._is_to_be_cancelled(state):
                     state.removal_due = event.at
-                    self._lane(state).index(state)
+                    self._lanes.of(state).index(state)
 
     def _stop_launching(self, event: e.LaunchStopped) -> None:
         self.launch_stop = event
@@ -406,7 +243,7 @@ class Run:
 
     def _write_removal(self, event: e.RemovalBegun | e.RemovalFailed) -> None:
         state = self.jobs[event.job]
-        lane = self._lane(state)
+        lane = self._lanes.of(state)
         if isinstance(event, e.RemovalBegun):
             lane.rates.removed(event.at)
             state.removing = True
@@ -414,8 +251,8 @@ class Run:
         state.removing = False
         state.removal_tries += 1
         if event.status == 429:
-            lane.rates.arm.deletes.block(event.at + (event.retry_after or 1.0))
-        if state.removal_tries >= REMOVAL_TRIES:
+            lane.rates.refused_update(lane.rates.arm.deletes, event.at, event.retry_after, event.code)
+        if state.removal_tries >= REMOVAL_TRIES or event.status == FORBIDDEN:
             state.removal_due = None
             self.leftovers.append(state.job.id)
         else:
@@ -423,47 +260,9 @@ class Run:
             state.removal_due = event.at + pause
             lane.index(state)
 
-    def _note(self, event: e.QuotaSeen) -> None:
-        for lane in self._lanes:
-            if (lane.subscription, lane.location) == (event.quota.subscription, event.quota.location):
-                lane.rates.note(event.at, event.quota)
-
     def _settle(self, lanes: Iterable[Lane]) -> None:
         """Drop stale tops of the queues that were touched, so that reading needs no writing."""
         for lane in lanes:
             lane.settle(self.jobs)
         while self._deadlines and self.jobs[self._deadlines[0][1]].deadline != self._deadlines[0][0]:
             heapq.heappop(self._deadlines)
-
-    # -- building ----------------------------------------------------------------------------------------------------
-
-    def _new_job(self, job: Job, digests: dict[tuple[str, Os], str]) -> JobState:
-        wrapped = is_wrapped(self.plan, job.step)
-        return JobState(
-            job=job,
-            transport=transport_of(self.plan, job.step),
-            nonce=nonce(self.run_id, job) if wrapped else None,
-            digest=digests[job.step.id, job.target.os] if wrapped else "",
-        )
-
-    def _make_lanes(self) -> tuple[list[Lane], list[int]]:
-        lanes: dict[tuple[str, str], int] = {}
-        made: list[Lane] = []
-        arm: dict[str, SubscriptionRates] = {}
-        lane_of: list[int] = []
-        for state in self.jobs:
-            subscription, location = state.job.target.subscription, state.job.target.location
-            if (subscription, location) not in lanes:
-                lanes[subscription, location] = len(made)
-                rates = arm.setdefault(subscription, SubscriptionRates())
-                made.append(Lane(subscription, location, LaneRates(rates)))
-            lane_of.append(lanes[subscription, location])
-        return made, lane_of
-
-    def _lane(self, state: JobState) -> Lane:
-        return self._lanes[self._lane_of[state.job.id]]
-
-
-def _operation_id(url: str) -> str:
-    """The operation's id out of its signed URL: enough to find it, free of signatures."""
-    return url.partition("?")[0].rpartition("/")[2]

@@ -21,7 +21,8 @@ DAY = 1_767_225_600.0
 def spec(*vms: dict[str, Any], **more: Any) -> file.LabSpec:
     """Return a lab with one subscription and one group of these VM classes; scripted, at the real speed."""
     classes = [{"guest": "scripted", **each} for each in vms] or [{"name": "vm1", "guest": "scripted"}]
-    group = {"name": "rg-One", "location": "westeurope", "vms": classes}
+    group: dict[str, Any] = {"name": "rg-One", "location": "westeurope", "vms": classes}
+    group |= {key: more.pop(key) for key in ("scale_sets", "arc") if key in more}
     given = {"speed": 1.0, "subscriptions": [{"name": "one", "id": SUB, "groups": [group]}], **more}
     return file.LabSpec.model_validate(given)
 

@@ -136,7 +136,7 @@ def test_an_agent_that_comes_back() -> None:
     desk = Desk(spec({"name": "vm1", "agent": "not_ready"}))
     url = desk.run().headers["Azure-AsyncOperation"]
     desk.wait(600)
-    desk.plane.move(desk.vm(), desk.now, None, "ready")
+    desk.plane.move(desk.vm(), desk.now, agent="ready")
     desk.wait(60)
     assert desk.get(url)["status"] == "Succeeded"
     assert desk.plane.life.counts == {desk.vm().id: 1}

@@ -19,6 +19,8 @@ MODELS: dict[str, type[pydantic.BaseModel]] = {
     "`subscriptions`": file.SubscriptionSpec,
     "`groups`": file.GroupSpec,
     "`vms`": file.VmSpec,
+    "`scale_sets`": file.ScaleSetSpec,
+    "`arc`": file.ArcSpec,
     "`rules`": file.RuleSpec,
     "`faults`": file.FaultSpec,
 }

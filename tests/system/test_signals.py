@@ -41,6 +41,9 @@ def test_the_second_interrupt_cancels(machine: Machine, lab: LabUp) -> None:
     shown = machine.run("show", "last", "-o", "json")
     assert sorted(row["status"] for row in shown.report["jobs"]) == ["cancelled"] * 2 + ["not_started"] * 2
     assert shown.report["exit_code"] in (3, 130)
+    again = machine.run("rerun", "last", lab.flag, "-y")
+    assert again.code == 6
+    assert "fleet resume" in again.err, "what has not ended is resumed, not run again beside itself"
 
 
 def test_the_third_interrupt_leaves_at_once(machine: Machine, lab: LabUp) -> None:

@@ -8,14 +8,19 @@ from collections import Counter
 
 import pytest
 
-from fleet.plan.model import Limits
+from fleet.clock import SystemClock
+from fleet.engine.ports import Reply
+from fleet.errors import AzureUnusable
+from fleet.plan.model import JobId, Limits
 from fleet.playbook.model import Amount, Transport
+from fleet.report.aggregate import aggregate
 from fleet.run import events as e
-from fleet.run.answers import Command, LostReason, Refusal
+from fleet.run.answers import Command, LostReason, Refusal, SubmitAnswer
 from fleet.run.model import CauseCode, Status
 from fleet.run.record import RunRecord
+from fleet.run.state import Run
 from fleet.testing import Behaviour, ScriptedCloud
-from tests.unit.engine.harness import Trial
+from tests.unit.engine.harness import RUN_ID, Trial
 from tests.unit.run.factory import plan
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -272,3 +277,56 @@ async def test_submissions_keep_to_the_documented_rate() -> None:
     for first in range(0, len(left), 10):
         for last in range(first, len(left), 10):
             assert last - first + 1 <= 200 + 10 * (left[last] - left[first]) + 1
+
+
+async def test_a_clock_set_back_between_owners_does_not_stop_the_run() -> None:
+    """A run begun under a clock that was a year ahead goes on at once when it is resumed under the right one."""
+    trial = Trial(plan(10, limits=Limits(concurrency=2)), ScriptedCloud())
+    journal = trial.runs.create(RUN_ID, trial.plan)
+    ahead = SystemClock().now() + 31_536_000.0
+    await journal.append([e.RunOpened(ahead, 1), e.WaveOpened(ahead, 0), e.SubmissionIntended(ahead, JobId(0), 1)])
+    record = await trial.resume()
+    assert statuses(record) == {Status.SUCCEEDED: 10}
+    assert asyncio.get_running_loop().time() < 300
+    moments = [event.at for event in trial.runs.read(RUN_ID).events]
+    assert moments == sorted(moments)
+
+
+class _SignsOut(ScriptedCloud):
+    """Has no token for the first of its VMs, and answers the others in the very moment."""
+
+    async def submit(self, command: Command) -> Reply[SubmitAnswer]:
+        if command.target.name == "vm0000":
+            await asyncio.sleep(0.05)
+            raise AzureUnusable("no token")
+        return await super().submit(command)
+
+
+async def test_answers_that_arrived_are_kept_when_azure_becomes_unusable() -> None:
+    """What was accepted before the credential failed is on disk, so even an action without receipts is not lost."""
+    trial = Trial(plan(3, transport=Transport.ACTION, receipts=False), _SignsOut(lambda command, n: Behaviour()))
+    with pytest.raises(AzureUnusable):
+        await trial.start()
+    kept = [event for event in trial.runs.read(RUN_ID).events if isinstance(event, e.SubmissionAccepted)]
+    assert [event.job for event in kept] == [1, 2]
+
+
+async def test_a_killed_run_tells_apart_what_was_sent_and_what_was_not() -> None:
+    """Read after a kill, a job whose answer was lost is unknown and never one to be started; the others are not sent."""
+    trial = Trial(
+        plan(4, transport=Transport.ACTION, limits=Limits(concurrency=1)),
+        ScriptedCloud(lambda command, n: Behaviour(lose=LostReason.RESET)),
+    )
+    first = asyncio.ensure_future(trial.start())
+    await asyncio.sleep(1.0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    run = Run(trial.plan, RUN_ID)
+    for event in trial.runs.read(RUN_ID).events:
+        run.apply(event)
+    report = aggregate(run.record())
+    assert [(row.status, row.cause.code) for row in report.jobs] == [
+        (Status.UNKNOWN, CauseCode.NO_ANSWER),
+        *[(Status.NOT_STARTED, CauseCode.NOT_SENT)] * 3,
+    ]
+    assert report.exit_code == 4

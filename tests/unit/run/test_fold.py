@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -168,3 +171,38 @@ def test_a_stop_before_anything_was_sent_halts_at_once(kind: e.StopKind) -> None
     run.apply(e.RunOpened(1.0, 1))
     run.apply(e.StopRequested(1.0, kind))
     assert run.next(1.0) == f.Halt()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    trials(),
+    st.lists(
+        st.tuples(st.floats(0.01, 60), st.sampled_from([None, e.StopKind.SOFT, e.StopKind.HARD])),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_killed_and_stopped_again_and_again_a_run_keeps_its_promises(
+    trial: Trial, breaks: list[tuple[float, e.StopKind | None]]
+) -> None:
+    """Resumes of resumes, after kills and stops at any moments: one outcome a job, no step twice, no budget overshot."""
+
+    async def live() -> None:
+        drive = trial.start
+        for seconds, kind in breaks:
+            task = asyncio.ensure_future(drive())
+            end = functools.partial(trial.stop, kind) if kind else task.cancel
+            asyncio.get_running_loop().call_later(seconds, end)
+            await asyncio.wait([task])
+            drive = trial.resume
+        await drive()
+
+    run(live())
+    ended = _replayed(trial, len(_kept(trial)))
+    assert ended.finished
+    assert all(state.outcome is not None for state in ended.jobs)
+    assert all(count <= len(trial.plan.steps) for count in trial.cloud.executions.values())
+    limits = trial.plan.limits
+    assert trial.peak_in_flight <= limits.concurrency
+    assert limits.max_failures is None or ended.budget.failures <= limits.max_failures + 1
+    assert limits.max_unreachable is None or ended.budget.not_reached <= limits.max_unreachable + 1

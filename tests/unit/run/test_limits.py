@@ -6,8 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.plan.model import Limits
-from fleet.run.limits import Budget, Rate
+from fleet.run import events as e
+from fleet.run.answers import Quota
+from fleet.run.limits import ARM_READS, ARM_WRITES, Budget, LaneRates, Rate, SubscriptionRates
 from fleet.run.model import CauseCode
+from fleet.run.state import Run
+from tests.unit.run.factory import plan
 
 
 @given(st.integers(1, 50), st.floats(0.1, 100), st.lists(st.floats(0, 3), max_size=200))
@@ -74,3 +78,26 @@ def test_breaches_name_their_budget() -> None:
     breach = budget.breach()
     assert breach is not None
     assert breach == (CauseCode.BUDGET_FAILURES, "2 targets failed; the budget allows 1")
+
+
+@given(st.integers(0, 40), st.integers(0, ARM_WRITES[0]))
+def test_principals_multiply_arms_limits_and_not_computes(principals: int, remaining: int) -> None:
+    """k principals have k times ARM's calls, at most 15 times, and what one has left counts k times."""
+    rates = LaneRates(SubscriptionRates())
+    rates.arm.share(principals)
+    k = min(max(principals, 1), 15)
+    assert (rates.arm.writes.left(0.0), rates.arm.reads.left(0.0)) == (ARM_WRITES[0] * k, ARM_READS[0] * k)
+    assert rates.arm.writes.per_second == 10.0 * k
+    assert rates.updates.left(0.0) == 1000
+    rates.note(100.0, Quota("s", "l", {"writes": remaining, "UpdateVMSubscriptionMaximum": 500}))
+    assert rates.arm.writes.left(100.0) in (remaining * k, max(remaining * k - 1, 0))
+    assert rates.updates.left(100.0) in (500, 499)
+
+
+def test_who_carries_the_run_decides_the_pace() -> None:
+    """A run opened by three principals may send three times as much at once; one who takes it over alone may not."""
+    run = Run(plan(10, subscriptions=2), "20260101-000000-test")
+    run.apply(e.RunOpened(0.0, 1, "me", 3))
+    assert run.call_budget(0.0) == 3 * ARM_WRITES[0]
+    run.apply(e.RunOpened(1000.0, 2, "other"))
+    assert run.call_budget(1000.0) == ARM_WRITES[0]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.run.polling import LEARN_FROM, LONGEST, STEADY, Durations, next_look
+from fleet.run.polling import LEARN_FROM, LONGEST, LONGEST_HINT, STEADY, Durations, next_look
 
 
 @given(st.floats(0, 1e5), st.integers(0, 1000), st.floats(0, 600))
 def test_looks_are_bounded_and_honour_the_service(age: float, looks: int, hint: float) -> None:
-    """A pause is never below the service's hint, never above half a minute beyond it, and steady after a burst."""
+    """A pause is never below a reasonable hint of the service, is bounded, and is steady after a burst."""
     wait = next_look(age=age, looks=looks, hint=hint, durations=Durations())
-    assert hint <= wait <= max(LONGEST, hint)
+    believed = min(hint, LONGEST_HINT)
+    assert believed <= wait <= max(LONGEST, believed)
     if looks >= 20:
         assert wait >= STEADY
 

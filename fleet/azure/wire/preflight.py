@@ -1,0 +1,88 @@
+"""What is read before a run: permissions, the state of a VM, and what a token says of its owner."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+from fleet.azure.wire.compute import COMPUTE_VERSION, power_of
+from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, parse_json, path
+from fleet.plan.doctor import Agent, Condition
+from fleet.plan.rights import Grant
+from fleet.targets.model import Target
+
+AUTHORIZATION_VERSION = "2022-04-01"
+
+
+def permissions(scope: str) -> Request:
+    """Build the request for what the caller may do at a scope (REST reference: groups and resources; a subscription is
+    asked alike, as public tools do).
+    """
+    return Request(
+        "GET",
+        path(f"{scope}/providers/Microsoft.Authorization/permissions", {"api-version": AUTHORIZATION_VERSION}),
+        cap=4 * MIB,
+    )
+
+
+def grant(row: dict[str, Json]) -> Grant:
+    """Read one permission."""
+    return Grant(_texts(row.get("actions")), _texts(row.get("notActions")))
+
+
+def _texts(data: Json) -> tuple[str, ...]:
+    return tuple(text for item in as_list(data) if (text := as_text(item)))
+
+
+def vm_view(target: Target) -> Request:
+    """Build the request for a VM's model and instance view in one."""
+    return Request("GET", path(target.id, {"$expand": "instanceView", "api-version": COMPUTE_VERSION}))
+
+
+def condition(target: Target, data: Json) -> Condition | None:
+    """Read how a VM stands; None if the answer is no VM."""
+    properties = as_object(as_object(data).get("properties"))
+    if not properties:
+        return None
+    view = as_object(properties.get("instanceView"))
+    allowed = dig(properties, "osProfile", "allowExtensionOperations")
+    return Condition(
+        target,
+        power=power_of(properties),
+        agent=_agent(view),
+        agent_version=as_text(dig(view, "vmAgent", "vmAgentVersion")),
+        extensions=allowed if isinstance(allowed, bool) else None,
+    )
+
+
+def _agent(view: dict[str, Json]) -> Agent:
+    """Read the agent's state: ``Ready`` or ``Not Ready`` (recorded); a running VM without the block never reported."""
+    if not view:
+        return Agent.UNKNOWN
+    if view.get("vmAgent") is None:
+        return Agent.ABSENT
+    statuses = [as_object(item) for item in as_list(dig(view, "vmAgent", "statuses"))]
+    shown = [as_text(item.get("displayStatus")).casefold() for item in statuses]
+    if not any(shown):
+        return Agent.UNKNOWN
+    return Agent.READY if "ready" in shown else Agent.NOT_READY
+
+
+def names(rows: list[dict[str, Json]]) -> tuple[str, ...]:
+    """Read the names of a list's rows."""
+    return tuple(name for row in rows if (name := as_text(row.get("name"))))
+
+
+def claims(token: str) -> Mapping[str, str]:
+    """Return what a token says of its owner (``tid``, ``oid``, ``appid``), unverified; nothing if it is no JWT."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        body = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+    except ValueError:
+        return {}
+    said = as_object(parse_json(body))
+    found = {name: as_text(said.get(name)) for name in ("tid", "oid", "appid")}
+    found["appid"] = found["appid"] or as_text(said.get("azp"))  # its name in tokens of version 2
+    return {name: text for name, text in found.items() if text}

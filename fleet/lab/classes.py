@@ -1,0 +1,191 @@
+"""Classes of machines in a lab file: VMs, scale-set instances and Arc machines, and the answers of their guests."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from fleet import documents
+
+
+class System(StrEnum):
+    """The guest's operating system family."""
+
+    LINUX = "linux"
+    WINDOWS = "windows"
+
+
+class PowerState(StrEnum):
+    """Azure's power states."""
+
+    RUNNING = "running"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    DEALLOCATING = "deallocating"
+    DEALLOCATED = "deallocated"
+
+
+class AgentState(StrEnum):
+    """Whether the VM agent answers. Commands sent to one that does not hang until the service gives up."""
+
+    READY = "ready"
+    NOT_READY = "not_ready"
+
+
+class GuestKind(StrEnum):
+    """How scripts are answered: really run in a sandbox, or by rules."""
+
+    SANDBOX = "sandbox"
+    SCRIPTED = "scripted"
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_share(value: object) -> object:
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value)):
+        return float(match[1]) / 100
+    return value
+
+
+def _as_range(value: object) -> object:
+    return [value, value] if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+Length = Annotated[float, Field(ge=0)]
+OneOrMore = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_as_share, json_schema_input_type=float | str)]
+Span = Annotated[
+    list[Length],
+    Field(min_length=2, max_length=2),
+    BeforeValidator(_as_range, json_schema_input_type=Length | list[Length]),
+]
+
+
+_AGENT = "VM agent; commands to one that is not ready hang until the service gives up."
+
+
+class RuleSpec(documents.Keys):
+    """One answer of scripted guests; the first rule that fits is taken."""
+
+    when: str = Field(default="", description="Regular expression searched in the script; empty fits every script.")
+    share: Share = Field(
+        default=1.0,
+        description="Part of the class's machines the rule is for, as 10% or 0.1, chosen by the seed.",
+    )
+    stdout: str = Field(
+        default="",
+        description="What the script prints. {name} {group} {location} {size} {os} {n} are filled in.",
+    )
+    stderr: str = Field(default="", description="What the script prints on its error stream; filled in likewise.")
+    exit: int = Field(default=0, ge=0, le=255, description="The script's exit code.")
+    duration: Span = Field(
+        default=[1.0, 1.0], description="Seconds the script takes, or [shortest, longest]; divided by speed."
+    )
+
+    @field_validator("when")
+    @classmethod
+    def _is_regex(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as problem:
+            raise ValueError(f"not a regular expression: {problem}") from None
+        return value
+
+
+class MachinesSpec(documents.Keys):
+    """What every class of machines has."""
+
+    name: str = Field(
+        description="Name; {n} is the machine's number, as in web{n:03}, and is needed when count is above 1."
+    )
+    count: int = Field(default=1, ge=1, le=100_000, description="How many machines.")
+    start: int = Field(default=1, ge=0, description="The first number.")
+    os: Literal["linux", "windows"] = Field(default="linux", description="linux or windows.")
+    location: OneOrMore = Field(default=[], description="Region; a list is dealt out in turn. Default: the group's.")
+    tags: dict[str, OneOrMore] = Field(default={}, description="Tags; a list of values is dealt out in turn.")
+    agent: Literal["ready", "not_ready"] = Field(default="ready", description=_AGENT)
+    guest: Literal["sandbox", "scripted"] | None = Field(
+        default=None,
+        description="sandbox (scripts really run; Linux) or scripted (rules). Default: sandbox on Linux.",
+    )
+    rules: list[RuleSpec] = Field(default=[], description="Answers of scripted guests, before the lab's own rules.")
+
+    @field_validator("name")
+    @classmethod
+    def _is_pattern(cls, value: str) -> str:
+        try:
+            sample = value.format(n=1)
+        except (KeyError, IndexError, ValueError) as problem:
+            raise ValueError(f"not a name pattern ({problem}); only {{n}} is known, as in web{{n:03}}") from None
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?", sample):
+            raise ValueError(f"{sample!r} is not a VM name: letters, digits, '-', '_' and '.', at most 64")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.os == "windows" and self.guest == "sandbox":
+            raise ValueError("a Windows guest cannot be a sandbox; use guest: scripted")
+        return self
+
+    @property
+    def kind(self) -> GuestKind:
+        """How these guests answer."""
+        if self.guest is not None:
+            return GuestKind(self.guest)
+        return GuestKind.SANDBOX if self.os == "linux" else GuestKind.SCRIPTED
+
+    def numbers(self) -> range:
+        """The members' numbers."""
+        return range(self.start, self.start + self.count)
+
+
+class NamedSpec(MachinesSpec):
+    """A class whose members have names of their own."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if self.count > 1 and self.name.format(n=1) == self.name.format(n=2):
+            raise ValueError("name needs {n} when count is above 1, as in web{n:03}")
+        return self
+
+
+class ComputeSpec(MachinesSpec):
+    """What machines that Compute runs have."""
+
+    size: OneOrMore = Field(
+        default=["Standard_D2s_v5"], min_length=1, description="VM size; a list is dealt out in turn."
+    )
+    image: OneOrMore = Field(
+        default=[],
+        description="publisher:offer:sku:version or an image's resource id; a list is dealt out in turn.",
+    )
+    zones: OneOrMore = Field(default=[], description="Availability zones, dealt out in turn; none if left out.")
+    power: Literal["running", "starting", "stopping", "stopped", "deallocating", "deallocated"] = Field(
+        default="running", description="Power state; commands need running or starting."
+    )
+
+
+class VmSpec(NamedSpec, ComputeSpec):
+    """A class of VMs that are alike."""
+
+
+class ScaleSetSpec(ComputeSpec):
+    """A uniform scale set."""
+
+    name: str = Field(description="Name of the scale set.")
+    count: int = Field(default=2, ge=1, le=1000, description="How many instances.")
+    start: int = Field(default=0, ge=0, description="The first instance id.")
+
+
+class ArcSpec(NamedSpec):
+    """A class of Arc machines that are alike."""
+
+    agent: Literal["ready", "not_ready"] = Field(
+        default="ready", description="ready is Connected; not_ready is Disconnected, and commands wait."
+    )

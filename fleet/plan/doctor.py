@@ -1,0 +1,401 @@
+"""What stands in a run's way, from facts that were read beforehand: verdicts, and nothing is asked here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from fleet.errors import ExitCode
+from fleet.plan import fitness
+from fleet.plan.model import Plan
+from fleet.plan.rights import DOCTOR, Grant, Reach, Right, is_action, missing, rights
+from fleet.targets.model import Os, Power, Target, UnreadScope
+
+SLOTS = 25
+"""Managed commands that a VM can hold (documented)."""
+
+OWN = "fleet-"
+"""How the names of Fleet's own managed commands begin."""
+
+OLDEST_AGENT = (2, 4, 0, 2)
+"""The oldest Linux agent that runs managed commands (documented)."""
+
+
+class Check(StrEnum):
+    """What is looked at."""
+
+    SIGN_IN = "sign_in"
+    SUBSCRIPTION = "subscription"
+    RIGHTS = "rights"
+    VM = "vm"
+    POWER = "power"
+    AGENT = "agent"
+    EXTENSIONS = "extensions"
+    SLOTS = "slots"
+    SHELL = "shell"
+    SIZE = "size"
+    TIME = "time"
+
+
+class Level(StrEnum):
+    """How bad it is, from nothing to hopeless."""
+
+    OK = "ok"
+    NOTE = "note"
+    """It will run; worth knowing."""
+    UNCHECKED = "unchecked"
+    """It could not be found out."""
+    UNREACHABLE = "unreachable"
+    """These targets would not be reached."""
+    PLAYBOOK = "playbook"
+    """The playbook does not fit these targets."""
+    RIGHTS = "rights"
+    """Sign-in or authorisation is in the way."""
+
+
+BLOCKING = (Level.RIGHTS, Level.PLAYBOOK, Level.UNREACHABLE)
+"""Levels that keep targets from being reached, worst first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found out: about ``targets``, or, where there are none, about ``subject``."""
+
+    check: Check
+    level: Level
+    what: str
+    next: str = ""
+    subject: str = ""
+    targets: tuple[Target, ...] = ()
+    names: tuple[str, ...] = ()
+    """Managed commands that this is about."""
+
+
+class Agent(StrEnum):
+    """What a VM's instance view says about its agent."""
+
+    READY = "ready"
+    NOT_READY = "not_ready"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who signs calls. The ids are what its token says, empty where it does not."""
+
+    number: int
+    tenant: str = ""
+    object_id: str = ""
+    application: str = ""
+    problem: str = ""
+    """Why it cannot sign in; empty where it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What a principal may do at a scope; None where that was not told, and why not."""
+
+    principal: int
+    scope: str
+    grants: tuple[Grant, ...] | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a VM stands. ``why`` says what could not be read; ``commands`` are its managed commands, None if not read."""
+
+    target: Target
+    power: Power = Power.UNKNOWN
+    agent: Agent = Agent.UNKNOWN
+    agent_version: str = ""
+    extensions: bool | None = None
+    commands: tuple[str, ...] | None = None
+    gone: bool = False
+    why: str = ""
+    commands_why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that was read. ``sizes`` are bytes of the scripts as sent, the longest for each step and system."""
+
+    principals: tuple[Principal, ...]
+    permissions: tuple[Permissions, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    sizes: Mapping[tuple[str, Os], int] = field(default_factory=dict, hash=False)
+
+
+def needed(plan: Plan) -> tuple[Right, ...]:
+    """Return the rights that a plan's steps need."""
+    return rights(plan.steps, plan.transport)
+
+
+def uses_managed(plan: Plan) -> bool:
+    """Say whether any step travels as a managed command, and so takes one of a VM's places for them."""
+    return any(not is_action(step, plan.transport) for step in plan.steps)
+
+
+# -- what to ask -----------------------------------------------------------------------------------------------------
+
+
+def to_ask(plan: Plan, principals: Iterable[Principal], known: Iterable[Permissions]) -> tuple[tuple[int, str], ...]:
+    """Return the principals and scopes whose permissions are to be asked for next, none if all is known.
+
+    Rights are inherited downwards, so a group is asked only where its subscription does not tell or not suffice, and a
+    VM only where its group does not suffice.
+    """
+    told = {(item.principal, item.scope): item.grants for item in known}
+    vital = [right for right in needed(plan) if right.reach is Reach.VM]
+    wanted: dict[tuple[int, str], None] = {}
+    for principal in principals:
+        for target in () if principal.problem else plan.targets:
+            for scope in _scopes(target):
+                key = (principal.number, scope)
+                if key not in told:
+                    wanted[key] = None
+                    break
+                grants = told[key]
+                if (grants is not None and not missing(vital, grants)) or (grants is None and scope != _top(target)):
+                    break
+    return tuple(wanted)
+
+
+def _top(target: Target) -> str:
+    return f"/subscriptions/{target.subscription}"
+
+
+def _scopes(target: Target) -> tuple[str, str, str]:
+    return _top(target), f"{_top(target)}/resourceGroups/{target.resource_group}", target.id
+
+
+# -- what was found --------------------------------------------------------------------------------------------------
+
+
+def examine(plan: Plan, facts: Facts) -> tuple[Finding, ...]:
+    """Return every finding, alike ones joined, in the order of the checks."""
+    found = [
+        *map(_signed_in, facts.principals),
+        *_subscriptions(plan),
+        *_rights(plan, facts),
+        *(finding for condition in facts.conditions for finding in _condition(condition, uses_managed(plan))),
+        *_playbook(plan, facts),
+    ]
+    return tuple(sorted(_joined(found), key=lambda finding: list(Check).index(finding.check)))
+
+
+def _joined(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Join findings that differ in their targets only."""
+    joined: dict[Finding, tuple[list[Target], list[str]]] = {}
+    for finding in found:
+        targets, names = joined.setdefault(replace(finding, targets=(), names=()), ([], []))
+        targets += finding.targets
+        names += finding.names
+    for finding, (targets, names) in joined.items():
+        yield replace(finding, targets=tuple(dict.fromkeys(targets)), names=tuple(names))
+
+
+def kept_out(findings: Iterable[Finding]) -> frozenset[Target]:
+    """Return the targets that would not be reached."""
+    return frozenset(target for finding in findings if finding.level in BLOCKING for target in finding.targets)
+
+
+def exit_code(findings: Iterable[Finding]) -> ExitCode:
+    """Return 7 for sign-in and rights, else 2 for the playbook, else 4 for targets out of reach, else 0."""
+    codes = {
+        Level.RIGHTS: ExitCode.AZURE_UNUSABLE,
+        Level.PLAYBOOK: ExitCode.USAGE,
+        Level.UNREACHABLE: ExitCode.NOT_REACHED,
+    }
+    levels = {finding.level for finding in findings}
+    return next((codes[level] for level in BLOCKING if level in levels), ExitCode.OK)
+
+
+def _signed_in(principal: Principal) -> Finding:
+    subject = f"principal {principal.number + 1}"
+    if principal.problem:
+        hint = "the others of the pool carry the run; mend azure.credential, or take this one out"
+        return Finding(Check.SIGN_IN, Level.NOTE, f"cannot sign in: {principal.problem}", hint, subject)
+    ids = (("tenant", principal.tenant), ("object", principal.object_id), ("application", principal.application))
+    who = ", ".join(f"{name} {value}" for name, value in ids if value)
+    return Finding(Check.SIGN_IN, Level.OK, f"signed in: {who or 'its token does not say as whom'}", subject=subject)
+
+
+_CLOSED = ("authoriz", "authentic")
+
+
+def _subscriptions(plan: Plan) -> Iterator[Finding]:
+    for scope in plan.unread:
+        yield _unread(scope)
+    closed = {scope.subscription for scope in plan.unread}
+    for identity, name in dict.fromkeys((target.subscription, target.subscription_name) for target in plan.targets):
+        if identity not in closed:
+            yield Finding(Check.SUBSCRIPTION, Level.OK, "readable", subject=f"subscription {name or identity}")
+
+
+def _unread(scope: UnreadScope) -> Finding:
+    refused = any(word in scope.code.casefold() for word in _CLOSED)
+    hint = "give the principal the role of `fleet rbac` there" if refused else "try again, or see whether it is enabled"
+    return Finding(
+        Check.SUBSCRIPTION,
+        Level.RIGHTS if refused else Level.UNREACHABLE,
+        f"not readable, or not wholly: {scope.code}: {scope.message}",
+        hint,
+        f"subscription {scope.name or scope.subscription}",
+    )
+
+
+# -- rights ----------------------------------------------------------------------------------------------------------
+
+
+def _rights(plan: Plan, facts: Facts) -> Iterator[Finding]:
+    present = [principal.number for principal in facts.principals if not principal.problem]
+    told = {(item.principal, item.scope): item for item in facts.permissions}
+    yield from _rights_above(plan, present, told)
+    for target in plan.targets:
+        lacking = {number: _lacking(plan, target, number, told) for number in present}
+        for number, lack in lacking.items():
+            yield _rights_at(target, number, lack, pooled=any(other == () for other in lacking.values()))
+
+
+Told = Mapping[tuple[int, str], Permissions]
+
+
+def _lacking(plan: Plan, target: Target, number: int, told: Told) -> tuple[Right, ...] | str:
+    """Return the rights that are missing on a VM, or why that is not known."""
+    items = [told[number, scope] for scope in _scopes(target) if (number, scope) in told]
+    grants = [grant for item in items for grant in item.grants or ()]
+    if items and any(item.grants is not None for item in items):
+        lack = missing((right for right in needed(plan) if right.reach is Reach.VM and right.vital), grants)
+        if not lack or items[-1].grants is not None:
+            return lack
+    return next((item.why for item in reversed(items) if item.why), "not asked")
+
+
+def _rights_at(target: Target, number: int, lack: tuple[Right, ...] | str, *, pooled: bool) -> Finding:
+    who = f"principal {number + 1}"
+    if isinstance(lack, str):
+        hint = f"reading them needs {DOCTOR.action}"
+        text = f"{who}: rights could not be checked: {lack}"
+        return Finding(Check.RIGHTS, Level.UNCHECKED, text, hint, targets=(target,))
+    if not lack:
+        return Finding(Check.RIGHTS, Level.OK, f"{who} has the rights on these VMs", targets=(target,))
+    text = f"{who} lacks {', '.join(right.action for right in lack)}"
+    if pooled:
+        return Finding(Check.RIGHTS, Level.NOTE, text, "others of the pool have them and step in", targets=(target,))
+    return Finding(Check.RIGHTS, Level.RIGHTS, text, "assign the role that `fleet rbac` prints", targets=(target,))
+
+
+def _rights_above(plan: Plan, present: list[int], told: Told) -> Iterator[Finding]:
+    """Look at the rights that only hold on a whole subscription; a group's permissions say nothing of them."""
+    wanted = [right for right in needed(plan) if right.reach is Reach.SUBSCRIPTION]
+    for identity, name in dict.fromkeys((target.subscription, target.subscription_name) for target in plan.targets):
+        subject = f"subscription {name or identity}"
+        items = {number: told.get((number, f"/subscriptions/{identity}")) for number in present}
+        everybody = [
+            set(missing(wanted, item.grants)) for item in items.values() if item is not None and item.grants is not None
+        ]
+        for number, item in items.items():
+            who = f"principal {number + 1}"
+            if item is None or item.grants is None:
+                text = f"{who}: rights on the subscription could not be checked: {item.why if item else 'not asked'}"
+                hint = f"reading them needs {DOCTOR.action}"
+                yield Finding(Check.RIGHTS, Level.UNCHECKED, text, hint, subject)
+                continue
+            for right in missing(wanted, item.grants):
+                alone = right.vital and len(everybody) == len(items) and all(right in lack for lack in everybody)
+                level = Level.RIGHTS if alone else Level.NOTE
+                text = f"{who} lacks {right.action}: {right.reason}"
+                yield Finding(Check.RIGHTS, level, text, "assign the role on the whole subscription", subject)
+
+
+# -- VMs -------------------------------------------------------------------------------------------------------------
+
+
+def _condition(condition: Condition, managed: bool) -> Iterator[Finding]:
+    def say(check: Check, level: Level, what: str, hint: str = "", names: tuple[str, ...] = ()) -> Finding:
+        return Finding(check, level, what, hint, targets=(condition.target,), names=names)
+
+    if condition.gone:
+        yield say(Check.VM, Level.UNREACHABLE, "there is no such VM any more", "leave it out with --exclude")
+        return
+    if condition.why:
+        yield say(Check.VM, Level.UNCHECKED, f"its state could not be read: {condition.why}", "try again")
+    else:
+        yield _power(condition, say)
+        if condition.power is Power.RUNNING:
+            yield _agent(condition, managed, say)
+        if condition.extensions is False:
+            hint = "az vm update --set osProfile.allowExtensionOperations=true"
+            yield say(Check.EXTENSIONS, Level.UNREACHABLE, "extension operations are switched off on the VM", hint)
+        else:
+            yield say(Check.EXTENSIONS, Level.OK, "extension operations are allowed")
+    if managed:
+        yield _slots(condition, say)
+
+
+Say = Callable[..., Finding]
+
+
+def _power(condition: Condition, say: Say) -> Finding:
+    match condition.power:
+        case Power.RUNNING:
+            return say(Check.POWER, Level.OK, "running")
+        case Power.STARTING:
+            return say(Check.POWER, Level.NOTE, "still starting; a script waits until it is up")
+        case Power.UNKNOWN:
+            return say(Check.POWER, Level.UNCHECKED, "no power state is told", "look at the VM in the portal")
+        case state:
+            return say(Check.POWER, Level.UNREACHABLE, state.value, "start it (az vm start), or leave it out")
+
+
+def _agent(condition: Condition, managed: bool, say: Say) -> Finding:
+    if condition.agent is Agent.READY:
+        old = managed and condition.target.os is Os.LINUX and _version(condition.agent_version) < OLDEST_AGENT
+        if old:
+            text = f"agent {condition.agent_version} is older than 2.4.0.2, which managed commands need"
+            return say(Check.AGENT, Level.NOTE, text, "update the agent in the VM, or use --transport action")
+        return say(Check.AGENT, Level.OK, "agent ready")
+    if condition.agent is Agent.UNKNOWN:
+        return say(Check.AGENT, Level.UNCHECKED, "no agent state is told", "look at the VM in the portal")
+    what = "agent not ready" if condition.agent is Agent.NOT_READY else "no agent has reported"
+    hint = "after a start wait some minutes; else restart the agent in the VM, and see that it reaches Azure by 443"
+    return say(Check.AGENT, Level.UNREACHABLE, what, hint)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    parts = text.split(".")
+    return tuple(map(int, parts)) if text and all(part.isascii() and part.isdigit() for part in parts) else OLDEST_AGENT
+
+
+def _slots(condition: Condition, say: Say) -> Finding:
+    if condition.commands is None:
+        text = f"managed commands could not be counted: {condition.commands_why or 'not read'}"
+        return say(Check.SLOTS, Level.UNCHECKED, text, "try again")
+    own = tuple(name for name in condition.commands if name.startswith(OWN))
+    runs = ", ".join(sorted({name.removeprefix(OWN).rpartition("-")[0] for name in own}))
+    if len(condition.commands) >= SLOTS:
+        hint = "delete some with az vm run-command delete" + (f"; those of run {runs} are Fleet's" if own else "")
+        text = f"all {SLOTS} places for managed commands are taken"
+        return say(Check.SLOTS, Level.UNREACHABLE, text, hint, own)
+    if own:
+        text = f"a managed command of run {runs} is there: under way, or left behind"
+        return say(Check.SLOTS, Level.NOTE, text, "az vm run-command delete removes what was left behind", own)
+    return say(Check.SLOTS, Level.OK, "room for managed commands")
+
+
+# -- playbook --------------------------------------------------------------------------------------------------------
+
+
+def _playbook(plan: Plan, facts: Facts) -> Iterator[Finding]:
+    for step in plan.steps:
+        for system in Os:
+            targets = tuple(target for target in plan.targets if target.os is system)
+            if targets:
+                size = facts.sizes.get((step.id, system), 0)
+                for misfit in fitness.misfits(plan, step, system, size):
+                    level = Level.PLAYBOOK if misfit.fatal else Level.NOTE
+                    what = f"step {step.id!r}: {misfit.what}"
+                    yield Finding(Check(misfit.kind), level, what, misfit.next, targets=targets)

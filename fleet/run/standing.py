@@ -1,0 +1,227 @@
+"""How a run stands, and what follows from it: the next effect, and the record for its readers. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from fleet.plan.model import Job, JobId, Plan
+from fleet.playbook.model import Transport
+from fleet.run import events as e
+from fleet.run.command import command_name, guest_digest, is_wrapped, nonce, transport_of
+from fleet.run.effects import (
+    Effect,
+    Expire,
+    Find,
+    Finish,
+    Halt,
+    Look,
+    OpenWave,
+    Remove,
+    StopLaunching,
+    Submit,
+    WaitUntil,
+)
+from fleet.run.job import JobState
+from fleet.run.limits import CALLS_AT_ONCE, Budget
+from fleet.run.model import CauseCode, Phase
+from fleet.run.polling import Durations
+from fleet.run.record import JobRecord, RunRecord
+from fleet.run.scheduler import Entry, Lane, Lanes
+from fleet.targets.model import Os
+
+CLEAN_UP_PATIENCE = 600.0
+"""Seconds without any progress after which managed commands that cannot be deleted stay on their VMs."""
+
+
+class Standing:
+    """One run of one plan as it stands. Everything here only reads; :class:`fleet.run.state.Run` alone writes."""
+
+    def __init__(self, plan: Plan, run_id: str) -> None:
+        self.plan = plan
+        self.run_id = run_id
+        digests = {(step.id, os): guest_digest(step, os) for step in plan.steps for os in Os if is_wrapped(plan, step)}
+        self.jobs = [self._new_job(job, digests) for job in plan.jobs()]
+        self.epoch = 0
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.latest = 0.0
+        """The newest moment the run was told of: whoever takes it over does not go back behind it."""
+        self.wave = -1
+        self.stop: e.StopRequested | None = None
+        self.launch_stop: e.LaunchStopped | None = None
+        self.budget = Budget(plan.limits)
+        self.in_flight = 0
+        self.calls = 0
+        self.done = 0
+        self.signed_out = False
+        """Azure answered 401 to a job until it gave up: nothing more can be sent."""
+        self.leftovers: list[JobId] = []
+        """Jobs whose managed command could not be deleted."""
+        self._wave_left = [len(wave.targets) * len(plan.steps) for wave in plan.waves]
+        self._wave_closed: float | None = None
+        self._lanes = Lanes(self.jobs)
+        self._opened = 0.0
+        self._progress = 0.0
+        """When a job last ended or a command was last deleted."""
+        self._durations = [Durations() for _ in plan.steps]
+        self._deadlines: list[Entry] = []
+
+    @property
+    def finished(self) -> bool:
+        return self.ended is not None
+
+    def next(self, now: float) -> Effect:
+        """Say what to do now. Asked twice without an event between, it answers alike."""
+        if self.stop is not None and self._may_halt(now):
+            return Halt()
+        if (stop := self._must_stop(now)) is not None:
+            return stop  # before more jobs expire, so that the budget is not exceeded by more than one
+        if self._deadlines and self._deadlines[0][0] <= now:
+            return Expire(self._deadlines[0][1])
+        if (wave_at := self._wave_at()) is not None and wave_at <= now:
+            return OpenWave(self.wave + 1)
+        if self.done == len(self.jobs) and self._is_quiet(now):
+            return Finish()
+        if self.calls >= CALLS_AT_ONCE:
+            return WaitUntil(None)
+        return self._next_call(now)
+
+    def call_budget(self, now: float) -> int:
+        """How many submissions the tightest subscription would still take at once."""
+        return min((lane.rates.arm.writes.left(now) for lane in self._lanes), default=0)
+
+    def record(self) -> RunRecord:
+        """Return how the run stands, one record per job."""
+        return RunRecord(
+            run_id=self.run_id,
+            plan=self.plan,
+            jobs=tuple(self._job_record(state) for state in self.jobs),
+            started=self.started or 0.0,
+            ended=self.ended,
+            stop_cause=self.launch_stop.cause if self.launch_stop else self._stop_cause(),
+            stop_message=self.launch_stop.message if self.launch_stop else "",
+        )
+
+    def _stop_cause(self) -> CauseCode | None:
+        return CauseCode.STOPPED_BY_USER if self.stop is not None and not self.finished else None
+
+    def _job_record(self, state: JobState) -> JobRecord:
+        operation = ""
+        if state.operation is not None:
+            managed = state.transport is Transport.MANAGED
+            url = state.operation.status_url
+            operation = command_name(self.run_id, state.job) if managed else _operation_id(url)
+        return JobRecord(
+            job=state.job,
+            phase=state.phase,
+            outcome=state.outcome,
+            attempts=state.attempt,
+            possibly_sent=state.possibly_sent,
+            operation=operation,
+            started=state.intended,
+            ended=state.ended,
+        )
+
+    def _must_stop(self, now: float) -> StopLaunching | None:
+        if self.launch_stop is not None or self.done == len(self.jobs):
+            return None
+        if (breach := self.budget.breach()) is not None:
+            return StopLaunching(*breach)
+        if self.signed_out:
+            return StopLaunching(CauseCode.AZURE_UNUSABLE, "Azure refuses the credential")
+        deadline = self._deadline_at()
+        if deadline is not None and deadline <= now:
+            return StopLaunching(CauseCode.DEADLINE, "the run's deadline passed")
+        return None
+
+    def _deadline_at(self) -> float | None:
+        if self.plan.limits.deadline is None or self.started is None:
+            return None
+        if self.launch_stop is not None or self.done == len(self.jobs):
+            return None  # nothing is left to be stopped
+        return self.started + self.plan.limits.deadline
+
+    def _wave_at(self) -> float | None:
+        """The moment from which the next wave may open; None while it may not."""
+        if self.stop or self.launch_stop or self.wave + 1 >= len(self.plan.waves):
+            return None
+        if self.wave < 0:
+            return self.started
+        return None if self._wave_closed is None else self._wave_closed + self.plan.limits.soak
+
+    def _may_halt(self, now: float) -> bool:
+        """Nothing is on the wire or to be deleted any more; soft: and nothing is in flight."""
+        if self.done == len(self.jobs):
+            return False  # the ordinary end is near
+        return self._is_quiet(now) and (self._is_hard() or self.in_flight == 0)
+
+    def _is_quiet(self, now: float) -> bool:
+        """Nothing is on the wire, and nothing is to be deleted, or has been possible to delete for long."""
+        return self.calls == 0 and (not self._lanes.removals_left or self._patience_ends() <= now)
+
+    def _patience_ends(self) -> float:
+        return self._progress + CLEAN_UP_PATIENCE
+
+    def _is_hard(self) -> bool:
+        return self.stop is not None and self.stop.kind is e.StopKind.HARD
+
+    def _next_call(self, now: float) -> Effect:
+        wake: list[float] = []
+        for at, effect, job in self._candidates():
+            if at <= now:
+                return effect(job)
+            wake.append(at)
+        expiry = self._deadlines[0][0] if self._deadlines else None
+        patience = self._patience_ends() if self._lanes.removals_left else None
+        for moment in (expiry, self._deadline_at(), self._wave_at(), patience):
+            if moment is not None and moment > now:
+                wake.append(moment)
+        return WaitUntil(min(wake, default=None))
+
+    def _candidates(self) -> Iterator[tuple[float, Callable[[JobId], Effect], JobId]]:
+        """Yield what each lane could do and from when: launches round the lanes first, then reads, then removals."""
+        lanes = self._lanes.in_turn()
+        hard = self._is_hard()
+        room = not self.stop and self._has_room()
+        for lane in lanes:
+            if lane.resends and not hard:
+                due, job = lane.resends[0]
+                yield max(due, lane.rates.submit_at()), self._submit, job
+            if lane.launches and room and self._lane_has_room(lane):
+                due, job = lane.launches[0]
+                yield max(due, lane.rates.submit_at()), self._submit, job
+        for lane in lanes:
+            if lane.looks and not hard:
+                due, job = lane.looks[0]
+                yield max(due, lane.rates.read_at()), self._look, job
+        for lane in lanes:
+            if lane.removals:
+                due, job = lane.removals[0]
+                yield max(due, lane.rates.remove_at()), Remove, job
+
+    def _submit(self, job: JobId) -> Submit:
+        return Submit(job, self.jobs[job].attempt + 1)
+
+    def _look(self, job: JobId) -> Find | Look:
+        return Find(job) if self.jobs[job].phase is Phase.FINDING else Look(job)
+
+    def _has_room(self) -> bool:
+        return self.in_flight < self.plan.limits.concurrency and self.budget.room(self.in_flight)
+
+    def _lane_has_room(self, lane: Lane) -> bool:
+        limit = self.plan.limits.concurrency_per_subscription
+        return limit is None or self._lanes.in_flight(lane) < limit
+
+    def _new_job(self, job: Job, digests: dict[tuple[str, Os], str]) -> JobState:
+        wrapped = is_wrapped(self.plan, job.step)
+        return JobState(
+            job=job,
+            transport=transport_of(self.plan, job.step),
+            nonce=nonce(self.run_id, job) if wrapped else None,
+            digest=digests[job.step.id, job.target.os] if wrapped else "",
+        )
+
+
+def _operation_id(url: str) -> str:
+    """The operation's id out of its signed URL: enough to find it, free of signatures."""
+    return url.partition("?")[0].rpartition("/")[2]

@@ -1,0 +1,27 @@
+"""The page of promises: each one is held up by tests that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+
+
+def known_tests() -> set[str]:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    return set(re.findall(r"def (test_\w+)\(", text))
+
+
+def test_every_promise_is_held_up_by_tests_that_exist() -> None:
+    """Each test that the page names is in the suite."""
+    named = set(re.findall(r"`(test_\w+)`", PAGE))
+    assert len(named) >= 30
+    assert named - known_tests() == set()
+
+
+def test_every_promise_names_a_test_or_says_what_is_not_promised() -> None:
+    """A bullet without a test is a sentence about a limit, and says so by a negation."""
+    for bullet in re.findall(r"^- (.+?)(?=^- |^#|\Z)", PAGE, re.MULTILINE | re.DOTALL):
+        assert "`test_" in bullet or re.search(r"\b(not|cannot)\b", bullet), bullet

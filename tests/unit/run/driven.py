@@ -1,0 +1,64 @@
+"""A run driven event by event, by hand: for tests of single moments."""
+
+from __future__ import annotations
+
+from fleet.plan.model import JobId, Plan
+from fleet.playbook.model import Transport
+from fleet.run import effects as f
+from fleet.run import events as e
+from fleet.run.answers import Answer, Operation
+from fleet.run.state import Run
+from tests.unit.engine.harness import RUN_ID
+
+OPERATION = Operation(Transport.MANAGED, resource="x")
+
+
+def opened(plan: Plan, *, at: float = 0.0) -> Run:
+    """A run that was just begun, with its first wave open."""
+    run = Run(plan, RUN_ID)
+    run.apply(e.RunOpened(at, 1))
+    if plan.waves:
+        run.apply(e.WaveOpened(at, 0))
+    return run
+
+
+def sent(run: Run, job: int, at: float) -> None:
+    """A submission that was accepted at once."""
+    run.apply(e.SubmissionIntended(at, JobId(job), run.jobs[job].attempt + 1))
+    run.apply(e.SubmissionAccepted(at, JobId(job), OPERATION))
+
+
+def ended(run: Run, job: int, at: float, exit_code: int = 0) -> None:
+    """A look that found the end of an unwrapped managed command."""
+    run.apply(e.LookBegun(at, JobId(job)))
+    state = "Succeeded" if exit_code == 0 else "Failed"
+    run.apply(e.ResultReceived(at, JobId(job), Answer(state, "", exit_code)))
+
+
+def due(run: Run, now: float) -> list[f.Effect]:
+    """Every effect that is due now, each begun; calls stay unanswered."""
+    effects: list[f.Effect] = []
+    while not isinstance(effect := run.next(now), f.WaitUntil | f.Halt) and not run.finished:
+        effects.append(effect)
+        _begin(run, effect, now)
+    return effects
+
+
+def _begin(run: Run, effect: f.Effect, now: float) -> None:
+    match effect:
+        case f.Submit(job, attempt):
+            run.apply(e.SubmissionIntended(now, job, attempt))
+        case f.Look(job):
+            run.apply(e.LookBegun(now, job))
+        case f.Find(job):
+            run.apply(e.FindBegun(now, job))
+        case f.Remove(job):
+            run.apply(e.RemovalBegun(now, job))
+        case f.Expire(job):
+            run.apply(e.JobExpired(now, job))
+        case f.OpenWave(wave):
+            run.apply(e.WaveOpened(now, wave))
+        case f.StopLaunching(cause, message):
+            run.apply(e.LaunchStopped(now, cause, message))
+        case f.Finish():
+            run.apply(e.RunEnded(now))

@@ -1,0 +1,259 @@
+"""The moments at which a run is most easily wrong: taken over late, stopped, throttled, at the edge of a budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fleet.plan.model import JobId, Limits
+from fleet.playbook.model import Transport
+from fleet.run import effects as f
+from fleet.run import events as e
+from fleet.run.answers import LostReason, Quota, Refusal
+from fleet.run.model import CauseCode, Phase, Status
+from fleet.run.state import Run
+from tests.unit.engine.harness import RUN_ID
+from tests.unit.run.driven import OPERATION, due, ended, opened, sent
+from tests.unit.run.factory import plan, target
+
+DAY = 86_400.0
+
+
+def test_a_run_taken_over_the_next_day_looks_before_it_gives_up() -> None:
+    """A job in flight when the lid was closed is looked at after a resume, however late; only then may it expire."""
+    run = opened(plan(1))
+    sent(run, 0, 1.0)
+    run.apply(e.RunOpened(DAY, 2))
+    assert run.next(DAY) == f.Look(JobId(0))
+    run.apply(e.LookBegun(DAY, JobId(0)))
+    run.apply(e.SeenRunning(DAY, JobId(0)))
+    assert f.Expire(JobId(0)) in due(run, DAY + run.plan.limits.answer_grace)
+
+
+def test_a_refused_job_is_tried_again_after_a_late_takeover() -> None:
+    """Time in which nobody drove the run is no time to deliver: a refused job gets its full time again."""
+    run = opened(plan(1))
+    run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
+    run.apply(e.SubmissionRefused(1.0, JobId(0), Refusal(409, "Conflict", "in progress")))
+    run.apply(e.RunOpened(DAY, 2))
+    assert run.next(DAY) == f.Submit(JobId(0), 2)
+
+
+def test_nothing_is_due_in_the_past_while_clean_up_goes_on() -> None:
+    """When only removals are left and the run's deadline passes, the run waits for an answer and does not spin."""
+    run = opened(plan(1, receipts=False, limits=Limits(deadline=10.0)))
+    sent(run, 0, 1.0)
+    ended(run, 0, 5.0)
+    run.apply(e.RemovalBegun(9.0, JobId(0)))
+    assert run.next(20.0) == f.WaitUntil(None)
+
+
+def test_what_a_person_cancels_is_no_failure_of_the_script() -> None:
+    """A hard stop spends no failure budget: the jobs not yet sent stay to be resumed."""
+    run = opened(plan(5, limits=Limits(concurrency=2, max_failures=1)))
+    sent(run, 0, 1.0)
+    sent(run, 1, 1.0)
+    run.apply(e.StopRequested(2.0, e.StopKind.HARD))
+    assert due(run, 2.0) == [f.Remove(JobId(0)), f.Remove(JobId(1))]
+    for job in (0, 1):
+        run.apply(e.CommandRemoved(3.0, JobId(job)))
+    assert run.next(3.0) == f.Halt()
+    run.apply(e.RunOpened(4.0, 2))
+    assert isinstance(run.next(4.0), f.Submit)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        e.JobExpired(5.0, JobId(0)),
+        e.ResultUnreadable(5.0, JobId(0), Refusal(404, "ResourceNotFound", "gone")),
+    ],
+)
+def test_a_command_whose_end_is_unknown_is_left_alone(event: e.Event) -> None:
+    """Deleting a command ends its script, so one that may still run is never cleaned up."""
+    run = opened(plan(1))
+    sent(run, 0, 1.0)
+    if isinstance(event, e.ResultUnreadable):
+        run.apply(e.LookBegun(4.0, JobId(0)))
+    run.apply(event)
+    assert run.jobs[0].outcome is not None
+    assert run.jobs[0].outcome.status is Status.UNKNOWN
+    assert run.next(6.0) == f.Finish()
+
+
+def test_a_soft_stop_cleans_up_behind_it() -> None:
+    """Before a stopped run is left, the commands whose results were read are deleted."""
+    run = opened(plan(2, receipts=False))
+    sent(run, 0, 1.0)
+    run.apply(e.StopRequested(2.0, e.StopKind.SOFT))
+    ended(run, 0, 3.0)
+    assert run.next(3.0) == f.Remove(JobId(0))
+    run.apply(e.RemovalBegun(3.0, JobId(0)))
+    run.apply(e.CommandRemoved(3.0, JobId(0)))
+    assert run.next(3.0) == f.Halt()
+
+
+def test_a_forbidden_removal_is_not_tried_again() -> None:
+    """A credential that may not delete is refused once a command, not five times."""
+    run = opened(plan(1, receipts=False))
+    sent(run, 0, 1.0)
+    ended(run, 0, 3.0)
+    run.apply(e.RemovalBegun(3.0, JobId(0)))
+    run.apply(e.RemovalFailed(3.0, JobId(0), 403))
+    assert run.leftovers == [JobId(0)]
+    assert run.next(3.0) == f.Finish()
+
+
+def test_unreachable_targets_stop_the_run_at_the_first_beyond_the_budget() -> None:
+    """When many refused jobs run out of time at once, the budget is exceeded by one and the rest is not started."""
+    run = opened(plan(9, limits=Limits(max_unreachable=2, strict=False, deliver_timeout=100.0)))
+    for job in range(9):
+        run.apply(e.SubmissionIntended(1.0, JobId(job), 1))
+        run.apply(e.SubmissionRefused(1.0, JobId(job), Refusal(409, "Conflict", "in progress", 500.0)))
+    due(run, 200.0)
+    statuses = [state.outcome.status for state in run.jobs if state.outcome]
+    assert statuses.count(Status.UNREACHABLE) == 3
+    assert statuses.count(Status.NOT_STARTED) == 6
+
+
+def test_a_job_that_was_not_started_never_expires() -> None:
+    """Stopping the launch ends a refused job for good: nothing more is said of it."""
+    run = opened(plan(2))
+    run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
+    run.apply(e.SubmissionRefused(1.0, JobId(0), Refusal(409, "Conflict", "in progress")))
+    sent(run, 1, 1.0)
+    run.apply(e.LaunchStopped(2.0, CauseCode.DEADLINE))
+    assert f.Expire(JobId(0)) not in due(run, DAY)
+
+
+def test_a_lost_submission_that_is_sent_again_is_not_told_as_never_sent() -> None:
+    """A job that waits to be sent again may have run, and its record says so."""
+    run = opened(plan(2, transport=Transport.ACTION))
+    run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
+    run.apply(e.SubmissionLost(2.0, JobId(0), LostReason.RESET))
+    first, second = run.record().jobs
+    assert first.phase is Phase.WAITING
+    assert first.possibly_sent
+    assert not second.possibly_sent
+
+
+def _two_regions() -> Run:
+    made = plan(6)
+    targets = tuple(target(index, location=("westeurope", "eastus")[index % 2]) for index in range(6))
+    return opened(replace(made, targets=targets))
+
+
+def _submitted(effects: list[f.Effect]) -> set[str]:
+    return {("westeurope", "eastus")[effect.job % 2] for effect in effects if isinstance(effect, f.Submit)}
+
+
+@pytest.mark.parametrize(
+    ("code", "others"), [("OperationNotAllowed", {"eastus"}), ("SubscriptionRequestsThrottled", set())]
+)
+def test_a_throttled_region_holds_up_no_other(code: str, others: set[str]) -> None:
+    """Compute's limits are per region, ARM's per subscription: a refused submission holds up what shares its limit."""
+    run = _two_regions()
+    run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
+    run.apply(e.SubmissionRefused(1.0, JobId(0), Refusal(429, code, "slow down", 300.0)))
+    assert _submitted(due(run, 100.0)) == others
+
+
+def test_reads_of_a_throttled_region_hold_up_no_other() -> None:
+    """A read that one region refuses leaves the reads of the others alone."""
+    run = _two_regions()
+    sent(run, 0, 1.0)
+    sent(run, 1, 1.0)
+    run.apply(e.LookBegun(2.0, JobId(0)))
+    run.apply(e.LookFailed(2.0, JobId(0), 429, 300.0))
+    assert f.Look(JobId(1)) in due(run, 10.0)
+
+
+@pytest.mark.parametrize("code", ["TooManyRequests", "SubscriptionRequestsThrottled"])
+def test_an_absurd_wait_is_not_believed_for_ever(code: str) -> None:
+    """A service that asks for thirty years is asked again after an hour."""
+    run = opened(plan(2))
+    run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
+    run.apply(e.SubmissionRefused(1.0, JobId(0), Refusal(429, code, "", 999_999_999.0)))
+    assert f.Submit(JobId(1), 1) in due(run, 3700.0)
+
+
+def test_a_busy_vm_that_names_no_wait_is_not_hammered() -> None:
+    """``Retry-After: 0`` is no leave to send again at once."""
+    run = opened(plan(1))
+    run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
+    run.apply(e.SubmissionRefused(1.0, JobId(0), Refusal(409, "Conflict", "in progress", 0.0)))
+    assert isinstance(run.next(1.0), f.WaitUntil)
+
+
+def test_a_missing_command_is_sent_again_after_a_pause_that_grows() -> None:
+    """While a region loses every submission, sending again leaves room for the others' submissions."""
+    run = opened(plan(1))
+    now = 1.0
+    sends: list[float] = []
+    while len(sends) < 6:
+        effect = run.next(now)
+        match effect:
+            case f.Submit(job, attempt):
+                sends.append(now)
+                run.apply(e.SubmissionIntended(now, job, attempt))
+                run.apply(e.SubmissionLost(now, job, LostReason.SERVER_ERROR))
+            case f.Find(job):
+                run.apply(e.FindBegun(now, job))
+                run.apply(e.CommandMissing(now, job))
+            case f.WaitUntil(at):
+                assert at is not None
+                now = at
+    assert sends[5] - sends[4] > 10
+
+
+def test_subscriptions_and_regions_are_told_apart_without_case() -> None:
+    """Two spellings of one subscription and region share its limits, and a quota finds them."""
+    made = plan(4, limits=Limits(concurrency_per_subscription=1))
+    spellings = [("SUB-0", "WestEurope"), ("sub-0", "westeurope")]
+    targets = tuple(target(index, spellings[index % 2][0], location=spellings[index % 2][1]) for index in range(4))
+    run = opened(replace(made, targets=targets))
+    assert len([effect for effect in due(run, 1.0) if isinstance(effect, f.Submit)]) == 1
+    run.apply(e.QuotaSeen(1.0, Quota("sub-0", "WESTEUROPE", {"writes": 0})))
+    assert run.call_budget(1.0) == 0
+
+
+@pytest.mark.parametrize("remaining", [0, -5, 10**12])
+def test_a_quota_however_odd_never_stops_a_lane(remaining: int) -> None:
+    """What the headers say is believed for as long as a bucket takes to fill, and no longer."""
+    run = opened(plan(2))
+    names = ("writes", "reads", "deletes", "UpdateVMSubscriptionMaximum")
+    run.apply(e.QuotaSeen(1.0, Quota("sub-0", "westeurope", dict.fromkeys(names, remaining))))
+    assert isinstance(run.next(200.0), f.Submit)
+
+
+def test_the_newest_moment_of_a_run_is_known() -> None:
+    """A run knows the latest moment it was told of, so that whoever takes it over never goes back in time."""
+    run = opened(plan(1), at=DAY)
+    sent(run, 0, DAY + 5.0)
+    assert run.latest == DAY + 5.0
+    again = Run(run.plan, RUN_ID)
+    again.apply(e.SubmissionAccepted(3.0, JobId(0), OPERATION))
+    assert again.latest == 3.0
+
+
+def test_clean_up_that_never_succeeds_does_not_keep_a_run_from_ending() -> None:
+    """A service that lets nothing be deleted for ever holds up the end of the run for minutes, not years."""
+    run = opened(plan(1, receipts=False))
+    sent(run, 0, 1.0)
+    ended(run, 0, 3.0)
+    run.apply(e.RemovalBegun(3.0, JobId(0)))
+    run.apply(e.RemovalFailed(3.0, JobId(0), 429, 999_999_999.0))
+    wait = run.next(4.0)
+    assert isinstance(wait, f.WaitUntil)
+    assert wait.at is not None
+    assert wait.at < 1000.0
+    assert run.next(wait.at) == f.Finish()
+
+
+def test_a_hint_never_outlasts_the_time_for_an_answer() -> None:
+    """A job whose operation asks for a very long wait is looked at all the same before it is given up."""
+    run = opened(plan(1))
+    run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
+    run.apply(e.SubmissionAccepted(1.0, JobId(0), OPERATION, 999_999_999.0))
+    assert due(run, 302.0) == [f.Look(JobId(0))]
