@@ -69,9 +69,16 @@ def _when(moment: float) -> str:
 
 
 @click.command(
-    epilog="\b\nExamples:\n  fleet show last\n  fleet show 20260301-0203 -o json\n  fleet show last -o csv > rows.csv\n"
+    epilog="""\b
+Examples:
+  fleet show last
+  fleet show last --all
+  fleet show 20260301-0203 -o json
+  fleet show last -o csv > rows.csv
+"""
 )
 @click.argument("run_id", metavar="RUN")
+@click.option("--all", is_flag=True, help="Every group and every line of output, nothing left out.")
 @options.showing(*FORMATS)
 @keeping
 def show(run_id: str, **flags: Any) -> int:
@@ -80,7 +87,7 @@ def show(run_id: str, **flags: Any) -> int:
     The exit code is that of the run's report.
     """
     found = report_of(run_id, flags)
-    emit(render(found, report_form(flags["output_format"]), colour=colour_on(flags["colour"])))
+    emit(render(found, report_form(flags["output_format"]), colour=colour_on(flags["colour"]), whole=flags["all"]))
     return found.exit_code
 
 

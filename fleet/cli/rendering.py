@@ -18,9 +18,12 @@ from fleet.plan.model import Plan
 from fleet.report.model import Report
 from fleet.targets.folding import fold
 
+WHOLE = 1_000_000
+"""More groups and lines than any report has."""
 
-def render(report: Report, form: str, *, colour: bool = False) -> str:
-    """Render a report in one of the forms of ``-o`` and ``--report``."""
+
+def render(report: Report, form: str, *, colour: bool = False, whole: bool = False) -> str:
+    """Render a report in one of the forms of ``-o`` and ``--report``; ``whole`` leaves nothing out of the text."""
     match form:
         case "json":
             from fleet.report import render_json
@@ -50,6 +53,8 @@ def render(report: Report, form: str, *, colour: bool = False) -> str:
         case _:
             from fleet.report import render_text
 
+            if whole:
+                return render_text.render(report, width=width(), colour=colour, limit=WHOLE, tail=WHOLE, brief=WHOLE)
             return render_text.render(report, width=width(), colour=colour)
 
 

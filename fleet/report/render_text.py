@@ -12,19 +12,21 @@ from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Status
 _SGR = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
-def render(report: Report, *, width: int = 100, colour: bool = False, limit: int = 10, tail: int = 8) -> str:
+def render(
+    report: Report, *, width: int = 100, colour: bool = False, limit: int = 10, tail: int = 8, brief: int = 3
+) -> str:
     """Return the report as text of at most ``width`` columns (40 at least), ending in a line end.
 
     Each section shows at most ``limit`` entries and says how many more there are; of an output only the last
-    ``tail`` lines are shown. Without ``colour`` the text holds no escape sequence at all.
+    ``tail`` lines are shown, ``brief`` where nothing failed. Without ``colour`` the text holds no escape sequence at all.
     """
     page = _Page(max(40, width), colour)
-    more = f"fleet show {report.run}"
+    more = f"fleet show {report.run} --all"
     _head(page, report)
-    _section(page, "FAILED", report.failures, limit, more, tail)
-    _section(page, "NOT REACHED OR NOT PROVEN", report.not_reached, limit, more, tail)
-    _section(page, "NOT RUN", report.not_run, limit, more, tail)
-    _section(page, "SUCCEEDED", report.successes, limit, more, tail)
+    _section(page, "FAILED", report.failures, limit, more, tail, brief)
+    _section(page, "NOT REACHED OR NOT PROVEN", report.not_reached, limit, more, tail, brief)
+    _section(page, "NOT RUN", report.not_run, limit, more, tail, brief)
+    _section(page, "SUCCEEDED", report.successes, limit, more, tail, brief)
     _slowest(page, report, min(limit, 5))
     _unread(page, report, limit)
     _notes(page, report)
@@ -76,13 +78,13 @@ def _head(page: _Page, report: Report) -> None:
         page.wrap(f"Stopped ({report.stopped.cause}): {report.stopped.message}", style="yellow")
 
 
-def _section(page: _Page, title: str, groups: Sequence[Group], limit: int, more: str, tail: int) -> None:
+def _section(page: _Page, title: str, groups: Sequence[Group], limit: int, more: str, tail: int, brief: int) -> None:
     if not groups:
         return
     page.blank()
     page.add(f"{title} ({words.number(sum(group.count for group in groups))})", style="bold")
     for group in groups[:limit]:
-        _group(page, group, tail)
+        _group(page, group, tail, brief)
     left = groups[limit:]
     if left:
         jobs = sum(group.count for group in left)
@@ -90,7 +92,7 @@ def _section(page: _Page, title: str, groups: Sequence[Group], limit: int, more:
         page.add(f"and {words.number(jobs)} more{apart}: {more}", indent=2, style="dim")
 
 
-def _group(page: _Page, group: Group, tail: int) -> None:
+def _group(page: _Page, group: Group, tail: int, brief: int) -> None:
     size = f" ({words.number(group.count)})" if group.count > 1 else ""
     page.wrap(f"{group.names}{size}", indent=2, style="cyan")
     told = [f"step {group.step}", words.STATUS[group.status], words.exit_text(group.exit_code)]
@@ -98,7 +100,7 @@ def _group(page: _Page, group: Group, tail: int) -> None:
     if group.status is not Status.SUCCEEDED:
         page.wrap(f"{group.cause.code}: {causes.message(group.cause)}", indent=4)
         page.wrap(f"hint: {causes.hint(group.cause)}", indent=4)
-    tail = tail if group.status in FAILURES else min(tail, 3)
+    tail = tail if group.status in FAILURES else brief
     for stream, text in (("stdout", group.stdout), ("stderr", group.stderr)):
         _output(page, stream, text, tail)
 
@@ -133,7 +135,7 @@ def _unread(page: _Page, report: Report, limit: int) -> None:
     for scope in report.unread[:limit]:
         page.wrap(f"{scope.name or scope.subscription}  {scope.code}: {scope.message}", indent=2)
     if len(report.unread) > limit:
-        page.add(f"and {len(report.unread) - limit} more: fleet show {report.run}", indent=2, style="dim")
+        page.add(f"and {len(report.unread) - limit} more: fleet show {report.run} --all", indent=2, style="dim")
 
 
 def _notes(page: _Page, report: Report) -> None:

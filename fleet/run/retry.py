@@ -53,7 +53,13 @@ def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Ver
     if refusal.status == 401:
         return _unauthenticated(text, now, tries, salt)
     if refusal.status == 403:
-        return GiveUp(Cause(CauseCode.FORBIDDEN, text, "the credential needs the right to run commands on this VM"))
+        return GiveUp(
+            Cause(
+                CauseCode.FORBIDDEN,
+                text,
+                "the credential lacks a right on this VM; fleet rbac PLAYBOOK prints the role",
+            )
+        )
     if refusal.status in (404, 410):
         return GiveUp(Cause(CauseCode.VM_NOT_FOUND, text, "the VM was deleted or moved since it was listed"))
     if refusal.status == 408 or (refusal.status == 409 and _is_busy(refusal)):

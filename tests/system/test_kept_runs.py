@@ -238,3 +238,13 @@ def test_a_bare_lab_takes_no_playbook_for_its_file(here: Here) -> None:
 def test_version(here: Here) -> None:
     """One line with the version that is installed."""
     assert re.fullmatch(r"fleet \d+\.\d+\.\d+\n", here("version").out)
+
+
+def test_show_all_leaves_nothing_out(kept: Here, lab: LabUp, tmp_path: Path) -> None:
+    """What the short form cuts, --all shows: every line of every group."""
+    script = tmp_path / "long.sh"
+    script.write_text("echo this ends badly\n")
+    kept("exec", 'tag.env == "prod"', lab.flag, "-y", "-q", "--", f"@{script}")
+    whole = kept("show", "last", "--all", "-o", "table").out
+    assert all(f"web0{n} tried" in whole for n in range(1, 9))
+    assert "more: fleet show" not in whole
