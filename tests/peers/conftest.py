@@ -31,11 +31,6 @@ PACKAGES = {
 }
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of these tests."""
-    config.addinivalue_line("markers", "peers: runs Microsoft's own clients against the lab; needs FLEET_PEERS=1")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave these tests out unless they are asked for."""
     if os.environ.get("FLEET_PEERS") == "1":

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleet.lab import sandbox
-from tests.system.cli import PLAYBOOKS, ROOT, SHIPPED, Here, LabUp, Machine, ended, lab_up
+from tests.system.cli import LABS, PLAYBOOKS, ROOT, SHIPPED, Here, LabUp, Machine, ended, lab_up
 
 WITHOUT_SANDBOXES = sandbox.supported()
 
@@ -79,3 +79,15 @@ def test_ten_mistakes_are_ten_problems(here: Here, lab: LabUp) -> None:
     assert lines == [2, 4, 4, 6, 7, 9, 11, 14, 15, 17]
     assert "10 problems found; nothing was sent" in done.err
     assert lab.requests() == before
+
+
+@pytest.mark.parametrize("transport", ["managed", "action"])
+def test_a_service_with_its_oddities(here: Here, transport: str) -> None:
+    """Ids in another case, remembered names, a lagging Resource Graph and real limits change nothing for a reader."""
+    words = ["exec", "all", f"--lab={LABS / 'odd.yaml'}", "-y", "-o", "json", "--transport", transport, "--", "true"]
+    done = here(*words)
+    assert done.code == 0, done.err
+    assert {(row["status"], row["verified"], row["stdout"]) for row in done.report["jobs"]} == {
+        ("succeeded", True, "ok\n")
+    }
+    assert len(done.report["jobs"]) == 40
