@@ -132,7 +132,7 @@ def _environment(plan: Plan, job: Job, secrets: Mapping[str, str]) -> tuple[dict
     for name, template in job.step.env.items():
         secret = secret_reference(template, plan.declared)
         if secret is not None:
-            protected[name] = secrets[secret]
+            protected[name] = secrets.get(secret, "")  # an optional one that was not given is empty, as plain ones are
         else:
             plain[name] = render(template, params=plan.parameters, target=job.target)
     return plain, protected

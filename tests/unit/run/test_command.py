@@ -1,0 +1,56 @@
+"""From a job to the command that is sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fleet.guest.envelope import open as open_envelope
+from fleet.playbook.model import Parameter, Transport
+from fleet.run.command import build, check, command_name
+from tests.unit.run.factory import plan
+
+RUN = "20260101-000000-test"
+
+
+def test_names_are_one_per_job_and_the_same_for_each_attempt() -> None:
+    """A command's name is decided by run and job alone, and no two jobs share one."""
+    made = plan(5, steps=2)
+    names = [command_name(RUN, job) for job in made.jobs()]
+    assert len(set(names)) == 10
+    assert names == [command_name(RUN, job) for job in made.jobs()]
+
+
+def test_secrets_travel_apart_from_the_script() -> None:
+    """A secret's value is in the protected parameters only, encoded; not in the script, nor in any repr."""
+    made = plan(1)
+    step = replace(made.steps[0], env={"TOKEN": "{{ params.token }}", "SCOPE": "{{ params.scope }}"})
+    made = replace(
+        made,
+        steps=(step,),
+        declared=(Parameter("token", secret=True), Parameter("scope")),
+        parameters={"scope": "all"},
+    )
+    command = build(made, RUN, next(made.jobs()), {"token": "hunter2-canary"})
+    assert list(command.protected) == ["FLEET_SECRET_TOKEN"]
+    assert "hunter2" not in command.script + repr(command)
+    opened = open_envelope(command.script, {})
+    assert opened is not None
+    assert dict(opened.env).get("SCOPE") == "all"
+
+
+def test_an_optional_secret_that_was_not_given_is_empty() -> None:
+    """As with plain parameters, what was not given is empty text, and nothing fails in mid-run."""
+    made = plan(1)
+    step = replace(made.steps[0], env={"TOKEN": "{{ params.token }}"})
+    made = replace(made, steps=(step,), declared=(Parameter("token", secret=True),))
+    check(made, RUN, {})
+    assert build(made, RUN, next(made.jobs()), {}).protected == {"FLEET_SECRET_TOKEN": "="}
+
+
+def test_unwrapped_scripts_carry_their_values_as_parameters() -> None:
+    """With receipts off the script goes as it is, its environment as named parameters, its arguments as arguments."""
+    made = plan(1, receipts=False, transport=Transport.ACTION)
+    made = replace(made, steps=(replace(made.steps[0], env={"A": "1"}, args=("x y",)),))
+    command = build(made, RUN, next(made.jobs()), {})
+    assert command.script == "echo 0\n"
+    assert (dict(command.parameters), command.args) == ({"A": "1"}, ("x y",))
