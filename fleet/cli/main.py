@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("fleet.cli.reading:show", "Show how a run stands, or how it ended."),
     "output": ("fleet.cli.reading:output", "Print what a run's scripts printed, VM by VM."),
     "report": ("fleet.cli.reading:report", "Render a run's report again, in any format."),
+    "verify": ("fleet.cli.reading:verify", "Check that a run's journal is whole and unchanged."),
     "diff": ("fleet.cli.comparing:diff", "Show what differs between VMs, or between two runs."),
     "lab": ("fleet.cli.lab:lab", "Serve a pretend Azure on this machine."),
     "schema": ("fleet.cli.writing:schema", "Print a JSON Schema: playbook, report, config, lab."),

@@ -150,6 +150,25 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     return ExitCode.OK
 
 
+@click.command(epilog="\b\nExamples:\n  fleet verify last\n  fleet verify 20260301-0203\n")
+@click.argument("run_id", metavar="RUN")
+@keeping
+def verify(run_id: str, **flags: Any) -> int:
+    """Check that the journal of RUN is whole: each event is chained to the one before by its hash.
+
+    A changed, missing or cut-off event is named, and the exit code is 1. The chain is not signed: it shows damage and
+    careless edits, not the work of somebody who computes it anew.
+    """
+    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    kept = app.saved(config, run_id)
+    if kept.damage:
+        hint = f"what lies before it can still be read: fleet show {kept.run_id}"
+        raise StateError(kept.damage, hint=hint, code="journal_damaged")
+    state = " so far: it is going on" if kept.live else ""
+    emit(f"run {kept.run_id}: {counted(len(kept.events), 'event')}, unbroken{state}; plan {kept.plan.digest}")
+    return ExitCode.OK
+
+
 def _is_meant(row: JobRow, names: tuple[str, ...], step: str | None) -> bool:
     if step is not None and row.step != step:
         return False

@@ -248,3 +248,19 @@ def test_show_all_leaves_nothing_out(kept: Here, lab: LabUp, tmp_path: Path) -> 
     whole = kept("show", "last", "--all", "-o", "table").out
     assert all(f"web0{n} tried" in whole for n in range(1, 9))
     assert "more: fleet show" not in whole
+
+
+def test_verify_names_damage(kept: Here, machine: Machine) -> None:
+    """A whole journal is said to be unbroken; one in which a byte was changed is named, with exit code 1."""
+    whole = kept("verify", "last")
+    assert whole.code == 0
+    assert re.search(r"\d+ events, unbroken; plan [0-9a-f]{64}", whole.out)
+    journal = next(machine.state.glob("runs/*/journal.db"))
+    data = bytearray(journal.read_bytes())
+    at = data.rindex(b"hello from web01")
+    data[at] ^= 1
+    journal.write_bytes(data)
+    broken = kept("verify", "last")
+    assert broken.code == 1
+    assert "[journal_damaged]" in broken.err
+    assert broken.out == ""
