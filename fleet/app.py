@@ -12,14 +12,14 @@ import os
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from fleet.clock import Clock, SystemClock, wall_time
+from fleet.clock import Clock, wall_time
 from fleet.config import Config
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Cloud, Inventory, Preflight
@@ -74,7 +74,6 @@ class Narrowing:
     pick: int | None = None
     seed: int = 0
     max_targets: int | None = None
-    allow_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,6 @@ class OpenRun:
     journal: Journal
     epoch: int
     folder: Path
-    new: bool
 
 
 @dataclass(slots=True)
@@ -282,10 +280,10 @@ def make_plan(
     return replace(build(playbook, found.chosen, parameters, settings), cloud=connection.name, scope=found.scope)
 
 
-def settings_of(config: Config, **overrides: object) -> Settings:
-    """What the config says about runs, with a command's flags on top (``None`` leaves the config's)."""
+def settings_of(config: Config) -> Settings:
+    """What the config says about runs; a command's flags go on top."""
     run = config.run
-    base = Settings(
+    return Settings(
         transport=Transport(run.transport),
         receipts=run.receipts,
         concurrency=run.concurrency,
@@ -293,7 +291,6 @@ def settings_of(config: Config, **overrides: object) -> Settings:
         deliver_timeout=run.deliver_timeout,
         answer_grace=run.answer_grace,
     )
-    return replace(base, **{key: value for key, value in overrides.items() if value is not None})  # type: ignore[arg-type]
 
 
 async def examine(connection: Connection, plan: Plan, secrets: Mapping[str, str]) -> tuple[doctor.Finding, ...]:
@@ -322,17 +319,14 @@ def begin(config: Config, plan: Plan, secrets: Mapping[str, str], clock: Clock) 
     command.check(plan, run_id, secrets)
     folder = runs.folder(run_id)
     journal = journals.create(folder, run_id=run_id, plan=plan, owner=owner(), now=clock.now())
-    return OpenRun(Run(plan, run_id), journal, 1, folder, new=True)
+    return OpenRun(Run(plan, run_id), journal, 1, folder)
 
 
 def take_over(config: Config, run_id: str, secrets: Mapping[str, str], clock: Clock) -> OpenRun:
     """Own a run that an earlier process left unfinished. Raises StateError, InvalidInput (a secret is missing)."""
     folder = RunsFolder(config.state_dir).folder(run_id)
     opened = journals.open_for_writing(folder, owner=owner(), now=clock.now())
-    run = Run(opened.plan, run_id)
-    for event in opened.events:
-        run.apply(event)
-    return OpenRun(run, opened.journal, opened.epoch, folder, new=False)
+    return OpenRun(_folded(opened.plan, run_id, opened.events), opened.journal, opened.epoch, folder)
 
 
 def saved(config: Config, text: str) -> SavedRun:
@@ -343,8 +337,12 @@ def saved(config: Config, text: str) -> SavedRun:
 
 def replay(kept: SavedRun) -> Run:
     """Fold a kept run's events."""
-    run = Run(kept.plan, kept.run_id)
-    for event in kept.events:
+    return _folded(kept.plan, kept.run_id, kept.events)
+
+
+def _folded(plan: Plan, run_id: str, events: Iterable[Event]) -> Run:
+    run = Run(plan, run_id)
+    for event in events:
         run.apply(event)
     return run
 
@@ -424,11 +422,6 @@ def check_same_cloud(plan: Plan, connection: Connection) -> None:
     if plan.cloud != connection.name:
         message = f"this run belongs to the cloud {plan.cloud}, and the settings name {connection.name}"
         raise Refused(message, hint="set azure.cloud as it was when the run began", code="other_cloud")
-
-
-def now_clock() -> Clock:
-    """The system's clock."""
-    return SystemClock()
 
 
 def unread_sentence(scope: UnreadScope) -> str:

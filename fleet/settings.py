@@ -26,7 +26,7 @@ def _url(value: str) -> str:
     if parts.scheme not in ("https", "http") or not host or "@" in parts.netloc or parts.query or parts.fragment:
         expected = "a URL that begins with https://, without user, query and fragment"
         raise refusal("url", "is not the URL of a service", expected=expected)
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise refusal(
             "url",
             "must be https: plain http is for this machine only",
@@ -36,7 +36,8 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine, by its name alone."""
     if host.lower() == "localhost":
         return True
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fleet.errors import InvalidInput, Problem
+from fleet.settings import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +80,6 @@ def url_problem(url: str, key: str) -> Problem | None:
     if parts.scheme == "http" and not is_loopback(host):
         return _problem(key, url, "https: plain http is for this machine only (127.0.0.1, ::1, localhost)")
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine, by its name alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _problem(key: str, found: str, expected: str) -> Problem:

@@ -20,7 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from fleet.azure.clouds import is_loopback, url_problem
+from fleet.azure.clouds import url_problem
 from fleet.azure.credentials import TokenSource
 from fleet.azure.principals import Principals, lacks_rights, place_of
 from fleet.azure.wire.arm import check_link, claims_challenge, host_of, redact_text, redact_url
@@ -28,6 +28,7 @@ from fleet.azure.wire.http import NoResponse, Request, Response, Silence
 from fleet.clock import Clock, SystemClock
 from fleet.errors import InvalidInput, Problem
 from fleet.logs import Log
+from fleet.settings import is_loopback
 
 log = Log("fleet.azure")
 

@@ -15,9 +15,10 @@ import click
 from fleet import app, codec
 from fleet.app import Found, Narrowing
 from fleet.cli import options
-from fleet.cli.screen import counted, emit, say, settings, table, warn, warn_of
+from fleet.cli.screen import emit, say, settings, table, warn, warn_of
 from fleet.errors import ExitCode, InvalidInput, Problem
 from fleet.playbook.model import Selection
+from fleet.report.words import plural
 from fleet.targets import selector
 from fleet.targets.expand import explain as explained
 from fleet.targets.expand import require_some, unmatched
@@ -164,4 +165,4 @@ def _summary(found: Found) -> str:
     chosen = found.chosen.targets
     subscriptions = len({target.subscription for target in chosen})
     seen = f" of {len(found.rows):,} seen" if len(found.rows) != len(chosen) else ""
-    return f"{counted(len(chosen), 'target')}{seen} in {counted(subscriptions, 'subscription')}"
+    return f"{plural(len(chosen), 'target')}{seen} in {plural(subscriptions, 'subscription')}"

@@ -11,11 +11,12 @@ import click
 from fleet import codec
 from fleet.cli import options
 from fleet.cli.reading import keeping, report_of
-from fleet.cli.screen import colour_on, counted, emit, say
+from fleet.cli.screen import colour_on, emit, say
 from fleet.errors import ExitCode
 from fleet.report import safe
 from fleet.report.compare import Deviation, Minority, between_hosts, between_runs
 from fleet.report.normal import DEFAULT, Rule
+from fleet.report.words import plural
 
 RULES = [rule.value for rule in Rule]
 
@@ -57,7 +58,7 @@ def diff(first: str, second: str | None, masks: tuple[str, ...], exact: bool, **
         emit(json.dumps([codec.encode(item) for item in found], indent=1))
     else:
         emit("".join(_shown(item, colour_on(flags["colour"])) for item in found))
-    say(f"{counted(len(found), 'difference')}", quiet=flags["quiet"])
+    say(f"{plural(len(found), 'difference')}", quiet=flags["quiet"])
     return ExitCode.DIFFERENCES if found else ExitCode.OK
 
 

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,8 +16,8 @@ from fleet import app
 from fleet.app import Connection, Narrowing, OpenRun, Stopping
 from fleet.cli.options import ReportFile
 from fleet.cli.rendering import check_writable, render, render_plan, reports_of_playbook, write_reports
-from fleet.cli.screen import colour_on, counted, emit, label, report_form, say, settings
-from fleet.clock import Clock
+from fleet.cli.screen import colour_on, emit, label, report_form, say, settings
+from fleet.clock import Clock, SystemClock
 from fleet.config import Config
 from fleet.errors import AzureUnusable, ExitCode, FleetError, Refused
 from fleet.plan.build import Settings
@@ -26,6 +26,7 @@ from fleet.playbook.model import Transport
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.report.safe import terminal
+from fleet.report.words import plural
 from fleet.run.events import Event
 from fleet.run.state import Run
 
@@ -50,15 +51,15 @@ def narrowing_of(flags: Mapping[str, Any]) -> Narrowing:
         pick=flags["pick"],
         seed=flags["seed"],
         max_targets=flags["max_targets"],
-        allow_empty=flags["allow_empty"],
     )
 
 
 def settings_of(config: Config, flags: Mapping[str, Any]) -> Settings:
     """What the config says about runs, with the flags of ``options.launching`` on top."""
-    return app.settings_of(
-        config,
-        transport=Transport(flags["transport"]) if flags["transport"] else None,
+    base = app.settings_of(config)
+    return replace(
+        base,
+        transport=Transport(flags["transport"]) if flags["transport"] else base.transport,
         override_concurrency=flags["concurrency"],
         override_max_failures=flags["max_failures"],
         override_max_unreachable=flags["max_unreachable"],
@@ -76,7 +77,7 @@ def confirm(plan: Plan, flags: Mapping[str, Any]) -> None:
     """Show the plan and ask, where there is somebody to ask; elsewhere ``-y`` is the answer."""
     if flags["yes"]:
         return
-    what = f"run {plan.playbook.name} on {counted(len(plan.targets), 'target')}"
+    what = f"run {plan.playbook.name} on {plural(len(plan.targets), 'target')}"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
             f"nobody is here to confirm: {what}", hint="add -y (--yes) to run without asking", code="unconfirmed"
@@ -107,7 +108,7 @@ async def carry_out(
     show: Show | None = None,
 ) -> Ended:
     """Begin a new run of a plan and drive it."""
-    clock = app.now_clock()
+    clock = SystemClock()
     return await drive(app.begin(config, plan, secrets, clock), connection, secrets, flags, clock, show)
 
 
@@ -124,7 +125,7 @@ async def drive(
 
     run = opened.run
     say(
-        f"run {run.run_id}: {counted(len(run.jobs), 'job')} in {counted(len(run.plan.waves), 'wave')}",
+        f"run {run.run_id}: {plural(len(run.jobs), 'job')} in {plural(len(run.plan.waves), 'wave')}",
         quiet=flags["quiet"],
     )
     progress = Progress(run, enabled=_is_watched(flags))

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from fleet import app
-from fleet.cli.screen import counted, emit, say
+from fleet.cli.screen import emit, say
 from fleet.errors import ExitCode
+from fleet.report.words import plural
 
 
 @click.group()
@@ -45,7 +46,7 @@ def up(file: str, port: int, tls: bool, quiet: int) -> int:
 def check(file: str) -> int:
     """Check a lab file for every mistake at once."""
     spec = app.lab_spec(file)
-    say(f"{file}: {counted(len(spec.subscriptions), 'subscription')}: valid")
+    say(f"{file}: {plural(len(spec.subscriptions), 'subscription')}: valid")
     return ExitCode.OK
 
 

@@ -16,13 +16,14 @@ from fleet.cli import given as parameter_values
 from fleet.cli import options
 from fleet.cli.choosing import warn_about
 from fleet.cli.driving import config_of, narrowing_of, settings_of, tell_notes
-from fleet.cli.screen import counted, emit, say, settings, table, warn
+from fleet.cli.screen import emit, say, settings, table, warn
 from fleet.errors import ExitCode
 from fleet.plan import doctor as verdicts
 from fleet.plan.doctor import BLOCKING, Finding, Level
 from fleet.plan.model import Plan
 from fleet.plan.rights import DOCTOR, Right, rights, role, scopes
 from fleet.playbook.model import Playbook, Transport
+from fleet.report.words import plural
 from fleet.targets.folding import fold
 from fleet.targets.model import Target
 
@@ -119,7 +120,7 @@ def render(plan: Plan, findings: Sequence[Finding], form: str) -> str:
         return json.dumps(_document(plan, findings, out), indent=1)
     rows = [(item.check.value, item.level.value, _where(item), item.what) for item in findings]
     lines = [table(("check", "verdict", "where", "what"), rows)]
-    lines.append(f"{reached:,} of {counted(len(plan.targets), 'target')} would be reached")
+    lines.append(f"{reached:,} of {plural(len(plan.targets), 'target')} would be reached")
     if out:
         lines.append(f"{len(out):,} would not: {_names(out)}")
     todo = dict.fromkeys(item.next for item in findings if item.next)

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from fleet.cli.endings import Endings
-from fleet.cli.screen import spelled
 from fleet.clock import wall_time
+from fleet.report.words import duration
 from fleet.run.events import Event
 from fleet.run.limits import ARM_WRITES
 from fleet.run.model import FAILURES, NOT_REACHED, Phase, Status
@@ -124,9 +124,9 @@ class Progress:
             self._ends.popleft()
         rate = len(self._ends) / max(min(now - self._began, RECENT), 1.0)
         left = len(self._run.jobs) - self._run.done
-        parts = [f"{spelled(now - self._began)} so far", f"{rate:.1f} jobs/s"]
+        parts = [f"{duration(now - self._began)} so far", f"{rate:.1f} jobs/s"]
         if rate > 0 and left:
-            parts.append(f"about {spelled(left / rate)} left")
+            parts.append(f"about {duration(left / rate)} left")
         budget = self._run.call_budget(now)
         parts.append(f"API budget {min(budget, ARM_WRITES[0])}/{ARM_WRITES[0]} writes")
         return parts

@@ -13,12 +13,13 @@ import click
 from fleet import app
 from fleet.cli import options
 from fleet.cli.rendering import check_writable, render, write_reports
-from fleet.cli.screen import colour_on, counted, emit, report_form, say, settings, table, warn
+from fleet.cli.screen import colour_on, emit, report_form, say, settings, table, warn
 from fleet.clock import iso
 from fleet.errors import ExitCode, RunNotFound, StateError
 from fleet.report import safe
 from fleet.report.aggregate import aggregate
 from fleet.report.model import JobRow, Report
+from fleet.report.words import plural
 from fleet.store.runs import RunsFolder
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
@@ -165,7 +166,7 @@ def verify(run_id: str, **flags: Any) -> int:
         hint = f"what lies before it can still be read: fleet show {kept.run_id}"
         raise StateError(kept.damage, hint=hint, code="journal_damaged")
     state = " so far: it is going on" if kept.live else ""
-    emit(f"run {kept.run_id}: {counted(len(kept.events), 'event')}, unbroken{state}; plan {kept.plan.digest}")
+    emit(f"run {kept.run_id}: {plural(len(kept.events), 'event')}, unbroken{state}; plan {kept.plan.digest}")
     return ExitCode.OK
 
 
@@ -200,7 +201,7 @@ def write_streams(rows: Sequence[JobRow], folder: Path, quiet: int, wanted: str 
         plain = "".join(char if char.isascii() and (char.isalnum() or char == "-") else "_" for char in row.name)[:80]
         for name, text in _streams(row, wanted):
             app.write_private(folder / f"{number:05}-{plain}-{row.step}.{name}", text)
-    say(f"wrote the output of {counted(len(rows), 'row')} to {folder}", quiet=quiet)
+    say(f"wrote the output of {plural(len(rows), 'row')} to {folder}", quiet=quiet)
 
 
 def report_of(run_id: str, flags: dict[str, Any]) -> Report:

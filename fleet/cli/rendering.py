@@ -11,11 +11,12 @@ from typing import Any
 from fleet import codec
 from fleet.app import unread_sentence, write_private
 from fleet.cli.options import ReportFile
-from fleet.cli.screen import counted, spelled, table, width
+from fleet.cli.screen import table, width
 from fleet.errors import InvalidInput, Problem
 from fleet.plan.estimate import Estimate, estimate
 from fleet.plan.model import Plan
 from fleet.report.model import Report
+from fleet.report.words import duration, plural
 from fleet.targets.folding import fold
 
 WHOLE = 1_000_000
@@ -89,7 +90,7 @@ def check_writable(asked: Iterable[ReportFile]) -> None:
 def _obstacle(path: Path) -> str:
     if os.path.isdir(path):  # noqa: PTH112  unlike Path's, it takes a name of any length
         return "it is a folder"
-    if not os.path.isdir(path.parent):  # noqa: PTH112
+    if not os.path.isdir(path.parent):  # noqa: PTH112  for the same reason
         return f"there is no folder {path.parent}"
     return "" if os.access(path.parent, os.W_OK) else f"the folder {path.parent} is not yours to write to"
 
@@ -114,13 +115,13 @@ def _plan_document(plan: Plan, cost: Estimate) -> dict[str, Any]:
 
 def _plan_text(plan: Plan, cost: Estimate) -> str:
     lines = [
-        f"{plan.playbook.name} {plan.playbook.version} on {counted(len(plan.targets), 'target')}: {_folded(plan)}",
+        f"{plan.playbook.name} {plan.playbook.version} on {plural(len(plan.targets), 'target')}: {_folded(plan)}",
         "",
     ]
     lines.append(
         table(("wave", "up to", "targets", "names"), [_wave_row(plan, index) for index in range(len(plan.waves))])
     )
-    steps = [(step.id, step.title, spelled(step.timeout), step.digest[:12]) for step in plan.steps]
+    steps = [(step.id, step.title, duration(step.timeout), step.digest[:12]) for step in plan.steps]
     lines.append(table(("step", "title", "time limit", "digest"), steps))
     lines += [f"{label:<12}{text}" for label, text in _facts(plan, cost)]
     lines += [f"warning     {unread_sentence(scope)}" for scope in plan.unread]
@@ -154,7 +155,7 @@ def _folded(plan: Plan) -> str:
 def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
     limits = plan.limits
     budget = [
-        f"{counted(maximum, kind)}{' allowed' if maximum else ' allowed: the first one stops the run'}"
+        f"{plural(maximum, kind)}{' allowed' if maximum else ' allowed: the first one stops the run'}"
         for maximum, kind in ((limits.max_failures, "failure"), (limits.max_unreachable, "unreachable target"))
         if maximum is not None
     ]
@@ -162,11 +163,11 @@ def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
     return [
         (
             "jobs",
-            f"{counted(cost.jobs, 'job')} in {counted(subscriptions, 'subscription')}, {limits.concurrency} at a time",
+            f"{plural(cost.jobs, 'job')} in {plural(subscriptions, 'subscription')}, {limits.concurrency} at a time",
         ),
         ("budget", "; ".join(budget) or "none: every target is tried, whatever fails"),
         ("calls", f"{cost.submissions:,} submissions, about {cost.reads:,} reads, {cost.deletes:,} deletes"),
-        ("time", f"about {spelled(cost.seconds)} if each script takes {spelled(cost.script_seconds)}"),
+        ("time", f"about {duration(cost.seconds)} if each script takes {duration(cost.script_seconds)}"),
         ("transport", f"{plan.transport.value}, receipts {'on' if plan.receipts else 'off'}, cloud {plan.cloud}"),
         ("digest", plan.digest),
     ]

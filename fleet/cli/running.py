@@ -18,7 +18,8 @@ from fleet.cli import options
 from fleet.cli.choosing import warn_about
 from fleet.cli.driving import carry_out, config_of, confirm, drive, narrowing_of, settings_of, tell, tell_notes
 from fleet.cli.rendering import render_plan
-from fleet.cli.screen import colour_on, counted, emit, say
+from fleet.cli.screen import colour_on, emit, say
+from fleet.clock import SystemClock
 from fleet.config import Config
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
 from fleet.plan import file as plan_files
@@ -28,6 +29,7 @@ from fleet.playbook.model import Amount, ParameterValue, Playbook
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.report.safe import terminal_line
+from fleet.report.words import plural
 from fleet.run.model import Status
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
@@ -127,7 +129,7 @@ def _shown(made: Plan, flags: dict[str, Any]) -> int:
         return ExitCode.OK
     found = differences(_plan_file(flags["diff"]), made)
     emit(_listed(found))
-    say(f"{counted(len(found), 'difference')} to {flags['diff']}", quiet=flags["quiet"])
+    say(f"{plural(len(found), 'difference')} to {flags['diff']}", quiet=flags["quiet"])
     return ExitCode.DIFFERENCES if found and flags["detailed_exitcode"] else ExitCode.OK
 
 
@@ -182,7 +184,7 @@ def _check_drift(frozen: Plan, found: tuple[Difference, ...], flags: Mapping[str
     for item in found:
         say(str(item))
     if len(found) > allowed:
-        message = f"the targets differ from the plan in {counted(len(found), 'place')}; {allowed} would be fine"
+        message = f"the targets differ from the plan in {plural(len(found), 'place')}; {allowed} would be fine"
         raise Refused(message, hint="make a new plan, or allow more with --tolerance", code="plan_drift")
 
 
@@ -219,7 +221,7 @@ def resume(run_id: str, **flags: Any) -> int:
         async with app.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
             app.check_same_cloud(kept.plan, connection)
-            clock = app.now_clock()
+            clock = SystemClock()
             opened = app.take_over(config, kept.run_id, secrets, clock)
             return (await drive(opened, connection, secrets, flags, clock)).code
 

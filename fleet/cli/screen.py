@@ -109,18 +109,3 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[index]) for row in cells) for index in range(len(head))]
     lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join(lines) + "\n"
-
-
-def counted(count: int, what: str) -> str:
-    """``1 target``, ``2 targets``."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def spelled(seconds: float) -> str:
-    """A duration for people: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

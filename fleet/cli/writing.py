@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from fleet.cli.screen import counted, emit, say, settings, table
+from fleet.cli.screen import emit, say, settings, table
 from fleet.errors import ExitCode, InvalidInput, Problem
+from fleet.report.words import plural
 
 
 @click.command(epilog="\b\nExamples:\n  fleet validate playbooks/*.yaml\n")
@@ -26,7 +27,7 @@ def validate(playbooks: tuple[str, ...], quiet: int) -> int:
         except InvalidInput as error:
             problems.extend(error.problems)
         else:
-            say(f"{name}: {loaded.name} {loaded.version}, {counted(len(loaded.steps), 'step')}: valid", quiet=quiet)
+            say(f"{name}: {loaded.name} {loaded.version}, {plural(len(loaded.steps), 'step')}: valid", quiet=quiet)
     if problems:
         raise InvalidInput(problems)
     return ExitCode.OK

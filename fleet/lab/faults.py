@@ -55,7 +55,7 @@ class Faults:
         if rule.chance >= 1:
             return True
         label = f"{self._seed}/fault{at}/{machine.casefold()}/{self._seen[at, machine]}"
-        return random.Random(label).random() < rule.chance  # noqa: S311
+        return random.Random(label).random() < rule.chance
 
 
 def executes(rule: FaultSpec) -> bool:

@@ -151,7 +151,7 @@ class ScriptedGuests:
     def _ruling(self, machine: Machine, text: str) -> tuple[RuleSpec, float]:
         rule = next((rule for rule in machine.rules if re.search(rule.when, text)), _SILENT)
         turn = self._turns[machine.key] = self._turns.get(machine.key, 0) + 1
-        rng = random.Random(f"{self._seed}/duration/{machine.key}/{turn}")  # noqa: S311
+        rng = random.Random(f"{self._seed}/duration/{machine.key}/{turn}")
         return rule, rng.uniform(*rule.duration)
 
     def _limited(self, plan: Plan, script: Script) -> Plan:

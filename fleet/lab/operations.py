@@ -110,5 +110,5 @@ class Operations:
 
 def _letters(label: str, length: int) -> str:
     seed = hashlib.sha256(label.encode()).digest()
-    raw = random.Random(seed).randbytes(length)  # noqa: S311
+    raw = random.Random(seed).randbytes(length)
     return base64.urlsafe_b64encode(raw).decode("ascii")[:length]

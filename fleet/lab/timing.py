@@ -66,7 +66,7 @@ class Timing:
     def delays(self, work: Work, machine: Machine, label: str) -> Delays:
         """Draw the delays of one piece of work."""
         span = _span(work, machine)
-        rng = random.Random(f"{self._seed}/{work}/{label}")  # noqa: S311
+        rng = random.Random(f"{self._seed}/{work}/{label}")
         whole = max(span.shortest, span.median * math.exp(rng.gauss(0.0, span.spread)))
         return Delays(self.scaled(whole * span.before), self.scaled(whole * (1 - span.before)))
 

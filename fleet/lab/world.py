@@ -258,14 +258,14 @@ class World:
 
 def named_uuid(seed: int, label: str) -> str:
     """Return the UUID that belongs to a label under a seed."""
-    return str(uuid.UUID(int=random.Random(f"{seed}/{label}").getrandbits(128), version=4))  # noqa: S311
+    return str(uuid.UUID(int=random.Random(f"{seed}/{label}").getrandbits(128), version=4))
 
 
 def chosen(seed: int, label: str, count: int, share: float) -> frozenset[int]:
     """Choose which of ``count`` members belong to a share: exactly ``round(share * count)`` of them."""
     if share >= 1:
         return frozenset(range(count))
-    rng = random.Random(f"{seed}/{label}/{count}")  # noqa: S311
+    rng = random.Random(f"{seed}/{label}/{count}")
     return frozenset(rng.sample(range(count), round(share * count)))
 
 

@@ -12,6 +12,7 @@ from fleet.report.model import JobRow, Report
 from fleet.report.normal import DEFAULT, Rule, mask
 from fleet.run.model import Status
 from fleet.targets.folding import fold
+from fleet.targets.glob import same_case
 
 
 class Kind(StrEnum):
@@ -96,7 +97,7 @@ def between_hosts(report: Report, rules: Sequence[Rule] = DEFAULT) -> tuple[Mino
 
 
 def _key(row: JobRow) -> tuple[str, str]:
-    return row.target.casefold(), row.step
+    return same_case(row.target), row.step
 
 
 def _kind(was: JobRow | None, now: JobRow | None, rules: Sequence[Rule]) -> Kind | None:

@@ -40,11 +40,12 @@ def due(run: Run, now: float) -> list[f.Effect]:
     effects: list[f.Effect] = []
     while not isinstance(effect := run.next(now), f.WaitUntil | f.Halt) and not run.finished:
         effects.append(effect)
-        _begin(run, effect, now)
+        begin(run, effect, now)
     return effects
 
 
-def _begin(run: Run, effect: f.Effect, now: float) -> None:
+def begin(run: Run, effect: f.Effect, now: float) -> None:
+    """Apply the event by which an effect begins; what is asked of the cloud stays unanswered."""
     match effect:
         case f.Submit(job, attempt):
             run.apply(e.SubmissionIntended(now, job, attempt))

@@ -20,6 +20,7 @@ from fleet.run.model import Phase, Status
 from fleet.run.state import Run
 from fleet.testing import Behaviour, ScriptedCloud
 from tests.unit.engine.harness import RUN_ID, Trial
+from tests.unit.run.driven import begin
 from tests.unit.run.factory import plan
 from tests.virtual import run
 
@@ -99,28 +100,17 @@ def test_any_prefix_of_the_journal_resumes_to_a_full_report(trial: Trial, data: 
 
 def _answer(run: Run, effect: f.Effect, now: float) -> None:
     """The shortest world: every submission is accepted, every look finds the end, every find finds nothing."""
+    begin(run, effect, now)
     match effect:
-        case f.Submit(job, attempt):
-            run.apply(e.SubmissionIntended(now, job, attempt))
+        case f.Submit(job):
             run.apply(e.SubmissionAccepted(now, job, Operation(Transport.MANAGED, resource="x")))
         case f.Look(job):
-            run.apply(e.LookBegun(now, job))
             run.apply(e.ResultReceived(now, job, Answer("Failed", "", 9)))
         case f.Find(job):
-            run.apply(e.FindBegun(now, job))
             run.apply(e.CommandMissing(now, job))
         case f.Remove(job):
-            run.apply(e.RemovalBegun(now, job))
             run.apply(e.CommandRemoved(now, job))
-        case f.Expire(job):
-            run.apply(e.JobExpired(now, job))
-        case f.OpenWave(wave):
-            run.apply(e.WaveOpened(now, wave))
-        case f.StopLaunching(cause, message):
-            run.apply(e.LaunchStopped(now, cause, message))
-        case f.Finish():
-            run.apply(e.RunEnded(now))
-        case _:
+        case f.Halt() | f.WaitUntil():
             raise AssertionError(f"nothing to do but {effect} here")
 
 
