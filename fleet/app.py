@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from fleet.clock import Clock, wall_time
 from fleet.config import Config
+from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Cloud, Inventory, Preflight
 from fleet.errors import InvalidInput, Problem, Refused, StateError
@@ -28,7 +29,7 @@ from fleet.plan import doctor
 from fleet.plan.build import Settings, build
 from fleet.plan.model import JobId, Plan, Scope
 from fleet.playbook.load import load
-from fleet.playbook.model import ParameterValue, Playbook, Selection, Transport
+from fleet.playbook.model import Lease, ParameterValue, Playbook, Selection, Transport
 from fleet.run import command
 from fleet.run.answers import Command
 from fleet.run.events import Event, StopKind
@@ -36,6 +37,7 @@ from fleet.run.record import RunRecord
 from fleet.run.state import Run
 from fleet.store import journal as journals
 from fleet.store.journal import Journal, SavedRun
+from fleet.store.leases import FileLeases
 from fleet.store.runs import RunsFolder, new_id
 from fleet.targets import selector
 from fleet.targets.expand import Wanted, chosen_subscriptions, expand, require_some
@@ -62,6 +64,8 @@ class Connection:
     notes: tuple[str, ...] = ()
     principals: int = 1
     """How many can sign in, and share the calls."""
+    leases: str | None = None
+    """What names this cloud among VM leases; None for a lab of this process alone, which nobody else can reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class OpenRun:
     journal: Journal
     epoch: int
     folder: Path
+    state_dir: Path
 
 
 @dataclass(slots=True)
@@ -122,10 +127,10 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
         tokens = build_pool(config.azure.credential, authority=ends.authority, scope=ends.scope, environ=environ)
         name = ends.name if ends.name != "custom" else ends.resource_manager
         async with _connected(ends.resource_manager, tokens, _text(config.azure.ca_file), name, ()) as connection:
-            yield connection
+            yield replace(connection, leases=name)
     elif is_url(lab):
         async with _connected(lab, (StaticTokens("lab"),), _text(config.azure.ca_file), "lab", ()) as connection:
-            yield connection
+            yield replace(connection, leases=lab.rstrip("/"))
     else:
         async with (
             serve_lab(lab) as served,
@@ -319,14 +324,14 @@ def begin(config: Config, plan: Plan, secrets: Mapping[str, str], clock: Clock) 
     command.check(plan, run_id, secrets)
     folder = runs.folder(run_id)
     journal = journals.create(folder, run_id=run_id, plan=plan, owner=owner(), now=clock.now())
-    return OpenRun(Run(plan, run_id), journal, 1, folder)
+    return OpenRun(Run(plan, run_id), journal, 1, folder, config.state_dir)
 
 
 def take_over(config: Config, run_id: str, secrets: Mapping[str, str], clock: Clock) -> OpenRun:
     """Own a run that an earlier process left unfinished. Raises StateError, InvalidInput (a secret is missing)."""
     folder = RunsFolder(config.state_dir).folder(run_id)
     opened = journals.open_for_writing(folder, owner=owner(), now=clock.now())
-    return OpenRun(_folded(opened.plan, run_id, opened.events), opened.journal, opened.epoch, folder)
+    return OpenRun(_folded(opened.plan, run_id, opened.events), opened.journal, opened.epoch, folder, config.state_dir)
 
 
 def saved(config: Config, text: str) -> SavedRun:
@@ -370,13 +375,39 @@ async def carry_out(
     def command_of(job: JobId) -> Command:
         return command.build(run.plan, run.run_id, run.jobs[job].job, secrets)
 
-    engine = Engine(run, connection.cloud, opened.journal, clock, command_of, observe)
     try:
-        with _interrupts(engine, stopping):
-            await engine.drive(opened.epoch, owner(), connection.principals)
+        async with _leasing(opened, connection, clock) as (cloud, observers):
+            engine = Engine(run, cloud, opened.journal, clock, command_of, _each(observe, *observers))
+            with _interrupts(engine, stopping):
+                await engine.drive(opened.epoch, owner(), connection.principals)
     finally:
         await opened.journal.close()
     return run.record()
+
+
+@asynccontextmanager
+async def _leasing(
+    opened: OpenRun, connection: Connection, clock: Clock
+) -> AsyncIterator[tuple[Cloud, tuple[Callable[[Event], None], ...]]]:
+    """Put the VMs' leases before the cloud, where the plan heeds them and others can reach the same VMs."""
+    if connection.leases is None or opened.run.plan.lease is Lease.NONE:
+        yield connection.cloud, ()
+        return
+    leases = FileLeases(opened.state_dir, connection.leases)
+    cloud = LeasingCloud(connection.cloud, leases, opened.run, clock)
+    try:
+        yield cloud, (cloud.observe,)
+    finally:
+        cloud.release_idle()
+        await leases.close()
+
+
+def _each(*observers: Callable[[Event], None]) -> Callable[[Event], None]:
+    def observe(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    return observe
 
 
 @contextmanager

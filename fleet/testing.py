@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
-from fleet.engine.ports import Reply
+from fleet.engine.ports import Holder, Reply
 from fleet.errors import StateError
 from fleet.guest import envelope
 from fleet.plan.model import Plan
@@ -143,6 +143,28 @@ class MemoryJournal:
         """Let go of the run. Safe to repeat."""
         self._failure = self._failure or StateError("the journal is closed", code="journal_closed")
         self._runs._let_go(self)
+
+
+class MemoryLeases:
+    """The leases of one cloud's VMs, for as many runs as share them."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Holder] = {}
+        """Who holds which VM, by the target's key."""
+
+    async def take(self, target: Target, run_id: str, *, now: float, until: float) -> Holder | None:
+        """Take a VM's lease or renew it, unless another run holds it."""
+        holder = self.held.get(target.key)
+        if holder is not None and holder.run_id != run_id and holder.until > now:
+            return holder
+        self.held[target.key] = Holder(run_id, until)
+        return None
+
+    def release(self, target: Target, run_id: str) -> None:
+        """Let go of a VM that this run holds."""
+        holder = self.held.get(target.key)
+        if holder is not None and holder.run_id == run_id:
+            del self.held[target.key]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from fleet.config import Config
 from fleet.errors import AzureUnusable, ExitCode, FleetError, Refused
 from fleet.plan.build import Settings
 from fleet.plan.model import Plan
-from fleet.playbook.model import Transport
+from fleet.playbook.model import Lease, Transport
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.report.safe import terminal
@@ -64,6 +64,7 @@ def settings_of(config: Config, flags: Mapping[str, Any]) -> Settings:
         override_max_failures=flags["max_failures"],
         override_max_unreachable=flags["max_unreachable"],
         override_timeout=flags["timeout"],
+        override_lease=Lease(flags["lease"]) if flags["lease"] else None,
     )
 
 

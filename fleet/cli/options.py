@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fleet.playbook.model import Amount
+from fleet.playbook.model import Amount, Lease
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -163,6 +163,11 @@ def launching(command: F) -> F:
                 "--transport",
                 type=click.Choice(["auto", "managed", "action"]),
                 help="Which Run Command carries scripts; auto is managed wherever it can.",
+            ),
+            click.option(
+                "--lease",
+                type=click.Choice([lease.value for lease in Lease]),
+                help="VMs that another run is at work on: wait for them, refuse them, or none to go ahead.",
             ),
         )
     ):

@@ -92,6 +92,29 @@ class Preflight(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The run that holds a VM's lease, and the moment (epoch seconds) at which the lease is void at the latest."""
+
+    run_id: str
+    until: float
+
+
+class Leases(Protocol):
+    """Says which run is at work on which VM, to every process that shares it. Survives the death of a holder."""
+
+    async def take(self, target: Target, run_id: str, *, now: float, until: float) -> Holder | None:
+        """Take a VM's lease, or renew one's own; void ones count for nothing. Return who holds it if that is another.
+
+        Raises :class:`fleet.errors.StateError` when leases can be neither read nor written.
+        """
+        ...
+
+    def release(self, target: Target, run_id: str) -> None:
+        """Let go soon of a VM that this run holds; otherwise nothing happens. A failure only leaves the lease."""
+        ...
+
+
 class Journal(Protocol):
     """Keeps events durably, in order, under one owner's epoch."""
 

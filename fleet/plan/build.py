@@ -9,7 +9,7 @@ from fleet import codec
 from fleet.errors import InvalidInput, Problem
 from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
-from fleet.playbook.model import Amount, ParameterValue, Playbook, Step, Transport
+from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Step, Transport
 from fleet.playbook.parameters import secret_reference
 from fleet.targets.model import TargetSet
 
@@ -29,6 +29,7 @@ class Settings:
     override_max_failures: Amount | None = None
     override_max_unreachable: Amount | None = None
     override_timeout: float | None = None
+    override_lease: Lease | None = None
 
 
 def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, ParameterValue], settings: Settings) -> Plan:
@@ -53,6 +54,7 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
         parameters={name: value for name, value in parameters.items() if name not in secret_names},
         unread=chosen.unread,
         report=playbook.report,
+        lease=settings.override_lease or playbook.rollout.lease,
     )
 
 

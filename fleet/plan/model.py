@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from fleet import codec
-from fleet.playbook.model import Parameter, ParameterValue, Script, Selection, Shell, Transport
+from fleet.playbook.model import Lease, Parameter, ParameterValue, Script, Selection, Shell, Transport
 from fleet.targets.model import Target, UnreadScope
 
 JobId = NewType("JobId", int)
@@ -109,6 +109,8 @@ class Plan:
     cloud: str = "public"
     """Which cloud the targets belong to: a name, a URL, or ``lab``. A run is never carried over to another."""
     scope: Scope = field(default_factory=Scope)
+    lease: Lease = Lease.WAIT
+    """What to do about VMs that another run is at work on."""
 
     @property
     def digest(self) -> str:

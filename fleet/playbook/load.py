@@ -9,7 +9,7 @@ from fleet import codec, documents
 from fleet.documents import Document
 from fleet.errors import InvalidInput, Problem
 from fleet.playbook import coherence, schema
-from fleet.playbook.model import Playbook, Rollout, Script, Selection, Shell, Step
+from fleet.playbook.model import Lease, Playbook, Rollout, Script, Selection, Shell, Step
 from fleet.positions import Path, dotted, in_order, problem
 
 MAX_SCRIPT = 256 * 1024
@@ -110,6 +110,7 @@ def _playbook(written: schema.Playbook, text: str, file: str, scripts: Mapping[s
             strict=rollout.strict,
             soak=rollout.soak,
             deadline=rollout.deadline,
+            lease=Lease(rollout.lease),
         ),
         steps=tuple(_step(step, scripts) for step in written.steps),
         report=tuple(dict.fromkeys(written.report)),

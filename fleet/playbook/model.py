@@ -25,6 +25,17 @@ class Transport(StrEnum):
     ACTION = "action"
 
 
+class Lease(StrEnum):
+    """What a run does about VMs that another run of the same state folder is at work on."""
+
+    WAIT = "wait"
+    """Ask again until the time to deliver is over; then the VM is unreachable."""
+    REFUSE = "refuse"
+    """The VM is unreachable at once."""
+    NONE = "none"
+    """Neither take leases nor heed them: for scripts that only read."""
+
+
 ParameterValue = str | int | float | bool | tuple[str, ...]
 
 
@@ -87,6 +98,7 @@ class Rollout:
     strict: bool = True
     soak: float = 0.0
     deadline: float | None = None
+    lease: Lease = Lease.WAIT
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,6 +232,12 @@ class Rollout(Keys):
     deadline: Duration | None = Field(
         default=None, description="No job starts later than this after the run's start.", examples=["4h"]
     )
+    lease: Literal["wait", "refuse", "none"] = Field(
+        default="wait",
+        description="What to do about a VM that another run kept in the same state folder is at work on: wait for it, "
+        "leave it out as unreachable, or not to care, which suits scripts that only read.",
+        examples=["none"],
+    )
 
 
 class Run(Keys):

@@ -96,6 +96,10 @@ CAUSES = {
         "Another command or operation held the VM until the time to deliver was over.",
         "Find it or wait for its end, then rerun.",
     ),
+    CauseCode.LEASED_BY_OTHER_RUN: Explanation(
+        "Another run kept in the same state folder was at work on this VM; nothing was sent.",
+        "Wait for the other run's end, or end it; then rerun the unreachable ones.",
+    ),
     CauseCode.THROTTLED: Explanation(
         "The subscription's limit of calls left no room until the time to deliver was over.",
         "Lower the concurrency, or run when the subscription is less busy.",

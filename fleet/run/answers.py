@@ -55,6 +55,13 @@ class Refusal:
     retry_after: float | None = None
 
 
+LEASED = "LeasedByOtherRun"
+"""The code of the one refusal that is ours: another run is at work on the VM, so nothing was sent to the service.
+
+``retry_after`` names when to ask again; without it nobody waits.
+"""
+
+
 class LostReason(StrEnum):
     """Why there is no answer."""
 

@@ -47,6 +47,7 @@ class CauseCode(StrEnum):
     FORBIDDEN = "forbidden"
     UNAUTHENTICATED = "unauthenticated"
     BUSY = "busy"
+    LEASED_BY_OTHER_RUN = "leased_by_other_run"
     THROTTLED = "throttled"
     NOT_CONNECTED = "not_connected"
     REFUSED = "refused"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from fleet.run.answers import Refusal
+from fleet.playbook.model import Lease
+from fleet.run.answers import LEASED, Refusal
 from fleet.run.model import Cause, CauseCode
 
 FIRST_BACKOFF = 1.0
@@ -45,6 +46,10 @@ def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Ver
     """Say whether a refused submission may be sent again, and when."""
     wait = refusal.retry_after  # none and zero alike name no moment: then the pause is ours
     text = f"{refusal.code}: {refusal.message}" if refusal.message else refusal.code or f"HTTP {refusal.status}"
+    if refusal.code == LEASED and refusal.status == 0:
+        hint = f"wait for the other run's end or end it; --lease {Lease.NONE} goes ahead all the same"
+        leased = Cause(CauseCode.LEASED_BY_OTHER_RUN, refusal.message, hint)
+        return Again(now + max(wait, backoff(tries, salt, longest=15.0)), leased) if wait else GiveUp(leased)
     if refusal.status == 429:
         at = now + (wait or backoff(tries, salt))
         return Again(
