@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING
 
 from fleet.cli.endings import Endings
 from fleet.clock import wall_time
-from fleet.report.words import duration
+from fleet.report.safe import terminal
+from fleet.report.words import duration, plural
 from fleet.run.events import Event
 from fleet.run.limits import ARM_WRITES
 from fleet.run.model import FAILURES, NOT_REACHED, Phase, Status
 from fleet.run.state import Run
+from fleet.run.stragglers import stragglers
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.live import Live
 
 FRAMES = 4
+SEEK_STRAGGLERS = 2.0
+"""Seconds."""
 RECENT = 30.0
 """Seconds over which the rate is told."""
 LONGEST_BAR = 40
@@ -46,6 +50,8 @@ class Progress:
         self._ends: deque[float] = deque()
         self._began = wall_time()
         self._notice = ""
+        self._sought = 0.0
+        self._stragglers: list[str] = []
         self._console: Console | None = None
         self._live: Live | None = None
         if enabled:
@@ -103,6 +109,8 @@ class Progress:
             Text(fitting(self._counts(), width)),
             Text(fitting(self._pace(), width), style="dim"),
         ]
+        if slow := self._slow(width):
+            lines.append(Text(slow, style="yellow"))
         if self._notice:
             lines.append(Text(self._notice, style="yellow"))
         return Group(*lines)
@@ -118,6 +126,13 @@ class Progress:
         parts = [f"{self._tally[name]:,} {name}" for name in KINDS if self._tally[name] or name in always]
         return [*parts, f"{self._run.in_flight:,} in flight"]
 
+    def _slow(self, width: int) -> str:
+        """Name the stragglers; looked for every other second, since every job is looked at for it."""
+        now = wall_time()
+        if now - self._sought >= SEEK_STRAGGLERS:
+            self._sought, self._stragglers = now, slow_jobs(self._run, now)
+        return fitting(self._stragglers, width)
+
     def _pace(self) -> list[str]:
         now = wall_time()
         while self._ends and self._ends[0] <= now - RECENT:
@@ -130,6 +145,15 @@ class Progress:
         budget = self._run.call_budget(now)
         parts.append(f"API budget {min(budget, ARM_WRITES[0])}/{ARM_WRITES[0]} writes")
         return parts
+
+
+def slow_jobs(run: Run, now: float) -> list[str]:
+    """Say how many jobs run far longer than their like, then each of them by name and age; empty if none does."""
+    found = stragglers(run.jobs, now)
+    if not found:
+        return []
+    named = [f"{run.jobs[slow.job].job.target.name} {duration(slow.age)}" for slow in found]
+    return [f"{plural(len(found), 'straggler')} (usual: {duration(found[0].usual)})", *map(terminal, named)]
 
 
 def fitting(parts: Sequence[str], width: int) -> str:

@@ -12,15 +12,18 @@ import click
 
 from fleet import app
 from fleet.cli import options
+from fleet.cli.progress import slow_jobs
 from fleet.cli.rendering import check_writable, render, write_reports
 from fleet.cli.screen import colour_on, emit, report_form, say, settings, table, warn
-from fleet.clock import iso
+from fleet.clock import iso, wall_time
 from fleet.errors import ExitCode, RunNotFound, StateError
 from fleet.report import safe
 from fleet.report.aggregate import aggregate
 from fleet.report.model import JobRow, Report
 from fleet.report.words import plural
 from fleet.store.runs import RunsFolder
+
+STRAGGLERS_SHOWN = 9
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 
@@ -214,4 +217,6 @@ def report_of(run_id: str, flags: dict[str, Any]) -> Report:
     if not run.finished:
         state = "is going on" if kept.live else f"was left unfinished; fleet resume {kept.run_id} goes on"
         say(f"run {kept.run_id} {state}", quiet=flags["quiet"])
+        if kept.live and (slow := slow_jobs(run, wall_time())):
+            say(" · ".join(slow[:STRAGGLERS_SHOWN]), quiet=flags["quiet"])
     return aggregate(run.record())
