@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from fleet import codec
 from fleet.errors import InvalidInput, Problem
 from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
+from fleet.plan.rights import is_action
 from fleet.plan.waves import split
-from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Step, Transport
+from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Shell, Step, Transport
 from fleet.playbook.parameters import secret_reference
 from fleet.targets.model import TargetSet
 
@@ -71,6 +72,7 @@ def _planned(step: Step, settings: Settings) -> PlannedStep:
         timeout=timeout,
         ok_exit=step.ok_exit,
         run_as=step.run_as,
+        properties=step.properties,
     )
 
 
@@ -102,24 +104,38 @@ def _check_transport(playbook: Playbook, settings: Settings) -> None:
         raise InvalidInput(problems)
 
 
-def _transport_problems(playbook: Playbook, step: Step, transport: Transport) -> list[Problem]:
-    where = f"step {step.id!r}"
-    problems: list[Problem] = []
-    action = transport is Transport.ACTION or bool(step.script.command_id)
-    if action and any(secret_reference(value, playbook.parameters) for value in step.env.values()):
+def _transport_problems(playbook: Playbook, step: Step, transport: Transport) -> Iterator[Problem]:
+    """Refuse what the action that would carry a step has no place for (REST spec of ``RunCommandInput``)."""
+    where, own = f"step {step.id!r}", step.properties
+    if step.script.command_id and transport is Transport.MANAGED and own.transport is Transport.AUTO:
+        hint = "use --transport auto or action, or write transport: managed into the step"
+        message = f"{where}: built-in commands travel by the action"
+        yield Problem("built_in_over_managed", message, playbook.file, hint=hint)
+    if not is_action(step, transport):
+        return
+    values = (*step.env.values(), *own.parameters.values())
+    if any(secret_reference(value, playbook.parameters) for value in values):
         hint = "the action has no protected parameters; use --transport managed"
-        problems.append(
-            Problem("secret_over_action", f"{where} would send a secret in the clear", playbook.file, hint=hint)
-        )
-    if action and step.run_as:
-        problems.append(Problem("run_as_over_action", f"{where}: run_as needs a managed command", playbook.file))
-    if action and step.script.uri:
-        problems.append(Problem("uri_over_action", f"{where}: run.uri needs a managed command", playbook.file))
-    if step.script.command_id and transport is Transport.MANAGED:
-        hint = "use --transport auto or action"
-        problems.append(
-            Problem(
-                "built_in_over_managed", f"{where}: built-in commands travel by the action", playbook.file, hint=hint
-            )
-        )
-    return problems
+        yield Problem("secret_over_action", f"{where} would send a secret in the clear", playbook.file, hint=hint)
+    hint = "use --transport managed, or write transport: managed into the step"
+    if step.run_as:
+        yield Problem("run_as_over_action", f"{where}: run_as needs a managed command", playbook.file, hint=hint)
+    if step.script.uri:
+        yield Problem("uri_over_action", f"{where}: run.uri needs a managed command", playbook.file, hint=hint)
+    for key in _managed_keys(step):
+        yield Problem("managed_only", f"{where}: {key} needs a managed command", playbook.file, hint=hint)
+
+
+def _managed_keys(step: Step) -> Iterator[str]:
+    """Name the keys of a step, beside ``run_as`` and ``run.uri``, that only a managed command has a place for."""
+    own = step.properties
+    asked = {
+        "run.gallery": step.script.gallery,
+        "shell: pwsh7": step.shell is Shell.PWSH7,
+        "async": own.asynchronous,
+        "fail_deployment": own.fail_deployment,
+        "tags": own.tags,
+        "command": own.command,
+        "output": own.stdout_blob or own.stderr_blob,
+    }
+    return (key for key, value in asked.items() if value)

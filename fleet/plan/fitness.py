@@ -76,7 +76,7 @@ def _wrong_shell(plan: Plan, step: PlannedStep, system: Os) -> str:
 def language_of(step: PlannedStep) -> Shell:
     """Tell what a script is written in: by ``shell``, else by its file's name or first line; ``auto`` for no idea."""
     if step.shell is not Shell.AUTO:
-        return step.shell
+        return Shell.PWSH if step.shell is Shell.PWSH7 else step.shell
     first = step.script.text.partition("\n")[0]
     name = (step.script.file or step.script.uri.partition("?")[0]).lower()
     if name.endswith(".ps1") or (first.startswith("#!") and "pwsh" in first):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from fleet import codec
-from fleet.playbook.model import Lease, Parameter, ParameterValue, Script, Selection, Shell, Transport
+from fleet.playbook.model import Lease, Parameter, ParameterValue, Properties, Script, Selection, Shell, Transport
 from fleet.targets.model import Target, UnreadScope
 
 JobId = NewType("JobId", int)
@@ -40,6 +40,7 @@ class PlannedStep:
     timeout: float = 1800.0
     ok_exit: tuple[int, ...] = (0,)
     run_as: str | None = None
+    properties: Properties = field(default_factory=Properties)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from fleet.playbook.model import Script, Transport
+from fleet.playbook.model import Properties, Script, Transport
 
 _VM = "Microsoft.Compute/virtualMachines"
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
@@ -44,6 +44,8 @@ class Carried(Protocol):
 
     @property
     def script(self) -> Script: ...
+    @property
+    def properties(self) -> Properties: ...
 
 
 FINDING = (
@@ -69,10 +71,12 @@ BUILT_IN = Right(
     "Microsoft.Compute/locations/runCommands/read", "look up built-in commands", Reach.SUBSCRIPTION, vital=False
 )
 
+REMOVAL = Right(f"{_VM}/runCommands/delete", "remove managed commands afterwards: a VM holds 25 of them")
+
 MANAGED = (
     Right(f"{_VM}/runCommands/write", "start a script by a managed command"),
     Right(f"{_VM}/runCommands/read", "read how a managed command ended"),
-    Right(f"{_VM}/runCommands/delete", "remove managed commands afterwards: a VM holds 25 of them"),
+    REMOVAL,
     Right(OPERATIONS, "say why a managed command could not be set up", Reach.SUBSCRIPTION, vital=False),
 )
 
@@ -87,6 +91,8 @@ def rights(steps: Iterable[Carried], transport: Transport) -> tuple[Right, ...]:
     for step in steps:
         by_action = is_action(step, transport)
         for right in ACTION if by_action else MANAGED:
+            if right is REMOVAL and step.properties.command:
+                continue  # a standing command is never deleted
             if right.action not in found or right.vital:
                 found[right.action] = right
         if step.script.command_id:
@@ -95,7 +101,10 @@ def rights(steps: Iterable[Carried], transport: Transport) -> tuple[Right, ...]:
 
 
 def is_action(step: Carried, transport: Transport) -> bool:
-    """Say whether the action carries a step: built-in commands always travel by it."""
+    """Say whether the action carries a step: as the step says, else built-in commands, else as the run says."""
+    own = step.properties.transport
+    if own is not Transport.AUTO:
+        return own is Transport.ACTION
     return transport is Transport.ACTION or bool(step.script.command_id)
 
 

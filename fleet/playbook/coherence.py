@@ -18,7 +18,7 @@ from fleet.positions import Path, closest, described, dotted, problem, shown
 from fleet.targets import selector
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SOURCES = ("file", "inline", "command_id", "uri")
+_SOURCES = ("file", "inline", "command_id", "uri", "gallery")
 
 
 def check(document: Document) -> Iterator[Problem]:
@@ -28,7 +28,7 @@ def check(document: Document) -> Iterator[Problem]:
     yield from _where(document)
     yield from _waves(document)
     yield from _step_ids(document)
-    for index in range(_length(document, ("steps",))):
+    for index in range(length(document, ("steps",))):
         yield from _step(document, ("steps", index), declared)
     yield from _misplaced(document, (), document.data)
 
@@ -188,7 +188,7 @@ def _waves(document: Document) -> Iterator[Problem]:
 
 def _step_ids(document: Document) -> Iterator[Problem]:
     first: dict[str, int] = {}
-    for index in range(_length(document, ("steps",))):
+    for index in range(length(document, ("steps",))):
         path = ("steps", index, "id")
         name = document.at(path)
         if not isinstance(name, str):
@@ -202,19 +202,18 @@ def _step_ids(document: Document) -> Iterator[Problem]:
 
 def _step(document: Document, path: Path, declared: Mapping[str, Parameter]) -> Iterator[Problem]:
     yield from _sources(document, (*path, "run"))
-    for name, text in _entries(document, (*path, "env")):
+    for name, text in entries(document, (*path, "env")):
         where = (*path, "env", name)
         if not _NAME.fullmatch(str(name)):
             message = f"'{shown(str(name))}' is no name for an environment variable"
             hint = "use letters, digits and _, not a digit first"
             yield problem(document, where, "env_name", message, hint=hint, key=True)
-        yield from _template(document, where, text, declared)
-        yield from _secrets_in_env(document, where, text, declared)
-    for index, text in _entries(document, (*path, "args")):
+        yield from template(document, where, text, declared)
+        yield from secret_apart(document, where, text, declared)
+    for index, text in entries(document, (*path, "args")):
         where = (*path, "args", index)
-        yield from _template(document, where, text, declared)
+        yield from template(document, where, text, declared)
         yield from _secrets_in_args(document, where, text, declared)
-    yield from _transport(document, path, declared)
 
 
 def _sources(document: Document, path: Path) -> Iterator[Problem]:
@@ -248,27 +247,11 @@ def pasted_problem(file: str, line: int, column: int, found: str) -> Problem:
     return Problem("expression_in_script", message, file, line, column, shown(found), hint=hint)
 
 
-def _transport(document: Document, path: Path, declared: Mapping[str, Parameter]) -> Iterator[Problem]:
-    """Refuse what the API that must carry the step has no place for.
-
-    The action API has neither ``runAsUser`` nor ``protectedParameters`` (REST spec of ``RunCommandInput``).
-    """
-    if not isinstance(document.at((*path, "run", "command_id")), str):
-        return
-    if document.at((*path, "run_as")) is not None:
-        message = "a built-in command cannot run as another user"
-        yield problem(document, (*path, "run_as"), "not_carried", message, hint="remove run_as", key=True)
-    for name, text in _entries(document, (*path, "env")):
-        if any(_is_secret(reference, declared) for reference in references(text)):
-            message = "a built-in command cannot be given a secret"
-            hint = "use run.file or run.inline"
-            yield problem(document, (*path, "env", name), "not_carried", message, hint=hint)
-
-
 # ------------------------------------------------------------------------------------------ expressions
 
 
-def _template(document: Document, path: Path, text: str, declared: Mapping[str, Parameter]) -> Iterator[Problem]:
+def template(document: Document, path: Path, text: str, declared: Mapping[str, Parameter]) -> Iterator[Problem]:
+    """Yield what is wrong with the expressions of a text."""
     for mistake in read_template(text)[1]:
         line, column = document.within(path, text, mistake.offset)
         found, hint = mistake.found, mistake.hint
@@ -284,10 +267,11 @@ def _template(document: Document, path: Path, text: str, declared: Mapping[str, 
         yield Problem("unknown_parameter", message, document.file, line, column, name, hint=hint)
 
 
-def _secrets_in_env(document: Document, path: Path, text: str, declared: Mapping[str, Parameter]) -> Iterator[Problem]:
+def secret_apart(document: Document, path: Path, text: str, declared: Mapping[str, Parameter]) -> Iterator[Problem]:
+    """Refuse a secret that is a part of a longer text: only whole values travel protected."""
     parts, _ = read_template(text.strip())
     for part in parts:
-        if isinstance(part, Reference) and _is_secret(part, declared) and len(parts) > 1:
+        if isinstance(part, Reference) and is_secret(part, declared) and len(parts) > 1:
             message = f"the secret '{part.name}' must be the whole value of {dotted(path)}"
             hint = f'write "{{{{ params.{part.name} }}}}" alone, and put it together in the script'
             yield problem(document, path, "secret_in_text", message, hint=hint)
@@ -296,7 +280,7 @@ def _secrets_in_env(document: Document, path: Path, text: str, declared: Mapping
 def _secrets_in_args(document: Document, path: Path, text: str, declared: Mapping[str, Parameter]) -> Iterator[Problem]:
     """Refuse a secret as an argument: everybody on the VM can read the arguments of a process."""
     for reference in references(text):
-        if _is_secret(reference, declared):
+        if is_secret(reference, declared):
             message = f"the secret '{reference.name}' must not be an argument"
             hint = "give it to the script as an env entry"
             yield problem(document, path, "secret_in_text", message, hint=hint)
@@ -318,16 +302,19 @@ def _misplaced(document: Document, path: Path, data: object) -> Iterator[Problem
 
 def _takes_expressions(path: Path) -> bool:
     match path:
-        case ("steps", _, "env" | "args") | ("steps", _, "run", "inline"):
+        case ("steps", _, "env" | "args" | "parameters" | "tags") | ("steps", _, "run", "inline" | "uri"):
+            return True
+        case ("steps", _, "run_as", "password") | ("steps", _, "output", "stdout_blob" | "stderr_blob"):
             return True
     return False
 
 
-def _is_secret(reference: Reference, declared: Mapping[str, Parameter]) -> bool:
+def is_secret(reference: Reference, declared: Mapping[str, Parameter]) -> bool:
+    """Say whether a reference names a secret parameter."""
     return reference.scope == "params" and reference.name in declared and declared[reference.name].secret
 
 
-def _entries(document: Document, path: Path) -> Iterator[tuple[str | int, str]]:
+def entries(document: Document, path: Path) -> Iterator[tuple[str | int, str]]:
     """Yield the texts of a list or mapping, as far as they are texts."""
     data = document.at(path)
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
@@ -336,6 +323,7 @@ def _entries(document: Document, path: Path) -> Iterator[tuple[str | int, str]]:
             yield key, value
 
 
-def _length(document: Document, path: Path) -> int:
+def length(document: Document, path: Path) -> int:
+    """Return how many items the list at a path has; 0 if it is none."""
     data = document.at(path)
     return len(data) if isinstance(data, list) else 0

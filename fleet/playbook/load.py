@@ -8,8 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from fleet import codec, documents
 from fleet.documents import Document
 from fleet.errors import InvalidInput, Problem
-from fleet.playbook import coherence, schema
-from fleet.playbook.model import Lease, Playbook, Rollout, Script, Selection, Shell, Step
+from fleet.playbook import carrying, coherence, schema
+from fleet.playbook.model import (
+    Lease,
+    OnExisting,
+    Playbook,
+    Properties,
+    Rollout,
+    Script,
+    Selection,
+    Shell,
+    Step,
+    Transport,
+)
 from fleet.positions import Path, dotted, in_order, problem
 
 MAX_SCRIPT = 256 * 1024
@@ -26,7 +37,7 @@ def load(text: str, *, file: str, read_script: ReadScript) -> Playbook:
     """
     document = documents.examine(text, file=file)
     written, problems = documents.checked(document, schema.Playbook)
-    found = [*problems, *coherence.check(document)]
+    found = [*problems, *coherence.check(document), *carrying.check(document)]
     scripts: dict[str, str] = {}
     for path, name in _script_files(document):
         found.extend(_read(document, path, name, read_script, scripts))
@@ -124,6 +135,8 @@ def _step(step: schema.Step, scripts: Mapping[str, str]) -> Step:
         file=run.file or "",
         command_id=run.command_id or "",
         uri=run.uri or "",
+        gallery=run.gallery or "",
+        identity=run.identity,
     )
     return Step(
         id=step.id,
@@ -134,5 +147,22 @@ def _step(step: schema.Step, scripts: Mapping[str, str]) -> Step:
         args=tuple(step.args),
         timeout=step.timeout,
         ok_exit=tuple(step.ok.exit),
-        run_as=step.run_as,
+        run_as=step.run_as.user if step.run_as else None,
+        properties=_properties(step),
+    )
+
+
+def _properties(step: schema.Step) -> Properties:
+    return Properties(
+        transport=Transport(step.transport),
+        parameters=dict(step.parameters),
+        password=step.run_as.password if step.run_as else "",
+        asynchronous=step.async_,
+        fail_deployment=step.fail_deployment,
+        tags=dict(step.tags),
+        command=step.command or "",
+        on_existing=OnExisting(step.on_existing),
+        stdout_blob=step.output.stdout_blob or "",
+        stderr_blob=step.output.stderr_blob or "",
+        blob_identity=step.output.identity,
     )

@@ -9,12 +9,13 @@ from fractions import Fraction
 
 
 class Shell(StrEnum):
-    """What runs the script in the VM. ``auto`` is bash on Linux and PowerShell on Windows."""
+    """What runs the script in the VM. ``auto`` is bash on Linux and PowerShell on Windows; ``pwsh7`` asks for version 7."""
 
     AUTO = "auto"
     BASH = "bash"
     SH = "sh"
     PWSH = "pwsh"
+    PWSH7 = "pwsh7"
 
 
 class Transport(StrEnum):
@@ -101,9 +102,25 @@ class Rollout:
     lease: Lease = Lease.WAIT
 
 
+class OnExisting(StrEnum):
+    """What becomes of a managed command that already has the name a step gives its own."""
+
+    UPDATE = "update"
+    REPLACE = "replace"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The managed identity that fetches or writes a blob: one id of a user-assigned one, or none for the VM's own."""
+
+    client_id: str = ""
+    object_id: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a step runs: a text, a command or a uri. A file is read when the playbook is loaded: ``text``."""
+    """What a step runs: a text, a command, a uri or a gallery's script. A file is read when the playbook is loaded."""
 
     text: str = ""
     file: str = ""
@@ -111,7 +128,42 @@ class Script:
     command_id: str = ""
     """A built-in command of the service (``RunShellScript`` style id); carried by the action only."""
     uri: str = ""
-    """A script the VM downloads itself; carried by managed commands only, unwrapped."""
+    """A script the VM downloads itself; carried by managed commands only, unwrapped. A template."""
+    gallery: str = ""
+    """A version of a script in a gallery, by its resource id; carried by managed commands only, unwrapped."""
+    identity: Identity | None = None
+    """Who downloads ``uri``; None where it is public or signed."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the script's text travels with the command, and so may be wrapped."""
+        return not (self.command_id or self.uri or self.gallery)
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """What a step asks of its run command beyond script, environment and time, as the service has it."""
+
+    transport: Transport = Transport.AUTO
+    """Which Run Command carries this step; a choice made here goes before the run's."""
+    parameters: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Named parameters of an unwrapped script; templates. A secret one travels protected."""
+    password: str = ""
+    """The password of ``run_as``: an expression that names a secret parameter."""
+    asynchronous: bool | None = None
+    """Whether provisioning ends when the script starts; None: where the time limit asks for it."""
+    fail_deployment: bool = False
+    """Whether a failed script fails the deployment of the command, too."""
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Tags of the managed command; templates without secrets."""
+    command: str = ""
+    """The name of a standing command: it stays on the VM when the run is over."""
+    on_existing: OnExisting = OnExisting.UPDATE
+    stdout_blob: str = ""
+    """Append blob for the whole standard output; a template, which may hold a secret (a signature)."""
+    stderr_blob: str = ""
+    blob_identity: Identity | None = None
+    """Who writes the blobs; None where their addresses are signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +181,7 @@ class Step:
     timeout: float = 1800.0
     ok_exit: tuple[int, ...] = (0,)
     run_as: str | None = None
+    properties: Properties = field(default_factory=Properties)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from fleet import keys
 from fleet.documents import Keys, Lookalike, refusal
 from fleet.keys import Duration, Json
 from fleet.playbook.model import Amount
+from fleet.playbook.properties import BlobKey, GalleryKey, IdentityKey, NameKey, Output, RunAsKey, TagsKey
 
 _AMOUNT = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
 
@@ -165,7 +166,8 @@ class Parameter(Keys):
     secret: bool = Field(
         default=False,
         description="The value is never written anywhere and travels as a protected parameter. "
-        "It may only be the whole value of an `env` entry.",
+        "It may only be the whole value of an entry of `env` or `parameters`, the password of `run_as`, or a part of "
+        "an address.",
         examples=[True],
     )
 
@@ -241,10 +243,10 @@ class Rollout(Keys):
 
 
 class Run(Keys):
-    """What a step runs: exactly one of the four."""
+    """What a step runs: exactly one of the first five."""
 
     model_config = pydantic.ConfigDict(
-        json_schema_extra={"oneOf": [{"required": [key]} for key in ("file", "inline", "command_id", "uri")]}
+        json_schema_extra={"oneOf": [{"required": [key]} for key in ("file", "inline", "command_id", "uri", "gallery")]}
     )
 
     file: Item | None = Field(
@@ -257,13 +259,30 @@ class Run(Keys):
     )
     command_id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$")] | None = Field(
         default=None,
-        description="A command built into the service; sent by the action API.",
+        description="A command built into the service; sent by the action API, unless the step says "
+        "`transport: managed`.",
         examples=["ifconfig"],
     )
-    uri: Annotated[str, Field(pattern=r"^https://\S+$")] | None = Field(
+    uri: BlobKey | None = Field(
         default=None,
-        description="A script that the VM downloads itself; sent by managed Run Command, without a receipt.",
+        description="A script that the VM downloads itself; sent by managed Run Command, without a receipt. "
+        "Expressions work, secrets (a signature) too.",
         examples=["https://example.org/patch.sh"],
+    )
+    gallery: GalleryKey | None = Field(
+        default=None,
+        description="A version of a script in a gallery, by its resource id; sent by managed Run Command, without a "
+        "receipt.",
+        examples=[
+            "/subscriptions/11111111-1111-4111-8111-111111111111/resourceGroups/rg-tools/providers/Microsoft.Compute"
+            "/galleries/tools/scripts/patch/versions/1.0.0"
+        ],
+    )
+    identity: IdentityKey | None = Field(
+        default=None,
+        description="The managed identity that downloads `uri`: `system`, or a `client_id` or `object_id`. If left "
+        "out: the address is public or signed.",
+        examples=[{"client_id": "22222222-2222-4222-8222-222222222222"}],
     )
 
 
@@ -284,9 +303,10 @@ class Step(Keys):
     )
     title: Text = Field(default="", description="One line for people.", examples=["Install updates"])
     run: Run = Field(description="What to run.", examples=[{"file": "scripts/linux-patch.sh"}])
-    shell: Literal["auto", "bash", "sh", "pwsh"] = Field(
+    shell: Literal["auto", "bash", "sh", "pwsh", "pwsh7"] = Field(
         default="auto",
-        description="What runs the script; `auto` is bash on Linux, PowerShell on Windows.",
+        description="What runs the script; `auto` is bash on Linux, PowerShell on Windows. `pwsh7` asks managed Run "
+        "Command for PowerShell 7, which must be on the VM.",
         examples=["sh"],
     )
     env: dict[str, str] = Field(
@@ -306,8 +326,60 @@ class Step(Keys):
         json_schema_extra={"default": "30m"},
     )
     ok: Ok = Field(default=Ok(), description="When the step counts as succeeded.", examples=[{"exit": [0, 80]}])
-    run_as: Item | None = Field(
-        default=None, description="The user to run as; sent by managed Run Command.", examples=["deploy"]
+    run_as: RunAsKey | None = Field(
+        default=None,
+        description="The user to run as, by name or with a password, which is one secret parameter; sent by managed "
+        "Run Command.",
+        examples=[{"user": "deploy", "password": "{{ params.password }}"}],
+    )
+    transport: Literal["auto", "managed", "action"] = Field(
+        default="auto",
+        description="Which Run Command carries this step; `auto` leaves it to the run. What is said here goes before "
+        "`--transport`.",
+        examples=["managed"],
+    )
+    parameters: dict[str, str] = Field(
+        default={},
+        description="Named parameters for a `command_id`, `uri` or `gallery`, as the service passes them: environment "
+        "on Linux, `-NAME value` on Windows. Expressions work; a secret is sent protected.",
+        examples=[{"Mode": "{{ params.scope }}"}],
+    )
+    async_: bool | None = Field(
+        default=None,
+        alias="async",
+        description="Whether the command counts as set up as soon as its script starts. Fleet waits for the script "
+        "all the same. If left out: only where `timeout` needs it (from 87 minutes).",
+        examples=[True],
+    )
+    fail_deployment: bool = Field(
+        default=False,
+        description="Whether a failed script fails the deployment of its managed command, too, so that it shows in "
+        "the activity log.",
+        examples=[True],
+    )
+    tags: TagsKey = Field(
+        default={},
+        description="Tags of the managed command. Expressions work, but no secrets.",
+        examples=[{"change": "{{ params.change }}"}],
+    )
+    command: NameKey | None = Field(
+        default=None,
+        description="A managed command of this name stays on the VM: made where it is missing, never deleted by a "
+        "run..",
+        examples=["nightly-check"],
+    )
+    on_existing: Literal["update", "replace", "fail"] = Field(
+        default="update",
+        description="Where `command` is on the VM already: change what the step names, set all of it anew, or leave "
+        "it alone and end unreachable.",
+        examples=["replace"],
+    )
+    output: Output = Field(
+        default=Output(),
+        description="Where the service also writes the streams.",
+        examples=[
+            {"stdout_blob": "https://logs.blob.core.windows.net/runs/{{ target.name }}.out", "identity": "system"}
+        ],
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fleet.playbook.model import Transport
+from fleet.playbook.model import Identity, Transport
 from fleet.targets.model import Target
 
 
@@ -21,7 +21,8 @@ class Command:
     """The managed command's name, deterministic: the same attempt always has the same name."""
     script: str = ""
     command_id: str = ""
-    uri: str = ""
+    uri: str = field(default="", repr=False)
+    """May be signed, as the blobs' addresses may."""
     timeout: float = 0.0
     """Seconds for the service's own limit (managed ``timeoutInSeconds``); beyond the wrapper's limit, 0 for none."""
     args: tuple[str, ...] = ()
@@ -30,6 +31,19 @@ class Command:
     protected: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
     run_as: str | None = None
     run_as_password: str | None = field(default=None, repr=False)
+    gallery: str = ""
+    identity: Identity | None = None
+    """Who downloads ``uri``."""
+    powershell7: bool = False
+    asynchronous: bool | None = None
+    """None: where the time limit asks for it."""
+    fail_deployment: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    stdout_blob: str = field(default="", repr=False)
+    stderr_blob: str = field(default="", repr=False)
+    blob_identity: Identity | None = None
+    update: bool = False
+    """The managed command is there and is to be changed (PATCH), not set whole (PUT)."""
 
 
 @dataclass(frozen=True, slots=True)

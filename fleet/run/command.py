@@ -9,6 +9,7 @@ from fleet.guest.delivery import Delivery, script_digest, secret_parameters
 from fleet.guest.delivery import Shell as GuestShell
 from fleet.guest.wrapper import wrap
 from fleet.plan.model import Job, Plan, PlannedStep
+from fleet.plan.rights import is_action
 from fleet.playbook.model import Shell, Transport
 from fleet.playbook.parameters import render, secret_reference
 from fleet.run.answers import Command
@@ -23,19 +24,22 @@ PATTERN_RUN = "00000000-000000-0000"
 
 def transport_of(plan: Plan, step: PlannedStep) -> Transport:
     """The Run Command that carries a step: managed unless the step or the plan asks for the action."""
-    if step.script.command_id:
-        return Transport.ACTION
-    return Transport.MANAGED if plan.transport is Transport.AUTO else plan.transport
+    return Transport.ACTION if is_action(step, plan.transport) else Transport.MANAGED
 
 
 def is_wrapped(plan: Plan, step: PlannedStep) -> bool:
     """Whether the step's script travels inside the wrapper (built-in commands and downloads cannot)."""
-    return plan.receipts and not step.script.command_id and not step.script.uri
+    return plan.receipts and step.script.is_text
+
+
+def delivery_key(run_id: str, job: Job) -> str:
+    """The key of a job's delivery in the guest: one per job, different in every run."""
+    return f"fleet-{run_id}-{job.id}"
 
 
 def command_name(run_id: str, job: Job) -> str:
-    """The managed command's name, and the key of its delivery in the guest: one per job, different in every run."""
-    return f"fleet-{run_id}-{job.id}"
+    """The managed command's name: the standing one's that the step names, else one per job, different in every run."""
+    return job.step.properties.command or delivery_key(run_id, job)
 
 
 def nonce(run_id: str, job: Job) -> str:
@@ -50,25 +54,39 @@ def nonce(run_id: str, job: Job) -> str:
 
 def build(plan: Plan, run_id: str, job: Job, secrets: Mapping[str, str]) -> Command:
     """Build a job's command, the same for each of its attempts. ``secrets`` holds the values of the secret parameters."""
-    step, target = job.step, job.target
-    transport = transport_of(plan, step)
+    step, target, own = job.step, job.target, job.step.properties
     plain, protected = _environment(plan, job, secrets)
     wrapped = is_wrapped(plan, step)
     script = step.script.text
     if wrapped:
         script = wrap(_delivery(plan, run_id, job, plain, tuple(protected)))
+
+    def filled(template: str) -> str:
+        """Put values into a text that goes to the service alone, which may hold secrets."""
+        return render(template, params={**plan.parameters, **secrets}, target=target)
+
     return Command(
         target=target,
-        transport=transport,
+        transport=transport_of(plan, step),
         name=command_name(run_id, job),
         script=script,
         command_id=step.script.command_id,
-        uri=step.script.uri,
+        uri=filled(step.script.uri),
         timeout=step.timeout + SERVICE_MARGIN if wrapped else step.timeout,
-        args=() if wrapped else step.args,
+        args=() if wrapped else _arguments(plan, job),
         parameters={} if wrapped else plain,
         protected=secret_parameters(protected) if wrapped else protected,
         run_as=step.run_as,
+        run_as_password=filled(own.password) or None,
+        gallery=step.script.gallery,
+        identity=step.script.identity,
+        powershell7=step.shell is Shell.PWSH7,
+        asynchronous=own.asynchronous,
+        fail_deployment=own.fail_deployment,
+        tags={name: render(value, params=plan.parameters, target=target) for name, value in own.tags.items()},
+        stdout_blob=filled(own.stdout_blob),
+        stderr_blob=filled(own.stderr_blob),
+        blob_identity=own.blob_identity,
     )
 
 
@@ -108,6 +126,8 @@ def guest_shell(shell: Shell, os: Os) -> GuestShell:
     """Resolve ``auto`` by the target's operating system."""
     if shell is Shell.AUTO:
         return GuestShell.PWSH if os is Os.WINDOWS else GuestShell.BASH
+    if shell is Shell.PWSH7:
+        return GuestShell.PWSH
     return GuestShell(shell.value)
 
 
@@ -116,20 +136,24 @@ def _delivery(plan: Plan, run_id: str, job: Job, env: Mapping[str, str], secret_
     return Delivery(
         script=step.script.text,
         shell=guest_shell(step.shell, job.target.os),
-        key=command_name(run_id, job),
+        key=delivery_key(run_id, job),
         nonce=nonce(run_id, job),
         timeout=step.timeout,
         env=env,
-        args=step.args,
+        args=_arguments(plan, job),
         secret_names=secret_names,
     )
+
+
+def _arguments(plan: Plan, job: Job) -> tuple[str, ...]:
+    return tuple(render(value, params=plan.parameters, target=job.target) for value in job.step.args)
 
 
 def _environment(plan: Plan, job: Job, secrets: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Split the step's environment into plain values and secret ones."""
     plain: dict[str, str] = {}
     protected: dict[str, str] = {}
-    for name, template in job.step.env.items():
+    for name, template in {**job.step.env, **job.step.properties.parameters}.items():
         secret = secret_reference(template, plan.declared)
         if secret is not None:
             protected[name] = secrets.get(secret, "")  # an optional one that was not given is empty, as plain ones are

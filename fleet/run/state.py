@@ -98,9 +98,13 @@ class Run(Standing):
         return (
             self._is_hard()
             and state.phase is Phase.RUNNING
-            and state.transport is Transport.MANAGED
+            and self._is_to_be_deleted(state)
             and state.removal_due is None
         )
+
+    def _is_to_be_deleted(self, state: JobState) -> bool:
+        """Whether the job's command may be deleted: a standing one stays, even where that means it runs on."""
+        return state.transport is Transport.MANAGED and not state.job.step.properties.command
 
     def _count_call(self, state: JobState, event: e.Event) -> None:
         rates = self._lanes.of(state).rates
@@ -164,7 +168,7 @@ class Run(Standing):
         self.signed_out |= state.outcome.cause.code is CauseCode.UNAUTHENTICATED
         if state.operation is not None and state.intended is not None and state.outcome.verified:
             self._durations[self.plan.step_index(state.job.id)].add(at - state.intended)
-        if state.transport is Transport.MANAGED and state.possibly_sent and status not in _NOT_TO_BE_REMOVED:
+        if self._is_to_be_deleted(state) and state.possibly_sent and status not in _NOT_TO_BE_REMOVED:
             state.removal_due = at
         self._next_step(state, at)
         if wave == self.wave and self._wave_left[wave] == 0:

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from fleet.azure.wire import bodies
 from fleet.azure.wire import run_command as wire
 from fleet.azure.wire.arm import read_operation
 from fleet.azure.wire.http import Json
@@ -51,8 +52,8 @@ def test_an_action_is_a_post_with_the_script_line_by_line() -> None:
 
 def test_windows_gets_powershell_and_a_built_in_no_script() -> None:
     """The command id follows the OS; a built-in one takes the script's place."""
-    assert body(wire.action_body(command(Transport.ACTION, os=Os.WINDOWS)))["commandId"] == "RunPowerShellScript"
-    assert wire.action_body(command(Transport.ACTION, command_id="ifconfig")) == {"commandId": "ifconfig"}
+    assert body(bodies.action(command(Transport.ACTION, os=Os.WINDOWS)))["commandId"] == "RunPowerShellScript"
+    assert bodies.action(command(Transport.ACTION, command_id="ifconfig")) == {"commandId": "ifconfig"}
 
 
 def test_a_managed_command_is_a_put_with_location() -> None:
@@ -86,27 +87,27 @@ def test_positional_arguments_survive_the_handlers_shell() -> None:
     """The Linux handler pastes them unquoted into a command line, so they are quoted; Windows takes them as
     they are.
     """
-    linux = body(wire.managed_properties(command(args=("a b", "$HOME", ""))))
+    linux = body(bodies.managed(command(args=("a b", "$HOME", ""))))
     assert linux["parameters"] == [{"name": "", "value": v} for v in ("'a b'", "'$HOME'", "''")]
-    windows = body(wire.managed_properties(command(os=Os.WINDOWS, args=("a b",))))
+    windows = body(bodies.managed(command(os=Os.WINDOWS, args=("a b",))))
     assert windows["parameters"] == [{"name": "", "value": "a b"}]
 
 
 def test_a_run_beyond_the_provisioning_limit_is_asynchronous() -> None:
     """Provisioning ends after 90 minutes; only an asynchronous command may last longer."""
-    assert wire.managed_properties(command(timeout=5400.0))["asyncExecution"] is False
-    assert wire.managed_properties(command(timeout=5401.0))["asyncExecution"] is True
+    assert bodies.managed(command(timeout=5400.0))["asyncExecution"] is False
+    assert bodies.managed(command(timeout=5401.0))["asyncExecution"] is True
 
 
 def test_the_other_sources_take_the_scripts_place() -> None:
     """A URL or a built-in goes alone."""
-    assert wire.managed_properties(command(uri="https://b/x.sh"))["source"] == {"scriptUri": "https://b/x.sh"}
-    assert wire.managed_properties(command(command_id="ifconfig"))["source"] == {"commandId": "ifconfig"}
+    assert bodies.managed(command(uri="https://b/x.sh"))["source"] == {"scriptUri": "https://b/x.sh"}
+    assert bodies.managed(command(command_id="ifconfig"))["source"] == {"commandId": "ifconfig"}
 
 
 def test_a_change_has_no_location() -> None:
     """PATCH refuses what PUT requires."""
-    request = wire.change(command())
+    request = wire.submission(command(update=True))
     assert request.method == "PATCH"
     assert "location" not in body(request.body)
 

@@ -6,12 +6,11 @@ their resource id, in the api-version and in that an Arc machine has no action (
 
 from __future__ import annotations
 
-import math
 import re
-import shlex
 from collections.abc import Mapping
 from enum import StrEnum
 
+from fleet.azure.wire import bodies
 from fleet.azure.wire.arm import ArmError, OperationStatus, is_terminal, read_error
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
 from fleet.playbook.model import Transport
@@ -26,16 +25,15 @@ from fleet.run.answers import (
     Refusal,
     StillRunning,
 )
-from fleet.targets.model import Os, Target
+from fleet.targets.model import Target
 
 COMPUTE_VERSION = "2024-11-01"
 ARC_VERSION = "2025-01-13"
+GALLERY_VERSION = "2025-04-01"
+"""The first api-version that knows scripts of galleries and PowerShell 7 (REST spec)."""
 
 RESOURCE_CAP = 4 * MIB
 """The resource echoes the script, of up to 256 KiB, which JSON may write six times as long."""
-
-PROVISIONING_LIMIT = 90 * 60
-"""Seconds that provisioning, and so a command that is not asynchronous, may last (documented, recorded)."""
 
 
 class Kind(StrEnum):
@@ -69,15 +67,19 @@ def resource_id(target: Target, name: str) -> str:
 
 def unsendable(command: Command) -> Refusal | None:
     """Say why a command cannot be put on this wire at all; None if it can. Such a command is never sent."""
+    arc = kind_of(command.target.id) is Kind.ARC
     if command.transport is not Transport.ACTION:
+        # Arc's run commands know neither of the three (REST spec of 2025-01-13).
+        if arc and (command.gallery or command.powershell7 or command.fail_deployment):
+            return _never_sent("an Arc machine takes no gallery script, PowerShell 7 or fail_deployment")
         return None
     if command.protected or command.run_as or command.run_as_password:
         # The action API has no protected parameters and no user (REST spec): a secret would be readable
         # there.
         return _never_sent("the action API cannot keep a secret or run as another user; use the managed transport")
-    if command.uri:
-        return _never_sent("the action API takes no script by URL; use the managed transport")
-    if kind_of(command.target.id) is Kind.ARC:
+    if command.uri or command.gallery:
+        return _never_sent("the action API takes no script by address; use the managed transport")
+    if arc:
         return _never_sent("an Arc machine has no action API; use the managed transport")
     return None
 
@@ -87,73 +89,27 @@ def _never_sent(why: str) -> Refusal:
 
 
 def submission(command: Command) -> Request:
-    """Build the request that starts a command: the action's POST or the managed PUT."""
-    query = {"api-version": api_version(command.target.id)}
+    """Build the request that starts a command: the action's POST, the managed PUT, or the PATCH of one that is there.
+
+    A PATCH carries no ``location`` (recorded).
+    """
     if command.transport is Transport.ACTION:
-        return Request("POST", path(f"{command.target.id}/runCommand", query), action_body(command))
-    target = path(resource_id(command.target, command.name), query)
-    body: dict[str, Json] = {"location": command.target.location, "properties": managed_properties(command)}
-    return Request("PUT", target, body, cap=RESOURCE_CAP)
+        query = {"api-version": api_version(command.target.id)}
+        return Request("POST", path(f"{command.target.id}/runCommand", query), bodies.action(command))
+    target = path(resource_id(command.target, command.name), {"api-version": _version_for(command)})
+    body: dict[str, Json] = {"properties": bodies.managed(command)}
+    if command.tags:
+        body["tags"] = dict(command.tags)
+    # On Arc a PATCH takes tags alone (REST spec), and a PUT is answered alike for new and known names (recorded).
+    if command.update and kind_of(command.target.id) is not Kind.ARC:
+        return Request("PATCH", target, body, cap=RESOURCE_CAP)
+    return Request("PUT", target, {"location": command.target.location, **body}, cap=RESOURCE_CAP)
 
 
-def action_body(command: Command) -> Json:
-    """Build ``RunCommandInput``. On Linux the values become positional arguments in order, whatever their
-    names.
-    """
-    built_in = "RunPowerShellScript" if command.target.os is Os.WINDOWS else "RunShellScript"
-    body: dict[str, Json] = {"commandId": command.command_id or built_in}
-    if not command.command_id:
-        body["script"] = list(command.script.split("\n"))
-    named = [_parameter(name, value) for name, value in command.parameters.items()]
-    # Azure's CLI names bare values arg1, arg2 ... (recorded); the name is required (REST spec).
-    bare = [_parameter(f"arg{number}", value) for number, value in enumerate(command.args, start=1)]
-    if named or bare:
-        body["parameters"] = [*named, *bare]
-    return body
-
-
-def managed_properties(command: Command) -> dict[str, Json]:
-    """Build the properties of a managed command.
-
-    A command that may outlast provisioning's 90 minutes is asked for as asynchronous, as documented for long
-    runs: provisioning then ends when the script starts, and the instance view alone tells of its end.
-    """
-    properties: dict[str, Json] = {
-        "source": _source(command),
-        "asyncExecution": command.timeout > PROVISIONING_LIMIT,
-    }
-    parameters = [_parameter(name, value) for name, value in command.parameters.items()]
-    parameters += [_parameter("", value) for value in _arguments(command)]
-    if parameters:
-        properties["parameters"] = parameters
-    if command.protected:
-        properties["protectedParameters"] = [_parameter(name, value) for name, value in command.protected.items()]
-    if command.run_as:
-        properties["runAsUser"] = command.run_as
-    if command.run_as_password:
-        properties["runAsPassword"] = command.run_as_password
-    if command.timeout > 0:
-        properties["timeoutInSeconds"] = math.ceil(command.timeout)
-    return properties
-
-
-def _source(command: Command) -> Json:
-    if command.command_id:
-        return {"commandId": command.command_id}
-    return {"scriptUri": command.uri} if command.uri else {"script": command.script}
-
-
-def _arguments(command: Command) -> list[str]:
-    """Quote positional arguments for Linux, whose handler pastes them into a bash command line (handler
-    source).
-    """
-    if command.target.os is Os.WINDOWS:
-        return list(command.args)
-    return [shlex.quote(value) for value in command.args]
-
-
-def _parameter(name: str, value: str) -> Json:
-    return {"name": name, "value": value}
+def _version_for(command: Command) -> str:
+    """Ask with the later api-version only where a property needs it: clouds get new versions late."""
+    version = api_version(command.target.id)
+    return max(version, GALLERY_VERSION) if command.gallery or command.powershell7 else version
 
 
 def reading(resource: str, *, instance_view: bool = True) -> Request:
@@ -166,14 +122,6 @@ def listing(target: Target) -> Request:
     """Build the GET of every managed command of a target."""
     query = {"api-version": api_version(target.id)}
     return Request("GET", path(f"{target.id}/runCommands", query), cap=8 * MIB)
-
-
-def change(command: Command) -> Request:
-    """Build the PATCH that runs changed content under an existing name; it carries no ``location``
-    (recorded).
-    """
-    target = path(resource_id(command.target, command.name), {"api-version": api_version(command.target.id)})
-    return Request("PATCH", target, {"properties": managed_properties(command)}, cap=RESOURCE_CAP)
 
 
 def removal(target: Target, name: str) -> Request:

@@ -237,6 +237,30 @@ def test_mistakes_before_the_steps(text: str, code: str, place: tuple[int, int],
         ("{id: a, run: {inline: x}, title: '{{ params.s }}'}", "expression_misplaced", 36),
         ("{id: a, run: {command_id: ifconfig}, run_as: x}", "not_carried", 40),
         ("{id: a, run: {command_id: ifconfig}, env: {A: '{{ params.s }}'}}", "not_carried", 49),
+        ("{id: a, run: {command_id: ifconfig}, parameters: {A: '{{ params.s }}'}}", "not_carried", 56),
+        ("{id: a, run: {inline: x}, transport: action, run_as: x}", "not_carried", 48),
+        ("{id: a, run: {inline: x}, transport: action, async: true}", "not_carried", 48),
+        ("{id: a, run: {inline: x}, transport: action, shell: pwsh7}", "not_carried", 55),
+        ("{id: a, run: {inline: x}, transport: action, env: {A: '{{ params.s }}'}}", "not_carried", 57),
+        ("{id: a, run: {inline: x}, parameters: {A: b}}", "not_carried", 29),
+        ("{id: a, run: {uri: 'https://e.org/x'}, env: {A: b}, parameters: {a: b}}", "duplicate", 68),
+        ("{id: a, run: {uri: 'https://e.org/x'}, parameters: {A: 'x{{ params.s }}'}}", "secret_in_text", 58),
+        ("{id: a, run: {uri: 'https://e.org/x', identity: me}}", "identity", 51),
+        ("{id: a, run: {inline: x, identity: system}}", "not_alone", 28),
+        ("{id: a, run: {inline: x}, on_existing: fail}", "not_alone", 29),
+        ("{id: a, run: {inline: x}, output: {identity: system}}", "not_alone", 38),
+        ("{id: a, run: {inline: x}, output: {stdout_blob: 'ftp://x'}}", "pattern", 51),
+        ("{id: a, run: {inline: x}, output: {stdout_blob: 'https://x/{{ params.n }}'}}", "unknown_parameter", 62),
+        ("{id: a, run: {inline: x}, run_as: {name: x}}", "run_as", 37),
+        ("{id: a, run: {inline: x}, run_as: {user: x, password: y}}", "secret_in_playbook", 57),
+        ("{id: a, run: {inline: x}, run_as: {user: x, password: '{{ params.p }}'}}", "secret_in_playbook", 57),
+        ("{id: a, run: {inline: x}, run_as: {user: x, password: 'x{{ params.s }}'}}", "secret_in_text", 57),
+        ("{id: a, run: {inline: x}, run_as: '{{ params.p }}'}", "expression_misplaced", 37),
+        ("{id: a, run: {inline: x}, tags: {A: '{{ params.s }}'}}", "secret_in_text", 39),
+        ("{id: a, run: {inline: x}, tags: {'a<b': x}}", "tags", 35),
+        ("{id: a, run: {inline: x}, command: fleet-1}", "command_name", 38),
+        ("{id: a, run: {inline: x}, command: a b}", "pattern", 38),
+        ("{id: a, run: {gallery: /x}}", "pattern", 26),
         ("{id: a, run: {inline: x}, timeout: '600'}", "duration", 38),
         ("{id: a, run: {inline: x}, timeout: 1:30}", "duration", 38),
         ("{id: a, run: {inline: x}, ok: {exit: []}}", "out_of_range", 40),
@@ -247,6 +271,13 @@ def test_mistakes_in_a_step(step: str, code: str, column: int) -> None:
     """A mistake in a step is one problem, at its own column."""
     found = the_problem(f"{HEAD}parameters: {{p: {{default: x}}, s: {{secret: true}}}}\nsteps:\n- {step}\n")
     assert (found.code, found.line, found.column) == (code, 6, column)
+
+
+def test_two_steps_do_not_share_a_standing_command() -> None:
+    """The later one would write over the result of the earlier one, whatever the case of the name."""
+    steps = "steps:\n- {id: a, run: {inline: x}, command: c}\n- {id: b, run: {inline: x}, command: C}\n"
+    found = the_problem(HEAD + steps)
+    assert (found.code, found.line) == ("command_name", 6)
 
 
 def test_an_expression_in_a_script_file_is_named_there() -> None:

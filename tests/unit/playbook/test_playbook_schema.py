@@ -85,7 +85,7 @@ def test_every_key_explains_itself(model: type[pydantic.BaseModel]) -> None:
     for name, field in model.model_fields.items():
         assert field.description and field.examples, f"{model.__name__}.{name}"
         required = {key: (item.examples or [None])[0] for key, item in model.model_fields.items() if item.is_required()}
-        model.model_validate(required | {name: field.examples[0]})
+        model.model_validate(required | {field.alias or name: field.examples[0]})
 
 
 def test_the_reference_page_is_true() -> None:

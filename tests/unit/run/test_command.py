@@ -54,3 +54,14 @@ def test_unwrapped_scripts_carry_their_values_as_parameters() -> None:
     command = build(made, RUN, next(made.jobs()), {})
     assert command.script == "echo 0\n"
     assert (dict(command.parameters), command.args) == ({"A": "1"}, ("x y",))
+
+
+def test_arguments_are_filled_in_wrapped_or_not() -> None:
+    """Expressions in arguments become values for each target, in the wrapper as without it."""
+    for receipts in (True, False):
+        made = plan(1, receipts=receipts)
+        step = replace(made.steps[0], args=("{{ target.name }}", "{{ params.scope }}"))
+        made = replace(made, steps=(step,), parameters={"scope": "all"})
+        command = build(made, RUN, next(made.jobs()), {})
+        opened = open_envelope(command.script, {})
+        assert (opened.args if opened else command.args) == ("vm0000", "all")
