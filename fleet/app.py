@@ -120,11 +120,12 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
     ``lab`` is None for the real cloud, ``default``, a lab file, or the URL of a lab that is up.
     """
     from fleet.azure.clouds import endpoints
-    from fleet.azure.credentials import StaticTokens, build_pool
+    from fleet.azure.credentials import SignIn, StaticTokens, build_pool
 
     if lab is None:
         ends = endpoints(config.azure.cloud)
-        tokens = build_pool(config.azure.credential, authority=ends.authority, scope=ends.scope, environ=environ)
+        where = SignIn(ends.authority, ends.scope, config.azure.tenant or "", _text(config.azure.ca_file))
+        tokens = build_pool(config.azure.credential, where, environ)
         name = ends.name if ends.name != "custom" else ends.resource_manager
         async with _connected(ends.resource_manager, tokens, _text(config.azure.ca_file), name, ()) as connection:
             yield replace(connection, leases=name)

@@ -19,7 +19,7 @@ from fleet import documents
 from fleet.documents import Document
 from fleet.errors import InvalidInput, Problem
 from fleet.positions import closest, in_order, shown
-from fleet.settings import ConfigKeys, leaves, variable
+from fleet.settings import ConfigKeys, CredentialForm, leaves, variable
 
 Origins = Mapping[str, str]
 Credential = str | Mapping[str, object]
@@ -34,6 +34,7 @@ class AzureConfig:
 
     cloud: str | Mapping[str, str] = "public"
     credential: tuple[Credential, ...] = ("default",)
+    tenant: str | None = None
     ca_file: Path | None = None
     subscriptions: tuple[str, ...] | None = None
 
@@ -92,6 +93,7 @@ def load(*, flags: Mapping[str, str], environ: Mapping[str, str], cwd: Path, hom
 # --------------------------------------------------------------------------------------------- the sources
 
 _PATHS = ("azure.ca_file", "state_dir")
+_TEXTS = ("azure.tenant",)
 _LISTS = ("azure.subscriptions",)
 
 
@@ -161,7 +163,7 @@ def _options(flags: Mapping[str, str], cwd: Path, home: Path, problems: list[Pro
 
 
 def _single(key: str, text: str, origin: str, cwd: Path, home: Path, problems: list[Problem]) -> Iterator[_Source]:
-    """Yield one setting given as text: paths and lists of names as they are, everything else as YAML."""
+    """Yield one setting given as text: paths and names as they are, everything else as YAML."""
     try:
         document = Document(origin)
         document.data = _nested(key, _value(key, text, origin))
@@ -174,7 +176,7 @@ def _single(key: str, text: str, origin: str, cwd: Path, home: Path, problems: l
 
 
 def _value(key: str, text: str, origin: str) -> object:
-    if key in _PATHS:
+    if key in _PATHS or key in _TEXTS:
         return text
     if key in _LISTS and not text.startswith("["):
         return [item.strip() for item in text.split(",") if item.strip()]
@@ -201,8 +203,19 @@ def _written(written: ConfigKeys, folder: Path, home: Path) -> dict[str, object]
                 break
             node = getattr(node, part)
         else:
-            values[key] = _absolute(node, folder, home) if key in _PATHS and node else node
+            values[key] = _absolute(node, folder, home) if key in _PATHS and node else _placed(node, folder, home)
     return values
+
+
+def _placed(node: Any, folder: Path, home: Path) -> Any:
+    """Make the path of a certificate absolute, wherever it stands among credentials."""
+    if isinstance(node, list):
+        return [_placed(item, folder, home) for item in node]
+    if isinstance(node, CredentialForm) and node.client_certificate is not None:
+        path = str(_absolute(node.client_certificate.path, folder, home))
+        certificate = node.client_certificate.model_copy(update={"path": path})
+        return node.model_copy(update={"client_certificate": certificate})
+    return node
 
 
 # ---------------------------------------------------------------------------------------------- the result

@@ -75,10 +75,28 @@ class ClientSecret(Keys):
     )
 
 
+class ClientCertificate(Keys):
+    """A service principal that signs in by a certificate."""
+
+    tenant_id: Name = Field(description="The tenant.", examples=["contoso.onmicrosoft.com"])
+    client_id: Name = Field(description="The application.", examples=["00000000-0000-0000-0000-000000000001"])
+    path: Name = Field(
+        description="A PEM or PKCS12 file with certificate and private key (RSA).", examples=["/etc/fleet/fleet.pem"]
+    )
+    password_env: Variable | None = Field(
+        default=None,
+        description="The environment variable that holds the file's password. None: it has none.",
+        examples=["FLEET_CERTIFICATE_PASSWORD"],
+    )
+
+
 class ManagedIdentity(Keys):
     """A managed identity that is not the machine's only one."""
 
     client_id: Name = Field(description="The identity's client id.", examples=["00000000-0000-0000-0000-000000000001"])
+
+
+_FORMS = ("client_secret", "client_certificate", "managed_identity", "token_env")
 
 
 class CredentialForm(Keys):
@@ -86,15 +104,18 @@ class CredentialForm(Keys):
 
     model_config = pydantic.ConfigDict(
         title="Credential",
-        json_schema_extra={
-            "oneOf": [{"required": [key]} for key in ("client_secret", "managed_identity", "token_env")]
-        },
+        json_schema_extra={"oneOf": [{"required": [key]} for key in _FORMS]},
     )
 
     client_secret: ClientSecret | None = Field(
         default=None,
         description="A service principal with a secret.",
         examples=[{"tenant_id": "T", "client_id": "C", "secret_env": "FLEET_CLIENT_SECRET"}],
+    )
+    client_certificate: ClientCertificate | None = Field(
+        default=None,
+        description="A service principal with a certificate.",
+        examples=[{"tenant_id": "T", "client_id": "C", "path": "fleet.pem"}],
     )
     managed_identity: ManagedIdentity | None = Field(
         default=None, description="One managed identity of several.", examples=[{"client_id": "C"}]
@@ -108,7 +129,7 @@ class CredentialForm(Keys):
     @pydantic.model_validator(mode="after")
     def _one(self) -> CredentialForm:
         if len(self.model_dump(exclude_none=True)) != 1:
-            expected = "exactly one of client_secret, managed_identity, token_env"
+            expected = f"exactly one of {', '.join(_FORMS)}"
             raise refusal("credential", "is no single credential", expected=expected, hint=expected)
         return self
 
@@ -132,9 +153,16 @@ class AzureKeys(Keys):
         "`az login` in this order. A list is a pool of principals: ARM counts its limits for each.",
         examples=["cli"],
     )
+    tenant: Name | None = Field(
+        default=None,
+        description="The tenant to sign in to, by id or domain. None: the credential's own. A subscription of another "
+        "tenant gets a token of that tenant in any case.",
+        examples=["contoso.onmicrosoft.com"],
+    )
     ca_file: Name | None = Field(
         default=None,
-        description="A PEM file of further certificate authorities, for proxies and private clouds.",
+        description="A PEM file of further certificate authorities, for proxies and private clouds; signing in trusts "
+        "them too.",
         examples=["/etc/ssl/proxy.pem"],
     )
     subscriptions: Annotated[list[Name], Field(min_length=1)] | None = Field(

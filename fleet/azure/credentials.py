@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from fleet.azure.trust import trusting
+from fleet.azure.wire import entra
 from fleet.clock import Clock, SystemClock
 from fleet.errors import AzureUnusable, InvalidInput, Problem
 from fleet.logs import conceal
@@ -24,6 +27,9 @@ Resource Manager; azure-identity refuses that unless it is allowed beforehand.""
 
 _OF_ONE_TENANT = frozenset({"managed_identity"})
 
+_RETRIES: Mapping[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.3, "connection_timeout": 10}
+"""azure-identity tries ten times over minutes; whoever waits for a sign-in would rather hear that it fails."""
+
 _SHORTEST_SECRET = 8
 """Characters. A shorter one, masked wherever it shows, would riddle the log and still be guessed."""
 
@@ -36,6 +42,7 @@ _HINTS = {
     "managed_identity": "give this machine a managed identity; AZURE_CLIENT_ID names a user-assigned one",
     "workload_identity": "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_FEDERATED_TOKEN_FILE",
     "client_secret": "check tenant_id, client_id and the secret's expiry",
+    "client_certificate": "check tenant_id, client_id, and that the file holds certificate and private key",
 }
 
 
@@ -55,6 +62,16 @@ class TokenSource(Protocol):
         already.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """Where tokens come from, what they are for, and of which tenant (empty: the credential's own)."""
+
+    authority: str
+    scope: str
+    tenant: str = ""
+    ca_file: str | None = None
 
 
 class StaticTokens:
@@ -86,18 +103,26 @@ class IdentityTokens:
     """
 
     def __init__(
-        self, kind: str, make: Callable[[], TokenCredential], scope: str, *, clock: Clock | None = None
+        self,
+        kind: str,
+        make: Callable[[], TokenCredential],
+        scope: str,
+        *,
+        home: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._kind = kind
         self._make = make
         self._scope = scope
+        self._home = home
+        """The tenant that is asked where a call names none; None for the credential's own."""
         self._clock = clock or SystemClock()
         self._credential: TokenCredential | None = None
         self._kept: dict[str | None, _Kept] = {}
 
     async def token(self, *, tenant: str | None = None, claims: str | None = None) -> str:
         """Return a kept token, or ask for one; a credential of one tenant only gives that one's."""
-        tenant = None if self._kind in _OF_ONE_TENANT else tenant
+        tenant = None if self._kind in _OF_ONE_TENANT else tenant or self._home
         kept = self._kept.setdefault(tenant, _Kept())
         async with kept.lock:
             if claims is None and kept.token and self._clock.now() < kept.refresh_at:
@@ -127,82 +152,110 @@ class IdentityTokens:
 
 
 def _no_token(kind: str, error: Exception) -> AzureUnusable:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = " ".join(lines)[:600] or type(error).__name__
+    text = str(error)
+    reason = entra.reason(text) or type(error).__name__
     return AzureUnusable(
-        f"no token for Azure by the credential {kind!r}: {reason}", hint=_HINTS.get(kind, ""), code="no_token"
+        f"no token for Azure by the credential {kind!r}: {reason}",
+        hint=entra.hint(text) or _HINTS.get(kind, ""),
+        code="no_token",
     )
 
 
-def build(
-    credential: Credential | Sequence[Credential], *, authority: str, scope: str, environ: Mapping[str, str]
-) -> TokenSource:
+def build(credential: Credential | Sequence[Credential], where: SignIn, environ: Mapping[str, str]) -> TokenSource:
     """Return the token source that the config describes; of a pool, the first. Nothing is asked for yet.
 
-    Raises InvalidInput for a form that is none, and AzureUnusable if an environment variable it names is not
-    set.
+    Raises InvalidInput for a form that is none or cannot be of the tenant asked for, and AzureUnusable if an
+    environment variable or a file that it names is not there.
     """
-    return build_pool(credential, authority=authority, scope=scope, environ=environ)[0]
+    return build_pool(credential, where, environ)[0]
 
 
 def build_pool(
-    credential: Credential | Sequence[Credential], *, authority: str, scope: str, environ: Mapping[str, str]
+    credential: Credential | Sequence[Credential], where: SignIn, environ: Mapping[str, str]
 ) -> tuple[TokenSource, ...]:
     """Return every token source of a pool; ARM's limits count per principal, so a pool may carry more."""
     forms: Sequence[Credential] = [credential] if isinstance(credential, (str, Mapping)) else credential
     if not forms:
         raise _bad_form(credential)
-    return tuple(_source(form, authority, scope, environ) for form in forms)
+    return tuple(_source(form, where, environ) for form in forms)
 
 
-def _source(form: Credential, authority: str, scope: str, environ: Mapping[str, str]) -> TokenSource:
+def _source(form: Credential, where: SignIn, environ: Mapping[str, str]) -> TokenSource:
     kind, values = _parts(form)
+    if where.tenant and (kind == "token_env" or kind in _OF_ONE_TENANT):
+        raise InvalidInput([_other_tenant(kind, where.tenant)])
     if kind == "token_env":
-        return StaticTokens(_from_environment(str(values.get("name", "")), environ))
-    if kind == "client_secret":
-        secret = _from_environment(str(values.get("secret_env", "")), environ)
-        return IdentityTokens(kind, lambda: _client_secret(values, secret, authority), scope)
+        return StaticTokens(_from_environment(values["name"], environ))
+    secret = _from_environment(values["secret_env"], environ) if "secret_env" in values else ""
+    password = _from_environment(values["password_env"], environ) if "password_env" in values else ""
+    if kind == "client_certificate":
+        _check_file(values["path"])
+    identity = values.get("client_id") or environ.get("AZURE_CLIENT_ID", "")
     makers: dict[str, Callable[[], TokenCredential]] = {
-        "default": lambda: _default(authority),
+        "default": lambda: _default(where),
         "cli": _cli,
-        "environment": lambda: _environment(authority),
-        "managed_identity": lambda: _managed_identity(
-            str(values.get("client_id") or environ.get("AZURE_CLIENT_ID", ""))
-        ),
-        "workload_identity": lambda: _workload_identity(authority),
+        "environment": lambda: _environment(where),
+        "managed_identity": lambda: _managed_identity(identity),
+        "workload_identity": lambda: _workload_identity(where),
+        "client_secret": lambda: _client_secret(values, secret, where),
+        "client_certificate": lambda: _client_certificate(values, password, where),
     }
-    return IdentityTokens(kind, makers[kind], scope)
+    return IdentityTokens(kind, makers[kind], where.scope, home=where.tenant or None)
 
 
-_MAPPINGS = {
-    "client_secret": frozenset({"tenant_id", "client_id", "secret_env"}),
-    "managed_identity": frozenset({"client_id"}),
+def _other_tenant(kind: str, tenant: str) -> Problem:
+    return Problem(
+        "tenant",
+        f"azure.credential {kind!r} has tokens of its own tenant only, and azure.tenant (--tenant) asks for another",
+        found=tenant,
+        hint="leave the tenant out, or use another credential",
+    )
+
+
+def _check_file(path: str) -> None:
+    """Raises AzureUnusable where a certificate cannot be read, before anything is asked of Azure."""
+    try:
+        with Path(path).open("rb"):
+            return
+    except OSError as error:
+        raise AzureUnusable(
+            f"the certificate file {path} of azure.credential cannot be read: {error.strerror}",
+            hint="it is a PEM or PKCS12 file with certificate and private key",
+            code="no_token",
+        ) from error
+
+
+_PARTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "client_secret": (frozenset({"tenant_id", "client_id", "secret_env"}), frozenset()),
+    "client_certificate": (frozenset({"tenant_id", "client_id", "path"}), frozenset({"password_env"})),
+    "managed_identity": (frozenset({"client_id"}), frozenset()),
 }
+"""What the forms that are mappings must have, and may have."""
+
+_WORDS = frozenset({"default", "cli", "environment", "managed_identity", "workload_identity"})
 
 
-def _parts(form: Credential) -> tuple[str, Mapping[str, object]]:
+def _parts(form: Credential) -> tuple[str, Mapping[str, str]]:
     """Take a form apart into its kind and its values; raises InvalidInput."""
     if isinstance(form, str):
-        if form in _HINTS and form != "client_secret":
+        if form in _WORDS:
             return form, {}
     elif isinstance(form, Mapping) and len(form) == 1:
         [(kind, values)] = form.items()
         if kind == "token_env" and isinstance(values, str) and values:
             return kind, {"name": values}
-        if (
-            kind in _MAPPINGS
-            and isinstance(values, Mapping)
-            and set(values) == _MAPPINGS[kind]
-            and all(values.values())
-        ):
-            return kind, values
+        if kind in _PARTS and isinstance(values, Mapping) and all(values.values()):
+            needed, allowed = _PARTS[kind]
+            if needed <= set(values) <= needed | allowed:
+                return kind, {name: str(value) for name, value in values.items()}
     raise _bad_form(form)
 
 
 def _bad_form(form: object) -> InvalidInput:
     expected = (
         "default, cli, environment, managed_identity, workload_identity, "
-        "{client_secret: {tenant_id, client_id, secret_env}}, {token_env: NAME}, or a list of these"
+        "{client_secret: {tenant_id, client_id, secret_env}}, "
+        "{client_certificate: {tenant_id, client_id, path, password_env}}, {token_env: NAME}, or a list of these"
     )
     found = form if isinstance(form, str) else ", ".join(form) if isinstance(form, Mapping) else "an empty list"
     return InvalidInput(
@@ -244,10 +297,43 @@ def _private(authority: str) -> bool:
     }
 
 
-def _default(authority: str) -> TokenCredential:
+def _options(where: SignIn) -> dict[str, Any]:
+    """What every credential that asks Entra itself is made with."""
+    options: dict[str, Any] = {
+        **_RETRIES,
+        "authority": where.authority,
+        "disable_instance_discovery": _private(where.authority),
+        "additionally_allowed_tenants": _ANY_TENANT,
+    }
+    if where.ca_file:
+        options["transport"] = _trusting_transport(where.ca_file)
+    return options
+
+
+def _trusting_transport(ca_file: str) -> object:
+    """An HTTP transport of azure-core whose connections trust ``azure.ca_file`` too, through proxies as well."""
+    import requests
+    from azure.core.pipeline.transport import RequestsTransport
+    from requests.adapters import HTTPAdapter
+
+    class Trusting(HTTPAdapter):
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options, ssl_context=trusting(ca_file))
+
+        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+            return super().proxy_manager_for(proxy, **options, ssl_context=trusting(ca_file))
+
+    session = requests.Session()
+    session.mount("https://", Trusting())
+    return RequestsTransport(session=session, session_owner=False)
+
+
+def _default(where: SignIn) -> TokenCredential:
     from azure.identity import DefaultAzureCredential
 
-    return DefaultAzureCredential(authority=_host(authority), additionally_allowed_tenants=_ANY_TENANT)
+    # Without these retries: they would also be those of the managed identity's endpoint, which needs its own.
+    options = {name: value for name, value in _options(where).items() if name not in _RETRIES}
+    return DefaultAzureCredential(**options)
 
 
 def _cli() -> TokenCredential:
@@ -256,32 +342,37 @@ def _cli() -> TokenCredential:
     return AzureCliCredential(process_timeout=30, additionally_allowed_tenants=_ANY_TENANT)
 
 
-def _environment(authority: str) -> TokenCredential:
+def _environment(where: SignIn) -> TokenCredential:
     from azure.identity import EnvironmentCredential
 
-    return EnvironmentCredential(authority=_host(authority), additionally_allowed_tenants=_ANY_TENANT)
+    return EnvironmentCredential(**_options(where))
 
 
 def _managed_identity(client_id: str) -> TokenCredential:
-    from azure.identity import ManagedIdentityCredential
+    from azure.identity import ChainedTokenCredential, ManagedIdentityCredential
 
-    return ManagedIdentityCredential(client_id=client_id) if client_id else ManagedIdentityCredential()
+    found = ManagedIdentityCredential(client_id=client_id) if client_id else ManagedIdentityCredential()
+    # In a chain its endpoint is first looked for, for a second; else its absence takes half a minute to be told.
+    return ChainedTokenCredential(found)
 
 
-def _workload_identity(authority: str) -> TokenCredential:
+def _workload_identity(where: SignIn) -> TokenCredential:
     from azure.identity import WorkloadIdentityCredential
 
-    return WorkloadIdentityCredential(authority=_host(authority), additionally_allowed_tenants=_ANY_TENANT)
+    return WorkloadIdentityCredential(**_options(where))
 
 
-def _client_secret(values: Mapping[str, object], secret: str, authority: str) -> TokenCredential:
+def _client_secret(values: Mapping[str, str], secret: str, where: SignIn) -> TokenCredential:
     from azure.identity import ClientSecretCredential
 
-    return ClientSecretCredential(
-        str(values["tenant_id"]),
-        str(values["client_id"]),
-        secret,
-        authority=_host(authority),
-        disable_instance_discovery=_private(authority),
-        additionally_allowed_tenants=_ANY_TENANT,
+    return ClientSecretCredential(values["tenant_id"], values["client_id"], secret, **_options(where))
+
+
+def _client_certificate(values: Mapping[str, str], password: str, where: SignIn) -> TokenCredential:
+    from azure.identity import CertificateCredential
+
+    more = {"password": password} if password else {}
+    # The chain goes along for applications that trust a subject and issuer instead of one certificate (documented).
+    return CertificateCredential(
+        values["tenant_id"], values["client_id"], values["path"], send_certificate_chain=True, **more, **_options(where)
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fleet.azure.reading import MAX_PAGES, Pause, Rows, Unread, read, read_list
 from fleet.azure.transport import Transport
 from fleet.azure.wire import compute, resource_graph
-from fleet.azure.wire.http import Json, as_text
+from fleet.azure.wire.http import TRUST_HINT, Json, as_text, is_untrusted
 from fleet.engine.ports import Listing
 from fleet.errors import AzureUnusable
 from fleet.targets.model import Subscription, Target, UnreadScope
@@ -67,6 +67,12 @@ class AzureInventory:
         if found.unread:
             raise _unusable("the subscriptions cannot be listed", found.unread)
         known = {sub.id.casefold(): sub for row in found.rows if (sub := compute.subscription(row))}
+        if not known:
+            raise AzureUnusable(
+                "the credential sees no subscription",
+                hint="give the principal a role on one (fleet rbac PLAYBOOK prints it), or sign in to another --tenant",
+                code="no_rights",
+            )
         self._transport.principals.know(known.values())
         return tuple(sorted(known.values(), key=lambda sub: (sub.name.casefold(), sub.id)))
 
@@ -87,7 +93,9 @@ class AzureInventory:
             first = failed[0].unread[0]
             raise AzureUnusable(
                 f"no subscription can be read; {first.name}: {first.code}: {first.message}",
-                hint="give the principal the Reader role on the subscriptions, or choose others",
+                hint=_hint(Unread(0, first.code, first.message))
+                if first.code == "InvalidAuthenticationTokenTenant"
+                else "give the principal the Reader role on the subscriptions, or choose others",
                 code="no_rights",
             )
         return _listing(list(scopes.values()))
@@ -184,11 +192,17 @@ def _first(errors: BaseExceptionGroup[AzureUnusable]) -> BaseException:
 
 
 def _unusable(what: str, unread: Unread) -> AzureUnusable:
-    if unread.status in (401, 403):
-        hint = "sign in again, and see that the principal has the Reader role"
-    elif unread.code == "not_connected":
-        hint = "check the network, the proxy and azure.cloud"
-    else:
-        hint = "try again; if it stays, look at Azure's status page"
     status = f"HTTP {unread.status} " if unread.status else ""
-    return AzureUnusable(f"{what}: {status}{unread.code}: {unread.message}", hint=hint)
+    return AzureUnusable(f"{what}: {status}{unread.code}: {unread.message}", hint=_hint(unread))
+
+
+def _hint(unread: Unread) -> str:
+    if is_untrusted(unread.message):
+        return TRUST_HINT
+    if unread.code == "InvalidAuthenticationTokenTenant":
+        return "the subscription is of another tenant: sign in to it with --tenant, or leave the subscription out"
+    if unread.status in (401, 403):
+        return "sign in again, and see that the principal has the Reader role"
+    if unread.code == "not_connected":
+        return "check the network, the proxy and azure.cloud"
+    return "try again; if it stays, look at Azure's status page"

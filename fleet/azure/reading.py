@@ -8,7 +8,7 @@ from typing import Protocol
 
 from fleet.azure.wire import compute
 from fleet.azure.wire.arm import check_link, host_of, not_done
-from fleet.azure.wire.http import Json, NoResponse, Request, Response
+from fleet.azure.wire.http import Json, NoResponse, Request, Response, is_untrusted
 from fleet.clock import Clock
 from fleet.run.answers import Lost, LostReason, Refused
 
@@ -79,7 +79,11 @@ def _wait(failed: Refused | Lost, attempt: int) -> float | None:
     if isinstance(failed, Refused):
         asked = failed.refusal.retry_after
         return (backoff if asked is None else asked) if failed.refusal.status == 429 else None
-    if failed.reason is LostReason.MALFORMED or (failed.reason is LostReason.NOT_CONNECTED and attempt >= 3):
+    if (
+        failed.reason is LostReason.MALFORMED
+        or is_untrusted(failed.detail)
+        or (failed.reason is LostReason.NOT_CONNECTED and attempt >= 3)
+    ):
         return None
     return backoff if failed.retry_after is None else failed.retry_after
 

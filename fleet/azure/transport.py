@@ -23,10 +23,11 @@ from yarl import URL
 from fleet.azure.clouds import url_problem
 from fleet.azure.credentials import TokenSource
 from fleet.azure.principals import Principals, lacks_rights, place_of
+from fleet.azure.trust import trusting
 from fleet.azure.wire.arm import check_link, claims_challenge, host_of, redact_text, redact_url
 from fleet.azure.wire.http import NoResponse, Request, Response, Silence
 from fleet.clock import Clock, SystemClock
-from fleet.errors import InvalidInput, Problem
+from fleet.errors import InvalidInput
 from fleet.logs import Log
 from fleet.settings import is_loopback
 
@@ -93,7 +94,7 @@ class Transport:
         self.clock = clock or SystemClock()
         self.principals = Principals(tokens if isinstance(tokens, tuple) else (tokens,))
         self._timeouts = timeouts or Timeouts()
-        self._ssl: ssl.SSLContext | bool = _trusting(ca_file) if ca_file else True
+        self._ssl: ssl.SSLContext | bool = trusting(ca_file) if ca_file else True
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Transport:
@@ -264,16 +265,6 @@ def environment_proxy(url: str) -> str | None:
     if is_loopback(host) or proxy_bypass(host):
         return None
     return getproxies().get(parts.scheme)
-
-
-def _trusting(ca_file: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    try:
-        context.load_verify_locations(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        message = f"azure.ca_file cannot be read as PEM certificates: {error}"
-        raise InvalidInput([Problem("ca_file", message, found=ca_file)]) from error
-    return context
 
 
 def _version() -> str:

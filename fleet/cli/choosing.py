@@ -45,7 +45,7 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
 
     Nothing is sent to any VM.
     """
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"], azure__tenant=flags["tenant"])
     selection = selection_of(what, config.azure.subscriptions)
     narrowing = Narrowing(
         subscriptions=flags["subscriptions"],

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def config_of(flags: Mapping[str, Any]) -> Config:
     """Load the settings, and find out before anything is sent whether reports can be written where flags say."""
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"], azure__tenant=flags["tenant"])
     check_writable(flags.get("report_files", ()))
     return config
 
@@ -201,6 +201,8 @@ def _say_how_to_resume(run: Run, flags: Mapping[str, Any]) -> None:
         words.append("--lab" if lab == app.DEFAULT_LAB else f"--lab={lab}")
     if flags["config_file"]:
         words += ["--config", flags["config_file"]]
+    if flags["tenant"]:
+        words += ["--tenant", flags["tenant"]]
     words += [word for item in flags["given"] if _is_of_secret(item, run.plan) for word in ("-e", item)]
     click.echo(shlex.join(words), err=True)
 

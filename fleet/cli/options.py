@@ -73,6 +73,7 @@ def connecting(command: F) -> F:
     for option in reversed(
         (
             click.option("--config", "config_file", metavar="FILE", help="Settings to use instead of ./config.yaml."),
+            click.option("--tenant", metavar="TENANT", help="Sign in to this tenant (id or domain); azure.tenant."),
             click.option(
                 "--lab",
                 is_flag=False,

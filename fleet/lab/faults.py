@@ -90,6 +90,8 @@ def instead(rule: FaultSpec, now: float) -> Answer:
             return Answer(503, b"", {"Content-Length": "0", **after})
         case FaultKind.UNAUTHORIZED:
             return expired()
+        case FaultKind.FORBIDDEN:
+            return forbidden()
         case _:
             return Answer(500, fate=Fate.DROPPED)
 
@@ -104,3 +106,13 @@ def expired() -> Answer:
         "The access token expiry UTC time '1/1/2025 3:46:33 AM' is earlier than current UTC time '1/1/2025 3:46:51 AM'."
     )
     return denied(401, "ExpiredAuthenticationToken", text, {"WWW-Authenticate": challenge})
+
+
+def forbidden() -> Answer:
+    """Refuse a caller who has no right (recorded)."""
+    text = (
+        "The client 'lab' with object id '00000000-0000-4000-8000-000000000009' does not have authorization to perform "
+        "this action over this scope or the scope is invalid. If access was recently granted, please refresh your "
+        "credentials."
+    )
+    return denied(403, "AuthorizationFailed", text)

@@ -25,6 +25,7 @@ class FaultOn(StrEnum):
     DELETE = "delete"
     LIST = "list"
     QUERY = "query"
+    SIGN_IN = "sign_in"
 
 
 class FaultKind(StrEnum):
@@ -35,6 +36,7 @@ class FaultKind(StrEnum):
     INTERNAL = "500"
     UNAVAILABLE = "503"
     UNAUTHORIZED = "401"
+    FORBIDDEN = "403"
     RESET = "reset"
     LOST_ANSWER = "lost_answer"
     SLOW = "slow"
@@ -43,11 +45,11 @@ class FaultKind(StrEnum):
 class FaultSpec(documents.Keys):
     """One thing that goes wrong, by rule or by chance."""
 
-    request: Literal["submit", "poll", "read", "delete", "list", "query"] = Field(
-        description="Which requests it hits: submit, poll, read, delete, list or query."
+    request: Literal["submit", "poll", "read", "delete", "list", "query", "sign_in"] = Field(
+        description="Which requests it hits: submit, poll, read, delete, list, query or sign_in (a token asked for)."
     )
-    kind: Literal[429, 409, 500, 503, 401, "reset", "lost_answer", "slow"] = Field(
-        description="What happens: 429, 409, 500, 503, 401, reset (dropped before anything is done), "
+    kind: Literal[429, 409, 500, 503, 401, 403, "reset", "lost_answer", "slow"] = Field(
+        description="What happens: 429, 409, 500, 503, 401, 403, reset (dropped before anything is done), "
         "lost_answer (done, then dropped) or slow (done, answered late)."
     )
     chance: Share = Field(default=1.0, description="How likely each such request is hit, as 5% or 0.05.")

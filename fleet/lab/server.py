@@ -16,15 +16,16 @@ from typing import NoReturn
 from aiohttp import web
 
 from fleet.clock import Clock, SystemClock
+from fleet.lab import faults as fault_rules
 from fleet.lab import sandbox
 from fleet.lab.answers import os_names
 from fleet.lab.blobs import ROOT, Blob, BlobKind
 from fleet.lab.classes import GuestKind
 from fleet.lab.control import ControlPlane, fault_specs
-from fleet.lab.file import LabSpec
+from fleet.lab.file import FaultKind, FaultOn, LabSpec
 from fleet.lab.guests import NOT_EXECUTED, Envelope, Result
 from fleet.lab.life import Kill, Look, Order, Start
-from fleet.lab.signin import SignIn, missing
+from fleet.lab.signin import SignIn, missing, wrong_secret
 from fleet.lab.template import Profile
 from fleet.lab.tls import TlsFiles
 from fleet.lab.wire import Answer, Fate, Request, gateway, refusal
@@ -86,9 +87,20 @@ class Lab:
             return self._own(request, now)
         if path.startswith(ROOT):
             return self._blob(request)
-        answer = self._signin.answer(request, now) or self._plane.handle(request, now)
+        answer = self._sign_in(request, now) or self._plane.handle(request, now)
         self._wake.set()
         return answer
+
+    def _sign_in(self, request: Request, now: float) -> Answer | None:
+        rule = self._plane.faults.strike(FaultOn.SIGN_IN, "") if self._signin.asks_for_a_token(request) else None
+        if rule is None:
+            return self._signin.answer(request, now)
+        if rule.what is FaultKind.UNAUTHORIZED:
+            return wrong_secret()
+        if not fault_rules.executes(rule):
+            return fault_rules.instead(rule, now)
+        answer = self._signin.answer(request, now)
+        return answer and fault_rules.spoiled(rule, answer)
 
     def _about(self) -> dict[str, object]:
         return {

@@ -1,6 +1,7 @@
 """Sign-in, plainly: tokens for the asking, and the documents that name where to ask. Pure.
 
-The tokens are well-formed but unsigned JWTs; the lab accepts any bearer token.
+The tokens are well-formed but unsigned JWTs; the lab accepts any bearer token. A secret is refused by a fault only; a
+tenant that is another id than the lab's is never known.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _TOKEN = re.compile(r"/(?P<tenant>[^/]+)/oauth2(/v2\.0)?/token/?", re.IGNORECASE
 _OPENID = re.compile(r"/(?P<tenant>[^/]+)(/v2\.0)?/\.well-known/openid-configuration/?", re.IGNORECASE)
 _INSTANCE = re.compile(r"/(?P<tenant>[^/]+)/discovery/instance/?", re.IGNORECASE)
 _METADATA = "/metadata/endpoints"
+_GUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
 class SignIn:
@@ -36,10 +38,24 @@ class SignIn:
         if _INSTANCE.fullmatch(path) and request.method == "GET":
             return gateway(200, self._instance())
         if (found := _OPENID.fullmatch(path)) and request.method == "GET":
-            return gateway(200, self._openid(found["tenant"]))
-        if _TOKEN.fullmatch(path) and request.method == "POST":
-            return self._token(request, now)
+            return self._unknown(found["tenant"]) or gateway(200, self._openid(found["tenant"]))
+        if (found := _TOKEN.fullmatch(path)) and request.method == "POST":
+            return self._unknown(found["tenant"]) or self._token(request, now)
         return None
+
+    def asks_for_a_token(self, request: Request) -> bool:
+        """Say whether a request wants a token."""
+        return request.method == "POST" and _TOKEN.fullmatch(request.path) is not None
+
+    def _unknown(self, tenant: str) -> Answer | None:
+        """Refuse a tenant's id that is not the lab's, as Entra does (documented: AADSTS90002)."""
+        if not _GUID.fullmatch(tenant) or tenant.casefold() == self._tenant.casefold():
+            return None
+        text = (
+            f"AADSTS90002: Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are "
+            "signing into the correct cloud. Trace ID: 0 Correlation ID: 0 Timestamp: 2025-01-01 00:00:00Z"
+        )
+        return gateway(400, {"error": "invalid_tenant", "error_description": text, "error_codes": [90002]})
 
     def _token(self, request: Request, now: float) -> Answer:
         form = {name: values[-1] for name, values in parse_qs(request.body.decode("utf-8", "replace")).items()}
@@ -124,3 +140,13 @@ def _part(data: Json) -> str:
 def missing(path: str) -> Answer:
     """Refuse a path of the lab's own that is not there."""
     return gateway(404, refusal("NotFound", f"The lab has nothing at {path}."))
+
+
+def wrong_secret() -> Answer:
+    """Refuse a secret (documented: AADSTS7000215)."""
+    text = (
+        "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client "
+        "secret value, not the client secret ID, for a secret added to the app. "
+        "Trace ID: 0 Correlation ID: 0 Timestamp: 2025-01-01 00:00:00Z"
+    )
+    return gateway(401, {"error": "invalid_client", "error_description": text, "error_codes": [7000215]})

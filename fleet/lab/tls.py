@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,8 +25,8 @@ class TlsFiles:
     key: Path
 
 
-def make(folder: Path, now: float) -> TlsFiles:
-    """Make an authority and a certificate for localhost in a folder. The authority's key is not kept."""
+def make(folder: Path, now: float, hosts: Sequence[str] = ("localhost",)) -> TlsFiles:
+    """Make an authority and a certificate for these hosts and loopback in a folder. The authority's key is not kept."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     start = datetime.fromtimestamp(now, UTC) - timedelta(minutes=5)
     authority_key = ec.generate_private_key(ec.SECP256R1())
@@ -37,7 +38,7 @@ def make(folder: Path, now: float) -> TlsFiles:
         .sign(authority_key, hashes.SHA256())
     )
     key = ec.generate_private_key(ec.SECP256R1())
-    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    names: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts]
     names += [x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", "::1")]
     certificate = (
         _begun(_named("localhost"), authority_name, key.public_key(), start)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -103,12 +104,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _installed(place: Path, name: str) -> Path:
-    """Make an environment with a client, or use the one that is there."""
+    """Make an environment with a client, or use the one that is there. A client that cannot be had is a failure."""
     python = place / name / "bin" / "python"
     done = place / name / "installed"
     if not done.exists():
-        venv.create(place / name, with_pip=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES[name]], check=True)
+        uv = shutil.which("uv")
+        venv.create(place / name, with_pip=uv is None)
+        installer = [uv, "pip", "install", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
+        subprocess.run([*installer, "--quiet", *PACKAGES[name]], check=True)
         done.touch()
     return python
 

@@ -233,3 +233,12 @@ def test_the_reference_page_is_true() -> None:
     if os.environ.get("UPDATE_DOCS"):
         path.write_text(wanted)
     assert end and path.read_text() == wanted
+
+
+def test_a_certificate_lies_beside_the_file_that_names_it(place: Place) -> None:
+    """Its path starts at the settings' folder, alone and in a pool; the tenant of a flag is text, whatever it looks like."""
+    form = "{client_certificate: {tenant_id: t, client_id: c, path: sp.pem}}"
+    place.own.write_text(f"azure:\n  credential: [cli, {form}]\n")
+    found, _ = place.load(flags={"azure.tenant": "123"})
+    assert found.azure.credential[1]["client_certificate"]["path"] == str(place.own.parent / "sp.pem")  # type: ignore[index,call-overload]
+    assert found.azure.tenant == "123"

@@ -12,7 +12,7 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 
 from fleet.azure.clouds import CLOUDS, endpoints
-from fleet.azure.credentials import IdentityTokens, TokenSource, build, build_pool
+from fleet.azure.credentials import IdentityTokens, SignIn, TokenSource, build, build_pool
 from fleet.errors import AzureUnusable, InvalidInput
 
 PUBLIC = CLOUDS["public"]
@@ -52,7 +52,7 @@ def tokens(identity: Identity, clock: Clock) -> IdentityTokens:
 
 
 def source(credential: object, environ: Mapping[str, str] | None = None) -> TokenSource:
-    return build(credential, authority=PUBLIC.authority, scope=PUBLIC.scope, environ=environ or {})  # type: ignore[arg-type]
+    return build(credential, SignIn(PUBLIC.authority, PUBLIC.scope), environ or {})  # type: ignore[arg-type]
 
 
 @pytest.mark.asyncio
@@ -123,6 +123,7 @@ async def test_a_token_from_the_environment_is_used_as_it_is() -> None:
         source({"token_env": "MY_TOKEN"})
 
 
+CERTIFICATE_FORM = {"client_certificate": {"tenant_id": "t", "client_id": "c", "path": __file__}}
 SECRET_FORM = {"client_secret": {"tenant_id": "t", "client_id": "c", "secret_env": "S"}}
 
 
@@ -134,7 +135,7 @@ def test_secrets_are_in_no_repr() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["default", "cli", "environment", "managed_identity", "workload_identity", SECRET_FORM]
+    "form", ["default", "cli", "environment", "managed_identity", "workload_identity", SECRET_FORM, CERTIFICATE_FORM]
 )
 def test_every_form_of_the_config_is_understood(form: object) -> None:
     """Nothing is asked for, and azure-identity not even imported, before the first token."""
@@ -152,6 +153,8 @@ def test_every_form_of_the_config_is_understood(form: object) -> None:
         {"token_env": ""},
         {"client_secret": {"tenant_id": "t", "client_id": "c"}},
         {"client_secret": {"tenant_id": "t", "client_id": "c", "secret_env": "S", "secret": "x"}},
+        {"client_certificate": {"tenant_id": "t", "client_id": "c"}},
+        {"client_certificate": {"tenant_id": "t", "client_id": "c", "path": "p", "password": "x"}},
         {"default": {}, "cli": {}},
     ],
 )
@@ -163,8 +166,26 @@ def test_a_form_that_is_none_is_refused_with_the_forms_there_are(form: object) -
 
 def test_a_list_is_a_pool() -> None:
     """Every principal of it is built, and the first is the one in use."""
-    pool = build_pool(["cli", {"token_env": "T"}], authority=PUBLIC.authority, scope=PUBLIC.scope, environ={"T": "x"})
+    pool = build_pool(["cli", {"token_env": "T"}], SignIn(PUBLIC.authority, PUBLIC.scope), {"T": "x"})
     assert [type(item).__name__ for item in pool] == ["IdentityTokens", "StaticTokens"]
+
+
+@pytest.mark.asyncio
+async def test_a_tenant_that_is_asked_for_is_everybodys_who_can() -> None:
+    """``azure.tenant`` stands where a call names none; a call's own tenant wins."""
+    clock = Clock()
+    identity = Identity(clock)
+    shared = IdentityTokens("cli", lambda: identity, "scope", home="t1", clock=clock)  # type: ignore[arg-type,return-value]
+    await shared.token()
+    await shared.token(tenant="t2")
+    assert [asked["tenant_id"] for asked in identity.asked] == ["t1", "t2"]
+
+
+@pytest.mark.parametrize("form", ["managed_identity", {"token_env": "T"}])
+def test_a_tenant_that_a_credential_cannot_have_is_refused(form: object) -> None:
+    """Rather than to work in another tenant than the one that was asked for."""
+    with pytest.raises(InvalidInput, match="own tenant only"):
+        build(form, SignIn(PUBLIC.authority, PUBLIC.scope, "t1"), {"T": "x"})  # type: ignore[arg-type]
 
 
 def test_azure_identity_is_not_imported_before_it_is_needed() -> None:

@@ -154,14 +154,24 @@ async def test_no_rights_at_all_is_said_at_once() -> None:
 @pytest.mark.asyncio
 async def test_a_throttled_read_waits_as_long_as_asked() -> None:
     """Retry-After is honoured, and a service that asks for too much is reported instead."""
-    answers = [arm(429, None, Retry_After="7"), arm(503), arm(200, {"value": []})]
+    row = {"subscriptionId": "s1", "displayName": "one", "state": "Enabled"}
+    answers = [arm(429, None, Retry_After="7"), arm(503), arm(200, {"value": [row]})]
     azure = Azure(lambda method, path, body: answers.pop(0))
-    assert await azure.use(lambda inventory: inventory.subscriptions()) == ()
+    assert [found.name for found in await azure.use(lambda inventory: inventory.subscriptions())] == ["one"]
     assert azure.waits == [7.0, 2.0]
     long = Azure(lambda method, path, body: arm(429, None, Retry_After="1200"))
     with pytest.raises(AzureUnusable, match="429"):
         await long.use(lambda inventory: inventory.subscriptions())
     assert len(long.asked) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_credential_that_sees_nothing_has_no_rights() -> None:
+    """No subscription at all is a matter of rights or of the tenant, not of a selection that fits nothing."""
+    azure = Azure(lambda method, path, body: arm(200, {"value": []}))
+    with pytest.raises(AzureUnusable, match="sees no subscription") as raised:
+        await azure.use(lambda inventory: inventory.subscriptions())
+    assert raised.value.code == "no_rights" and "--tenant" in raised.value.hint
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,203 @@
+"""Signing in through the real command line, over TLS: what is refused is one sentence, exit 7, soon, and keeps secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import ssl
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from fleet.clock import wall_time
+from tests.system.cli import Done, Machine
+from tests.system.proxy import proxy_up
+
+SECRET = "hunter2-and-more~very.secret"
+CLIENT = "00000000-0000-4000-8000-000000000001"
+SOON = 5.0
+"""Seconds, on a machine with nothing else to do."""
+
+LAB = """
+apiVersion: fleet/v1
+kind: Lab
+subscriptions:
+  - name: prod
+    groups: [{name: rg-web, vms: [{name: web1, guest: scripted}]}]
+"""
+
+
+@dataclass(frozen=True)
+class Secured:
+    """A lab over TLS, its authority and tenant."""
+
+    url: str
+    ca_file: str
+    tenant: str
+
+    def fault(self, **rule: object) -> None:
+        body = json.dumps([rule] if rule else []).encode()
+        trust = ssl.create_default_context(cafile=self.ca_file)
+        request = urllib.request.Request(f"{self.url}/lab/faults", body, method="POST")
+        urllib.request.urlopen(request, context=trust).close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """One lab for all tests here."""
+    place = Machine(tmp_path_factory.mktemp("secured"))
+    (place.cwd / "lab.yaml").write_text(LAB)
+    process = place.start("lab", "up", "lab.yaml", "--tls")
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        url = process.stdout.readline().strip()
+        ca_file = next(found[1] for line in process.stderr if (found := re.search(r"authority: (\S+)", line)))
+        with urllib.request.urlopen(f"{url}/", context=ssl.create_default_context(cafile=ca_file)) as answer:
+            yield Secured(url, ca_file, json.load(answer)["tenant"])
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@pytest.fixture
+def secured(running: Secured) -> Iterator[Secured]:
+    yield running
+    running.fault()
+
+
+def config(lab: Secured, *, manager: str = "", authority: str = "", ca_file: str | None = "", **more: str) -> str:
+    """Settings that sign in with a client's secret; ``credential`` replaces it."""
+    secret = f"{{client_secret: {{tenant_id: {lab.tenant}, client_id: {CLIENT}, secret_env: SP_SECRET}}}}"
+    cloud = f"{{resource_manager: {manager or lab.url}, authority: {authority or lab.url}}}"
+    trusted = lab.ca_file if ca_file == "" else ca_file
+    lines = [f"cloud: {cloud}", f"credential: {more.pop('credential', secret)}", f"ca_file: {trusted or 'null'}"]
+    return "azure:\n" + "".join(f"  {line}\n" for line in (*lines, *(f"{key}: {more[key]}" for key in more)))
+
+
+def ask(machine: Machine, settings: str, *flags: str, **env: str) -> Done:
+    """Ask for every VM, as loudly as can be."""
+    (machine.cwd / "config.yaml").write_text(settings)
+    return machine.run("targets", "all", "-o", "names", "-vvv", *flags, env={"SP_SECRET": SECRET, **env})
+
+
+def refused(machine: Machine, settings: str, *flags: str, **env: str) -> str:
+    """Ask, be refused as promised, and return the sentence and its hint."""
+    begun = time.monotonic()
+    done = ask(machine, settings, *flags, **env)
+    took = time.monotonic() - begun
+    assert (done.code, done.out) == (7, ""), done.err
+    assert took < SOON * max(1.0, os.getloadavg()[0])
+    for place in (
+        done.err,
+        *(path.read_text(errors="replace") for path in machine.written() if path.suffix != ".yaml"),
+    ):
+        assert SECRET not in place and "eyJ" not in place
+    told = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1, done.err
+    return done.err[done.err.index("error: ") :]
+
+
+def test_a_client_secret_signs_in_over_tls(machine: Machine, secured: Secured) -> None:
+    """With a custom cloud, a private authority and a service principal the VMs are found; no secret shows at -vvv."""
+    done = ask(machine, config(secured))
+    assert (done.code, done.out) == (0, "web1\n"), done.err
+    assert SECRET not in done.err and "eyJ" not in done.err
+
+
+def test_a_certificate_signs_in(machine: Machine, secured: Secured) -> None:
+    """A PEM file beside the settings, its key encrypted, is found and used; the password shows nowhere."""
+    (machine.cwd / "sp.pem").write_bytes(certificate(b"pass-phrase-1"))
+    form = f"{{tenant_id: {secured.tenant}, client_id: {CLIENT}, path: sp.pem, password_env: SP_PASSWORD}}"
+    settings = config(secured, credential=f"{{client_certificate: {form}}}")
+    done = ask(machine, settings, SP_PASSWORD="pass-phrase-1")
+    assert (done.code, done.out) == (0, "web1\n"), done.err
+    assert "pass-phrase-1" not in done.err
+    told = refused(machine, settings, SP_PASSWORD="other-phrase")
+    assert "client_certificate" in told and "other-phrase" not in told
+
+
+def test_a_certificate_file_that_is_not_there_is_named(machine: Machine, secured: Secured) -> None:
+    """Its path and what it should hold are told before anything is asked of Azure."""
+    form = f"{{tenant_id: {secured.tenant}, client_id: {CLIENT}, path: none.pem}}"
+    told = refused(machine, config(secured, credential=f"{{client_certificate: {form}}}"))
+    assert "none.pem of azure.credential cannot be read: No such file" in told
+    assert "hint: it is a PEM or PKCS12 file" in told
+
+
+def test_wrong_credentials(machine: Machine, secured: Secured) -> None:
+    """A secret that Entra refuses is its own sentence, without trace ids, and says what to give instead."""
+    secured.fault(request="sign_in", kind=401)
+    told = refused(machine, config(secured))
+    assert "AADSTS7000215: Invalid client secret provided" in told and "Trace ID" not in told
+    assert "hint: give the secret's value, not its id" in told
+
+
+@pytest.mark.parametrize("where", ["credential", "flag"])
+def test_a_wrong_tenant(machine: Machine, secured: Secured, where: str) -> None:
+    """A tenant that does not exist is named, whether the credential or --tenant asks for it."""
+    other = "99999999-9999-4999-8999-999999999999"
+    settings = config(secured)
+    if where == "credential":
+        told = refused(machine, settings.replace(secured.tenant, other))
+    else:
+        told = refused(machine, settings, "--tenant", other)
+    assert other in told
+    assert "--tenant" in told
+
+
+def test_no_rights(machine: Machine, secured: Secured) -> None:
+    """A principal that may read nothing hears Azure's reason and the role it lacks."""
+    secured.fault(request="list", kind=403)
+    told = refused(machine, config(secured))
+    assert "AuthorizationFailed" in told and "Reader role" in told
+
+
+def test_a_proxy_with_an_authority_of_its_own(machine: Machine, secured: Secured, tmp_path: Path) -> None:
+    """Untrusted, it is one sentence that names azure.ca_file; trusted by it, signing in and asking go through it."""
+    with proxy_up(tmp_path / "proxy", secured.url, secured.ca_file) as proxy:
+        hosts = {"manager": "https://arm.example", "authority": "https://login.example"}
+        told = refused(machine, config(secured, ca_file=None, **hosts), HTTPS_PROXY=proxy.url)
+        assert "authority that is not trusted" in told and "azure.ca_file" in told
+        done = ask(machine, config(secured, ca_file=str(proxy.ca_file), **hosts), HTTPS_PROXY=proxy.url)
+    assert (done.code, done.out) == (0, "web1\n"), done.err
+    assert {"arm.example:443", "login.example:443"} <= set(proxy.tunnels)
+
+
+def test_an_untrusted_service_is_told_from_an_absent_one(machine: Machine, secured: Secured, tmp_path: Path) -> None:
+    """Where a token is at hand and only Resource Manager's certificate is not trusted, the hint is the same."""
+    with proxy_up(tmp_path / "proxy", secured.url, secured.ca_file) as proxy:
+        settings = config(secured, manager="https://arm.example", ca_file=None, credential="{token_env: TOKEN}")
+        told = refused(machine, settings, HTTPS_PROXY=proxy.url, TOKEN="a.b.c")
+    assert "hint: set azure.ca_file" in told
+
+
+def certificate(password: bytes) -> bytes:
+    """A self-signed certificate and its encrypted key, as one PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fleet test")])
+    start = datetime.fromtimestamp(wall_time(), UTC) - timedelta(minutes=5)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password),
+    )
+    return private + made.public_bytes(serialization.Encoding.PEM)
