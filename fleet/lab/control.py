@@ -16,7 +16,7 @@ from uuid import UUID
 from fleet.lab import faults as fault_rules
 from fleet.lab.blobs import Blobs
 from fleet.lab.classes import AgentState, PowerState
-from fleet.lab.file import FaultSpec, LabSpec
+from fleet.lab.file import ON_OPERATIONS, FaultKind, FaultSpec, LabSpec
 from fleet.lab.guests import Envelope, ScriptedGuests
 from fleet.lab.hybrid import HybridRuns
 from fleet.lab.inventory import Inventory
@@ -46,7 +46,7 @@ class ControlPlane:
         self.statuses: Counter[int] = Counter()
         self._seed = spec.seed
         self._inventory = Inventory(self.world, spec, timing.scaled(spec.graph_lag))
-        self._runs = Runs(self.life, self.operations)
+        self._runs = Runs(self.life, self.operations, rerun_identical=spec.rerun_identical)
         self._hybrid = HybridRuns(self.life, self.operations)
 
     @property
@@ -83,6 +83,8 @@ class ControlPlane:
         if tags is not None:
             machine.tags = dict(tags)
         self._inventory.changed(machine, now)
+        if not machine.running:
+            self.life.halt(machine)
         if machine.agent is AgentState.READY:
             self.life.agent_is_back(machine, now)
 
@@ -112,7 +114,23 @@ class ControlPlane:
         if rule is not None and not fault_rules.executes(rule):
             return fault_rules.instead(rule, now)
         answer = self._served(request, route, params, machine, now)
-        return answer if rule is None else fault_rules.spoiled(rule, answer)
+        return answer if rule is None else self._spoiled(rule, answer, machine, now)
+
+    def _spoiled(self, rule: FaultSpec, answer: Answer, machine: Machine | None, now: float) -> Answer:
+        """Let a rule's consequences follow a request that was carried out."""
+        operation = self.operations.find(answer.headers.get("x-ms-request-id", ""))
+        if rule.what in ON_OPERATIONS and operation is not None:
+            fault_rules.befall(rule, operation, now)
+        elif rule.what is FaultKind.VM_STOPS and machine is not None:
+            self.move(machine, now, power=PowerState.STOPPED)
+        elif rule.what is FaultKind.VM_VANISHES and machine is not None:
+            self.remove(machine, now)
+        return fault_rules.spoiled(rule, answer)
+
+    def remove(self, machine: Machine, now: float) -> None:
+        """Delete a machine from outside. What ran in it is gone with it."""
+        self.life.halt(machine)
+        self.world.remove(machine)
 
     def _served(
         self, request: Request, route: Route, params: Mapping[str, str], machine: Machine | None, now: float

@@ -8,10 +8,24 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from fleet.lab.file import FaultKind, FaultOn, FaultSpec
+from fleet.lab.operations import Operation, Phase
 from fleet.lab.throttle import too_many
 from fleet.lab.wire import Answer, Fate, compute, denied, refusal
 
 BUSY = "Run command extension execution is in progress. Please wait for completion before invoking a run command."
+
+_INSTEAD = frozenset(
+    {
+        FaultKind.THROTTLED,
+        FaultKind.CONFLICT,
+        FaultKind.INTERNAL,
+        FaultKind.UNAVAILABLE,
+        FaultKind.UNAUTHORIZED,
+        FaultKind.FORBIDDEN,
+        FaultKind.RESET,
+    }
+)
+"""Requests that these hit are not carried out."""
 
 
 class Faults:
@@ -60,16 +74,35 @@ class Faults:
 
 def executes(rule: FaultSpec) -> bool:
     """Say whether the request is carried out although its answer suffers."""
-    return rule.what in (FaultKind.LOST_ANSWER, FaultKind.SLOW)
+    return rule.what not in _INSTEAD
 
 
 def spoiled(rule: FaultSpec, answer: Answer) -> Answer:
-    """Spoil the answer of a request that was carried out."""
-    if rule.what is FaultKind.SLOW:
-        answer.delay = rule.delay
-    else:
-        answer.fate = Fate.DROPPED
+    """Spoil the answer of a request that was carried out, if that is what the rule is about."""
+    match rule.what:
+        case FaultKind.SLOW:
+            answer.delay = rule.delay
+        case FaultKind.LOST_ANSWER:
+            answer.fate = Fate.DROPPED
+        case FaultKind.TRUNCATED:
+            answer.fate = Fate.TRUNCATED
+        case FaultKind.MALFORMED:
+            answer.body = b"<html><body>The service is undergoing maintenance.</body></html>"
     return answer
+
+
+def befall(rule: FaultSpec, operation: Operation, now: float) -> None:
+    """Let the operation that a submission began go wrong. Its script runs all the same."""
+    match rule.what:
+        case FaultKind.OPERATION_FAILS:
+            operation.fail(now, "InternalExecutionError", "An internal execution error occurred.")
+        case FaultKind.OPERATION_CANCELS:
+            text = "The operation was canceled by the service."
+            operation.fail(now, "OperationCanceled", text, Phase.CANCELED)
+        case FaultKind.OPERATION_HANGS:
+            operation.hangs = True
+        case FaultKind.OPERATION_VANISHES:
+            operation.vanished = True
 
 
 def instead(rule: FaultSpec, now: float) -> Answer:

@@ -40,6 +40,25 @@ class FaultKind(StrEnum):
     RESET = "reset"
     LOST_ANSWER = "lost_answer"
     SLOW = "slow"
+    TRUNCATED = "truncated"
+    MALFORMED = "malformed"
+    OPERATION_FAILS = "operation_fails"
+    OPERATION_CANCELS = "operation_cancels"
+    OPERATION_VANISHES = "operation_vanishes"
+    OPERATION_HANGS = "operation_hangs"
+    VM_STOPS = "vm_stops"
+    VM_VANISHES = "vm_vanishes"
+
+
+ON_OPERATIONS = frozenset(
+    {
+        FaultKind.OPERATION_FAILS,
+        FaultKind.OPERATION_CANCELS,
+        FaultKind.OPERATION_VANISHES,
+        FaultKind.OPERATION_HANGS,
+    }
+)
+"""What befalls the operation that a submission began."""
 
 
 class FaultSpec(documents.Keys):
@@ -48,10 +67,25 @@ class FaultSpec(documents.Keys):
     request: Literal["submit", "poll", "read", "delete", "list", "query", "sign_in"] = Field(
         description="Which requests it hits: submit, poll, read, delete, list, query or sign_in (a token asked for)."
     )
-    kind: Literal[429, 409, 500, 503, 401, 403, "reset", "lost_answer", "slow"] = Field(
-        description="What happens: 429, 409, 500, 503, 401, 403, reset (dropped before anything is done), "
-        "lost_answer (done, then dropped) or slow (done, answered late)."
-    )
+    kind: Literal[
+        429,
+        409,
+        500,
+        503,
+        401,
+        403,
+        "reset",
+        "lost_answer",
+        "slow",
+        "truncated",
+        "malformed",
+        "operation_fails",
+        "operation_cancels",
+        "operation_vanishes",
+        "operation_hangs",
+        "vm_stops",
+        "vm_vanishes",
+    ] = Field(description="What happens, see below.")
     chance: Share = Field(default=1.0, description="How likely each such request is hit, as 5% or 0.05.")
     times: int | None = Field(default=None, ge=1, description="At most this many hits; unlimited if left out.")
     after: int = Field(default=0, ge=0, description="This many matching requests pass unharmed first.")
@@ -60,6 +94,12 @@ class FaultSpec(documents.Keys):
     )
     retry_after: int | None = Field(default=None, ge=0, description="Seconds in Retry-After of a 429 or 503.")
     delay: float = Field(default=2.0, ge=0, description="Seconds a slow answer is late (not divided by speed).")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.what in ON_OPERATIONS and FaultOn(self.request) is not FaultOn.SUBMIT:
+            raise ValueError(f"{self.kind} befalls what a submission began; use request: submit")
+        return self
 
     @property
     def what(self) -> FaultKind:
@@ -121,6 +161,10 @@ class LabSpec(documents.Keys):
         default=False,
         description="A managed command put anew under a name that was deleted does not run on Linux (reported).",
     )
+    rerun_identical: bool = Field(
+        default=False, description="A PUT of the same content runs again, which the documentation says it does not."
+    )
+    clock_skew: float = Field(default=0.0, description="Seconds by which the lab's clock is ahead of this machine's.")
     id_case: Literal["given", "upper"] = Field(
         default="given",
         description="upper: Compute writes resource groups in ids in capitals, Resource Graph as they were given.",

@@ -42,7 +42,7 @@ class Due(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Execution:
-    """One script on its way through one machine. ``over``: nobody waits for it any more."""
+    """One script on its way through one machine. ``over``: nobody waits for it any more. ``cut``: its machine went off."""
 
     id: int
     machine: Machine
@@ -55,6 +55,7 @@ class Execution:
     ends: float = 0.0
     ended: bool = False
     over: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,15 @@ class Life:
             if execution.machine is machine and execution.started is None and not execution.over:
                 self._later(now, Due.DELIVER, execution)
 
+    def halt(self, machine: Machine) -> None:
+        """End what runs in a machine that goes off, without a word: its operations go on until they are given up."""
+        for execution in list(self._executions.values()):
+            if execution.machine is not machine or execution.started is None or execution.ended:
+                continue
+            execution.cut = True
+            if execution.script is not None and machine.guest is GuestKind.SANDBOX:
+                self._orders.append(Kill(execution.id))
+
     # -- time ----------------------------------------------------------------------------------------------
 
     def due(self) -> float | None:
@@ -195,7 +205,7 @@ class Life:
     def ended(self, execution: int, result: Result, now: float) -> None:
         """Learn how a sandboxed script ended."""
         found = self._executions.get(execution)
-        if found is not None and not found.over and found.result is None:
+        if found is not None and not found.over and not found.cut and found.result is None:
             self._end(found, result, now)
 
     # -- inside --------------------------------------------------------------------------------------------
@@ -230,7 +240,7 @@ class Life:
             command = execution.command
             self.commands.get(command.machine.key, {}).pop(command.name.casefold(), None)
             execution.operation.succeed(at)
-        elif execution.over:
+        elif due is not Due.GIVE_UP and (execution.over or execution.cut):
             return
         elif due is Due.DELIVER:
             self._deliver(execution, at)
@@ -410,7 +420,7 @@ class Life:
         )
         if execution.command is not None:
             execution.command.provisioning = Provisioning.FAILED
-        if execution.started is None:
+        if execution.started is None or execution.cut:
             self._forget(execution)
 
     def _supersede(self, command: Command, now: float) -> None:

@@ -27,7 +27,7 @@ class Phase(StrEnum):
 class Operation:
     """One operation. ``output`` are the statuses of an action's result; ``location`` says that it has a
     Location URL; ``delivered_at`` is when it reaches the machine, and ``command`` the name of the managed
-    command it writes, if any.
+    command it writes, if any. One that hangs never ends well; one that vanished cannot be found.
     """
 
     id: str
@@ -41,6 +41,8 @@ class Operation:
     error: tuple[str, str] | None = None
     delivered_at: float = 0.0
     command: str = ""
+    hangs: bool = False
+    vanished: bool = False
 
     @property
     def done(self) -> bool:
@@ -48,7 +50,9 @@ class Operation:
         return self.phase is not Phase.RUNNING
 
     def succeed(self, now: float, output: Sequence[Json] | None = None) -> None:
-        """End well."""
+        """End well, unless it hangs."""
+        if self.hangs:
+            return
         self.phase, self.ended, self.output = Phase.SUCCEEDED, now, output
 
     def fail(self, now: float, code: str, message: str, phase: Phase = Phase.FAILED) -> None:
@@ -74,7 +78,8 @@ class Operations:
 
     def find(self, id: str) -> Operation | None:
         """Find an operation."""
-        return self._known.get(id.lower())
+        operation = self._known.get(id.lower())
+        return None if operation is None or operation.vanished else operation
 
     def urls(self, operation: Operation, base: str) -> dict[str, str]:
         """Return the headers that name the operation's URLs (recorded: t, s and h differ between the two)."""

@@ -44,8 +44,9 @@ class Runs:
         }
     )
 
-    def __init__(self, life: Life, operations: Operations) -> None:
+    def __init__(self, life: Life, operations: Operations, *, rerun_identical: bool = False) -> None:
         self.base = ""
+        self._rerun_identical = rerun_identical
         self._life = life
         self._operations = operations
 
@@ -159,7 +160,7 @@ class Runs:
             return refused
         if patch and earlier is not None:
             properties = {**earlier.properties, **properties}
-        command, again = written(machine, name, earlier, body, properties)
+        command, again = written(machine, name, earlier, body, properties, rerun=self._rerun_identical)
         work = Work.PATCH if patch else Work.PUT
         operation = self._life.put(command, request.query["api-version"], now, again=again, work=work)
         headers = {**self._operations.urls(operation, self.base), "x-ms-request-id": operation.id}
@@ -180,14 +181,16 @@ def written(
     earlier: Command | None,
     body: Mapping[str, object],
     properties: Mapping[str, object],
+    *,
+    rerun: bool = False,
 ) -> tuple[Command, bool]:
-    """Make or change a command, and say whether it is to run: only if its content is new (reported)."""
+    """Make or change a command, and say whether it is to run: only if its content is new (reported), or ``rerun``."""
     location = str(body.get("location") or (earlier.location if earlier else machine.location))
     tags = body.get("tags") if isinstance(body.get("tags"), Mapping) else (earlier.tags if earlier else {})
     assert isinstance(tags, Mapping)
     if earlier is None:
         return Command(machine, name, location, tags, properties), True
-    again = earlier.properties != properties
+    again = rerun or earlier.properties != properties
     earlier.location, earlier.tags, earlier.properties = location, tags, properties
     earlier.provisioning = Provisioning.UPDATING
     if again:

@@ -11,6 +11,7 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from email.utils import formatdate
 from typing import NoReturn
 
 from aiohttp import web
@@ -36,14 +37,14 @@ _LARGEST_BODY = 8 * 1024 * 1024
 class Lab:
     """A running lab."""
 
-    def __init__(self, plane: ControlPlane, signin: SignIn, clock: Clock, notes: tuple[str, ...]) -> None:
+    def __init__(self, plane: ControlPlane, signin: SignIn, clock: Clock, notes: tuple[str, ...], skew: float) -> None:
         self.url = ""
         self.ca_file: str | None = None
         self.notes = notes
         self._plane = plane
         self._signin = signin
         self._clock = clock
-        self._offset = 0.0
+        self._offset = skew
         self._wake = asyncio.Event()
 
     @property
@@ -227,7 +228,7 @@ async def serve(
     reason = await asyncio.to_thread(sandbox.supported) if wanted else None
     notes = (f"guests are scripted, no script really runs: {reason}",) if reason else ()
     plane = ControlPlane(spec, sandboxed=reason is None, envelope=envelope)
-    lab = Lab(plane, SignIn(spec.seed, plane.world.tenant), clock or SystemClock(), notes)
+    lab = Lab(plane, SignIn(spec.seed, plane.world.tenant), clock or SystemClock(), notes, spec.clock_skew)
     async with AsyncExitStack() as stack:
         sandboxes = None
         if wanted and reason is None:
@@ -295,13 +296,27 @@ async def _exchange(lab: Lab, received: web.Request) -> web.StreamResponse:
         await received.read(),
     )
     answer = lab.answer(request)
+    answer.headers.setdefault("Date", formatdate(lab.now(), usegmt=True))
     if answer.delay:
         await asyncio.sleep(answer.delay)
     if answer.fate is Fate.DROPPED:
         if received.transport is not None:
             received.transport.abort()
         raise asyncio.CancelledError
+    if answer.fate is Fate.TRUNCATED:
+        return await _cut_off(received, answer)
     return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+
+async def _cut_off(received: web.Request, answer: Answer) -> web.StreamResponse:
+    """Send the headers and half of the body they promise, then end the connection."""
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = len(answer.body)
+    await response.prepare(received)
+    await response.write(answer.body[: len(answer.body) // 2])
+    if received.transport is not None:
+        received.transport.close()
+    raise asyncio.CancelledError
 
 
 def _wants_sandboxes(spec: LabSpec) -> bool:

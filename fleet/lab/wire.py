@@ -17,6 +17,8 @@ class Fate(StrEnum):
 
     DELIVERED = "delivered"
     DROPPED = "dropped"
+    TRUNCATED = "truncated"
+    """Half of the body, then the connection is gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,6 +243,14 @@ class World:
         found = self.group(subscription, group)
         return found.arc.get(name.casefold()) if found else None
 
+    def remove(self, machine: Machine) -> None:
+        """Let a machine be gone."""
+        for holder in (machine.group.machines, machine.group.arc):
+            if holder.get(machine.name.casefold()) is machine:
+                del holder[machine.name.casefold()]
+        for scale_set in machine.group.scale_sets.values():
+            scale_set.instances = {key: each for key, each in scale_set.instances.items() if each is not machine}
+
     def by_id(self, id: str) -> Machine | None:
         """Find a machine by its ARM id."""
         parts = id.strip("/").split("/")

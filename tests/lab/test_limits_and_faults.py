@@ -88,7 +88,12 @@ def test_buckets_never_give_more_than_they_have(pauses: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [(409, "409 Conflict"), (500, "500 InternalOperationError"), (401, "401 ExpiredAuthenticationToken")],
+    [
+        (409, "409 Conflict"),
+        (500, "500 InternalOperationError"),
+        (401, "401 ExpiredAuthenticationToken"),
+        (403, "403 AuthorizationFailed"),
+    ],
 )
 def test_faults_with_a_body(kind: int, expected: str) -> None:
     """A fault answers in the service's shape and nothing is carried out."""
@@ -115,11 +120,94 @@ def test_a_lost_answer_was_carried_out_and_a_reset_was_not() -> None:
         ("lost_answer", True, Fate.DROPPED),
         ("reset", False, Fate.DROPPED),
         ("slow", True, Fate.DELIVERED),
+        ("truncated", True, Fate.TRUNCATED),
+        ("malformed", True, Fate.DELIVERED),
     ):
         desk = Desk(spec(faults=[{"request": "submit", "kind": kind, "times": 1}]))
         answer = desk.run()
         assert (answer.fate, answer.delay > 0) == (fate, kind == "slow")
         assert desk.plane.life.busy(desk.vm()) is busy
+
+
+def test_a_malformed_answer_is_a_page_under_success() -> None:
+    """The request is carried out and its status stays; the body is no JSON."""
+    desk = Desk(spec(faults=[{"request": "submit", "kind": "malformed"}]))
+    answer = desk.put()
+    assert answer.status == 201
+    assert answer.body.startswith(b"<html>")
+    assert desk.command()["provisioningState"] == "Creating"
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [
+        ("operation_fails", "Failed"),
+        ("operation_cancels", "Canceled"),
+        ("operation_hangs", "InProgress"),
+        ("operation_vanishes", None),
+    ],
+)
+def test_what_befalls_an_operation(kind: str, seen: str | None) -> None:
+    """The submission is accepted, its operation goes wrong as the rule says, and the script runs once all the same."""
+    desk = Desk(spec(faults=[{"request": "submit", "kind": kind}]))
+    accepted = desk.run()
+    assert accepted.status == 202
+    desk.wait(3600)
+    answer = desk.send("GET", accepted.headers["Azure-AsyncOperation"])
+    assert (decoded(answer)["status"] if answer.status == 200 else None) == seen
+    assert desk.plane.life.counts[desk.vm().id] == 1
+
+
+def test_a_hanging_operation_is_given_up() -> None:
+    """After ninety minutes the service fails an operation that hangs, as it does one without a report."""
+    desk = Desk(spec(faults=[{"request": "submit", "kind": "operation_hangs"}]))
+    url = desk.run().headers["Azure-AsyncOperation"]
+    desk.wait(6000)
+    assert desk.get(url)["error"]["code"] == "VMExtensionProvisioningTimeout"
+
+
+def test_operations_are_begun_by_submissions() -> None:
+    """A rule that lets operations go wrong on another request is refused, with the request it belongs to."""
+    with pytest.raises(ValueError, match="use request: submit"):
+        spec(faults=[{"request": "poll", "kind": "operation_hangs"}])
+
+
+def test_a_vm_that_stops_takes_its_script_along() -> None:
+    """What runs in a VM that stops ends without a word: its operation goes on until it is given up, and the VM is off."""
+    rules = [{"duration": 60, "stdout": "at last"}]
+    desk = Desk(spec({"name": "vm1", "rules": rules}, faults=[{"request": "poll", "kind": "vm_stops", "after": 1}]))
+    url = desk.run().headers["Azure-AsyncOperation"]
+    desk.wait(30)
+    assert [desk.get(url)["status"] for _ in range(2)] == ["InProgress"] * 2
+    assert code(desk.run()) == "409 OperationNotAllowed"
+    desk.wait(3000)
+    assert desk.get(url)["status"] == "InProgress"
+    desk.wait(3000)
+    assert desk.get(url)["error"]["code"] == "VMExtensionProvisioningTimeout"
+    desk.plane.move(desk.vm(), desk.now, power="running")
+    assert desk.run().status == 202
+
+
+def test_a_vm_that_vanishes_is_not_found() -> None:
+    """A VM deleted while its command runs is gone from every answer, and so is its command."""
+    desk = Desk(spec({"name": "vm{n}", "count": 2}, faults=[{"request": "read", "kind": "vm_vanishes"}]))
+    vm = desk.vm("vm1")
+    desk.put(vm="vm1")
+    desk.send("GET", f"{vm.id}/runCommands/c1")
+    assert code(desk.send("GET", vm.id)) == "404 ResourceNotFound"
+    assert code(desk.send("GET", f"{vm.id}/runCommands/c1")) == "404 ResourceNotFound"
+    assert desk.put(vm="vm2").status == 201
+
+
+def test_an_identical_put_runs_again_where_the_lab_says_so() -> None:
+    """With rerun_identical the same content runs twice; without it once, as documented."""
+    for rerun in (True, False):
+        desk = Desk(spec(rerun_identical=rerun))
+        for _ in range(2):
+            desk.put()
+            desk.wait(300)
+        assert desk.plane.life.counts[desk.vm().id] == 1 + rerun
+        assert desk.command()["instanceView"]["executionState"] == "Succeeded"
 
 
 def test_faults_choose_machines_and_requests() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import aiohttp
@@ -89,6 +90,29 @@ async def test_dropped_answers() -> None:
                 await session.post(f"{VM}/{name}/runCommand?api-version=2024-07-01", json=SHELL)
         await asyncio.sleep(0.2)
         assert [id.rpartition("/")[2] for id in lab.executions] == ["vm1"]
+
+
+@pytest.mark.asyncio
+async def test_a_truncated_answer() -> None:
+    """A truncated answer has its status and promises its whole body, of which half comes; the work was done."""
+    faults = [{"request": "submit", "kind": "truncated"}]
+    async with serve(spec(speed=500.0, faults=faults)) as lab, client(lab) as session:
+        body = {"location": "westeurope", "properties": {"source": {"script": "true"}}}
+        async with session.put(f"{VM}/vm1/runCommands/c?api-version=2024-07-01", json=body) as answer:
+            assert answer.status == 201
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await answer.read()
+        await asyncio.sleep(0.2)
+        assert sum(lab.executions.values()) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_clock_that_is_ahead() -> None:
+    """With clock_skew the Date of every answer and the lab's own time are ahead by so much."""
+    async with serve(spec(clock_skew=7200.0)) as lab, client(lab) as session, session.get("/lab/clock") as answer:
+        told = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        assert 7100 < told - wall_time() <= 7200
+        assert abs((await answer.json())["now"] - told) < 2
 
 
 @pytest.mark.asyncio
