@@ -41,7 +41,8 @@ from fleet.store.leases import FileLeases
 from fleet.store.runs import RunsFolder, new_id
 from fleet.targets import selector
 from fleet.targets.expand import Wanted, chosen_subscriptions, expand, require_some
-from fleet.targets.model import Target, TargetSet, UnreadScope
+from fleet.targets.kinds import EVERY, wanted_kinds
+from fleet.targets.model import Target, TargetSet
 
 if TYPE_CHECKING:
     from fleet.azure.credentials import TokenSource
@@ -233,17 +234,20 @@ def load_playbook(path: Path) -> Playbook:
 # -- targets and plan ------------------------------------------------------------------------------------------------
 
 
-async def find(connection: Connection, selection: Selection, narrowing: Narrowing) -> Found:
-    """List the VMs of the selected subscriptions at once and let in those that selection and flags want.
+async def find(conn: Connection, selection: Selection, narrowing: Narrowing, *, every_kind: bool = False) -> Found:
+    """List the machines of the selected subscriptions at once and let in those that selection and flags want.
+
+    Only the kinds that are looked for are listed; ``every_kind`` lists the others as well, to explain why they are out.
 
     Raises InvalidInput for a selector that cannot be understood, Refused for too many targets, AzureUnusable.
     """
     where = selector.parse(selection.where) if selection.where else selector.EVERYTHING
     patterns = narrowing.subscriptions or selection.subscriptions
-    subscriptions = chosen_subscriptions(patterns, await connection.inventory.subscriptions())
+    subscriptions = chosen_subscriptions(patterns, await conn.inventory.subscriptions())
     # No pre-filter: of a subscription without a row nobody could tell whether it has none or may not be read, and an
     # entry of exclude that fits no VM could not be told from one whose VMs were filtered out.
-    listing = await connection.inventory.list_targets(subscriptions, None)
+    kinds = wanted_kinds(selection.kinds, where.expression)
+    listing = await conn.inventory.list_targets(subscriptions, None, EVERY if every_kind else kinds)
     wanted = Wanted(
         resource_groups=selection.resource_groups,
         where=where,
@@ -253,6 +257,7 @@ async def find(connection: Connection, selection: Selection, narrowing: Narrowin
         pick=narrowing.pick,
         seed=narrowing.seed,
         max=_smaller(selection.max, narrowing.max_targets),
+        kinds=kinds,
     )
     scope = Scope(
         selection, narrowing.subscriptions, narrowing.limit, narrowing.exclude, narrowing.pick, narrowing.seed
@@ -454,24 +459,3 @@ def check_same_cloud(plan: Plan, connection: Connection) -> None:
     if plan.cloud != connection.name:
         message = f"this run belongs to the cloud {plan.cloud}, and the settings name {connection.name}"
         raise Refused(message, hint="set azure.cloud as it was when the run began", code="other_cloud")
-
-
-def unread_sentence(scope: UnreadScope) -> str:
-    """One line about a subscription that could not be read."""
-    return f"subscription {scope.name or scope.subscription} could not be read: {scope.code}: {scope.message}"
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read (0600), replacing it whole. Raises StateError."""
-    if not path.name:
-        raise StateError(f"{path} is a folder, not a file", hint="name a file in it")
-    partial = path.with_name(f".{path.name[:200]}.{os.getpid()}")
-    try:
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
-            file.write(text)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        hint = "choose a folder that exists and that you may write to"
-        raise StateError(f"{path} cannot be written: {error.strerror}", hint=hint) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet.azure.transport import Transport
-from fleet.azure.wire import run_command
+from fleet.azure.wire import hybrid, run_command
 from fleet.azure.wire.arm import Links, check_link, links, merge, not_done, quota, read_operation, retry_after
 from fleet.azure.wire.http import Json, NoResponse, Request, Response, as_object, as_text
 from fleet.engine.ports import Reply
@@ -27,11 +27,11 @@ from fleet.run.answers import (
     StillRunning,
     SubmitAnswer,
 )
-from fleet.targets.model import Target
+from fleet.targets.model import Kind, Target
 
 
 class AzureCloud:
-    """The port ``Cloud`` over Azure Resource Manager.
+    """The port ``Cloud`` over Azure Resource Manager, the same for VMs, scale-set instances and Arc machines.
 
     Never retries a submission, never waits for anything but the wire, and raises only
     :class:`fleet.errors.AzureUnusable`, when there is no token.
@@ -41,15 +41,31 @@ class AzureCloud:
         self._transport = transport
 
     async def submit(self, command: Command) -> Reply[SubmitAnswer]:
-        """Send a command once: 2xx is accepted, 4xx refused, anything else lost."""
+        """Send a command once: 2xx is accepted, 4xx refused, anything else lost.
+
+        An Arc machine is asked first whether it is connected; one that is not is refused, and nothing is sent.
+        """
         if refusal := run_command.unsendable(command):
             return Reply(Refused(refusal))
+        if command.target.kind is Kind.ARC and (kept := await self._kept_back(command.target)):
+            return kept
         answer = await self._transport.send(run_command.submission(command))
         left = quota(answer, command.target.subscription, command.target.location)
         failed = not_done(answer, self._now())
         if failed is not None or isinstance(answer, NoResponse):
             return Reply(failed or Lost(LostReason.MALFORMED), left)
         return Reply(self._accepted(command, answer), left)
+
+    async def _kept_back(self, target: Target) -> Reply[SubmitAnswer] | None:
+        """Say why a command is not sent to an Arc machine; None if it is to be."""
+        answer, left = await self._get(target, hybrid.reading(target))
+        if isinstance(answer, Lost):
+            # What was lost is the question: the command did not leave.
+            return Reply(Lost(LostReason.NOT_CONNECTED, answer.detail or answer.reason.value), left)
+        if isinstance(answer, Refused):
+            return Reply(answer, left)
+        refusal = hybrid.away(answer.json())
+        return Reply(Refused(refusal), left) if refusal else None
 
     def _accepted(self, command: Command, answer: Response) -> Accepted | Lost:
         found = links(answer, self._transport.base_url)

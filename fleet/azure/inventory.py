@@ -1,4 +1,4 @@
-"""Finding subscriptions and VMs: Resource Graph first, the Compute lists wherever it leaves a doubt."""
+"""Finding subscriptions and machines: Resource Graph first, the providers' own lists wherever it leaves a doubt."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from fleet.azure.reading import MAX_PAGES, Pause, Rows, Unread, read, read_list
 from fleet.azure.transport import Transport
-from fleet.azure.wire import compute, resource_graph
+from fleet.azure.wire import compute, hybrid, resource_graph
 from fleet.azure.wire.http import TRUST_HINT, Json, as_text, is_untrusted
 from fleet.engine.ports import Listing
 from fleet.errors import AzureUnusable
-from fleet.targets.model import Subscription, Target, UnreadScope
+from fleet.targets.kinds import USUAL
+from fleet.targets.model import Kind, Subscription, Target, UnreadScope, kind_of
 
 AT_ONCE = 16
 """Subscriptions read side by side; the lists have a budget per subscription, so this spares sockets only."""
@@ -20,29 +21,46 @@ AT_ONCE = 16
 _UNREADABLE = "vm_unreadable"
 
 
+_NAMES = {Kind.VM: "a VM", Kind.SCALE_SET: "a scale-set instance", Kind.ARC: "an Arc machine"}
+_PLACES = {Kind.VM: "", Kind.SCALE_SET: "scale sets: ", Kind.ARC: "Arc machines: "}
+
+
 @dataclass(slots=True)
 class _Scope:
-    """What is known of one subscription so far."""
+    """What is known of one subscription so far. ``misread`` are rows that make no sense, ``failed`` lists that broke."""
 
     owner: Subscription
     targets: dict[str, Target] = field(default_factory=dict)
-    unread: list[UnreadScope] = field(default_factory=list)
+    misread: list[tuple[Kind, UnreadScope]] = field(default_factory=list)
+    failed: list[tuple[Kind, UnreadScope]] = field(default_factory=list)
 
-    def add(self, target: Target | None, row: dict[str, Json]) -> None:
-        """Keep a VM, or say that one could not be read: none is dropped in silence."""
+    @property
+    def unread(self) -> list[UnreadScope]:
+        """What could not be read."""
+        return [scope for _, scope in (*self.misread, *self.failed)]
+
+    def add(self, target: Target | None, row: dict[str, Json], kind: Kind) -> None:
+        """Keep a machine, or say that one could not be read: none is dropped in silence."""
         if target is not None:
             self.targets[target.key] = target
             return
-        name = as_text(row.get("id")) or as_text(row.get("name")) or "a VM without a name"
-        self.fail(_UNREADABLE, f"{name}: its id or its operating system cannot be told")
+        name = as_text(row.get("id")) or as_text(row.get("name")) or f"{_NAMES[kind]} without a name"
+        message = f"{name}: its id or its operating system cannot be told"
+        self.misread.append((kind, UnreadScope(self.owner.id, self.owner.name, _UNREADABLE, message)))
 
-    @property
-    def is_closed(self) -> bool:
+    def fail(self, unread: Unread, kind: Kind, name: str = "") -> None:
+        """Note that a list could not be read, or not wholly."""
+        message = _PLACES[kind] + (f"{name}: " if name else "") + unread.message
+        self.failed.append((kind, UnreadScope(self.owner.id, self.owner.name, unread.code, message)))
+
+    def forget(self, kind: Kind) -> None:
+        """Drop what is known of a kind: better is to come."""
+        self.targets = {key: target for key, target in self.targets.items() if target.kind is not kind}
+        self.misread = [item for item in self.misread if item[0] is not kind]
+
+    def is_closed(self, kinds: frozenset[Kind]) -> bool:
         """Say whether nothing at all could be read here."""
-        return not self.targets and any(item.code != _UNREADABLE for item in self.unread)
-
-    def fail(self, code: str, message: str) -> None:
-        self.unread.append(UnreadScope(self.owner.id, self.owner.name, code, message))
+        return not self.targets and kinds <= {kind for kind, _ in self.failed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +94,22 @@ class AzureInventory:
         self._transport.principals.know(known.values())
         return tuple(sorted(known.values(), key=lambda sub: (sub.name.casefold(), sub.id)))
 
-    async def list_targets(self, subscriptions: Sequence[Subscription], kql: str | None) -> Listing:
-        """Return the VMs of these subscriptions.
+    async def list_targets(
+        self, subscriptions: Sequence[Subscription], kql: str | None, kinds: frozenset[Kind] = USUAL
+    ) -> Listing:
+        """Return the machines of these kinds in these subscriptions.
 
-        A subscription that Resource Graph cannot answer for, or of which it knows no VM at all, is read from
-        Compute, since the graph lags behind. One that cannot be read is named in ``unread``. Raises
-        AzureUnusable when not one can be.
+        A subscription that Resource Graph cannot answer for, or in which it knows no machine of a kind at all, is read
+        from that kind's own provider, since the graph lags behind; instances of scale sets always are, as the graph has
+        none. What cannot be read is named in ``unread``. Raises AzureUnusable when no subscription can be.
         """
         scopes = {sub.id.casefold(): _Scope(sub) for sub in subscriptions}
-        doubtful: list[_Scope] = []
-        for batch in _batches(list(scopes.values()), resource_graph.MAX_SUBSCRIPTIONS):
-            doubtful += await self._ask_graph(batch, kql)
+        doubtful = [(scope, Kind.SCALE_SET) for scope in scopes.values() if Kind.SCALE_SET in kinds]
+        known = kinds & resource_graph.TABLES.keys()
+        for batch in _batches(list(scopes.values()), resource_graph.MAX_SUBSCRIPTIONS) if known else ():
+            doubtful += await self._ask_graph(batch, kql, known)
         await self._read_all(doubtful)
-        failed = [scope for scope in scopes.values() if scope.is_closed]
+        failed = [scope for scope in scopes.values() if scope.is_closed(kinds)]
         if scopes and len(failed) == len(scopes):
             first = failed[0].unread[0]
             raise AzureUnusable(
@@ -100,32 +121,39 @@ class AzureInventory:
             )
         return _listing(list(scopes.values()))
 
-    async def _ask_graph(self, batch: list[_Scope], kql: str | None) -> list[_Scope]:
-        """Fill the scopes from Resource Graph and return those that it leaves in doubt."""
+    async def _ask_graph(
+        self, batch: list[_Scope], kql: str | None, kinds: frozenset[Kind]
+    ) -> list[tuple[_Scope, Kind]]:
+        """Fill the scopes from Resource Graph and return those that it leaves in doubt, and about which kind."""
         known = {scope.owner.id.casefold(): scope for scope in batch}
-        answer = await self._graph([scope.owner.id for scope in batch], kql)
+        answer = await self._graph([scope.owner.id for scope in batch], kql, kinds)
+        told: set[tuple[str, Kind]] = set()
         for row in answer.rows:
             scope = known.get(resource_graph.subscription_of(row))
             if scope is not None:
-                scope.add(resource_graph.target(row, scope.owner), row)
-        if not answer.complete:
-            return batch
-        if answer.narrowed:
+                kind = kind_of(as_text(row.get("id")))
+                told.add((scope.owner.id, kind))
+                scope.add(resource_graph.target(row, scope.owner), row, kind)
+        if answer.complete and answer.narrowed:
             return []
-        return [scope for scope in batch if not scope.targets and not scope.unread]
+        everything = [(scope, kind) for scope in batch for kind in Kind if kind in kinds]
+        if not answer.complete:
+            return everything
+        return [(scope, kind) for scope, kind in everything if (scope.owner.id, kind) not in told]
 
-    async def _graph(self, subscriptions: list[str], kql: str | None) -> _Graph:
+    async def _graph(self, subscriptions: list[str], kql: str | None, kinds: frozenset[Kind]) -> _Graph:
         narrowed = kql is not None and resource_graph.is_condition(kql)
         rows: list[dict[str, Json]] = []
         token, tokens, total = "", set[str](), -1
         for _ in range(MAX_PAGES):
-            answer = await read(self._transport, resource_graph.question(subscriptions, kql, token), self._pause)
+            question = resource_graph.question(subscriptions, kql, token, kinds)
+            answer = await read(self._transport, question, self._pause)
             if isinstance(answer, Unread):
                 if answer.status == 401 or answer.code == "not_connected":
                     raise _unusable("Azure cannot be asked for VMs", answer)
                 if answer.status == 400 and narrowed:
                     # The condition only spares rows; whoever asked selects again by the rows themselves.
-                    return await self._graph(subscriptions, None)
+                    return await self._graph(subscriptions, None, kinds)
                 return _Graph(tuple(rows), complete=False, narrowed=narrowed)
             page = resource_graph.read_page(answer.json())
             if page is None or page.truncated:
@@ -140,37 +168,68 @@ class AzureInventory:
             tokens.add(token)
         return _Graph(tuple(rows), complete=False, narrowed=narrowed)
 
-    async def _read_all(self, scopes: list[_Scope]) -> None:
+    async def _read_all(self, doubtful: list[tuple[_Scope, Kind]]) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
+        readers = {Kind.VM: self._read_vms, Kind.SCALE_SET: self._read_scale_sets, Kind.ARC: self._read_arc}
+
+        async def one(scope: _Scope, kind: Kind) -> None:
+            async with gate:
+                await readers[kind](scope)
+
         try:
             async with asyncio.TaskGroup() as group:
-                for scope in scopes:
-                    group.create_task(self._read_compute(scope, gate))
+                for scope, kind in doubtful:
+                    group.create_task(one(scope, kind))
         except BaseExceptionGroup as errors:
             unusable, _ = errors.split(AzureUnusable)
             if unusable is None:
                 raise
             raise _first(unusable) from None
 
-    async def _read_compute(self, scope: _Scope, gate: asyncio.Semaphore) -> None:
-        """Read a subscription's VMs from Compute, which is the truth; what the graph knew stays where this
-        fails.
-        """
-        async with gate:
-            found = await read_list(self._transport, compute.list_vms(scope.owner.id), self._pause)
-            states = Rows()
-            if found.rows:
-                request = compute.list_vms(scope.owner.id, status_only=True)
-                states = await read_list(self._transport, request, self._pause)
+    async def _read_vms(self, scope: _Scope) -> None:
+        """Read a subscription's VMs from Compute, which is the truth; what the graph knew stays where this fails."""
+        found = await read_list(self._transport, compute.list_vms(scope.owner.id), self._pause)
+        states = Rows()
+        if found.rows:
+            request = compute.list_vms(scope.owner.id, status_only=True)
+            states = await read_list(self._transport, request, self._pause)
         powers = compute.powers(tuple(states.rows))
         if found.unread is None:
-            scope.targets.clear()
-            scope.unread.clear()
+            scope.forget(Kind.VM)
         for row in found.rows:
             power = powers.get(as_text(row.get("id")).casefold())
-            scope.add(compute.target(row, scope.owner, power), row)
+            scope.add(compute.target(row, scope.owner, power), row, Kind.VM)
         if found.unread is not None:
-            scope.fail(found.unread.code, found.unread.message)
+            scope.fail(found.unread, Kind.VM)
+
+    async def _read_scale_sets(self, scope: _Scope) -> None:
+        """Read the instances of a subscription's uniform scale sets, set by set; flexible ones have VMs instead."""
+        sets = await read_list(self._transport, compute.list_scale_sets(scope.owner.id), self._pause)
+        if sets.unread is not None:
+            scope.fail(sets.unread, Kind.SCALE_SET)
+        gate = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for row in sets.rows:
+                if not compute.is_flexible(row):
+                    group.create_task(self._read_instances(scope, as_text(row.get("id")), gate))
+
+    async def _read_instances(self, scope: _Scope, scale_set: str, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            found = await read_list(self._transport, compute.list_instances(scale_set), self._pause)
+        for row in found.rows:
+            scope.add(compute.target(row, scope.owner), row, Kind.SCALE_SET)
+        if found.unread is not None and found.unread.status != 404:  # deleted since the sets were listed
+            scope.fail(found.unread, Kind.SCALE_SET, scale_set.rpartition("/")[2])
+
+    async def _read_arc(self, scope: _Scope) -> None:
+        """Read a subscription's Arc machines from their own provider; one that is not registered there has none."""
+        found = await read_list(self._transport, hybrid.list_machines(scope.owner.id), self._pause)
+        if found.unread is None:
+            scope.forget(Kind.ARC)
+        for row in found.rows:
+            scope.add(hybrid.target(row, scope.owner), row, Kind.ARC)
+        if found.unread is not None and not hybrid.is_unused(found.unread.code):
+            scope.fail(found.unread, Kind.ARC)
 
 
 def _listing(found: list[_Scope]) -> Listing:

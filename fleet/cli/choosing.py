@@ -18,7 +18,7 @@ from fleet.cli import options
 from fleet.cli.screen import emit, say, settings, table, warn, warn_of
 from fleet.errors import ExitCode, InvalidInput, Problem
 from fleet.playbook.model import Selection
-from fleet.report.words import plural
+from fleet.report.words import plural, unread
 from fleet.targets import selector
 from fleet.targets.expand import explain as explained
 from fleet.targets.expand import require_some, unmatched
@@ -33,6 +33,7 @@ Examples:
   fleet targets patch.yaml --explain
   fleet targets 'name matches "web*"' -o ids
   fleet targets all --pick 5 --seed 7
+  fleet targets 'kind in ["scale_set", "arc"]' -o csv
 """
 )
 @click.argument("what", metavar="EXPR|PLAYBOOK")
@@ -41,7 +42,10 @@ Examples:
 @options.showing("table", "json", "csv", "ids", "names")
 @options.connecting
 def targets(what: str, explain: bool, **flags: Any) -> int:
-    """List the VMs that EXPR or PLAYBOOK selects; `all` is every VM that can be seen.
+    """List the machines that EXPR or PLAYBOOK selects; `all` is every VM that can be seen.
+
+    Instances of uniform scale sets and Arc machines are looked for where a clause about `kind` or `scale_set`, or the
+    playbook's `targets.kinds`, names them.
 
     Nothing is sent to any VM.
     """
@@ -59,7 +63,7 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
         async with app.connect(config, flags["lab"], os.environ) as connection:
             for note in connection.notes:
                 say(f"note: {note}", quiet=flags["quiet"])
-            return await app.find(connection, selection, narrowing)
+            return await app.find(connection, selection, narrowing, every_kind=explain)
 
     found = asyncio.run(go())
     warn_about(found)
@@ -76,7 +80,7 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
 def warn_about(found: Found) -> None:
     """Warn of subscriptions that could not be read, and of names and patterns that fit no VM."""
     for scope in found.chosen.unread:
-        warn(app.unread_sentence(scope))
+        warn(unread(scope))
     if found.rows:
         for problem in unmatched(found.rows, found.wanted):
             warn_of(problem)
@@ -107,7 +111,7 @@ def _listing(chosen: tuple[Target, ...], form: str) -> str:
         return "".join(f"{target.id}\n" for target in chosen)
     if form == "names":
         return f"{fold(target.name for target in chosen)}\n" if chosen else ""
-    head = ("name", "resource group", "subscription", "location", "os", "size", "power", "tags")
+    head = ("name", "kind", "resource group", "subscription", "location", "os", "size", "power", "tags")
     rows = [_row(target) for target in chosen]
     return _csv(head, rows) if form == "csv" else table(head, rows)
 
@@ -117,6 +121,7 @@ def _row(target: Target) -> tuple[str, ...]:
     power = target.power.value
     return (
         target.name,
+        target.kind.value,
         target.resource_group,
         target.subscription_name,
         target.location,
@@ -128,7 +133,7 @@ def _row(target: Target) -> tuple[str, ...]:
 
 
 def _document(target: Target) -> Mapping[str, object]:
-    return {name: codec.encode(getattr(target, name)) for name in target.__slots__}
+    return {name: codec.encode(getattr(target, name)) for name in (*target.__slots__, "kind")}
 
 
 def _csv(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -24,7 +24,9 @@ from fleet.plan.model import Plan
 from fleet.plan.rights import DOCTOR, Right, rights, role, scopes
 from fleet.playbook.model import Playbook, Transport
 from fleet.report.words import plural
+from fleet.targets import selector
 from fleet.targets.folding import fold
+from fleet.targets.kinds import wanted_kinds
 from fleet.targets.model import Target
 
 
@@ -53,7 +55,8 @@ def rbac(playbook: str, with_doctor: bool, **flags: Any) -> int:
     """
     config, _ = settings(flags["config_file"], 0, flags["quiet"])
     loaded = app.load_playbook(Path(playbook))
-    needed = rights(loaded.steps, Transport(flags["transport"] or config.run.transport))
+    kinds = wanted_kinds(loaded.selection.kinds, selector.parse(loaded.selection.where).expression)
+    needed = rights(loaded.steps, Transport(flags["transport"] or config.run.transport), kinds)
     needed += (DOCTOR,) if with_doctor else ()
     if flags["output_format"] == "table":
         emit(table(("action", "where", "why"), [(right.action, right.reach.value, right.reason) for right in needed]))

@@ -21,6 +21,7 @@ from fleet.report import safe
 from fleet.report.aggregate import aggregate
 from fleet.report.model import JobRow, Report
 from fleet.report.words import plural
+from fleet.store.files import write_private
 from fleet.store.runs import RunsFolder
 
 STRAGGLERS_SHOWN = 9
@@ -203,7 +204,7 @@ def write_streams(rows: Sequence[JobRow], folder: Path, quiet: int, wanted: str 
     for number, row in enumerate(rows, start=1):
         plain = "".join(char if char.isascii() and (char.isalnum() or char == "-") else "_" for char in row.name)[:80]
         for name, text in _streams(row, wanted):
-            app.write_private(folder / f"{number:05}-{plain}-{row.step}.{name}", text)
+            write_private(folder / f"{number:05}-{plain}-{row.step}.{name}", text)
     say(f"wrote the output of {plural(len(rows), 'row')} to {folder}", quiet=quiet)
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fleet import codec
-from fleet.app import unread_sentence, write_private
 from fleet.cli.options import ReportFile
 from fleet.cli.screen import table, width
 from fleet.errors import InvalidInput, Problem
 from fleet.plan.estimate import Estimate, estimate
 from fleet.plan.model import Plan
 from fleet.report.model import Report
-from fleet.report.words import duration, plural
+from fleet.report.words import KINDS, duration, plural, unread
+from fleet.store.files import write_private
 from fleet.targets.folding import fold
+from fleet.targets.model import Kind
 
 WHOLE = 1_000_000
 """More groups and lines than any report has."""
@@ -124,7 +126,7 @@ def _plan_text(plan: Plan, cost: Estimate) -> str:
     steps = [(step.id, step.title, duration(step.timeout), step.digest[:12]) for step in plan.steps]
     lines.append(table(("step", "title", "time limit", "digest"), steps))
     lines += [f"{label:<12}{text}" for label, text in _facts(plan, cost)]
-    lines += [f"warning     {unread_sentence(scope)}" for scope in plan.unread]
+    lines += [f"warning     {unread(scope)}" for scope in plan.unread]
     return "\n".join(lines) + "\n"
 
 
@@ -137,7 +139,7 @@ def _plan_markdown(plan: Plan, cost: Estimate) -> str:
         "| " + " | ".join(markdown(cell) for cell in _wave_row(plan, index)) + " |" for index in range(len(plan.waves))
     ]
     lines += ["", *(f"- **{label}** {markdown(text)}" for label, text in _facts(plan, cost))]
-    lines += [f"- **warning** {markdown(unread_sentence(scope))}" for scope in plan.unread]
+    lines += [f"- **warning** {markdown(unread(scope))}" for scope in plan.unread]
     return "\n".join(lines) + "\n"
 
 
@@ -152,6 +154,12 @@ def _folded(plan: Plan) -> str:
     return names if len(names) <= 300 else f"{names[:297]}..."
 
 
+def _kinds(plan: Plan) -> str:
+    """Say how many machines of each kind there are."""
+    counts = Counter(target.kind for target in plan.targets)
+    return ", ".join(plural(counts[kind], KINDS[kind]) for kind in Kind if counts[kind])
+
+
 def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
     limits = plan.limits
     budget = [
@@ -160,7 +168,9 @@ def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
         if maximum is not None
     ]
     subscriptions = len({target.subscription for target in plan.targets})
+    kinds = [("kinds", _kinds(plan))] if any(target.kind is not Kind.VM for target in plan.targets) else []
     return [
+        *kinds,
         (
             "jobs",
             f"{plural(cost.jobs, 'job')} in {plural(subscriptions, 'subscription')}, {limits.concurrency} at a time",

@@ -31,6 +31,7 @@ from fleet.report.model import Report
 from fleet.report.safe import terminal_line
 from fleet.report.words import plural
 from fleet.run.model import Status
+from fleet.store.files import write_private
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 
@@ -122,7 +123,7 @@ def _planned(playbook: str, flags: dict[str, Any]) -> int:
 def _shown(made: Plan, flags: dict[str, Any]) -> int:
     """Freeze the plan where asked, and print it or what differs."""
     if flags.get("out"):
-        app.write_private(flags["out"], plan_files.dump(made))
+        write_private(flags["out"], plan_files.dump(made))
         say(f"wrote {flags['out']}", quiet=flags["quiet"])
     if not flags.get("diff"):
         emit(render_plan(made, flags["output_format"] or "table", colour=colour_on(flags["colour"])))

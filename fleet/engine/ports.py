@@ -17,7 +17,8 @@ from fleet.run.answers import (
     SubmitAnswer,
 )
 from fleet.run.events import Event
-from fleet.targets.model import Subscription, Target, UnreadScope
+from fleet.targets.kinds import USUAL
+from fleet.targets.model import Kind, Subscription, Target, UnreadScope
 
 A = TypeVar("A", covariant=True)
 
@@ -55,21 +56,23 @@ class Cloud(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The VMs of the subscriptions asked for, and the subscriptions that could not be read."""
+    """The machines of the subscriptions asked for, and the subscriptions that could not be read."""
 
     targets: tuple[Target, ...]
     unread: tuple[UnreadScope, ...] = ()
 
 
 class Inventory(Protocol):
-    """Finds subscriptions and VMs. Raises :class:`fleet.errors.AzureUnusable` when nothing at all can be read."""
+    """Finds subscriptions and machines. Raises :class:`fleet.errors.AzureUnusable` when nothing at all can be read."""
 
     async def subscriptions(self) -> tuple[Subscription, ...]:
         """Return every subscription the credential can see."""
         ...
 
-    async def list_targets(self, subscriptions: Sequence[Subscription], kql: str | None) -> Listing:
-        """Return the VMs of these subscriptions; ``kql`` may narrow the search and never widens it."""
+    async def list_targets(
+        self, subscriptions: Sequence[Subscription], kql: str | None, kinds: frozenset[Kind] = USUAL
+    ) -> Listing:
+        """Return the machines of these kinds in these subscriptions; ``kql`` may narrow the search, never widen it."""
         ...
 
 

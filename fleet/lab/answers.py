@@ -109,6 +109,7 @@ def model(machine: Machine) -> dict[str, object]:
         },
         "osProfile": _os_profile(machine),
         "networkProfile": {"networkInterfaces": [{"id": network}]},
+        **({"virtualMachineScaleSet": {"id": machine.member_of.shown_id}} if machine.member_of else {}),
     }
 
 

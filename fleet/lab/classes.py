@@ -176,11 +176,15 @@ class VmSpec(NamedSpec, ComputeSpec):
 
 
 class ScaleSetSpec(ComputeSpec):
-    """A uniform scale set."""
+    """A scale set."""
 
     name: str = Field(description="Name of the scale set.")
     count: int = Field(default=2, ge=1, le=1000, description="How many instances.")
     start: int = Field(default=0, ge=0, description="The first instance id.")
+    orchestration: Literal["uniform", "flexible"] = Field(
+        default="uniform",
+        description="uniform: instances of their own kind. flexible: ordinary VMs that name their set, listed as VMs.",
+    )
 
 
 class ArcSpec(NamedSpec):

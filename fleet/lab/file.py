@@ -114,7 +114,7 @@ class GroupSpec(documents.Keys):
     location: str = Field(default="westeurope", description="Region of the group and of VMs that name none.")
     tags: dict[str, str] = Field(default={}, description="Tags of the group.")
     vms: list[VmSpec] = Field(default=[], description="Classes of VMs.")
-    scale_sets: list[ScaleSetSpec] = Field(default=[], description="Uniform scale sets.")
+    scale_sets: list[ScaleSetSpec] = Field(default=[], description="Scale sets.")
     arc: list[ArcSpec] = Field(default=[], description="Classes of Arc machines.")
 
 

@@ -95,6 +95,8 @@ class Inventory:
             return compute(200, scale_sets.scale_set(found))
         view = request.query.get("$expand", "").lower() == "instanceview"
         instances = list(found.instances.values())
+        if found.flexible:
+            return self._page(request, instances, answers.vm)
         return self._page(request, instances, lambda machine: scale_sets.instance(machine, view=view))
 
     def _vm(self, call: Call, request: Request, machine: Machine | None) -> Answer:

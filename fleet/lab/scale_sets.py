@@ -1,4 +1,4 @@
-"""Uniform scale sets and their instances as Compute and Resource Graph render them. Pure; shapes as recorded."""
+"""Scale sets and the instances of uniform ones as Compute and Resource Graph render them. Pure; shapes as recorded."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def properties(found: ScaleSet) -> dict[str, object]:
     }
     named = {key: value for key, value in system.items() if key not in ("computerName", "requireGuestProvisionSignal")}
     return {
-        "singlePlacementGroup": True,
-        "orchestrationMode": "Uniform",
+        "singlePlacementGroup": not found.flexible,
+        "orchestrationMode": "Flexible" if found.flexible else "Uniform",
         "upgradePolicy": {"mode": "Manual"},
         "virtualMachineProfile": {
             "osProfile": {"computerNamePrefix": found.name[:9].lower(), **named},

@@ -81,7 +81,7 @@ class Group:
 
 @dataclass(slots=True)
 class ScaleSet:
-    """A uniform scale set and its instances, by instance id."""
+    """A scale set and its instances, by instance id. Those of a flexible one are VMs of their group as well."""
 
     group: Group
     name: str
@@ -91,6 +91,7 @@ class ScaleSet:
     location: str
     zones: tuple[str, ...]
     tags: dict[str, str]
+    flexible: bool = False
     instances: dict[str, Machine] = field(default_factory=dict)
 
     @property
@@ -125,6 +126,9 @@ class Machine:
     rules: tuple[RuleSpec, ...]
     kind: Kind = Kind.VM
     scale_set: ScaleSet | None = None
+    """The uniform scale set that it is an instance of."""
+    member_of: ScaleSet | None = None
+    """The flexible scale set that it, a VM, belongs to."""
 
     @property
     def id(self) -> str:
@@ -203,7 +207,8 @@ class World:
         """Yield every machine that can run commands."""
         yield from self.machines()
         for each in self.scale_sets():
-            yield from each.instances.values()
+            if not each.flexible:
+                yield from each.instances.values()
         yield from self.arc()
 
     def groups(self, subscription: str | None = None, group: str | None = None) -> Iterator[Group]:
@@ -236,7 +241,7 @@ class World:
     def instance(self, subscription: str, group: str, name: str, instance: str) -> Machine | None:
         """Find an instance of a scale set."""
         found = self.scale_set(subscription, group, name)
-        return found.instances.get(instance) if found else None
+        return found.instances.get(instance) if found and not found.flexible else None
 
     def arc_machine(self, subscription: str, group: str, name: str) -> Machine | None:
         """Find an Arc machine."""
@@ -311,7 +316,11 @@ def _scale_set(spec: LabSpec, group: Group, given: ScaleSetSpec, sandboxed: bool
         location=(given.location or [group.location])[0],
         zones=tuple(given.zones),
         tags={key: values[0] for key, values in given.tags.items()},
+        flexible=given.orchestration == "flexible",
     )
+    if made.flexible:
+        _fill_flexible(spec, made, _members(spec, group, given, sandboxed))
+        return made
     for machine in _members(spec, group, given, sandboxed):
         machine.scale_set = made
         machine.name = f"{made.name}_{machine.number}"
@@ -321,10 +330,21 @@ def _scale_set(spec: LabSpec, group: Group, given: ScaleSetSpec, sandboxed: bool
     return made
 
 
+def _fill_flexible(spec: LabSpec, made: ScaleSet, members: Iterator[Machine]) -> None:
+    """Make the members VMs of the group, named after their set and eight digits of chance (documented)."""
+    for machine in members:
+        machine.member_of = made
+        machine.name = f"{made.name}_{named_uuid(spec.seed, f'flexible/{made.id}/{machine.number}')[:8]}"
+        machine.vm_id = named_uuid(spec.seed, f"vm/{made.id}/{machine.number}")
+        machine.boot_id = named_uuid(spec.seed, f"boot/{made.id}/{machine.number}")
+        made.instances[machine.name] = made.group.machines[machine.name.casefold()] = machine
+
+
 def _kind(given: MachinesSpec) -> Kind:
     if isinstance(given, ArcSpec):
         return Kind.ARC
-    return Kind.INSTANCE if isinstance(given, ScaleSetSpec) else Kind.VM
+    uniform = isinstance(given, ScaleSetSpec) and given.orchestration == "uniform"
+    return Kind.INSTANCE if uniform else Kind.VM
 
 
 def _members(spec: LabSpec, group: Group, given: MachinesSpec, sandboxed: bool) -> Iterator[Machine]:

@@ -12,7 +12,8 @@ from fleet.plan.rights import is_action
 from fleet.plan.waves import split
 from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Shell, Step, Transport
 from fleet.playbook.parameters import secret_reference
-from fleet.targets.model import TargetSet
+from fleet.targets.folding import fold
+from fleet.targets.model import Kind, TargetSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
     :class:`fleet.errors.InvalidInput` where the steps cannot be carried by the transport asked for.
     """
     secret_names = {parameter.name for parameter in playbook.parameters if parameter.secret}
-    _check_transport(playbook, settings)
+    _check_transport(playbook, chosen, settings)
     return Plan(
         playbook=PlaybookRef(
             playbook.name, playbook.version, playbook.digest, playbook.title, playbook.owner, playbook.file
@@ -96,12 +97,30 @@ def _maximum(amount: Amount | None, total: int) -> int | None:
     return None if amount is None else amount.of(total)
 
 
-def _check_transport(playbook: Playbook, settings: Settings) -> None:
+def _check_transport(playbook: Playbook, chosen: TargetSet, settings: Settings) -> None:
     problems = [
         problem for step in playbook.steps for problem in _transport_problems(playbook, step, settings.transport)
     ]
+    problems += _action_on_arc(playbook, chosen, settings.transport)
     if problems:
         raise InvalidInput(problems)
+
+
+def _action_on_arc(playbook: Playbook, chosen: TargetSet, transport: Transport) -> list[Problem]:
+    """Arc machines have managed commands only (REST spec): refuse what would have to travel by the action."""
+    machines = [target for target in chosen.targets if target.kind is Kind.ARC]
+    if not machines:
+        return []
+    names = fold(target.name for target in machines)
+    count = f"{len(machines):,} of {len(chosen.targets):,} targets"
+    problems = []
+    for step in (step for step in playbook.steps if is_action(step, transport)):
+        why = f"built-in command {step.script.command_id}" if step.script.command_id else "transport action"
+        message = f"step {step.id!r} needs the action ({why}), which no Arc machine has; {count} are: {names}"
+        way = "" if step.script.command_id else "use the managed transport, or "
+        hint = f'{way}leave them out: where: ... and kind != "arc"'
+        problems.append(Problem("action_on_arc", message, playbook.file, hint=hint))
+    return problems
 
 
 def _transport_problems(playbook: Playbook, step: Step, transport: Transport) -> Iterator[Problem]:

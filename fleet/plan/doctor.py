@@ -10,7 +10,8 @@ from fleet.errors import ExitCode
 from fleet.plan import fitness
 from fleet.plan.model import Plan
 from fleet.plan.rights import DOCTOR, Grant, Reach, Right, is_action, missing, rights
-from fleet.targets.model import Os, Power, Target, UnreadScope
+from fleet.targets.kinds import USUAL
+from fleet.targets.model import Kind, Os, Power, Target, UnreadScope
 
 SLOTS = 25
 """Managed commands that a VM can hold (documented)."""
@@ -129,8 +130,16 @@ class Facts:
 
 
 def needed(plan: Plan) -> tuple[Right, ...]:
-    """Return the rights that a plan's steps need."""
-    return rights(plan.steps, plan.transport)
+    """Return the rights that a plan's steps need, on whatever kinds of machines it has."""
+    return rights(plan.steps, plan.transport, {target.kind for target in plan.targets} or USUAL)
+
+
+def _needed_on(plan: Plan) -> Mapping[Kind, tuple[Right, ...]]:
+    """Return, for each kind, the rights that must hold on a machine of it."""
+    return {
+        kind: tuple(right for right in rights(plan.steps, plan.transport, {kind}) if right.reach is Reach.VM)
+        for kind in Kind
+    }
 
 
 def uses_managed(plan: Plan) -> bool:
@@ -148,7 +157,7 @@ def to_ask(plan: Plan, principals: Iterable[Principal], known: Iterable[Permissi
     VM only where its group does not suffice.
     """
     told = {(item.principal, item.scope): item.grants for item in known}
-    vital = [right for right in needed(plan) if right.reach is Reach.VM]
+    vital = _needed_on(plan)
     wanted: dict[tuple[int, str], None] = {}
     for principal in principals:
         for target in () if principal.problem else plan.targets:
@@ -158,7 +167,8 @@ def to_ask(plan: Plan, principals: Iterable[Principal], known: Iterable[Permissi
                     wanted[key] = None
                     break
                 grants = told[key]
-                if (grants is not None and not missing(vital, grants)) or (grants is None and scope != _top(target)):
+                enough = grants is not None and not missing(vital[target.kind], grants)
+                if enough or (grants is None and scope != _top(target)):
                     break
     return tuple(wanted)
 
@@ -254,8 +264,9 @@ def _rights(plan: Plan, facts: Facts) -> Iterator[Finding]:
     present = [principal.number for principal in facts.principals if not principal.problem]
     told = {(item.principal, item.scope): item for item in facts.permissions}
     yield from _rights_above(plan, present, told)
+    wanted = {kind: [right for right in found if right.vital] for kind, found in _needed_on(plan).items()}
     for target in plan.targets:
-        lacking = {number: _lacking(plan, target, number, told) for number in present}
+        lacking = {number: _lacking(wanted[target.kind], target, number, told) for number in present}
         for number, lack in lacking.items():
             yield _rights_at(target, number, lack, pooled=any(other == () for other in lacking.values()))
 
@@ -263,12 +274,12 @@ def _rights(plan: Plan, facts: Facts) -> Iterator[Finding]:
 Told = Mapping[tuple[int, str], Permissions]
 
 
-def _lacking(plan: Plan, target: Target, number: int, told: Told) -> tuple[Right, ...] | str:
-    """Return the rights that are missing on a VM, or why that is not known."""
+def _lacking(wanted: Iterable[Right], target: Target, number: int, told: Told) -> tuple[Right, ...] | str:
+    """Return the rights that are missing on a machine, or why that is not known."""
     items = [told[number, scope] for scope in _scopes(target) if (number, scope) in told]
     grants = [grant for item in items for grant in item.grants or ()]
     if items and any(item.grants is not None for item in items):
-        lack = missing((right for right in needed(plan) if right.reach is Reach.VM and right.vital), grants)
+        lack = missing(wanted, grants)
         if not lack or items[-1].grants is not None:
             return lack
     return next((item.why for item in reversed(items) if item.why), "not asked")
@@ -327,16 +338,20 @@ def _condition(condition: Condition, managed: bool) -> Iterator[Finding]:
         yield _power(condition, say)
         if condition.power is Power.RUNNING:
             yield _agent(condition, managed, say)
-        if condition.extensions is False:
-            hint = "az vm update --set osProfile.allowExtensionOperations=true"
-            yield say(Check.EXTENSIONS, Level.UNREACHABLE, "extension operations are switched off on the VM", hint)
-        else:
-            yield say(Check.EXTENSIONS, Level.OK, "extension operations are allowed")
+        if condition.target.kind is not Kind.ARC:  # whose agent takes commands itself, without Compute's extensions
+            yield _extensions(condition, say)
     if managed:
         yield _slots(condition, say)
 
 
 Say = Callable[..., Finding]
+
+
+def _extensions(condition: Condition, say: Say) -> Finding:
+    if condition.extensions is False:
+        hint = "az vm update --set osProfile.allowExtensionOperations=true"
+        return say(Check.EXTENSIONS, Level.UNREACHABLE, "extension operations are switched off on the VM", hint)
+    return say(Check.EXTENSIONS, Level.OK, "extension operations are allowed")
 
 
 def _power(condition: Condition, say: Say) -> Finding:
@@ -347,8 +362,14 @@ def _power(condition: Condition, say: Say) -> Finding:
             return say(Check.POWER, Level.NOTE, "still starting; a script waits until it is up")
         case Power.UNKNOWN:
             return say(Check.POWER, Level.UNCHECKED, "no power state is told", "look at the VM in the portal")
+        case Power.CONNECTED:
+            return say(Check.POWER, Level.OK, "connected")
+        case Power.DISCONNECTED | Power.EXPIRED as state:
+            hint = "start it and see that its Connected Machine agent reaches Azure (azcmagent show), or leave it out"
+            return say(Check.POWER, Level.UNREACHABLE, state.value, hint)
         case state:
-            return say(Check.POWER, Level.UNREACHABLE, state.value, "start it (az vm start), or leave it out")
+            verb = "az vmss start --instance-ids" if condition.target.kind is Kind.SCALE_SET else "az vm start"
+            return say(Check.POWER, Level.UNREACHABLE, state.value, f"start it ({verb}), or leave it out")
 
 
 def _agent(condition: Condition, managed: bool, say: Say) -> Finding:
@@ -376,14 +397,23 @@ def _slots(condition: Condition, say: Say) -> Finding:
         return say(Check.SLOTS, Level.UNCHECKED, text, "try again")
     own = tuple(name for name in condition.commands if name.startswith(OWN))
     runs = ", ".join(sorted({name.removeprefix(OWN).rpartition("-")[0] for name in own}))
-    if len(condition.commands) >= SLOTS:
-        hint = "delete some with az vm run-command delete" + (f"; those of run {runs} are Fleet's" if own else "")
+    delete = _DELETE[condition.target.kind]
+    # The number is documented for VMs and their like; for Arc machines nothing is.
+    if len(condition.commands) >= SLOTS and condition.target.kind is not Kind.ARC:
+        hint = f"delete some with {delete}" + (f"; those of run {runs} are Fleet's" if own else "")
         text = f"all {SLOTS} places for managed commands are taken"
         return say(Check.SLOTS, Level.UNREACHABLE, text, hint, own)
     if own:
         text = f"a managed command of run {runs} is there: under way, or left behind"
-        return say(Check.SLOTS, Level.NOTE, text, "az vm run-command delete removes what was left behind", own)
+        return say(Check.SLOTS, Level.NOTE, text, f"{delete} removes what was left behind", own)
     return say(Check.SLOTS, Level.OK, "room for managed commands")
+
+
+_DELETE = {
+    Kind.VM: "az vm run-command delete",
+    Kind.SCALE_SET: "az vmss run-command delete",
+    Kind.ARC: "az connectedmachine run-command delete",
+}
 
 
 # -- playbook --------------------------------------------------------------------------------------------------------

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 
 from fleet.plan.model import Plan
 from fleet.playbook.model import Transport
+from fleet.targets.model import Kind
 
 TYPICAL_SECONDS = 18.0
 """A run command's usual length in the real service (recorded median: 18 s for the action, 16 s managed)."""
+
+TYPICAL_ARC_SECONDS = 135.0
+"""The same on an Arc machine, whatever the script does (recorded: 2 min 15 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,19 @@ class Estimate:
     seconds: float
 
 
-def estimate(plan: Plan, script_seconds: float = TYPICAL_SECONDS) -> Estimate:
-    """Estimate a run without refusals: one submission and about one and a half reads a job, a delete where managed."""
+def estimate(plan: Plan, script_seconds: float | None = None) -> Estimate:
+    """Estimate a run without refusals: one submission and about one and a half reads a job, a delete where managed.
+
+    Without ``script_seconds`` each job takes as long as is usual on the slowest kind of machine in the plan.
+    """
+    arc = sum(target.kind is Kind.ARC for target in plan.targets)
+    if script_seconds is None:
+        script_seconds = TYPICAL_ARC_SECONDS if arc else TYPICAL_SECONDS
     jobs = len(plan)
     managed = sum(1 for step in plan.steps if not step.script.command_id) * len(plan.targets)
     deletes = 0 if plan.transport is Transport.ACTION else managed
-    return Estimate(jobs, jobs, jobs + jobs // 2, deletes, script_seconds, _seconds(plan, script_seconds))
+    reads = jobs + jobs // 2 + arc * len(plan.steps)  # an Arc machine is asked first whether it is connected
+    return Estimate(jobs, jobs, reads, deletes, script_seconds, _seconds(plan, script_seconds))
 
 
 def _seconds(plan: Plan, script_seconds: float) -> float:

@@ -13,13 +13,25 @@ from enum import StrEnum
 from typing import Protocol
 
 from fleet.playbook.model import Properties, Script, Transport
+from fleet.targets.kinds import USUAL
+from fleet.targets.model import Kind
 
 _VM = "Microsoft.Compute/virtualMachines"
+_INSTANCE = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"
+_ARC = "Microsoft.HybridCompute/machines"
+_TYPES = {Kind.VM: _VM, Kind.SCALE_SET: _INSTANCE, Kind.ARC: _ARC}
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 OPERATIONS = "Microsoft.Compute/locations/operations/read"
 """The right to follow what was started. Its scope is the subscription, never a resource group (documented:
 "Permission for tracking" of asynchronous operations)."""
+
+_OPERATIONS = {
+    Kind.VM: OPERATIONS,
+    Kind.SCALE_SET: OPERATIONS,
+    Kind.ARC: "Microsoft.HybridCompute/locations/operationstatus/read",
+}
+"""By the paths of operation URLs (recorded)."""
 
 
 class Reach(StrEnum):
@@ -56,47 +68,59 @@ FINDING = (
         Reach.SUBSCRIPTION,
         vital=False,
     ),
-    Right(f"{_VM}/read", "find VMs, and read their power and agent state"),
 )
 
-# 1.7 of the action's documentation: VM right to start; the operation is read at the subscription's location.
-ACTION = (
-    Right(f"{_VM}/runCommand/action", "start a script by the action"),
-    Right(
-        OPERATIONS, "see how an action ended: without it a script starts and nobody sees its end", Reach.SUBSCRIPTION
+_FINDING_KIND = {
+    Kind.VM: (Right(f"{_VM}/read", "find VMs, and read their power and agent state"),),
+    Kind.SCALE_SET: (
+        Right("Microsoft.Compute/virtualMachineScaleSets/read", "find uniform scale sets"),
+        Right(f"{_INSTANCE}/read", "find instances of scale sets, and read their power and agent state"),
     ),
-)
+    Kind.ARC: (Right(f"{_ARC}/read", "find Arc machines, and read whether they are connected"),),
+}
 
 BUILT_IN = Right(
     "Microsoft.Compute/locations/runCommands/read", "look up built-in commands", Reach.SUBSCRIPTION, vital=False
 )
 
-REMOVAL = Right(f"{_VM}/runCommands/delete", "remove managed commands afterwards: a VM holds 25 of them")
 
-MANAGED = (
-    Right(f"{_VM}/runCommands/write", "start a script by a managed command"),
-    Right(f"{_VM}/runCommands/read", "read how a managed command ended"),
-    REMOVAL,
-    Right(OPERATIONS, "say why a managed command could not be set up", Reach.SUBSCRIPTION, vital=False),
-)
+def _action(kind: Kind) -> tuple[Right, ...]:
+    """The right to start, on the machine; the operation is read at the subscription's location (documented)."""
+    follow = "see how an action ended: without it a script starts and nobody sees its end"
+    return (
+        Right(f"{_TYPES[kind]}/runCommand/action", "start a script by the action"),
+        Right(_OPERATIONS[kind], follow, Reach.SUBSCRIPTION),
+    )
+
+
+def _managed(kind: Kind, own: Properties) -> tuple[Right, ...]:
+    commands = f"{_TYPES[kind]}/runCommands"
+    removal = Right(f"{commands}/delete", "remove managed commands afterwards: a VM holds 25 of them")
+    return (
+        Right(f"{commands}/write", "start a script by a managed command"),
+        Right(f"{commands}/read", "read how a managed command ended"),
+        *(() if own.command else (removal,)),  # a standing command is never deleted
+        Right(_OPERATIONS[kind], "say why a managed command could not be set up", Reach.SUBSCRIPTION, vital=False),
+    )
+
 
 DOCTOR = Right(
     "Microsoft.Authorization/permissions/read", "let `fleet doctor` check these rights before a run", vital=False
 )
 
 
-def rights(steps: Iterable[Carried], transport: Transport) -> tuple[Right, ...]:
-    """Return the rights that these steps need, each action once, with its strongest reason."""
+def rights(steps: Iterable[Carried], transport: Transport, kinds: Iterable[Kind] = USUAL) -> tuple[Right, ...]:
+    """Return the rights that these steps need on machines of these kinds, each action once, with its strongest reason."""
+    asked = frozenset(kinds)
     found = {right.action: right for right in FINDING}
-    for step in steps:
-        by_action = is_action(step, transport)
-        for right in ACTION if by_action else MANAGED:
-            if right is REMOVAL and step.properties.command:
-                continue  # a standing command is never deleted
-            if right.action not in found or right.vital:
-                found[right.action] = right
-        if step.script.command_id:
-            found[BUILT_IN.action] = BUILT_IN
+    for kind in (kind for kind in Kind if kind in asked):
+        found |= {right.action: right for right in _FINDING_KIND[kind]}
+        for step in steps:
+            for right in _action(kind) if is_action(step, transport) else _managed(kind, step.properties):
+                if right.action not in found or right.vital:
+                    found[right.action] = right
+            if step.script.command_id:
+                found[BUILT_IN.action] = BUILT_IN
     return tuple(found.values())
 
 

@@ -33,7 +33,7 @@ def split(targets: Sequence[Target], asked: Sequence[Amount | str]) -> tuple[Wav
 
 
 def canary_set(targets: Sequence[Target]) -> tuple[int, ...]:
-    """Pick a smallest set that covers every OS, image, size and region: greedily, ties to the first in order."""
+    """Pick a smallest set that covers every kind, OS, image, size and region: greedily, ties to the first in order."""
     first_of: dict[frozenset[tuple[str, str]], int] = {}  # alike targets are many, and the first stands for all
     for index, target in enumerate(targets):
         first_of.setdefault(_traits(target), index)
@@ -51,6 +51,7 @@ def _traits(target: Target) -> frozenset[tuple[str, str]]:
 
 
 def _pairs(target: Target) -> Iterable[tuple[str, str]]:
+    yield "kind", target.kind.value
     yield "os", target.os.value
     yield "image", target.image.casefold()
     yield "size", target.size.casefold()

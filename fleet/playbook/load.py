@@ -22,6 +22,7 @@ from fleet.playbook.model import (
     Transport,
 )
 from fleet.positions import Path, dotted, in_order, problem
+from fleet.targets.model import Kind
 
 MAX_SCRIPT = 256 * 1024
 """Bytes. The Linux handler refuses longer scripts (handler source: 262,144)."""
@@ -112,6 +113,7 @@ def _playbook(written: schema.Playbook, text: str, file: str, scripts: Mapping[s
             where=targets.where,
             exclude=tuple(targets.exclude),
             max=targets.max,
+            kinds=tuple(dict.fromkeys(map(Kind, targets.kinds or ()))),
         ),
         rollout=Rollout(
             waves=tuple(rollout.waves),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 
+from fleet.targets.model import Kind
+
 
 class Shell(StrEnum):
     """What runs the script in the VM. ``auto`` is bash on Linux and PowerShell on Windows; ``pwsh7`` asks for version 7."""
@@ -85,6 +87,8 @@ class Selection:
     where: str = ""
     exclude: tuple[str, ...] = ()
     max: int | None = None
+    kinds: tuple[Kind, ...] = ()
+    """Empty: the kinds that ``where`` speaks of, else VMs only."""
 
 
 @dataclass(frozen=True, slots=True)

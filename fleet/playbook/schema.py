@@ -185,6 +185,13 @@ class Targets(Keys):
         description="Resource groups, globs allowed; a leading `!` excludes; empty means all.",
         examples=[["rg-web-*"]],
     )
+    kinds: Annotated[list[Literal["vm", "scale_set", "arc"]], Field(min_length=1)] | None = Field(
+        default=None,
+        description="What sorts of machines: `vm` (those of flexible scale sets included), `scale_set` (instances of "
+        "uniform ones), `arc` (Azure Arc machines). If left out: VMs only, unless `where` has a clause about `kind` "
+        "or `scale_set`, see [selectors](selectors.md#kinds-of-machines).",
+        examples=[["vm", "scale_set", "arc"]],
+    )
     where: Text = Field(
         default="",
         description="An expression over the VM's fields and tags, see [selectors](selectors.md).",
@@ -204,7 +211,7 @@ class Rollout(Keys):
     waves: list[WaveKey] = Field(
         default=[],
         description="Cumulative counts or percents of the VMs; each wave waits for the one before. `canary`, "
-        "only first, is the smallest set that covers every OS, image, size and region. Empty: all at once.",
+        "only first, is the smallest set that covers every kind, OS, image, size and region. Empty: all at once.",
         examples=[[1, "5%", "25%", "100%"]],
     )
     concurrency: SomeKey | None = Field(

@@ -22,6 +22,8 @@ TARGET_FIELDS = (
     "resource_group",
     "location",
     "os",
+    "kind",
+    "scale_set",
     "size",
     "image",
     "zone",

@@ -81,6 +81,7 @@ def row(job: JobRecord, record: RunRecord) -> JobRow:
         operation=job.operation,
         started=job.started,
         ended=job.ended,
+        kind=target.kind.value,
     )
 
 

@@ -86,6 +86,10 @@ CAUSES = {
     CauseCode.AGENT_NOT_READY: Explanation(
         "The VM's agent does not report to Azure.", "Check the agent and the VM's outbound access."
     ),
+    CauseCode.DISCONNECTED: Explanation(
+        "The Arc machine is not connected to Azure; nothing was sent, as it would run whenever the machine is back.",
+        "Start it, see that its Connected Machine agent reaches Azure, then rerun the unreachable ones.",
+    ),
     CauseCode.FORBIDDEN: Explanation(
         "The credential may not run commands on this VM.", "Grant the rights that `fleet rbac` prints."
     ),

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from fleet.clock import iso
 from fleet.report.model import SCHEMA, Group, JobRow, Report, WaveRow
 from fleet.run.model import Cause, CauseCode, Status
+from fleet.targets.model import Kind
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -59,6 +60,7 @@ def job(row: JobRow) -> dict[str, Json]:
         "name": row.name,
         "location": row.location,
         "os": row.os,
+        "kind": row.kind,
         "step": row.step,
         "wave": row.wave,
         "status": row.status.value,
@@ -167,6 +169,7 @@ def _job_schema(cause: dict[str, Json]) -> dict[str, Json]:
         name=_TEXT,
         location=_TEXT,
         os={"enum": ["linux", "windows"]},
+        kind={"enum": [kind.value for kind in Kind]},
         step=_TEXT,
         wave=_COUNT,
         status=_STATUS,

@@ -36,6 +36,8 @@ class JobRow:
     operation: str = ""
     started: float | None = None
     ended: float | None = None
+    kind: str = "vm"
+    """What sort of machine: ``vm``, ``scale_set`` or ``arc``."""
 
     @property
     def duration_s(self) -> float | None:

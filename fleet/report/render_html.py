@@ -232,6 +232,7 @@ def _row(report: Report, row: JobRow, anchor: str) -> dict[str, object]:
     return {
         "target": report.label(row),
         "scope": f"{subscription} / {row.resource_group}",
+        "kind": row.kind,
         "location": row.location,
         "step": row.step,
         "wave": row.wave + 1,
@@ -268,5 +269,5 @@ def _data(report: Report, anchors: dict[int, str]) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-_CODED = ("scope", "location", "step", "status", "cause", "proof", "anchor")
+_CODED = ("scope", "kind", "location", "step", "status", "cause", "proof", "anchor")
 _NUMBERS = ("wave", "exit", "started", "duration")

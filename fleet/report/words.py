@@ -6,6 +6,7 @@ from fleet.clock import iso
 from fleet.errors import ExitCode
 from fleet.report.model import Counts, Report
 from fleet.run.model import Status
+from fleet.targets.model import Kind, UnreadScope
 
 STATUS = {
     Status.SUCCEEDED: "succeeded",
@@ -33,6 +34,15 @@ EXIT = {
     ExitCode.TERMINATED: "terminated; it can be resumed",
 }
 """What an exit code means, in a few words."""
+
+
+KINDS = {Kind.VM: "VM", Kind.SCALE_SET: "scale-set instance", Kind.ARC: "Arc machine"}
+"""What a machine of each kind is called."""
+
+
+def unread(scope: UnreadScope) -> str:
+    """Say that a subscription could not be read, or not wholly."""
+    return f"subscription {scope.name or scope.subscription} could not be read: {scope.code}: {scope.message}"
 
 
 def number(value: int) -> str:

@@ -70,10 +70,13 @@ class Refusal:
 
 
 LEASED = "LeasedByOtherRun"
-"""The code of the one refusal that is ours: another run is at work on the VM, so nothing was sent to the service.
+"""The code of a refusal of our own: another run is at work on the VM, so nothing was sent to the service.
 
 ``retry_after`` names when to ask again; without it nobody waits.
 """
+
+AWAY = "MachineAway"
+"""The code of a refusal of our own: the Arc machine is not connected, so nothing was sent to it."""
 
 
 class LostReason(StrEnum):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fleet.plan.model import Limits
 from fleet.run.answers import Quota
 from fleet.run.model import CauseCode
+from fleet.targets.model import Kind
 
 # ARM, per subscription and principal: bucket and refill per second (documented, "Azure Resource Manager request
 # limits", 2024: 200, 250 and 200). One second's refill is kept back, since refills may come in steps, and a few tokens
@@ -21,6 +22,11 @@ ARM_DELETES = (185, 10.0)
 # Compute, per subscription and region: "Update VM" takes every submission and every removal, 1,500 and 500 a minute
 # (documented, "Compute throttling limits"). It is refilled once a minute, so one refill is kept back.
 COMPUTE_UPDATES = (1000, 500 / 60)
+
+# Instances of scale sets have buckets of their own, one for submissions and one for removals (recorded names; documented
+# sizes as those of VMs, recorded 2,000). Arc has none by name; its writes come back under a header of ARM's (recorded:
+# 319 left after one), whose refill nobody tells: taken to be that of writes.
+ARC_REQUESTS = (300, 10.0)
 
 # All principals of a subscription together may make 15 times the calls of one (documented, as above).
 MOST_PRINCIPALS = 15
@@ -92,36 +98,52 @@ class SubscriptionRates:
 
 @dataclass(slots=True)
 class LaneRates:
-    """What a call in one subscription and region must pass."""
+    """What a call about one kind of machine in one subscription and region must pass."""
 
     arm: SubscriptionRates
+    kind: Kind = Kind.VM
     updates: Rate = field(default_factory=lambda: _rate(COMPUTE_UPDATES))
+    removals: Rate = field(default_factory=lambda: _rate(COMPUTE_UPDATES))
+    """What removals pass beside ARM's limit; of VMs and Arc machines it is the bucket of submissions itself."""
     reads_from: float = 0.0
     """No read of this region before: Compute refused one. (Its own bucket is far larger than ARM's.)"""
 
+    def __post_init__(self) -> None:
+        if self.kind is Kind.ARC:
+            self.updates = _rate(ARC_REQUESTS)
+        if self.kind is not Kind.SCALE_SET:
+            self.removals = self.updates
+
     def submit_at(self) -> float:
-        return max(self.arm.writes.earliest(), self.updates.earliest())
+        connection_asked = self.arm.reads.earliest() if self.kind is Kind.ARC else 0.0
+        return max(self.arm.writes.earliest(), self.updates.earliest(), connection_asked)
 
     def read_at(self) -> float:
         return max(self.arm.reads.earliest(), self.reads_from)
 
     def remove_at(self) -> float:
-        return max(self.arm.deletes.earliest(), self.updates.earliest())
+        return max(self.arm.deletes.earliest(), self.removals.earliest())
 
     def submitted(self, at: float) -> None:
         self.arm.writes.take(at)
         self.updates.take(at)
+        if self.kind is Kind.ARC:
+            self.arm.reads.take(at)  # its connection is read before anything is sent to it
 
     def read(self, at: float) -> None:
         self.arm.reads.take(at)
 
     def removed(self, at: float) -> None:
         self.arm.deletes.take(at)
-        self.updates.take(at)
+        self.removals.take(at)
 
-    def refused_update(self, arm: Rate, at: float, wait: float | None, code: str) -> None:
-        """A submission or removal met 429: hold up what shares the limit, ARM's bucket or Compute's region."""
-        (arm if code == ARM_THROTTLED else self.updates).block(at + _believed(wait))
+    def refused_submission(self, at: float, wait: float | None, code: str) -> None:
+        """A submission met 429: hold up what shares the limit, ARM's bucket or the provider's region."""
+        (self.arm.writes if code == ARM_THROTTLED else self.updates).block(at + _believed(wait))
+
+    def refused_removal(self, at: float, wait: float | None, code: str) -> None:
+        """A removal met 429: as with submissions."""
+        (self.arm.deletes if code == ARM_THROTTLED else self.removals).block(at + _believed(wait))
 
     def refused_read(self, at: float, wait: float | None, code: str) -> None:
         """A read met 429: hold up what shares the limit."""
@@ -141,10 +163,21 @@ class LaneRates:
             ("writes", self.arm.writes, self.arm.principals),
             ("reads", self.arm.reads, self.arm.principals),
             ("deletes", self.arm.deletes, self.arm.principals),
-            ("UpdateVMSubscriptionMaximum", self.updates, 1),
+            *((name, getattr(self, rate), 1) for name, rate in _BUCKETS[self.kind].items()),
         ):
             if (remaining := quota.remaining.get(name)) is not None:
                 rate.note(at, remaining * share)
+
+
+_BUCKETS = {
+    Kind.VM: {"UpdateVMSubscriptionMaximum": "updates"},
+    Kind.SCALE_SET: {
+        "VMScaleSetVMActionsSubscriptionMaximum": "updates",
+        "DeleteVMScaleSetVMSubscriptionMaximum": "removals",
+    },
+    Kind.ARC: {"resource-requests": "updates"},
+}
+"""Which header tells of which rate (recorded names)."""
 
 
 def _believed(wait: float | None) -> float:

@@ -44,6 +44,7 @@ class CauseCode(StrEnum):
     VM_NOT_RUNNING = "vm_not_running"
     VM_NOT_FOUND = "vm_not_found"
     AGENT_NOT_READY = "agent_not_ready"
+    DISCONNECTED = "disconnected"
     FORBIDDEN = "forbidden"
     UNAUTHENTICATED = "unauthenticated"
     BUSY = "busy"

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from fleet.playbook.model import Lease
-from fleet.run.answers import LEASED, Refusal
+from fleet.run.answers import AWAY, LEASED, Refusal
 from fleet.run.model import Cause, CauseCode
 
 FIRST_BACKOFF = 1.0
@@ -50,6 +50,9 @@ def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Ver
         hint = f"wait for the other run's end or end it; --lease {Lease.NONE} goes ahead all the same"
         leased = Cause(CauseCode.LEASED_BY_OTHER_RUN, refusal.message, hint)
         return Again(now + max(wait, backoff(tries, salt, longest=15.0)), leased) if wait else GiveUp(leased)
+    if refusal.code == AWAY and refusal.status == 0:
+        hint = "start it, see that its Connected Machine agent reaches Azure, then rerun the unreachable ones"
+        return GiveUp(Cause(CauseCode.DISCONNECTED, refusal.message, hint))
     if refusal.status == 429:
         at = now + (wait or backoff(tries, salt))
         return Again(

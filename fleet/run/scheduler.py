@@ -1,9 +1,9 @@
-"""Who may go next, and when to look again: one lane per subscription and region.
+"""Who may go next, and when to look again: one lane per subscription, region and kind of machine.
 
-ARM limits each subscription, Compute each subscription and region, so lanes share nothing but a subscription's ARM
-rates, and going round the lanes interleaves subscriptions from the first second. A lane holds its jobs in heaps by due
-moment; an entry is stale once its job has moved on, and stale tops are dropped when the run is written, never when it
-is read.
+ARM limits each subscription, Compute each subscription and region, VMs apart from scale sets. So lanes share nothing but
+a subscription's ARM rates, and going round the lanes interleaves subscriptions from the first second. A lane holds its
+jobs in heaps by due moment; an entry is stale once its job has moved on, and stale tops are dropped when the run is
+written, never when it is read.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from fleet.run.answers import Quota
 from fleet.run.job import JobState
 from fleet.run.limits import LaneRates, SubscriptionRates
 from fleet.run.model import Phase
+from fleet.targets.model import Kind
 
 Entry = tuple[float, JobId]
 
 
 @dataclass(slots=True)
 class Lane:
-    """The jobs of one subscription and region, by what they wait for."""
+    """The jobs on one kind of machine in one subscription and region, by what they wait for."""
 
     subscription: str
     rates: LaneRates
@@ -59,16 +60,18 @@ class Lanes:
     """Every lane of a run, whose turn it is, and how many jobs each subscription has in flight."""
 
     def __init__(self, jobs: Sequence[JobState]) -> None:
-        self._by_place: dict[tuple[str, str], Lane] = {}
+        self._by_place: dict[tuple[str, str], dict[Kind, Lane]] = {}
         arm: dict[str, SubscriptionRates] = {}
         for state in jobs:
-            place = _place(state.job.target.subscription, state.job.target.location)
-            if place not in self._by_place:
+            target = state.job.target
+            place = _place(target.subscription, target.location)
+            lanes = self._by_place.setdefault(place, {})
+            if target.kind not in lanes:
                 rates = arm.setdefault(place[0], SubscriptionRates())
-                self._by_place[place] = Lane(place[0], LaneRates(rates))
-        self._all = list(self._by_place.values())
+                lanes[target.kind] = Lane(place[0], LaneRates(rates, target.kind))
+        self._all = [lane for lanes in self._by_place.values() for lane in lanes.values()]
         number = {id(lane): index for index, lane in enumerate(self._all)}
-        self._of = [number[id(self._find(s.job.target.subscription, s.job.target.location))] for s in jobs]
+        self._of = [number[id(self._lane_of(state))] for state in jobs]
         self._turn = 0
         self._in_flight: Counter[str] = Counter()
 
@@ -94,16 +97,16 @@ class Lanes:
 
     def note(self, at: float, quota: Quota) -> None:
         """Take over what an answer's headers said about one subscription and region."""
-        lane = self._find(quota.subscription, quota.location)
-        if lane is not None:
+        for lane in self._by_place.get(_place(quota.subscription, quota.location), {}).values():
             lane.rates.note(at, quota)
 
     @property
     def removals_left(self) -> bool:
         return any(lane.removals for lane in self._all)
 
-    def _find(self, subscription: str, location: str) -> Lane | None:
-        return self._by_place.get(_place(subscription, location))
+    def _lane_of(self, state: JobState) -> Lane:
+        target = state.job.target
+        return self._by_place[_place(target.subscription, target.location)][target.kind]
 
 
 def _place(subscription: str, location: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from fleet.run.model import CauseCode, Phase
 from fleet.run.polling import Durations
 from fleet.run.record import JobRecord, RunRecord
 from fleet.run.scheduler import Entry, Lane, Lanes
-from fleet.targets.model import Os
+from fleet.targets.model import Kind, Os
 
 CLEAN_UP_PATIENCE = 600.0
 """Seconds without any progress after which managed commands that cannot be deleted stay on their VMs."""
@@ -63,7 +63,7 @@ class Standing:
         self._opened = 0.0
         self._progress = 0.0
         """When a job last ended or a command was last deleted."""
-        self._durations = [Durations() for _ in plan.steps]
+        self._durations = {(step, kind): Durations() for step in range(len(plan.steps)) for kind in Kind}
         self._deadlines: list[Entry] = []
 
     @property
@@ -121,6 +121,10 @@ class Standing:
             started=state.intended,
             ended=state.ended,
         )
+
+    def _durations_of(self, state: JobState) -> Durations:
+        """How long the job's step took so far on its kind of machine: Arc takes minutes for what a VM does in seconds."""
+        return self._durations[self.plan.step_index(state.job.id), state.job.target.kind]
 
     def _must_stop(self, now: float) -> StopLaunching | None:
         if self.launch_stop is not None or self.done == len(self.jobs):

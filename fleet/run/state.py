@@ -114,7 +114,7 @@ class Run(Standing):
         elif isinstance(event, (e.LookBegun, e.FindBegun)):
             rates.read(event.at)
         elif isinstance(event, e.SubmissionRefused) and event.refusal.status == 429:
-            rates.refused_update(rates.arm.writes, event.at, event.refusal.retry_after, event.refusal.code)
+            rates.refused_submission(event.at, event.refusal.retry_after, event.refusal.code)
         elif isinstance(event, e.LookFailed) and event.status == 429:
             rates.refused_read(event.at, event.retry_after, event.code)
 
@@ -125,7 +125,7 @@ class Run(Standing):
                 age=event.at - (state.intended or event.at),
                 looks=state.looks,
                 hint=event.retry_after,
-                durations=self._durations[self.plan.step_index(state.job.id)],
+                durations=self._durations_of(state),
             )
             state.due = event.at + wait
         elif isinstance(event, e.LookFailed):
@@ -167,7 +167,7 @@ class Run(Standing):
         self.budget.not_reached += status in NOT_REACHED
         self.signed_out |= state.outcome.cause.code is CauseCode.UNAUTHENTICATED
         if state.operation is not None and state.intended is not None and state.outcome.verified:
-            self._durations[self.plan.step_index(state.job.id)].add(at - state.intended)
+            self._durations_of(state).add(at - state.intended)
         if self._is_to_be_deleted(state) and state.possibly_sent and status not in _NOT_TO_BE_REMOVED:
             state.removal_due = at
         self._next_step(state, at)
@@ -255,7 +255,7 @@ class Run(Standing):
         state.removing = False
         state.removal_tries += 1
         if event.status == 429:
-            lane.rates.refused_update(lane.rates.arm.deletes, event.at, event.retry_after, event.code)
+            lane.rates.refused_removal(event.at, event.retry_after, event.code)
         if state.removal_tries >= REMOVAL_TRIES or event.status == FORBIDDEN:
             state.removal_due = None
             self.leftovers.append(state.job.id)

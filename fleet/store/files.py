@@ -147,3 +147,19 @@ else:
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read (0600), replacing it whole. Raises StateError."""
+    if not path.name:
+        raise StateError(f"{path} is a folder, not a file", hint="name a file in it")
+    partial = path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    try:
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+            file.write(text)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        hint = "choose a folder that exists and that you may write to"
+        raise StateError(f"{path} cannot be written: {error.strerror}", hint=hint) from error

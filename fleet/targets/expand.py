@@ -1,7 +1,7 @@
 """From the rows of the inventory to the sorted set of targets, and why each row is in or out.
 
-The rules in their order: ``exclude`` (always wins), resource groups, ``where``, ``--limit``, ``--pick``, the
-cap.
+The rules in their order: ``exclude`` (always wins), resource groups, kinds, ``where``, ``--limit``, ``--pick``,
+the cap.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import StrEnum
 from fleet.errors import InvalidInput, Problem, Refused
 from fleet.targets.entries import Entry, read_entries
 from fleet.targets.glob import Test, compile_glob, is_glob, same_case
-from fleet.targets.model import Subscription, Target, TargetSet, UnreadScope
+from fleet.targets.model import Kind, Subscription, Target, TargetSet, UnreadScope
 from fleet.targets.natural import natural_key
 from fleet.targets.selector import EVERYTHING, Selector
 
@@ -25,6 +25,7 @@ class Rule(StrEnum):
 
     EXCLUDE = "exclude"
     RESOURCE_GROUP = "resource_group"
+    KIND = "kind"
     WHERE = "where"
     LIMIT = "limit"
     PICK = "pick"
@@ -38,7 +39,7 @@ class Wanted:
     ``resource_groups`` are names or globs, a leading ``!`` excludes. ``exclude`` (playbook),
     ``extra_exclude`` (``--exclude``) and ``limit`` (``--limit``, one must fit) hold
     entries as ``fleet.targets.entries`` reads them. ``pick`` takes a sample of that many by ``seed``.
-    ``max`` is the cap above which nothing runs.
+    ``max`` is the cap above which nothing runs. ``kinds`` None lets every kind in.
     """
 
     resource_groups: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class Wanted:
     pick: int | None = None
     seed: int = 0
     max: int | None = None
+    kinds: frozenset[Kind] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ class _Rules:
     excluded_groups: tuple[tuple[str, Test], ...]
     where: Selector
     limit: tuple[Entry, ...]
+    kinds: frozenset[Kind] | None
 
     def kept_out(self, target: Target) -> tuple[Rule, str] | None:
         """Return the first rule that keeps a target out, and its text."""
@@ -181,6 +184,8 @@ class _Rules:
                 return Rule.RESOURCE_GROUP, text
         if self.groups and not any(test(target.resource_group) for _, test in self.groups):
             return Rule.RESOURCE_GROUP, ", ".join(text for text, _ in self.groups)
+        if self.kinds is not None and target.kind not in self.kinds:
+            return Rule.KIND, ", ".join(kind.value for kind in Kind if kind in self.kinds)
         if not self.where.matches(target):
             return Rule.WHERE, self.where.text
         return self._beyond_limit(target)
@@ -203,6 +208,7 @@ def _read(wanted: Wanted) -> _Rules:
         excluded_groups=tuple((text, compile_glob(text[1:].strip())) for text in groups if text.startswith("!")),
         where=wanted.where,
         limit=read_entries(wanted.limit, place="limit", negatable=True),
+        kinds=wanted.kinds,
     )
 
 
@@ -233,7 +239,7 @@ def _content(target: Target) -> tuple[str, ...]:
         target.location,
         target.os,
     )
-    more = (target.size, target.image, target.zone, target.power, repr(sorted(target.tags.items())))
+    more = (target.size, target.image, target.zone, target.power, target.scale_set, repr(sorted(target.tags.items())))
     return (*fields, target.subscription, *more)
 
 
@@ -271,6 +277,7 @@ _REASONS: dict[Rule, Callable[[Target, str, Wanted], str]] = {
         if clause.startswith("!")
         else f"resource group {target.resource_group} is not among {clause}"
     ),
+    Rule.KIND: lambda target, clause, wanted: f'kind is "{target.kind}", and what is looked for is {clause}',
     Rule.WHERE: lambda target, clause, wanted: _because(target, wanted.where),
     Rule.LIMIT: lambda target, clause, wanted: (
         f"left out by --limit {clause}" if clause.startswith("!") else f"not within --limit {clause}"

@@ -9,14 +9,27 @@ from functools import lru_cache
 from operator import attrgetter
 
 from fleet.targets.glob import Test, compile_glob, same_case
-from fleet.targets.model import Os, Power, Target
+from fleet.targets.model import Kind, Os, Power, Target
 
 TargetTest = Callable[[Target], bool]
 
-FIELDS = ("name", "os", "location", "size", "image", "power", "zone", "resource_group", "subscription")
+FIELDS = (
+    "name",
+    "os",
+    "kind",
+    "location",
+    "size",
+    "image",
+    "power",
+    "zone",
+    "scale_set",
+    "resource_group",
+    "subscription",
+)
 
 CLOSED: dict[str, tuple[str, ...]] = {
     "os": tuple(member.value for member in Os),
+    "kind": tuple(member.value for member in Kind),
     "power": tuple(member.value for member in Power),
 }
 """Fields with a closed list of values: a value outside the list could never match, so it is a mistake."""

@@ -62,6 +62,12 @@ _OTHER_NAMES: Final = {
     "vm_size": "size",
     "sku": "size",
     "state": "power",
+    "status": "power",
+    "connection": "power",
+    "type": "kind",
+    "vmss": "scale_set",
+    "scaleset": "scale_set",
+    "virtualmachinescaleset": "scale_set",
     "ostype": "os",
     "os_type": "os",
 }

@@ -7,7 +7,7 @@ What is translated, over the columns of the table ``resources``:
 * os: ``in~`` with the empty text beside the wanted values; negated by naming the other values.
 * tag: ``tostring(tags) contains`` its name, and its value. Never negated: it is weaker than the clause.
 
-Everything else (image, power, zone, subscription, texts that are not printable ASCII) is left to the
+Everything else (image, power, zone, kind, scale set, subscription, texts that are not printable ASCII) is left to the
 selector: power because Resource Graph lags, subscriptions because the request names them already. Tags are
 looked up by ``contains`` because a property path minds letter case here and the names of tags do not.
 Locations are written without spaces, as ARM gives them (recorded).

@@ -16,8 +16,27 @@ class Os(StrEnum):
     WINDOWS = "windows"
 
 
+class Kind(StrEnum):
+    """What sort of machine a target is. These words stand in playbooks, selectors and reports alike."""
+
+    VM = "vm"
+    """A VM, those of flexible scale sets included, which are ordinary VMs (REST spec)."""
+    SCALE_SET = "scale_set"
+    """An instance of a uniform scale set."""
+    ARC = "arc"
+    """An Azure Arc machine: a server anywhere that Azure knows by its Connected Machine agent."""
+
+
+def kind_of(identity: str) -> Kind:
+    """Tell the kind by a resource id, which nothing else can contradict; whatever is no other kind is a VM."""
+    folded = same_case(identity)
+    if "/providers/microsoft.hybridcompute/machines/" in folded:
+        return Kind.ARC
+    return Kind.SCALE_SET if "/virtualmachinescalesets/" in folded else Kind.VM
+
+
 class Power(StrEnum):
-    """A VM's power state as Azure names it; Resource Graph lags behind the truth."""
+    """A machine's power state as Azure names it, or an Arc machine's connection; Resource Graph lags behind both."""
 
     RUNNING = "running"
     STARTING = "starting"
@@ -25,12 +44,16 @@ class Power(StrEnum):
     STOPPED = "stopped"
     DEALLOCATING = "deallocating"
     DEALLOCATED = "deallocated"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    EXPIRED = "expired"
+    """Disconnected for so long that its identity has run out."""
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One VM. Two targets are the same VM when their ids are equal without regard to case (ARM's rule)."""
+    """One machine. Two targets are the same when their ids are equal without regard to case (ARM's rule)."""
 
     id: str
     subscription: str
@@ -44,6 +67,13 @@ class Target:
     zone: str = ""
     power: Power = Power.UNKNOWN
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    scale_set: str = ""
+    """Name of the scale set that the machine belongs to, uniform or flexible."""
+
+    @property
+    def kind(self) -> Kind:
+        """What sort of machine it is, by its id."""
+        return kind_of(self.id)
 
     @property
     def key(self) -> str:
@@ -63,7 +93,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class UnreadScope:
-    """A subscription whose VMs could not be listed: named in plan and report, never silently missing."""
+    """A subscription whose machines could not all be listed: named in plan and report, never silently missing."""
 
     subscription: str
     name: str

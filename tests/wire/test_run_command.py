@@ -136,11 +136,13 @@ def test_scale_set_and_arc_targets_take_the_same_way() -> None:
     arc = "/subscriptions/s/resourceGroups/r/providers/Microsoft.HybridCompute/machines/m"
     assert [wire.kind_of(i) for i in (VM, scale, arc)] == [
         wire.Kind.VM,
-        wire.Kind.SCALE_SET_VM,
+        wire.Kind.SCALE_SET,
         wire.Kind.ARC,
     ]
     assert wire.removal(target(arc), "x").target == f"{arc}/runCommands/x?api-version={wire.ARC_VERSION}"
     assert wire.unsendable(dataclasses.replace(command(Transport.ACTION), target=target(arc))) is not None
+    assert wire.reading(f"{arc}/runCommands/x").target == f"{arc}/runCommands/x?api-version={wire.ARC_VERSION}"
+    assert "/3/runCommands/x?$expand=instanceView&api-version=" in wire.reading(f"{scale}/runCommands/x").target
 
 
 # Action answers

@@ -1,11 +1,11 @@
-"""VMs as the Compute resource provider lists them."""
+"""VMs, scale sets and their instances as the Compute resource provider lists them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
-from fleet.targets.model import Os, Power, Subscription, Target
+from fleet.targets.model import Kind, Os, Power, Subscription, Target, kind_of
 
 COMPUTE_VERSION = "2024-11-01"
 SUBSCRIPTIONS_VERSION = "2022-12-01"
@@ -36,6 +36,26 @@ def list_vms(subscription: str, *, status_only: bool = False) -> Request:
     return Request("GET", path(place, {**query, "api-version": COMPUTE_VERSION}), cap=LIST_CAP)
 
 
+def list_scale_sets(subscription: str) -> Request:
+    """Build the first request for the scale sets of a subscription."""
+    place = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachineScaleSets"
+    return Request("GET", path(place, {"api-version": COMPUTE_VERSION}), cap=LIST_CAP)
+
+
+def list_instances(scale_set: str) -> Request:
+    """Build the first request for the instances of a uniform scale set, by its id, with their power states (REST spec).
+
+    Resource Graph has no rows for them (documented).
+    """
+    query = {"$expand": "instanceView", "api-version": COMPUTE_VERSION}
+    return Request("GET", path(f"{scale_set}/virtualMachines", query), cap=LIST_CAP)
+
+
+def is_flexible(row: dict[str, Json]) -> bool:
+    """Say whether a scale set is flexible: its members are ordinary VMs, listed as such (REST spec)."""
+    return as_text(dig(row, "properties", "orchestrationMode")).casefold() == "flexible"
+
+
 def read_page(data: Json) -> Page | None:
     """Read a page; None if it is none."""
     value = as_object(data).get("value")
@@ -58,9 +78,9 @@ def subscription(row: dict[str, Json]) -> Subscription | None:
 
 
 def target(row: dict[str, Json], owner: Subscription, power: Power | None = None) -> Target | None:
-    """Read a VM from a row of the VM list or of Resource Graph; None if it has no id or no known OS.
+    """Read a VM from a row of the VM list or of Resource Graph, or an instance from that of its scale set.
 
-    The resource group is taken from the id, where it stands in the service's case.
+    None if it has no id or no known OS. The resource group is taken from the id, where it stands in the service's case.
     """
     identity = as_text(row.get("id"))
     parts = identity.split("/")
@@ -73,7 +93,7 @@ def target(row: dict[str, Json], owner: Subscription, power: Power | None = None
         subscription=owner.id,
         subscription_name=owner.name,
         resource_group=parts[4],
-        name=as_text(row.get("name")) or parts[8],
+        name=as_text(row.get("name")) or parts[-1],
         location=as_text(row.get("location")),
         os=system,
         size=as_text(dig(properties, "hardwareProfile", "vmSize")),
@@ -81,7 +101,17 @@ def target(row: dict[str, Json], owner: Subscription, power: Power | None = None
         zone=",".join(as_text(zone) for zone in as_list(row.get("zones"))),
         power=power or power_of(properties),
         tags={key: as_text(value) for key, value in as_object(row.get("tags")).items()},
+        scale_set=_scale_set(identity, properties),
     )
+
+
+def _scale_set(identity: str, properties: Json) -> str:
+    """Name the set of a uniform instance by its id, that of a flexible one by the link that its model has (REST spec)."""
+    whole = (
+        identity if kind_of(identity) is Kind.SCALE_SET else as_text(dig(properties, "virtualMachineScaleSet", "id"))
+    )
+    parts = whole.split("/")
+    return parts[8] if len(parts) > 8 else ""
 
 
 def os_of(row: dict[str, Json]) -> Os | None:
@@ -125,8 +155,8 @@ def power_of(properties: Json) -> Power:
 
 def power_state(code: str) -> Power | None:
     """Read a code such as ``PowerState/running``; None if it is no power state."""
-    kind, slash, state = code.partition("/")
-    if kind.lower() != "powerstate" or not slash:
+    what, slash, state = code.partition("/")
+    if what.lower() != "powerstate" or not slash:
         return None
     return Power(state.lower()) if state.lower() in {power.value for power in Power} else Power.UNKNOWN
 

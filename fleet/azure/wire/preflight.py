@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
+from fleet.azure.wire import hybrid
 from fleet.azure.wire.compute import COMPUTE_VERSION, power_of
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, parse_json, path
 from fleet.plan.doctor import Agent, Condition
 from fleet.plan.rights import Grant
-from fleet.targets.model import Target
+from fleet.targets.model import Kind, Target
 
 AUTHORIZATION_VERSION = "2022-04-01"
 
@@ -35,15 +36,19 @@ def _texts(data: Json) -> tuple[str, ...]:
 
 
 def vm_view(target: Target) -> Request:
-    """Build the request for a VM's model and instance view in one."""
+    """Build the request for a machine's model and state in one."""
+    if target.kind is Kind.ARC:
+        return hybrid.reading(target)
     return Request("GET", path(target.id, {"$expand": "instanceView", "api-version": COMPUTE_VERSION}))
 
 
 def condition(target: Target, data: Json) -> Condition | None:
-    """Read how a VM stands; None if the answer is no VM."""
+    """Read how a machine stands; None if the answer is none."""
     properties = as_object(as_object(data).get("properties"))
     if not properties:
         return None
+    if target.kind is Kind.ARC:
+        return Condition(target, power=hybrid.connection(properties))
     view = as_object(properties.get("instanceView"))
     allowed = dig(properties, "osProfile", "allowExtensionOperations")
     return Condition(

@@ -1,13 +1,14 @@
-"""VMs as Resource Graph knows them: one query for a thousand subscriptions, but a little behind the truth."""
+"""Machines as Resource Graph knows them: one query for a thousand subscriptions, but a little behind the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleet.azure.wire import compute
+from fleet.azure.wire import compute, hybrid
 from fleet.azure.wire.http import MIB, Json, Request, as_object, as_text, dig, path
-from fleet.targets.model import Subscription, Target
+from fleet.targets.kinds import USUAL
+from fleet.targets.model import Kind, Subscription, Target, kind_of
 
 GRAPH_VERSION = "2022-10-01"
 PAGE_ROWS = 1000
@@ -30,15 +31,31 @@ _COLUMNS = (
     ("isWindows", "isnotnull(properties.osProfile.windowsConfiguration)"),
     ("imageReference", "properties.storageProfile.imageReference"),
     ("powerState", "tostring(properties.extended.instanceView.powerState.code)"),
+    ("memberOf", "tostring(properties.virtualMachineScaleSet.id)"),
 )
 
+_ARC_COLUMNS = (
+    ("arcOs", "tostring(properties.osType)"),
+    ("arcName", "tostring(properties.osName)"),
+    ("arcStatus", "tostring(properties.status)"),
+)
 
-def query_text(kql: str | None = None) -> str:
-    """Return the query for VMs. ``kql`` is a condition; one that could do more than narrow is left out."""
-    steps = ["resources", "where type =~ 'microsoft.compute/virtualmachines'"]
+TABLES = {Kind.VM: "microsoft.compute/virtualmachines", Kind.ARC: "microsoft.hybridcompute/machines"}
+"""Types that have rows in ``resources``; the instances of uniform scale sets have none (documented)."""
+
+
+def query_text(kql: str | None = None, kinds: frozenset[Kind] = USUAL) -> str:
+    """Return the query for machines of these kinds, of which at least one has rows.
+
+    ``kql`` is a condition; one that could do more than narrow is left out.
+    """
+    types = [name for kind, name in TABLES.items() if kind in kinds]
+    wanted = f"=~ '{types[0]}'" if len(types) == 1 else "in~ (" + ", ".join(f"'{name}'" for name in types) + ")"
+    steps = ["resources", f"where type {wanted}"]
     if kql and is_condition(kql):
         steps.append(f"where {kql}")
-    columns = ", ".join(f"{name} = {expression}" if expression else name for name, expression in _COLUMNS)
+    chosen = _COLUMNS + (_ARC_COLUMNS if Kind.ARC in kinds else ())
+    columns = ", ".join(f"{name} = {expression}" if expression else name for name, expression in chosen)
     return "\n| ".join([*steps, f"project {columns}", "order by id asc"])
 
 
@@ -60,14 +77,16 @@ def is_condition(kql: str) -> bool:
     return not quote and not any(sign in plain for sign in ("|", ";", "//", "\n", "\r", "`"))
 
 
-def question(subscriptions: Sequence[str], kql: str | None = None, skip_token: str = "") -> Request:
+def question(
+    subscriptions: Sequence[str], kql: str | None = None, skip_token: str = "", kinds: frozenset[Kind] = USUAL
+) -> Request:
     """Build the request for one page."""
     options: dict[str, Json] = {"resultFormat": "objectArray", "$top": PAGE_ROWS}
     if skip_token:
         options["$skipToken"] = skip_token
     body: dict[str, Json] = {
         "subscriptions": list(subscriptions),
-        "query": query_text(kql),
+        "query": query_text(kql, kinds),
         "options": options,
     }
     target = path("/providers/Microsoft.ResourceGraph/resources", {"api-version": GRAPH_VERSION})
@@ -103,8 +122,10 @@ def read_page(data: Json) -> GraphPage | None:
 
 
 def target(row: dict[str, Json], owner: Subscription) -> Target | None:
-    """Read a VM from a row; None if it has no id or no known OS."""
-    return compute.target(row if isinstance(row.get("properties"), dict) else _unfolded(row), owner)
+    """Read a machine from a row; None if it has no id or no known OS."""
+    whole = row if isinstance(row.get("properties"), dict) else _unfolded(row)
+    arc = kind_of(as_text(row.get("id"))) is Kind.ARC
+    return hybrid.target(whole, owner) if arc else compute.target(whole, owner)
 
 
 def _unfolded(row: dict[str, Json]) -> dict[str, Json]:
@@ -122,6 +143,10 @@ def _unfolded(row: dict[str, Json]) -> dict[str, Json]:
         },
         "osProfile": profile,
         "extended": {"instanceView": {"powerState": {"code": row.get("powerState")}}},
+        "virtualMachineScaleSet": {"id": row.get("memberOf")},
+        "osType": row.get("arcOs"),
+        "osName": row.get("arcName"),
+        "status": row.get("arcStatus"),
     }
     return {**row, "properties": properties}
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 
 from fleet.azure.wire import bodies
 from fleet.azure.wire.arm import ArmError, OperationStatus, is_terminal, read_error
+from fleet.azure.wire.compute import COMPUTE_VERSION
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
+from fleet.azure.wire.hybrid import ARC_VERSION
 from fleet.playbook.model import Transport
 from fleet.run.answers import (
     Answer,
@@ -25,31 +26,13 @@ from fleet.run.answers import (
     Refusal,
     StillRunning,
 )
-from fleet.targets.model import Target
+from fleet.targets.model import Kind, Target, kind_of
 
-COMPUTE_VERSION = "2024-11-01"
-ARC_VERSION = "2025-01-13"
 GALLERY_VERSION = "2025-04-01"
 """The first api-version that knows scripts of galleries and PowerShell 7 (REST spec)."""
 
 RESOURCE_CAP = 4 * MIB
 """The resource echoes the script, of up to 256 KiB, which JSON may write six times as long."""
-
-
-class Kind(StrEnum):
-    """What sort of resource a target is."""
-
-    VM = "vm"
-    SCALE_SET_VM = "scale_set_vm"
-    ARC = "arc"
-
-
-def kind_of(target_id: str) -> Kind:
-    """Tell the sort of a target from its resource id."""
-    text = target_id.casefold()
-    if "/providers/microsoft.hybridcompute/machines/" in text:
-        return Kind.ARC
-    return Kind.SCALE_SET_VM if "/virtualmachinescalesets/" in text else Kind.VM
 
 
 def api_version(target_id: str) -> str:
@@ -113,8 +96,11 @@ def _version_for(command: Command) -> str:
 
 
 def reading(resource: str, *, instance_view: bool = True) -> Request:
-    """Build the GET of one managed command; ``$expand`` comes first and unencoded, as recorded."""
-    expand = {"$expand": "instanceView"} if instance_view else {}
+    """Build the GET of one managed command; ``$expand`` comes first and unencoded, as recorded.
+
+    An Arc machine's holds the instance view unasked (recorded), and its API has no ``$expand`` (REST spec).
+    """
+    expand = {"$expand": "instanceView"} if instance_view and kind_of(resource) is not Kind.ARC else {}
     return Request("GET", path(resource, {**expand, "api-version": api_version(resource)}), cap=RESOURCE_CAP)
 
 

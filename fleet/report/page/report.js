@@ -46,7 +46,7 @@
   }
 
   function words(value) {
-    return [value.target, value.scope, value.location, value.step, value.status, value.cause].join(" ").toLowerCase();
+    return [value.target, value.scope, value.kind, value.location, value.step, value.status, value.cause].join(" ").toLowerCase();
   }
 
   function draw(value) {

@@ -11,6 +11,7 @@ from fleet.run.answers import Quota
 from fleet.run.limits import ARM_READS, ARM_WRITES, Budget, LaneRates, Rate, SubscriptionRates
 from fleet.run.model import CauseCode
 from fleet.run.state import Run
+from fleet.targets.model import Kind
 from tests.unit.run.factory import plan
 
 
@@ -101,3 +102,41 @@ def test_who_carries_the_run_decides_the_pace() -> None:
     assert run.call_budget(0.0) == 3 * ARM_WRITES[0]
     run.apply(e.RunOpened(1000.0, 2, "other"))
     assert run.call_budget(1000.0) == ARM_WRITES[0]
+
+
+def test_each_kind_has_the_buckets_of_its_own_provider() -> None:
+    """What one kind's header says holds up no other; a removal on an instance passes a bucket of its own."""
+    arm = SubscriptionRates()
+    lanes = {kind: LaneRates(arm, kind) for kind in Kind}
+    told = {"UpdateVMSubscriptionMaximum": 0, "DeleteVMScaleSetVMSubscriptionMaximum": 0, "resource-requests": 0}
+    for lane in lanes.values():
+        lane.note(1000.0, Quota("s", "l", told))
+    assert {kind: lane.submit_at() > 1000.0 for kind, lane in lanes.items()} == {
+        Kind.VM: True,
+        Kind.SCALE_SET: False,
+        Kind.ARC: True,
+    }
+    assert all(lane.remove_at() > 1000.0 for lane in lanes.values())
+    lanes[Kind.SCALE_SET].note(1000.0, Quota("s", "l", {"VMScaleSetVMActionsSubscriptionMaximum": 0}))
+    assert lanes[Kind.SCALE_SET].submit_at() > 1000.0
+
+
+def test_a_refused_region_of_scale_sets_does_not_hold_up_vms() -> None:
+    """A 429 of Compute is about one policy; ARM's own is about the whole subscription."""
+    arm = SubscriptionRates()
+    machines, instances = LaneRates(arm, Kind.VM), LaneRates(arm, Kind.SCALE_SET)
+    instances.refused_submission(1000.0, 60.0, "OperationNotAllowed")
+    assert (instances.submit_at() >= 1060.0, machines.submit_at() < 1000.0) == (True, True)
+    instances.refused_submission(1000.0, 60.0, "SubscriptionRequestsThrottled")
+    assert machines.submit_at() >= 1060.0
+
+
+def test_a_submission_to_an_arc_machine_costs_a_read_as_well() -> None:
+    """Its connection is asked first, so reads that are used up hold it back."""
+    lane = LaneRates(SubscriptionRates(), Kind.ARC)
+    for _ in range(ARM_READS[0]):
+        lane.read(1000.0)
+    assert lane.submit_at() > 1000.0
+    before = lane.arm.reads.left(1000.0 + 1)
+    lane.submitted(1000.0 + 1)
+    assert lane.arm.reads.left(1000.0 + 1) == before - 1

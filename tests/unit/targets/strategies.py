@@ -69,6 +69,7 @@ _clauses = st.one_of(
         st.lists(_texts, min_size=1, max_size=3),
     ),
     st.sampled_from(TAG_NAMES).map(lambda name: f"tag[{_quoted(name)}]"),
+    st.sampled_from(['kind == "vm"', 'kind != "arc"', 'kind in ["arc", "scale_set"]', 'scale_set == "web"']),
     st.sampled_from(['os == "linux"', 'os != "Windows"', 'os matches "w*"', 'power in ["running", "stopped"]']),
 )
 expressions = st.recursive(
