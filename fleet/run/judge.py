@@ -20,7 +20,7 @@ EXIT_STATUS = re.compile(r"command terminated with exit status=(-?\d+)")
 
 def judge_answer(answer: Answer, *, nonce: str | None, digest: str, ok_exit: tuple[int, ...]) -> Outcome:
     """Judge a finished command. ``nonce`` is None when the script went unwrapped (receipts off, built-in, uri)."""
-    if answer.combined is not None and answer.combined.strip().endswith(UNFINISHED):
+    if UNFINISHED in (answer.execution_message, (answer.combined or "").strip()[-len(UNFINISHED) :]):
         message = "the VM restarted, or its agent did, while the script ran"
         return Outcome(
             Status.UNKNOWN, Cause(CauseCode.INTERRUPTED_IN_GUEST, message, "look at the VM before running again")

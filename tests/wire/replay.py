@@ -1,16 +1,19 @@
 """Plays recorded exchanges as a local server, and small scripted servers for everything nobody recorded.
 
 A recording is ``{"exchanges": [{"request": {method, uri, headers, body}, "response": {status, headers,
-body}}]}`` with JSON bodies decoded. Each request takes the first exchange that fits and was not played yet.
+body}}]}``; a header is a text or a list of texts, a JSON body may be decoded or a text, and the host may be that of any
+cloud. Each request takes the first exchange that fits and was not played yet.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -49,18 +52,34 @@ class Exchange:
 
 def load(file: Path) -> list[Exchange]:
     """Read a recording; hosts are dropped, so that it can be played anywhere."""
-    exchanges = json.loads(file.read_text(encoding="utf-8"))["exchanges"]
+    text = _ANY_CLOUD.sub(AZURE, file.read_text(encoding="utf-8"))
     return [
         Exchange(
-            method=item["request"]["method"],
+            method=item["request"]["method"].upper(),
             target=item["request"]["uri"].removeprefix(AZURE),
-            sent=item["request"].get("body"),
-            status=item["response"]["status"],
-            headers=item["response"].get("headers") or {},
-            body=item["response"].get("body"),
+            sent=_decoded(item["request"].get("body")),
+            status=int(item["response"]["status"]),
+            headers={name: _joined(value) for name, value in (item["response"].get("headers") or {}).items()},
+            body=_decoded(item["response"].get("body")),
         )
-        for item in exchanges
+        for item in json.loads(text)["exchanges"]
     ]
+
+
+_ANY_CLOUD = re.compile(
+    r"https://management\.(azure\.com|usgovcloudapi\.net|chinacloudapi\.cn)(:443)?(?=[/\"])", re.IGNORECASE
+)
+
+
+def _joined(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else ", ".join(value)
+
+
+def _decoded(body: Json) -> Json:
+    """A body as data, whether the recorder decoded it or kept the text."""
+    if isinstance(body, str) and body.lstrip()[:1] in ("{", "["):
+        return cast("Json", json.loads(body))
+    return body
 
 
 @dataclass(slots=True)

@@ -219,7 +219,7 @@ async def test_a_running_action_hands_on_the_wait() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_poll_that_cannot_be_read_is_no_failure_of_the_operation() -> None:
+async def test_surprise_11_a_poll_that_cannot_be_read_is_no_failure() -> None:
     """401, 403, 404 and 429 are refusals of the read; 5xx and nonsense are lost reads (surprise 11)."""
     for status in (401, 403, 404, 429):
         reply = await ask(Script([error(status, "X"), error(status, "X")]), look_action)

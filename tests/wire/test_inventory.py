@@ -106,7 +106,7 @@ def test_it_is_an_inventory() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_list_ends_only_where_no_link_is_left() -> None:
+async def test_surprise_09_an_empty_page_is_not_the_end() -> None:
     """Empty pages in the middle are passed, and links are followed byte for byte (surprise 9)."""
     link = "/subscriptions?api-version=2022-12-01&%24skiptoken=a%2Fb%3d"
 

@@ -4,7 +4,9 @@ at hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,19 @@ from fleet.azure.wire import compute, run_command
 from fleet.azure.wire.arm import not_done, read_error, read_operation, refusal
 from fleet.azure.wire.http import MIB, Json, Request, Response, as_list, as_object, as_text, dig
 from fleet.playbook.model import Transport as Way
-from fleet.run.answers import Accepted, Answer, Command, Finished, LookAnswer, OperationFailed, Removed, StillRunning
-from fleet.targets.model import Os, Target
+from fleet.run.answers import (
+    Accepted,
+    Answer,
+    Command,
+    Finished,
+    LookAnswer,
+    Lost,
+    OperationFailed,
+    Refused,
+    Removed,
+    StillRunning,
+)
+from fleet.targets.model import Kind, Os, Target, kind_of
 from tests.wire.replay import AZURE, Exchange, load, playing
 
 OWN = Path(__file__).parent / "exchanges"
@@ -75,6 +88,53 @@ def check(answer: Response, exchange: Exchange) -> None:
         assert compute.read_page(answer.json()) is not None
 
 
+def submissions(exchanges: list[Exchange]) -> Iterator[tuple[Exchange, Way]]:
+    """Every request of a recording that started a command, and what carried it."""
+    for exchange in exchanges:
+        if exchange.method == "POST" and exchange.path.endswith("/runcommand"):
+            yield exchange, Way.ACTION
+        elif exchange.method == "PUT" and "/runcommands/" in exchange.path:
+            yield exchange, Way.MANAGED
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("file", list(files()))
+async def test_every_command_of_a_recording_is_followed_to_its_end(file: Path) -> None:
+    """Whatever was recorded: a refusal is one, what was accepted is read until its end, or until the recording's."""
+    for number in range(len(list(submissions(load(file))))):
+        exchanges = load(file)
+        start, way = list(submissions(exchanges))[number]
+        for earlier in exchanges[: exchanges.index(start)]:
+            earlier.played = True
+        identity = recorded(start, way).target.id
+        if kind_of(identity) is Kind.ARC:  # it is asked first whether it is connected, which other clients do not
+            exchanges.append(
+                Exchange("GET", f"{identity}?api-version=any", None, 200, {}, {"properties": {"status": "Connected"}})
+            )
+        async with playing(exchanges) as replay, Transport(replay.base, StaticTokens("t")) as transport:
+            cloud = AzureCloud(transport)
+            answer = (await cloud.submit(recorded(start, way))).answer
+            if start.status >= 400:
+                assert isinstance(answer, (Refused, Lost))
+                continue
+            assert isinstance(answer, Accepted), answer
+            look: LookAnswer = StillRunning()
+            while isinstance(look, StillRunning) and not replay.strange:
+                look = (await cloud.look(recorded(start, way).target, answer.operation)).answer
+        assert replay.strange or isinstance(look, (Finished, OperationFailed)), look
+        if replay.strange:
+            assert not any(ended(exchange, start) for exchange in exchanges[exchanges.index(start) :])
+
+
+def ended(exchange: Exchange, start: Exchange) -> bool:
+    """Whether an exchange, had it been asked for, tells how the command of ``start`` ended."""
+    if start.method == "POST":
+        link = start.headers_of("azure-asyncoperation").removeprefix(AZURE)
+        return exchange.target == link and as_text(as_object(exchange.body).get("status")).lower() == "succeeded"
+    view = dig(exchange.body, "properties", "instanceView")
+    return exchange.method == "GET" and exchange.path == start.path and view is not None
+
+
 async def drive(exchanges: list[Exchange], way: Way, number: int = 0) -> list[LookAnswer]:
     """Submit the command of a recorded submission and look until it ends; return every look."""
     verb = "POST" if way is Way.ACTION else "PUT"
@@ -100,9 +160,9 @@ async def drive(exchanges: list[Exchange], way: Way, number: int = 0) -> list[Lo
 
 def recorded(start: Exchange, way: Way) -> Command:
     """Make the command that a recorded request was."""
-    identity, _, name = start.target.partition("?")[0].rpartition("/runCommands/")
-    if way is Way.ACTION:
-        identity = start.target.partition("?")[0].removesuffix("/runCommand")
+    identity, _, name = re.split(
+        r"(/runCommands?/?)(?!.*/runCommand)", start.target.partition("?")[0], flags=re.IGNORECASE
+    )
     sent = as_object(start.sent)
     source = as_object(dig(sent, "properties", "source"))
     script = "\n".join(as_text(line) for line in as_list(sent.get("script"))) or as_text(source.get("script"))
@@ -211,6 +271,51 @@ def test_recorded_arc_operations_hold_the_whole_resource() -> None:
     resources = [e for e in real("arc-managed") if e.method == "GET" and e.path.endswith("/myruncommand2")]
     states = [run_command.managed_state(e.body) for e in resources]
     assert any(isinstance(state, Finished) and state.answer.execution_state == "Succeeded" for state in states)
+
+
+def _as_text(exchange: Any) -> None:
+    for side in exchange.values():
+        if isinstance(side.get("body"), (dict, list)):
+            side["body"] = json.dumps(side["body"])
+
+
+def _headers(change: Callable[[str, str], tuple[str, object]]) -> Callable[[Any], None]:
+    def apply(exchange: Any) -> None:
+        headers = exchange["response"].get("headers") or {}
+        exchange["response"]["headers"] = dict(change(name, value) for name, value in headers.items())
+
+    return apply
+
+
+OTHER_LOOKS: dict[str, Callable[[str], str]] = {
+    "another api-version": lambda text: re.sub(r"api-version=[0-9-]+", "api-version=2031-02-03-preview", text),
+    "another case of ids": lambda text: text.replace("/resourceGroups/", "/RESOURCEGROUPS/"),
+    "another cloud": lambda text: text.replace("management.azure.com", "management.usgovcloudapi.net"),
+    "a port": lambda text: text.replace("management.azure.com", "management.azure.com:443"),
+}
+OTHER_SHAPES: dict[str, Callable[[Any], None]] = {
+    "headers in capitals": _headers(lambda name, value: (name.upper(), value)),
+    "headers as lists": _headers(lambda name, value: (name, [value])),
+    "bodies as text": _as_text,
+    "a wait as a date": lambda e: (
+        e["response"].setdefault("headers", {}).update({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"})
+    ),
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("look", [*OTHER_LOOKS, *OTHER_SHAPES])
+@pytest.mark.parametrize("name", sorted(file.stem for file in OWN.glob("*.json")))
+async def test_a_recording_may_look_otherwise(tmp_path: Path, name: str, look: str) -> None:
+    """Dropping one in needs no code: what recorders and clouds write differently is read alike."""
+    text = OTHER_LOOKS.get(look, str)((OWN / f"{name}.json").read_text(encoding="utf-8"))
+    data = json.loads(text)
+    for exchange in data["exchanges"] if look in OTHER_SHAPES else ():
+        OTHER_SHAPES[look](exchange)
+    file = tmp_path / f"{name}.json"
+    file.write_text(json.dumps(data), encoding="utf-8")
+    await test_every_exchange_goes_through_the_client_unchanged(file)
+    await test_every_command_of_a_recording_is_followed_to_its_end(file)
 
 
 # The project's own exchanges

@@ -193,7 +193,7 @@ async def test_torn_and_foreign_answers_are_told_apart(answer: bytes, kind: Sile
 
 
 @pytest.mark.asyncio
-async def test_two_signed_urls_fit_into_the_headers() -> None:
+async def test_surprise_10_signed_urls_are_long() -> None:
     """Operation URLs of 3.4 KB, and twice as long ones, are read whole (surprise 10)."""
     link = "https://management.azure.com/x?c=" + "A" * 9_000
     script = Script([arm(202, None, Azure_AsyncOperation=link, Location=link)])
