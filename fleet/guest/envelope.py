@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fleet.errors import InvalidInput
 from fleet.guest import wrapper_pwsh, wrapper_sh
 from fleet.guest.delivery import CARRIER, Delivery, script_digest, secret_value
-from fleet.guest.receipt import Receipt, render
+from fleet.guest.receipt import Receipt, printed
 from fleet.guest.wrapper import wrap
 
 TIMED_OUT_EXIT = 124
@@ -69,7 +69,7 @@ class Opened:
             ended=ended,
             interrupted=interrupted,
         )
-        return wrapper_exit(receipt), stdout + render(receipt).encode("ascii"), stderr
+        return wrapper_exit(receipt), *printed(receipt, stdout, stderr)
 
 
 def open(delivered: str, environment: Mapping[str, str]) -> Opened | None:

@@ -13,11 +13,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-CHANNEL_TAIL = 4096
-"""Bytes kept of the end of each stream, in both Run Commands (recorded, and handler source ``tailFile``)."""
+from fleet.guest.packing import CHANNEL_TAIL, Ends, Pack, pack, unpack
+
+_NUMBERS = 60
+"""Bytes that the wrapper leaves in the frame's room for the numbers of a pack."""
 
 _CUT_CHARACTER = 3
 """The cut ignores characters: up to three bytes of a UTF-8 character may be lost at the head."""
@@ -32,6 +34,7 @@ _DOUBTFUL = re.compile("[\ufffd\ud800-\udfff]")
 _HASH = r"[0-9a-f]{64}|-"
 _FRAME = re.compile(
     r"(?:\A|\n)fleet-receipt v1 nonce=(?P<nonce>[0-9a-f]{8,64}) replayed=(?P<replayed>[01])"
+    r"(?P<pack> packed=(?P<pack_out>[0-9]{1,9}):(?P<pack_err>[0-9]{1,9}):(?P<head>[0-9]{1,4}):(?P<rest>[0-9]{1,4}))?"
     rf" script=(?P<script>{_HASH}) exit=(?P<exit>-?[0-9]{{1,10}}|-) signal=(?P<signal>[0-9]{{1,2}}|-)"
     r" timed_out=(?P<timed_out>[01]) interrupted=(?P<interrupted>[01])"
     rf" stdout=(?P<out>[0-9]{{1,15}}):(?P<out_hash>{_HASH})"
@@ -75,7 +78,8 @@ class Reading:
     """What came back, taken apart: the streams without the frame, and the receipt if our nonce was on one.
 
     ``frame_length`` is the size of the frame in bytes; ``foreign`` counts frames with other nonces, which are
-    left where they are, as plain output.
+    left where they are, as plain output. ``ends`` holds the bytes of output that came packed; ``damaged`` says that
+    the frame announces a pack and what came is none, so that the streams are not what the script printed.
     """
 
     receipt: Receipt | None
@@ -83,6 +87,8 @@ class Reading:
     stderr: str
     frame_length: int = 0
     foreign: int = 0
+    ends: Ends | None = None
+    damaged: bool = False
 
 
 class Reason(StrEnum):
@@ -95,6 +101,7 @@ class Reason(StrEnum):
     UNHASHED_SCRIPT = "unhashed_script"
     LENGTH_MISMATCH = "length_mismatch"
     HASH_MISMATCH = "hash_mismatch"
+    DAMAGED_PACK = "damaged_pack"
 
 
 class StreamCheck(StrEnum):
@@ -118,20 +125,31 @@ class Verdict:
     stderr: StreamCheck = StreamCheck.UNCHECKED
 
 
-def render(receipt: Receipt) -> str:
-    """Return the frame as the wrapper prints it: one line of ASCII below 600 bytes, line ends around it.
+def render(receipt: Receipt, packed: Pack | None = None) -> str:
+    """Return the frame as the wrapper prints it: one line of ASCII below 640 bytes, line ends around it.
 
-    The line end before it belongs to the frame, so output without a last line end comes back unchanged.
+    The line end before it belongs to the frame, so output without a last line end comes back unchanged. ``packed``
+    says what stands before the frame, and on stderr, in place of the streams.
     """
     return (
         f"\nfleet-receipt v1 nonce={receipt.nonce} replayed={receipt.replayed:d}"
-        f" script={receipt.script_digest}"
+        f" {packed.field if packed else ''}script={receipt.script_digest}"
         f" exit={_number(receipt.exit_code)} signal={_number(receipt.signal)}"
         f" timed_out={receipt.timed_out:d} interrupted={receipt.interrupted:d}"
         f" stdout={receipt.stdout_length}:{receipt.stdout_digest}"
         f" stderr={receipt.stderr_length}:{receipt.stderr_digest}"
         f" boot={receipt.boot_id} started={int(receipt.started)} ended={int(receipt.ended)} end\n"
     )
+
+
+def printed(receipt: Receipt, stdout: bytes, stderr: bytes) -> tuple[bytes, bytes]:
+    """Return what the wrapper prints for a script with this receipt and these streams: packed where that helps."""
+    room = CHANNEL_TAIL - len(render(receipt)) - _NUMBERS
+    packed = pack(stdout, stderr, room)
+    frame = render(receipt, packed).encode("ascii")
+    if packed is None:
+        return stdout + frame, stderr
+    return packed.head.encode("ascii") + frame, packed.rest.encode("ascii")
 
 
 def read(stdout: str, stderr: str, nonce: str) -> Reading:
@@ -165,16 +183,18 @@ def read_combined(message: str, nonce: str) -> Reading:
 def verify(reading: Reading, *, nonce: str, digest: str) -> Verdict:
     """Judge a reading against the delivery it should answer.
 
-    A stream shorter than the receipt says counts as truncated only if as much arrived as the channel keeps. A
-    whole stream's digest is compared, unless its text holds U+FFFD: ARM's JSON has put that in place of bytes
-    that are no UTF-8, so length and digest can no longer be told from the text and the check is
-    ``unchecked``.
+    A stream shorter than the receipt says counts as truncated only if as much arrived as the channel keeps, or if it
+    came packed. A whole stream's digest is compared. Of one that did not come packed that is only possible unless its
+    text holds U+FFFD: ARM's JSON has put that in place of bytes that are no UTF-8, so length and digest can no longer
+    be told from the text and the check is ``unchecked``.
     """
     receipt = reading.receipt
     if receipt is None:
         return Verdict(False, Reason.WRONG_NONCE if reading.foreign else Reason.MISSING)
     if receipt.nonce != nonce:
         return Verdict(False, Reason.WRONG_NONCE)
+    if reading.damaged:
+        return Verdict(False, Reason.DAMAGED_PACK)
     stdout, stderr = _checks(reading, receipt)
     reason = _script_reason(receipt, digest) or _stream_reason(stdout, stderr)
     return Verdict(reason is Reason.OK, reason, StreamCheck.TRUNCATED in (stdout, stderr), stdout, stderr)
@@ -196,7 +216,21 @@ def _taken_out(stdout: str, stderr: str, frame: re.Match[str], foreign: int) -> 
     end = re.compile(r"\r?\n|\Z").match(stdout, frame.end())
     after = frame.end() if end is None else end.end()
     text = stdout[: frame.start()] + stdout[after:]
-    return Reading(_receipt(frame), text, stderr, after - frame.start(), foreign)
+    plain = Reading(_receipt(frame), text, stderr, after - frame.start(), foreign)
+    return plain if frame["pack"] is None else _opened(plain, frame)
+
+
+def _opened(packed: Reading, frame: re.Match[str]) -> Reading:
+    """Put the streams in place of their pack. A line end after its second part may have been added on the way."""
+    head, rest = packed.stdout, packed.stderr.rstrip("\r\n")
+    try:
+        if (len(head), len(rest)) != (int(frame["head"]), int(frame["rest"])):
+            raise ValueError("not as long as it says")
+        ends = unpack(head + rest, int(frame["pack_out"]), int(frame["pack_err"]))
+    except ValueError:
+        return replace(packed, damaged=True)
+    stdout, stderr = (part.decode("utf-8", "replace") for part in (ends.stdout, ends.stderr))
+    return replace(packed, stdout=stdout, stderr=stderr, ends=ends)
 
 
 def _receipt(frame: re.Match[str]) -> Receipt:
@@ -238,10 +272,15 @@ def _fit(reading: Reading) -> int:
     assert reading.receipt is not None
     worth = {StreamCheck.MATCHED: 2, StreamCheck.TRUNCATED: 1, StreamCheck.UNCHECKED: 1}
     ranks = [worth.get(check, 0) for check in _checks(reading, reading.receipt)]
-    return 0 if 0 in ranks else sum(ranks)
+    return 0 if 0 in ranks or reading.damaged else sum(ranks)
 
 
 def _checks(reading: Reading, receipt: Receipt) -> tuple[StreamCheck, StreamCheck]:
+    if reading.ends is not None:
+        return (
+            _exact(reading.ends.stdout, receipt.stdout_length, receipt.stdout_digest),
+            _exact(reading.ends.stderr, receipt.stderr_length, receipt.stderr_digest),
+        )
     return (
         _check(reading.stdout, receipt.stdout_length, receipt.stdout_digest, reading.frame_length),
         _check(reading.stderr, receipt.stderr_length, receipt.stderr_digest, 0),
@@ -262,6 +301,15 @@ def _check(text: str, length: int, digest: str, frame_length: int) -> StreamChec
     if len(data) == length and hashlib.sha256(data).hexdigest() == digest:
         return StreamCheck.MATCHED
     return StreamCheck.UNCHECKED if least != most else StreamCheck.WRONG_HASH
+
+
+def _exact(data: bytes, length: int, digest: str) -> StreamCheck:
+    """Compare bytes that came packed with what the receipt says of the whole stream."""
+    if len(data) != length:
+        return StreamCheck.TRUNCATED if len(data) < length else StreamCheck.WRONG_LENGTH
+    if digest == "-":
+        return StreamCheck.UNCHECKED
+    return StreamCheck.MATCHED if hashlib.sha256(data).hexdigest() == digest else StreamCheck.WRONG_HASH
 
 
 def _byte_bounds(text: str) -> tuple[int, int]:

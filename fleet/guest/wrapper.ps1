@@ -1,5 +1,3 @@
-$ErrorActionPreference = 'Stop'
-$FleetUtf8 = New-Object System.Text.UTF8Encoding $false
 $FleetBom = New-Object System.Text.UTF8Encoding $true
 
 function Stop-Fleet([string]$Why) {
@@ -16,13 +14,6 @@ function Get-FleetText([string]$Encoded) {
 function Get-FleetSecret([string]$Name, [string]$Carried) {
     if (-not $Carried) { Stop-Fleet ('the secret ' + $Name + ' did not arrive') }
     return Get-FleetText $Carried
-}
-
-function Get-FleetHash([string]$Path) {
-    $sha = [System.Security.Cryptography.SHA256]::Create()
-    $file = [System.IO.File]::Open($Path, 'Open', 'Read', 'ReadWrite')
-    try { return [BitConverter]::ToString($sha.ComputeHash($file)).Replace('-', '').ToLowerInvariant() }
-    finally { $file.Dispose(); $sha.Dispose() }
 }
 
 function Get-FleetDescription([string]$Path) {
@@ -134,6 +125,12 @@ function Copy-FleetLive([string]$Path) {
     $kept.Dispose()
 }
 
+# Of a stream above 64 MiB only the end is kept; the answer tells the length and digest of all of it.
+function Limit-FleetStream([string]$Path) {
+    if ((New-Object System.IO.FileInfo $Path).Length -le 67108864) { return }
+    [System.IO.File]::WriteAllBytes($Path, (Get-FleetEnd $Path 67108864))
+}
+
 function Save-FleetAnswer([string]$Digest, [string]$Code, [int]$TimedOut, [int]$Interrupted, [long]$Started) {
     foreach ($path in $FleetOut, $FleetErr) {
         Copy-FleetLive $path
@@ -141,6 +138,8 @@ function Save-FleetAnswer([string]$Digest, [string]$Code, [int]$TimedOut, [int]$
     $answer = 'script={0} exit={1} signal=- timed_out={2} interrupted={3}' -f $Digest, $Code, $TimedOut, $Interrupted
     $answer += ' stdout={0} stderr={1}' -f (Get-FleetDescription $FleetOut), (Get-FleetDescription $FleetErr)
     $answer += ' boot={0} started={1} ended={2} end' -f (Get-FleetBoot), $Started, (Get-FleetEpoch)
+    Limit-FleetStream $FleetOut
+    Limit-FleetStream $FleetErr
     $draft = $FleetAnswerFile + '.' + $PID
     [System.IO.File]::WriteAllText($draft, $answer, $FleetUtf8)
     try { [System.IO.File]::Move($draft, $FleetAnswerFile) } catch [System.IO.IOException] { [System.IO.File]::Delete($draft) }
@@ -180,22 +179,56 @@ function Wait-FleetAnswer {
     }
 }
 
-function Write-FleetStream([System.IO.Stream]$Stream, [string]$Path) {
-    $bytes = [System.IO.File]::ReadAllBytes($Path)
-    $Stream.Write($bytes, 0, $bytes.Length)
-    $Stream.Flush()
+# Azure keeps the last 4,096 bytes of each stream. What is longer goes packed: the ends of both streams, one behind the
+# other, gzipped, in base64, divided over stdout and stderr. $Most is how much of the end of each is taken.
+function Get-FleetPack([long]$Most) {
+    $out = Get-FleetEnd $FleetOut $Most
+    $err = Get-FleetEnd $FleetErr $Most
+    $memory = New-Object System.IO.MemoryStream
+    $zip = Open-FleetZip $memory
+    $zip.Write($out, 0, $out.Length)
+    $zip.Write($err, 0, $err.Length)
+    $zip.Dispose()
+    return @{ Out = $out.Length; Err = $err.Length; Text = [Convert]::ToBase64String($memory.ToArray()) }
 }
 
-# Bytes go out as they are: no formatting, no code page, no wrapping at the width of a console.
+# Takes the first, so the longest, of these ends that fits.
+function Select-FleetPack([int]$Room) {
+    $sum = (New-Object System.IO.FileInfo $FleetOut).Length + (New-Object System.IO.FileInfo $FleetErr).Length
+    foreach ($most in 65536, 32768, 24576, 16384, 12288, 8192, 6144) {
+        if ($most -eq 65536 -and $sum -gt 65536) { continue }
+        $pack = Get-FleetPack $most
+        if ($pack.Text.Length -le $Room + 4096) { return $pack }
+    }
+    return $null
+}
+
+function Test-FleetNarrow([int]$Room) {
+    if ((New-Object System.IO.FileInfo $FleetOut).Length -gt $Room) { return $true }
+    return (New-Object System.IO.FileInfo $FleetErr).Length -gt 4096
+}
+
 function Write-FleetAnswer([int]$Replayed, [string]$Answer) {
     $line = [string][char]10
-    $frame = $line + 'fleet-receipt v1 nonce=' + $FleetNonce + ' replayed=' + $Replayed + ' ' + $Answer + $line
+    $begin = $line + 'fleet-receipt v1 nonce=' + $FleetNonce + ' replayed=' + $Replayed + ' '
+    # 60 for the numbers of a pack.
+    $room = 4096 - $begin.Length - $Answer.Length - 61
     $stdout = [Console]::OpenStandardOutput()
-    Write-FleetStream $stdout $FleetOut
-    $bytes = $FleetUtf8.GetBytes($frame)
-    $stdout.Write($bytes, 0, $bytes.Length)
-    $stdout.Flush()
-    Write-FleetStream ([Console]::OpenStandardError()) $FleetErr
+    $stderr = [Console]::OpenStandardError()
+    $pack = $null
+    if (-not (Test-Path -LiteralPath $FleetOut)) { $pack = @{ Out = 0; Err = 0; Text = '' } }
+    elseif (Test-FleetNarrow $room) { $pack = Select-FleetPack $room }
+    if ($pack) {
+        $head = $pack.Text.Substring(0, [Math]::Min($room, $pack.Text.Length))
+        $rest = $pack.Text.Substring($head.Length)
+        $field = 'packed={0}:{1}:{2}:{3} ' -f $pack.Out, $pack.Err, $head.Length, $rest.Length
+        Write-FleetBytes $stdout ($FleetUtf8.GetBytes($head + $begin + $field + $Answer + $line))
+        Write-FleetBytes $stderr ($FleetUtf8.GetBytes($rest))
+        return
+    }
+    Write-FleetBytes $stdout ([System.IO.File]::ReadAllBytes($FleetOut))
+    Write-FleetBytes $stdout ($FleetUtf8.GetBytes($begin + $Answer + $line))
+    Write-FleetBytes $stderr ([System.IO.File]::ReadAllBytes($FleetErr))
 }
 
 function Get-FleetExit([string]$Answer) {
@@ -205,10 +238,20 @@ function Get-FleetExit([string]$Answer) {
     return 125
 }
 
+# Answers stay until they are seven days old; the output beside them goes sooner, oldest first, above 256 MiB in all.
 function Remove-FleetOld {
     Get-ChildItem -LiteralPath $FleetSpool -Directory -ErrorAction SilentlyContinue |
         Where-Object { $_.Name -ne $FleetEntry -and $_.LastWriteTimeUtc -lt [DateTime]::UtcNow.AddDays(-7) } |
         Remove-Item -Recurse -Force -ErrorAction SilentlyContinue
+    $entries = Get-ChildItem -LiteralPath $FleetSpool -Directory -ErrorAction SilentlyContinue | Sort-Object LastWriteTimeUtc
+    foreach ($entry in $entries) {
+        $files = Get-ChildItem -LiteralPath $FleetSpool -Recurse -File -ErrorAction SilentlyContinue
+        if (($files | Measure-Object -Property Length -Sum).Sum -le 268435456) { return }
+        if ($entry.Name -eq $FleetEntry -or -not (Test-Path -LiteralPath (Join-Path $entry.FullName 'answer'))) { continue }
+        foreach ($name in 'stdout', 'stderr', 'stdout.gz', 'stderr.gz') {
+            Remove-Item -LiteralPath (Join-Path $entry.FullName $name) -Force -ErrorAction SilentlyContinue
+        }
+    }
 }
 
 $FleetEnvironment = New-Object System.Collections.Specialized.OrderedDictionary

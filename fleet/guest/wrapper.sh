@@ -3,22 +3,6 @@ fleet_refuse() {
     exit 125
 }
 
-fleet_has() {
-    command -v "$1" >/dev/null 2>&1
-}
-
-fleet_base64() {
-    if fleet_has base64; then
-        base64 -d
-    elif fleet_has openssl; then
-        openssl base64 -d -A
-    elif fleet_has busybox; then
-        busybox base64 -d
-    else
-        return 1
-    fi
-}
-
 # The dot keeps trailing line ends, which a command substitution would drop.
 fleet_decode() {
     fleet_value=$(printf '%s\n' "$1" | fleet_base64 && echo .) || fleet_refuse 'base64 cannot be decoded here'
@@ -32,26 +16,6 @@ fleet_secret() {
         '=') fleet_value= ;;
         *) fleet_decode "$2" ;;
     esac
-}
-
-fleet_sha256() {
-    if fleet_has sha256sum; then
-        fleet_sum=$(sha256sum <"$1")
-    elif fleet_has openssl; then
-        fleet_sum=$(openssl dgst -sha256 -r <"$1")
-    elif fleet_has busybox; then
-        fleet_sum=$(busybox sha256sum <"$1")
-    elif fleet_has shasum; then
-        fleet_sum=$(shasum -a 256 <"$1")
-    else
-        fleet_sum=-
-    fi
-    fleet_sum=${fleet_sum%% *}
-    echo "${fleet_sum:--}"
-}
-
-fleet_size() {
-    echo "$(($(wc -c <"$1")))"
 }
 
 fleet_describe() {
@@ -84,18 +48,6 @@ fleet_birth() {
     # shellcheck disable=SC2086 # the fields after the name in brackets are plain words
     set -- ${fleet_stat##*) }
     echo "${20}"
-}
-
-# True if $1 is, or could be made, a directory of ours that nobody else may enter.
-fleet_private() {
-    mkdir -p "$1" 2>/dev/null
-    [ -d "$1" ] && [ ! -L "$1" ] && [ -w "$1" ] || return 1
-    # shellcheck disable=SC2012,SC2046 # mode and owner come before the name, and stat is not everywhere
-    set -- $(ls -nd "$1")
-    case $1 in
-        drwx------*) [ "$3" = "$(id -u)" ] ;;
-        *) return 1 ;;
-    esac
 }
 
 fleet_open() {
@@ -187,6 +139,13 @@ fleet_snapshot() {
     mv -f "$fleet_dir/$1.$$" "$fleet_dir/$1"
 }
 
+# Of a stream above 64 MiB only the end is kept; the answer tells the length and digest of all of it.
+fleet_bound() {
+    if [ "$(fleet_size "$fleet_dir/$1")" -gt 67108864 ] && fleet_has tail; then
+        tail -c 67108864 "$fleet_dir/$1" >"$fleet_dir/$1.$$" && mv -f "$fleet_dir/$1.$$" "$fleet_dir/$1"
+    fi
+}
+
 # $1 is 1 when the wrapper that claimed the key is gone without an answer.
 fleet_keep() {
     fleet_ended=$(date +%s)
@@ -196,6 +155,8 @@ fleet_keep() {
     fleet_answer="$fleet_answer interrupted=$1 stdout=$(fleet_describe "$fleet_dir/stdout")"
     fleet_answer="$fleet_answer stderr=$(fleet_describe "$fleet_dir/stderr") boot=$(fleet_boot_id)"
     fleet_answer="$fleet_answer started=$fleet_started ended=$fleet_ended end"
+    fleet_bound stdout
+    fleet_bound stderr
     echo "$fleet_answer" >"$fleet_dir/answer.$$" && mv -f "$fleet_dir/answer.$$" "$fleet_dir/answer"
 }
 
@@ -255,14 +216,69 @@ fleet_leave() {
     exit "$fleet_value"
 }
 
-fleet_print() {
-    cat "$fleet_dir/stdout"
-    printf '\nfleet-receipt v1 nonce=%s replayed=%s %s\n' "$fleet_nonce" "$fleet_replayed" "$fleet_answer"
-    cat "$fleet_dir/stderr" >&2
+# Azure keeps the last 4,096 bytes of each stream. What is longer goes packed: the ends of both streams, one behind the
+# other, gzipped, in base64, divided over stdout and stderr. $1 is how much of the end of each is taken.
+fleet_pack() {
+    fleet_packed_out=$(fleet_least "$fleet_out" "$1") fleet_packed_err=$(fleet_least "$fleet_err" "$1")
+    fleet_packed=$({
+        tail -c "$fleet_packed_out" "$fleet_dir/stdout"
+        tail -c "$fleet_packed_err" "$fleet_dir/stderr"
+    } | fleet_gzip | fleet_encode)
+    [ -n "$fleet_packed" ] && [ "${#fleet_packed}" -le "$((fleet_room + 4096))" ]
 }
 
+fleet_least() {
+    echo "$(($1 < $2 ? $1 : $2))"
+}
+
+# Takes the first, so the longest, of these ends that fits.
+fleet_choose() {
+    if fleet_has tail; then
+        for fleet_end in 65536 32768 24576 16384 12288 8192 6144; do
+            if [ "$fleet_end" = 65536 ] && [ "$((fleet_out + fleet_err))" -gt 65536 ]; then
+                continue
+            fi
+            fleet_pack "$fleet_end" && return
+        done
+    fi
+    return 1
+}
+
+fleet_print() {
+    fleet_out=0 fleet_err=0
+    if [ -f "$fleet_dir/stdout" ]; then
+        fleet_out=$(fleet_size "$fleet_dir/stdout") fleet_err=$(fleet_size "$fleet_dir/stderr")
+    fi
+    fleet_frame="nonce=$fleet_nonce replayed=$fleet_replayed"
+    # 20 more for the line ends and the name, 60 for the numbers of a pack.
+    fleet_room=$((4096 - ${#fleet_frame} - ${#fleet_answer} - 80))
+    if [ ! -f "$fleet_dir/stdout" ]; then
+        printf '\nfleet-receipt v1 %s packed=0:0:0:0 %s\n' "$fleet_frame" "$fleet_answer"
+    elif { [ "$fleet_out" -gt "$fleet_room" ] || [ "$fleet_err" -gt 4096 ]; } && fleet_choose; then
+        fleet_head=$(printf "%.${fleet_room}s" "$fleet_packed")
+        fleet_rest=${fleet_packed#"$fleet_head"}
+        fleet_frame="$fleet_frame packed=$fleet_packed_out:$fleet_packed_err:${#fleet_head}:${#fleet_rest}"
+        printf '%s\nfleet-receipt v1 %s %s\n' "$fleet_head" "$fleet_frame" "$fleet_answer"
+        printf %s "$fleet_rest" >&2
+    else
+        cat "$fleet_dir/stdout"
+        printf '\nfleet-receipt v1 %s %s\n' "$fleet_frame" "$fleet_answer"
+        cat "$fleet_dir/stderr" >&2
+    fi
+}
+
+# Answers stay until they are seven days old; the output beside them goes sooner, oldest first, above 256 MiB in all.
 fleet_tidy() {
     find "$fleet_spool/." ! -name . -prune -type d ! -name "$fleet_key" -mtime +7 -exec rm -rf {} + 2>/dev/null
+    fleet_has du || return
+    # shellcheck disable=SC2012,SC2045,SC2046 # keys are plain words, and du says a number first
+    for fleet_old in $(ls -tr "$fleet_spool"); do
+        set -- $(du -sk "$fleet_spool" 2>/dev/null)
+        [ "${1:-0}" -gt 262144 ] || return
+        if [ "$fleet_old" != "$fleet_key" ] && [ -f "$fleet_spool/$fleet_old/answer" ]; then
+            rm -f "$fleet_spool/$fleet_old/stdout" "$fleet_spool/$fleet_old"/*.gz "$fleet_spool/$fleet_old/stderr"
+        fi
+    done
 }
 
 fleet_main() {

@@ -17,7 +17,8 @@ from importlib.resources import files
 from fleet.guest.delivery import CARRIER, Delivery, Shell, to_base64
 from fleet.guest.wrapper_sh import hundredths
 
-_BODY = files("fleet.guest").joinpath("wrapper.ps1").read_text(encoding="ascii")
+TOOLS = files("fleet.guest").joinpath("tools.ps1").read_text(encoding="ascii")
+_BODY = TOOLS + files("fleet.guest").joinpath("wrapper.ps1").read_text(encoding="ascii")
 
 _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]+")
 _WORD = r"(?:'((?:[^']|'')*)'|\(Get-FleetText '([^']+)'\))"
@@ -39,7 +40,7 @@ def wrap(delivery: Delivery) -> str:
         "# Fleet runs the script below at most once on this machine and prints a receipt last.\n"
         f"param({carriers})\n"
         f"$FleetKey = '{delivery.key}'\n"
-        f"$FleetEntry = '{_entry(delivery.key)}'\n"
+        f"$FleetEntry = '{entry(delivery.key)}'\n"
         f"$FleetNonce = '{delivery.nonce}'\n"
         f"$FleetLimit = {hundredths(delivery.timeout) * 10}\n"
         f"$FleetScript = @'\n{_encoded_script(delivery)}\n'@\n"
@@ -82,7 +83,7 @@ def unwrap(text: str) -> Delivery | None:
     )
 
 
-def _entry(key: str) -> str:
+def entry(key: str) -> str:
     """Name the key's folder: NTFS does not tell upper from lower case, and some names belong to devices."""
     return f"{key}-{hashlib.sha256(key.encode('ascii')).hexdigest()[:8]}"
 

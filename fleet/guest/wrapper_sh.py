@@ -14,7 +14,8 @@ from importlib.resources import files
 
 from fleet.guest.delivery import CARRIER, Delivery, Shell, script_bytes, to_base64
 
-_BODY = files("fleet.guest").joinpath("wrapper.sh").read_text(encoding="ascii")
+TOOLS = files("fleet.guest").joinpath("tools.sh").read_text(encoding="ascii")
+_BODY = TOOLS + files("fleet.guest").joinpath("wrapper.sh").read_text(encoding="ascii")
 _WATCHDOG = files("fleet.guest").joinpath("watchdog.sh").read_text(encoding="ascii")
 
 _PLAIN = re.compile(r"[\t\n\x20-\x7e]*")

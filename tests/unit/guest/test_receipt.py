@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import gzip
+import tracemalloc
 
 import pytest
 from hypothesis import assume, given
@@ -63,25 +66,74 @@ def test_combined_messages_come_apart(stdout: str, stderr: str) -> None:
     assert judged(reading) is Reason.OK
 
 
-@given(stdout=st.binary(max_size=6000), stderr=st.binary(max_size=6000), limit=st.integers(4096, 8000))
-def test_cut_streams_still_verify(stdout: bytes, stderr: bytes, limit: int) -> None:
-    """Any bytes, cut at any byte, are verified by nonce and script; truncation is said when it shows."""
+@given(stdout=st.binary(max_size=9000), stderr=st.binary(max_size=9000))
+def test_cut_streams_still_verify(stdout: bytes, stderr: bytes) -> None:
+    """Any bytes, packed or cut at any byte, are verified by nonce and script; truncation is said when it shows."""
     out, err = sealed(stdout, stderr)
-    reading = read(through(out, limit), through(err, limit), NONCE)
+    reading = read(through(out), through(err), NONCE)
     verdict = verify(reading, nonce=NONCE, digest=DIGEST)
     assert verdict.verified
     if verdict.truncated:
-        assert len(out) > limit or len(err) > limit
+        assert len(stdout) > 3400 or len(stderr) > 4096
+    elif reading.ends is not None:
+        assert (reading.ends.stdout, reading.ends.stderr) == (stdout, stderr)
 
 
-@given(head=st.text(st.characters(exclude_categories=("Cs",)), max_size=3), size=st.integers(3000, 9000))
+@given(head=st.text(st.characters(exclude_categories=("Cs",)), max_size=3), size=st.integers(3000, 90_000))
 def test_truncation_is_said(head: str, size: int) -> None:
-    """A stream of plain text that was longer than the channel is called truncated, others are compared."""
-    out, err = sealed((head + "x" * size).encode(), b"y" * size)
-    verdict = verify(read(through(out), through(err), NONCE), nonce=NONCE, digest=DIGEST)
-    assert verdict.truncated == (max(len(out), len(err)) > 4096)
-    expected = StreamCheck.TRUNCATED if len(err) > 4096 else StreamCheck.MATCHED
-    assert verdict.stderr is expected
+    """Text that is too long for the channel comes packed and whole, up to 64 KiB; beyond that its end comes."""
+    stdout, stderr = (head + "x" * size).encode(), b"y" * (size // 2)
+    out, err = sealed(stdout, stderr)
+    assert max(len(out), len(err)) <= 4096
+    reading = read(through(out), through(err), NONCE)
+    verdict = verify(reading, nonce=NONCE, digest=DIGEST)
+    assert verdict.truncated == (len(stdout) + len(stderr) > 65_536)
+    assert verdict.stdout is (StreamCheck.TRUNCATED if verdict.truncated else StreamCheck.MATCHED)
+    assert stdout.decode().endswith(reading.stdout) and len(reading.stdout.encode()) >= min(len(stdout), 32_768 - 3)
+
+
+LOG = "".join(f"2026-03-01T02:03:{n % 60:02} host{n * 7919 % 997} line {n} é\n" for n in range(1, 500)).encode()
+
+
+def test_packed_output_is_proven_whole() -> None:
+    """20 KB of text come back whole through two channels of 4,096 bytes, the digest of its very bytes compared."""
+    stdout = LOG[:20_000] + b"\xff"
+    out, err = sealed(stdout, b"e" * 100)
+    message = f"Enable succeeded: \n[stdout]\n{through(out)}\n[stderr]\n{through(err)}"
+    for reading in (read(through(out), through(err), NONCE), read_combined(message, NONCE)):
+        assert reading.ends is not None and reading.ends.stdout == stdout
+        verdict = verify(reading, nonce=NONCE, digest=DIGEST)
+        assert (verdict.verified, verdict.stdout, verdict.stderr) == (True, StreamCheck.MATCHED, StreamCheck.MATCHED)
+
+
+@given(at=st.integers(0, 8000), letter=st.sampled_from("A+=!x"))
+def test_a_damaged_pack_is_never_taken_for_output(at: int, letter: str) -> None:
+    """Whatever becomes of one character of a pack: nothing is verified that is not what the script printed."""
+    out, err = sealed(LOG[:20_000])
+    both = through(out), through(err)
+    which = at % 2
+    place = (at // 2) % both[which].find("\nfleet" if which == 0 else "\0")
+    changed = list(both)
+    changed[which] = both[which][:place] + letter + both[which][place + 1 :]
+    reading = read(changed[0], changed[1], NONCE)
+    if verify(reading, nonce=NONCE, digest=DIGEST).verified:
+        assert reading.stdout.encode() == LOG[:20_000]
+
+
+@pytest.mark.parametrize("named", [10, 65_536, 65_537, 5_000_000])
+def test_a_bomb_is_bounded(named: int) -> None:
+    """A pack that unpacks to more than it names, or names more than 64 KiB, is refused without being unpacked."""
+    bomb = base64.b64encode(gzip.compress(b"x" * 5_000_000)).decode()
+    frame = forged(NONCE, out=named).replace(
+        " script=", f" packed={named}:0:{len(bomb[:3000])}:{len(bomb[3000:])} script="
+    )
+    tracemalloc.start()
+    reading = read(bomb[:3000] + frame, bomb[3000:], NONCE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (reading.damaged, reading.ends) == (True, None)
+    assert judged(reading) is Reason.DAMAGED_PACK
+    assert peak < 1_000_000
 
 
 @given(stdout=outputs, stderr=outputs)
@@ -93,7 +145,7 @@ def test_cut_combined_messages_keep_the_receipt(stdout: str, stderr: str) -> Non
     reading = read_combined(message, NONCE)
     assert reading.receipt is not None
     assert reading.receipt.exit_code == 7
-    assert reading.stderr == through(err)
+    assert stderr.endswith(reading.stderr.lstrip("\ufffd"))
     assert judged(reading) is Reason.OK
 
 
@@ -176,7 +228,7 @@ def test_the_last_line_end_may_change(line_end: str) -> None:
     length=st.integers(0, 10**14),
 )
 def test_frames_are_read_as_rendered(exit_code: int | None, replayed: bool, length: int) -> None:
-    """Every receipt is read back as it was rendered, from one line of ASCII below 600 bytes."""
+    """Every receipt is read back as it was rendered, from one line of ASCII below 640 bytes."""
     good = _reading().receipt
     assert good is not None
     receipt = dataclasses.replace(
@@ -193,5 +245,5 @@ def test_frames_are_read_as_rendered(exit_code: int | None, replayed: bool, leng
     )
     frame = render(receipt)
     assert read(frame, "", receipt.nonce).receipt == receipt
-    assert len(frame.encode("ascii")) < 600
+    assert len(frame.encode("ascii")) < 600  # and 40 more for the numbers of a pack
     assert frame.count("\n") == 2

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from tree_sitter import Language, Parser
 
 from fleet.guest.delivery import Delivery, Shell
+from fleet.guest.spool import Stream, Wanted, asked, reader
 from fleet.guest.wrapper import wrap
 from tests.unit.guest.strategies import deliveries
 
@@ -45,6 +46,21 @@ def test_it_survives_the_way(order: Delivery) -> None:
     assert text.isascii()
     assert "\\" not in text
     assert "\r" not in text
+
+
+@pytest.mark.parametrize("stream", Stream)
+def test_the_reader_parses_and_survives_the_way(stream: Stream) -> None:
+    """The script that reads kept output is PowerShell, ASCII and free of backslashes, and is read back as it is."""
+    wanted = Wanted("20260301-020304-abcd-1", stream, 12, "0" * 32)
+    text = reader(wanted, windows=True)
+    assert not PARSER.parse(text.encode()).root_node.has_error
+    assert text.isascii() and "\\" not in text
+    assert asked(text.replace("\n", "\r\n")) == wanted
+    assert wrapper_entry(wrap(Delivery("x", Shell.PWSH, wanted.key, "0" * 16, 1.0))) == wrapper_entry(text)
+
+
+def wrapper_entry(text: str) -> str:
+    return next(line for line in text.split("\n") if line.startswith("$FleetEntry"))
 
 
 def test_secrets_are_parameters() -> None:
