@@ -16,7 +16,7 @@ from fleet import app, codec
 from fleet.cli import options
 from fleet.cli.choosing import selection_of, warn_about
 from fleet.cli.driving import Ended, Show, carry_out, config_of, confirm, narrowing_of, settings_of, tell_notes
-from fleet.cli.reading import write_streams
+from fleet.cli.output import write_streams
 from fleet.cli.screen import colour_on, emit
 from fleet.errors import InvalidInput, Problem
 from fleet.playbook.model import Playbook, Rollout, Script, Selection, Shell, Step

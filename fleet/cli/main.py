@@ -28,7 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("fleet.cli.writing:validate", "Check playbooks without sending anything."),
     "runs": ("fleet.cli.reading:runs", "List the runs kept here."),
     "show": ("fleet.cli.reading:show", "Show how a run stands, or how it ended."),
-    "output": ("fleet.cli.reading:output", "Print what a run's scripts printed, VM by VM."),
+    "output": ("fleet.cli.output:output", "Print what a run's scripts printed, VM by VM."),
     "report": ("fleet.cli.reading:report", "Render a run's report again, in any format."),
     "verify": ("fleet.cli.reading:verify", "Check that a run's journal is whole and unchanged."),
     "diff": ("fleet.cli.comparing:diff", "Show what differs between VMs, or between two runs."),

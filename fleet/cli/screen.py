@@ -63,9 +63,14 @@ def emit(text: str) -> None:
     StateError where stdout cannot be written for another reason.
     """
     data = text.encode("utf-8", errors="backslashreplace")
+    emit_bytes(data if data.endswith(b"\n") or not data else data + b"\n")
+
+
+def emit_bytes(data: bytes) -> None:
+    """Write bytes to stdout as they are; otherwise as :func:`emit`."""
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(data if data.endswith(b"\n") or not data else data + b"\n")
+        sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         _to_nowhere()

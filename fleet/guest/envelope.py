@@ -10,6 +10,7 @@ from fleet.errors import InvalidInput
 from fleet.guest import wrapper_pwsh, wrapper_sh
 from fleet.guest.delivery import CARRIER, Delivery, script_digest, secret_value
 from fleet.guest.receipt import Receipt, printed
+from fleet.guest.spool import Stream, asked, shown
 from fleet.guest.wrapper import wrap
 
 TIMED_OUT_EXIT = 124
@@ -88,6 +89,21 @@ def open(delivered: str, environment: Mapping[str, str]) -> Opened | None:
         return Opened(delivery, {**delivery.env, **_secrets(delivery, environment)})
     except (ValueError, InvalidInput):
         return None
+
+
+def asks_for(delivered: str) -> str | None:
+    """Return the key whose kept output a reader asks for; None if the text is no reader of this version."""
+    wanted = asked(delivered)
+    return None if wanted is None else wanted.key
+
+
+def show(delivered: str, stdout: bytes | None, stderr: bytes | None) -> tuple[bytes, bytes]:
+    """Return what a reader prints on stdout and stderr in a VM that keeps this output, or with None has none of it."""
+    wanted = asked(delivered)
+    assert wanted is not None, "only a reader is answered"
+    if stdout is None or stderr is None:
+        return shown(wanted, None)
+    return shown(wanted, {Stream.STDOUT: stdout, Stream.STDERR: stderr})
 
 
 def wrapper_exit(receipt: Receipt) -> int:

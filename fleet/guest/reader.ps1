@@ -10,7 +10,7 @@ function Write-FleetPiece([string]$About, [string]$Head, [string]$Rest) {
 # The stream is packed as a whole, once, beside it: so its pieces are few, and the same for whoever asks.
 function Save-FleetZip([string]$From, [string]$To) {
     if (Test-Path -LiteralPath $To) { return }
-    $draft = $To + '.' + $PID
+    $draft = $To + '.' + $FleetNonce
     $target = [System.IO.File]::Open($draft, 'Create', 'Write', 'None')
     $source = [System.IO.File]::Open($From, 'Open', 'Read', 'ReadWrite')
     $zip = Open-FleetZip $target

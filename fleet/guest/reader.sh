@@ -18,7 +18,7 @@ fleet_find() {
 fleet_open() {
     fleet_source=$fleet_dir/$fleet_stream.gz fleet_form=gzip
     if [ ! -f "$fleet_source" ]; then
-        fleet_copy=$fleet_source.$$
+        fleet_copy=$fleet_source.$fleet_nonce
         if ! fleet_gzip <"$fleet_dir/$fleet_stream" >"$fleet_copy" || ! mv -f "$fleet_copy" "$fleet_source"; then
             rm -f "$fleet_copy"
             fleet_source=$fleet_dir/$fleet_stream fleet_form=plain
@@ -28,7 +28,7 @@ fleet_open() {
 
 fleet_show() {
     fleet_open
-    fleet_piece=$fleet_dir/piece.$$
+    fleet_piece=$fleet_dir/piece.$fleet_nonce
     dd if="$fleet_source" of="$fleet_piece" bs="$fleet_bytes" skip="$fleet_number" count=1 2>/dev/null
     fleet_text=$(fleet_encode <"$fleet_piece")
     fleet_head=$(printf %.3800s "$fleet_text")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fleet.plan.model import Plan
 from fleet.report.model import WORST_FIRST, Counts, Group, JobRow, Report, StepRow, Stopped, WaveRow
 from fleet.report.verdict import exit_code
+from fleet.report.words import plural
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.record import JobRecord, RunRecord
 from fleet.targets.folding import fold
@@ -184,4 +185,7 @@ def _notes(record: RunRecord) -> Iterable[str]:
     if replayed := sum(outcome.replayed for outcome in outcomes):
         yield f"{replayed} answers were kept ones: the script ran at an earlier delivery, not again"
     if cut := sum(outcome.truncated for outcome in outcomes):
-        yield f"The head of the output of {cut} jobs was cut: Azure keeps the last 4,096 bytes of a stream"
+        yield (
+            f"The beginning of the output of {plural(cut, 'job')} was too much for the channel: "
+            f"fleet output {record.run_id} VM --full fetches all of it, while the VM keeps it"
+        )

@@ -212,7 +212,7 @@ def _group(report: Report, group: Group, number: int, budget: int, *, opened: bo
     streams = tuple(_stream(name, text) for name, text in (("stdout", group.stdout), ("stderr", group.stderr)) if text)
     note = ""
     if any(report.jobs[index].truncated for index in group.jobs):
-        note = "The head of this output was cut on its way: Azure keeps the last 4,096 bytes of a stream."
+        note = f"The beginning is left out: fleet output {report.run} VM --full fetches all of it from the VM."
     if sum(len(stream.text) for stream in streams) > budget:
         streams, note = (), "The output is left out to keep this page small; the JSON report holds it."
     return GroupView(f"g{number}", group, words.STATUS[group.status], streams, note, opened)

@@ -10,7 +10,7 @@ import re
 
 from fleet.guest.receipt import Reading, Receipt, Verdict, read, read_combined, verify
 from fleet.run.answers import Answer
-from fleet.run.model import Cause, CauseCode, Outcome, Status
+from fleet.run.model import Cause, CauseCode, Extent, Outcome, Status
 
 UNFINISHED = "Last script execution didn't finish."
 """What the action's Linux handler says, as a success, after a reboot in mid-run (handler source)."""
@@ -73,6 +73,8 @@ def _by_receipt(reading: Reading, receipt: Receipt, verdict: Verdict, ok_exit: t
         verified=status is not Status.UNKNOWN,
         replayed=receipt.replayed,
         boot_id=receipt.boot_id,
+        stdout_extent=Extent(receipt.stdout_length, receipt.stdout_digest),
+        stderr_extent=Extent(receipt.stderr_length, receipt.stderr_digest),
     )
 
 

@@ -78,11 +78,20 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """What a receipt says of a whole stream: its length in bytes and its sha256 in hex, ``-`` if the VM made none."""
+
+    length: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one job ended.
 
     ``exit_code`` is the script's true one, or None where there is none. ``truncated`` says that the channel (4,096
-    bytes a stream) cut the head of a stream. ``verified`` says that a matching receipt, or the managed instance view,
+    bytes a stream) cut the head of a stream. ``stdout_extent`` and ``stderr_extent`` tell of the whole streams, where
+    there is a receipt. ``verified`` says that a matching receipt, or the managed instance view,
     proves the exit code.
     """
 
@@ -95,6 +104,8 @@ class Outcome:
     verified: bool = False
     replayed: bool = False
     boot_id: str = ""
+    stdout_extent: Extent | None = None
+    stderr_extent: Extent | None = None
 
 
 FAILURES = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED})

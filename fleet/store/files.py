@@ -149,15 +149,15 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, content: str | bytes) -> None:
     """Write a file that only its owner may read (0600), replacing it whole. Raises StateError."""
     if not path.name:
         raise StateError(f"{path} is a folder, not a file", hint="name a file in it")
     partial = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

@@ -66,8 +66,8 @@ def test_a_changed_piece_is_not_believed(at: int, letter: str) -> None:
     text = message(out, err)
     at %= len(text)
     piece = read_piece(text[:at] + letter + text[at + 1 :], WANTED)
-    assert piece is None or piece == read_piece(text, WANTED) or isinstance(piece, Piece)
-    if isinstance(piece, Piece):
+    assert piece is None or isinstance(piece, Piece)
+    if piece is not None:
         assert piece.data == gzip.compress(kept[Stream.STDOUT], mtime=0)[:PIECE]
 
 
@@ -91,7 +91,7 @@ def test_pieces_that_do_not_fit_are_refused() -> None:
     whole = pieces({Stream.STDOUT: b"x" * 100}, Stream.STDOUT)
     other = Piece(1, "plain", 5, b"12345")
     for wrong, length in (([*whole, other], 100), (whole, 99), (whole, 101), ([other], 6)):
-        with pytest.raises(ValueError, match="pieces|long"):
+        with pytest.raises(ValueError, match=r"pieces|long"):
             joined(wrong, length)
     assert joined([other], 5) == b"12345"
 

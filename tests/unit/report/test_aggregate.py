@@ -99,7 +99,8 @@ def test_what_must_be_known_to_trust_the_rows_is_noted() -> None:
     """Receipts off, kept answers and cut output are said in the notes."""
     jobs = [replace(f.succeeded(), replayed=True), replace(f.failed(), truncated=True)]
     notes = " ".join(aggregate(f.record(f.plan(f.fleet(2), receipts=False), jobs)).notes)
-    assert "Receipts were off" in notes and "1 answers were kept" in notes and "output of 1 jobs was cut" in notes
+    assert "Receipts were off" in notes and "1 answers were kept" in notes
+    assert "output of 1 job was too much" in notes and "VM --full" in notes
 
 
 def test_ten_thousand_rows_aggregate_quickly() -> None:

@@ -1,0 +1,150 @@
+"""Whole output for those who ask: from beside the run where it was fetched before, else from the VMs."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import click
+
+from fleet import app
+from fleet.cli.screen import say, warn
+from fleet.clock import SystemClock
+from fleet.config import Config
+from fleet.engine.fetch import Fetcher, NotFetched, Source
+from fleet.guest.packing import CHANNEL_TAIL
+from fleet.guest.spool import Stream
+from fleet.plan.model import Plan
+from fleet.run.command import command_name, transport_of
+from fleet.run.model import Extent
+from fleet.run.record import JobRecord
+from fleet.run.state import Run
+from fleet.store import outputs
+from fleet.store.journal import SavedRun
+from fleet.store.runs import RunsFolder
+
+Whole = Mapping[int, Mapping[str, bytes]]
+"""Streams by row and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """A stream of which the report has the end only."""
+
+    row: int
+    job: JobRecord
+    stream: Stream
+    extent: Extent
+
+
+async def fetch_missing(
+    config: Config,
+    kept: SavedRun,
+    run: Run,
+    chosen: Sequence[int],
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+) -> tuple[Whole, bool]:
+    """Return the streams of these rows that the report does not hold whole, and whether all of them could be had.
+
+    What was fetched before is read from beside the run, and Azure is asked nothing. What cannot be had is told.
+    """
+    folder = RunsFolder(config.state_dir).folder(kept.run_id)
+    found: defaultdict[int, dict[str, bytes]] = defaultdict(dict)
+    missing: list[_Missing] = []
+    for each in _missing(run, chosen, flags["stream"]):
+        data = _local(folder, each)
+        if data is None:
+            missing.append(each)
+        else:
+            found[each.row][each.stream] = data
+    complete = _tell_unkept(run, chosen)
+    async with AsyncExitStack() as stack:
+        fetcher: Fetcher | None = None
+        for each in missing:
+            if fetcher is None:
+                app.check_cloud(kept.plan, flags["lab"])
+                connection = await stack.enter_async_context(app.connect(config, flags["lab"], environ))
+                app.check_same_cloud(kept.plan, connection)
+                fetcher = Fetcher(connection.cloud, SystemClock(), lambda: token_hex(16))
+            data = await _fetched(fetcher, kept, each, flags["quiet"])
+            if data is None:
+                complete = False
+                continue
+            outputs.keep(folder, each.job.job.id, each.stream, data)
+            found[each.row][each.stream] = data
+    return found, complete
+
+
+def _missing(run: Run, chosen: Sequence[int], which: str) -> list[_Missing]:
+    jobs = run.record().jobs
+    streams = [stream for stream in Stream if which in ("both", stream)]
+    return [
+        _Missing(row, jobs[row], stream, extent)
+        for row in chosen
+        for stream in streams
+        if (extent := _extent(jobs[row], stream)) is not None
+    ]
+
+
+def _extent(job: JobRecord, stream: Stream) -> Extent | None:
+    """What the whole stream must be; None if the report holds all of it, or nothing is known of it."""
+    outcome = job.outcome
+    if outcome is None or not outcome.truncated:
+        return None
+    extent, text = outcome.stdout_extent, outcome.stdout
+    if stream is Stream.STDERR:
+        extent, text = outcome.stderr_extent, outcome.stderr
+    return None if extent is None or len(text.encode("utf-8", "replace")) == extent.length else extent
+
+
+def _local(folder: Path, each: _Missing) -> bytes | None:
+    extent = each.extent
+    return outputs.kept(folder, each.job.job.id, each.stream, length=extent.length, digest=extent.digest)
+
+
+def _tell_unkept(run: Run, chosen: Sequence[int]) -> bool:
+    """Say which rows may be cut and cannot be fetched, as a script without a receipt keeps nothing; False if any."""
+    jobs = run.record().jobs
+    bare = [jobs[row].job.target.name for row in chosen if _may_be_cut(jobs[row])]
+    if bare:
+        more = f" and {len(bare) - 1} more" if len(bare) > 1 else ""
+        warn(
+            f"{bare[0]}{more}: scripts without a receipt keep no output in the VM; the last 4,096 bytes are all there is"
+        )
+    return not bare
+
+
+def _may_be_cut(job: JobRecord) -> bool:
+    outcome = job.outcome
+    if outcome is None or outcome.stdout_extent is not None:
+        return False
+    return max(len(text.encode("utf-8", "replace")) for text in (outcome.stdout, outcome.stderr)) >= CHANNEL_TAIL - 3
+
+
+async def _fetched(fetcher: Fetcher, kept: SavedRun, each: _Missing, quiet: int) -> bytes | None:
+    target = each.job.job.target
+    what = f"{target.name} {each.job.job.step.id} {each.stream}"
+
+    def progress(done: int, count: int) -> None:
+        if done == 1 and not sys.stderr.isatty():
+            say(f"fetching {what}: {each.extent.length:,} bytes in {count} pieces", quiet=quiet)
+        elif sys.stderr.isatty() and not quiet:
+            click.echo(f"\rfetching {what}: {done} of {count} pieces", nl=done == count, err=True)
+
+    try:
+        return await fetcher.fetch(_source(kept.plan, kept.run_id, each.job), each.stream, each.extent, progress)
+    except NotFetched as error:
+        warn(f"{what} could not be fetched: {error.cause.message}; {error.cause.hint}".rstrip("; "))
+        return None
+
+
+def _source(plan: Plan, run_id: str, record: JobRecord) -> Source:
+    job = record.job
+    return Source(job.target, transport_of(plan, job.step), command_name(run_id, job), job.step.run_as)

@@ -1,0 +1,133 @@
+"""The verb that prints what scripts printed: what the report holds, and on request all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fleet import app
+from fleet.cli import options
+from fleet.cli.fetching import fetch_missing
+from fleet.cli.reading import tell_state
+from fleet.cli.screen import emit, emit_bytes, say, settings
+from fleet.errors import ExitCode, RunNotFound, StateError
+from fleet.report import safe
+from fleet.report.aggregate import aggregate
+from fleet.report.model import JobRow
+from fleet.report.words import plural
+from fleet.store.files import write_private
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """A row and its streams, byte for byte as far as they are known."""
+
+    row: JobRow
+    whole: Mapping[str, bytes]
+    """Streams that were fetched whole, by name; the row has the text of the others."""
+
+    def wanted(self, which: str) -> list[tuple[str, str | bytes]]:
+        """The streams asked for, by name."""
+        both: dict[str, str | bytes] = {"stdout": self.row.stdout, "stderr": self.row.stderr, **self.whole}
+        return [(name, content) for name, content in both.items() if which in ("both", name)]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet output last web001
+  fleet output last 'web*' --stream stderr
+  fleet output last --outdir out/       one file per VM, step and stream
+  fleet output last web001 --full       all of it, fetched from the VM
+"""
+)
+@click.argument("run_id", metavar="RUN")
+@click.argument("names", metavar="[VM]...", nargs=-1)
+@click.option("--step", metavar="ID", help="Only this step.")
+@click.option(
+    "--stream", type=click.Choice(["both", "stdout", "stderr"]), default="both", help="Which stream (default both)."
+)
+@click.option("--full", is_flag=True, help="Fetch from the VMs what was too long for the channel.")
+@click.option("--outdir", type=click.Path(path_type=Path), help="Write files into this folder instead.")
+@click.option("--raw", is_flag=True, help="Print what came, control characters included. Not on a terminal.")
+@options.connecting
+def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
+    """Print what the scripts of RUN printed, VM by VM; VM is a name or a glob.
+
+    Azure carries 4,096 bytes of each stream, which hold some 30 KB of packed text. A VM keeps longer output for seven
+    days: --full fetches it, proves it by its digest and keeps it with the run. That takes one run command for about
+    25 KB, some 20 seconds each.
+    """
+    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    kept = app.saved(config, run_id)
+    run = app.replay(kept)
+    tell_state(kept, run, flags["quiet"])
+    found = aggregate(run.record())
+    chosen = [index for index, row in enumerate(found.jobs) if _is_meant(row, names, flags["step"])]
+    if not chosen:
+        wanted = " ".join((*names, *((f"--step {flags['step']}",) if flags["step"] else ())))
+        raise RunNotFound(
+            f"no row of run {found.run} fits {wanted or 'that'}",
+            hint=f"fleet show {found.run} lists them",
+            code="no_rows",
+        )
+    complete = True
+    whole: Mapping[int, Mapping[str, bytes]] = {}
+    if flags["full"]:
+        whole, complete = asyncio.run(fetch_missing(config, kept, run, chosen, flags, os.environ))
+    rows = [Streams(found.jobs[index], whole.get(index, {})) for index in chosen]
+    if flags["outdir"]:
+        _write(rows, flags["outdir"], flags["quiet"], flags["stream"])
+    else:
+        for each in rows:
+            _print(each, flags["stream"], raw=flags["raw"])
+    return ExitCode.OK if complete else ExitCode.NOT_REACHED
+
+
+def _is_meant(row: JobRow, names: tuple[str, ...], step: str | None) -> bool:
+    if step is not None and row.step != step:
+        return False
+    return not names or any(fnmatch.fnmatchcase(row.name.casefold(), name.casefold()) for name in names)
+
+
+def _print(streams: Streams, which: str, *, raw: bool) -> None:
+    row = streams.row
+    head = safe.terminal_line(f"{row.name}  {row.step}  {row.status.value}")
+    for name, content in streams.wanted(which):
+        if not content and name != which:
+            continue
+        cut = row.truncated and isinstance(content, str)
+        say(f"-- {head}  {name}{' (its beginning is not here: --full fetches it)' if cut else ''}")
+        if isinstance(content, bytes):
+            if raw:
+                emit_bytes(content)
+                continue
+            content = content.decode("utf-8", "replace")
+        emit(content if raw else safe.terminal(content))
+
+
+def write_streams(rows: Sequence[JobRow], folder: Path, quiet: int) -> None:
+    """One file per row and stream, of what the rows hold."""
+    _write([Streams(row, {}) for row in rows], folder, quiet, "both")
+
+
+def _write(rows: Sequence[Streams], folder: Path, quiet: int, which: str) -> None:
+    """One file per row and stream. The number in front keeps hostile and twin names apart; no path comes from a VM."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "name a folder that you may write to, or one that can be made"
+        raise StateError(f"the folder {folder} cannot be made: {error.strerror}", hint=hint, code="outdir") from error
+    for number, streams in enumerate(rows, start=1):
+        row = streams.row
+        plain = "".join(char if char.isascii() and (char.isalnum() or char == "-") else "_" for char in row.name)[:80]
+        for name, content in streams.wanted(which):
+            write_private(folder / f"{number:05}-{plain}-{row.step}.{name}", content)
+    say(f"wrote the output of {plural(len(rows), 'row')} to {folder}", quiet=quiet)

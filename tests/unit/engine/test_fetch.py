@@ -1,0 +1,141 @@
+"""Fetching kept output: what is asked of a VM, what is believed of it, and what is said when it cannot be had."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from fleet.clock import SystemClock
+from fleet.engine.fetch import AT_ONCE, Fetcher, NotFetched, Source
+from fleet.engine.ports import Reply
+from fleet.guest.spool import LARGEST, Stream, Wanted, asked, shown
+from fleet.playbook.model import Transport
+from fleet.run import answers as a
+from fleet.run.answers import Command, LostReason, Operation, Refusal
+from fleet.run.model import CauseCode, Extent
+from fleet.targets.model import Target
+from tests.unit.run.factory import target
+from tests.virtual import run as in_virtual_time
+
+DATA = b"".join(hashlib.sha256(str(n).encode()).digest() for n in range(1500))
+Trick = Callable[[Wanted, int], "a.SubmitAnswer | tuple[bytes, bytes] | None"]
+
+
+class Vm:
+    """One VM behind the Cloud port, which keeps one stream. ``trick`` may answer a reader otherwise."""
+
+    def __init__(self, kept: bytes | None = DATA, trick: Trick = lambda wanted, n: None) -> None:
+        self.kept, self.trick = kept, trick
+        self.sent: list[Command] = []
+        self.present: set[str] = set()
+        self.most = 0
+        self._answers: dict[str, tuple[bytes, bytes]] = {}
+
+    async def submit(self, command: Command) -> Reply[a.SubmitAnswer]:
+        self.sent.append(command)
+        wanted = asked(command.script)
+        assert wanted is not None, "only readers are sent"
+        answer = self.trick(wanted, len(self.sent))
+        if isinstance(answer, a.Refused | a.Lost):
+            return Reply(answer)
+        kept = None if self.kept is None else dict.fromkeys(Stream, self.kept)
+        self._answers[command.name] = answer if isinstance(answer, tuple) else shown(wanted, kept)
+        self.present.add(command.name)
+        self.most = max(self.most, len(self.present))
+        return Reply(a.Accepted(Operation(command.transport, resource=command.name)))
+
+    async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
+        out, err = self._answers[operation.resource]
+        if operation.transport is Transport.ACTION:
+            self.present.discard(operation.resource)
+            text = f"Enable succeeded: \n[stdout]\n{out.decode()}\n[stderr]\n{err.decode()}"
+            return Reply(a.Finished(a.Answer(combined=text)))
+        return Reply(a.Finished(a.Answer("Succeeded", "", 0, out.decode(), err.decode())))
+
+    async def find(self, target: Target, name: str) -> Reply[a.FindAnswer]:
+        raise AssertionError("a reader is never looked for")
+
+    async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
+        self.present.discard(name)
+        return Reply(a.Removed())
+
+
+def extent(data: bytes = DATA) -> Extent:
+    return Extent(len(data), hashlib.sha256(data).hexdigest())
+
+
+def fetch(vm: Vm, transport: Transport = Transport.MANAGED, of: Extent | None = None) -> bytes:
+    numbers = count(1)
+    source = Source(target(0), transport, "fleet-run-1")
+
+    async def go() -> bytes:
+        fetcher = Fetcher(vm, SystemClock(), lambda: f"{next(numbers):08x}" + "0" * 24)
+        return await fetcher.fetch(source, Stream.STDOUT, of or extent(), lambda done, whole: None)
+
+    return in_virtual_time(go())
+
+
+@pytest.mark.parametrize(("transport", "at_once"), [(Transport.MANAGED, AT_ONCE), (Transport.ACTION, 1)])
+def test_all_of_it_comes(transport: Transport, at_once: int) -> None:
+    """Every byte comes over both transports; the action asks one at a time; no managed command is left behind."""
+    vm = Vm()
+    assert fetch(vm, transport) == DATA
+    assert (vm.most, vm.present) == (at_once, set())
+    assert len({command.name for command in vm.sent}) == len(vm.sent) == 9
+
+
+def test_trouble_on_the_way_costs_time_only() -> None:
+    """A throttled, lost or garbled answer is asked for again, under a new name."""
+
+    def trick(wanted: Wanted, n: int) -> a.SubmitAnswer | tuple[bytes, bytes] | None:
+        match n % 6:
+            case 1:
+                return a.Refused(Refusal(429, "TooManyRequests", "", 30.0))
+            case 2:
+                return a.Lost(LostReason.TIMEOUT)
+            case 3:
+                return b"hello", b""
+            case _:
+                return None
+
+    vm = Vm(trick=trick)
+    assert fetch(vm) == DATA
+    assert vm.present == set()
+
+
+@pytest.mark.parametrize(
+    ("vm", "code", "said"),
+    [
+        (Vm(kept=None), CauseCode.OPERATION_GONE, "does not keep"),
+        (Vm(kept=DATA[:-1] + b"x"), CauseCode.RECEIPT_MISMATCH, "digest differs"),
+        (Vm(kept=DATA + b"x"), CauseCode.RECEIPT_MISMATCH, "not what the script printed"),
+        (Vm(kept=DATA * 3), CauseCode.RECEIPT_MISMATCH, "longer than"),
+        (Vm(trick=lambda w, n: a.Refused(Refusal(404, "ResourceNotFound", "no"))), CauseCode.VM_NOT_FOUND, "no"),
+        (
+            Vm(trick=lambda w, n: a.Refused(Refusal(409, "OperationNotAllowed", "requires the VM to be running"))),
+            CauseCode.VM_NOT_RUNNING,
+            "running",
+        ),
+        (Vm(trick=lambda w, n: (b"garbage", b"")), CauseCode.NO_ANSWER, "no usable answer"),
+    ],
+    ids=["expired", "changed", "grown", "huge", "deleted", "stopped", "garbage"],
+)
+def test_what_cannot_be_had_is_said(vm: Vm, code: CauseCode, said: str) -> None:
+    """Each way to fail has a cause and a sentence; nothing unproven is ever returned."""
+    with pytest.raises(NotFetched, match=said) as caught:
+        fetch(vm)
+    assert caught.value.cause.code is code
+    assert caught.value.cause.hint
+    assert vm.present == set()
+
+
+def test_nothing_is_asked_in_vain() -> None:
+    """An empty stream is known, and of one that the VM cannot keep whole nothing is asked."""
+    vm = Vm()
+    assert fetch(vm, of=extent(b"")) == b""
+    with pytest.raises(NotFetched, match="64 MiB"):
+        fetch(vm, of=Extent(LARGEST + 1, "-"))
+    assert vm.sent == []
