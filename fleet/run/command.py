@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from fleet.errors import InvalidInput, Problem
 from fleet.guest.delivery import Delivery, script_digest, secret_parameters
 from fleet.guest.delivery import Shell as GuestShell
 from fleet.guest.wrapper import wrap
+from fleet.plan.fitness import ACTION_SCRIPT
 from fleet.plan.model import Job, Plan, PlannedStep
 from fleet.plan.rights import is_action
 from fleet.playbook.model import Shell, Transport
@@ -17,6 +19,9 @@ from fleet.targets.model import Os
 
 SERVICE_MARGIN = 180.0
 """Seconds by which the service's own limit lies beyond the wrapper's, so that the wrapper can still report."""
+
+_SURELY_FITS = 40_000
+"""Characters of script and values that fit into any wrapper, each of them four bytes and those in base64."""
 
 PATTERN_RUN = "00000000-000000-0000"
 """Stands for the id of a run that will not be: as long as a real one."""
@@ -95,6 +100,13 @@ def check(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:
 
     Raises :class:`fleet.errors.InvalidInput` with the problems of the first job that cannot.
     """
+    _check_values(plan, run_id, secrets)
+    for job in plan.jobs():
+        if transport_of(plan, job.step) is Transport.ACTION and is_wrapped(plan, job.step):
+            _check_size(plan, run_id, job, secrets)
+
+
+def _check_values(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:
     for job in plan.jobs():
         plain, protected = _environment(plan, job, secrets)
         if is_wrapped(plan, job.step):
@@ -102,12 +114,28 @@ def check(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:
             secret_parameters(protected)
 
 
+def _check_size(plan: Plan, run_id: str, job: Job, secrets: Mapping[str, str]) -> None:
+    """Refuse what the action's handler on Linux would refuse in the VM, after the wait for it (handler source)."""
+    plain, _ = _environment(plan, job, secrets)
+    least = sum(len(text) for text in (job.step.script.text, *plain.values(), *job.step.args))
+    if job.target.os is Os.WINDOWS or least < _SURELY_FITS:
+        return
+    size = len(build(plan, run_id, job, secrets).script.encode("utf-8"))
+    if -(-size // 3) * 4 > ACTION_SCRIPT:
+        message = (
+            f"step {job.step.id}: the script, with its values, has {size:,} bytes, and the action carries "
+            f"{ACTION_SCRIPT * 3 // 4:,}"
+        )
+        hint = "use the managed transport, or let the script fetch what is long"
+        raise InvalidInput([Problem("delivery", message, hint=hint)])
+
+
 def sizes(plan: Plan, secrets: Mapping[str, str]) -> dict[tuple[str, Os], int]:
     """Measure the scripts as they would be sent: the longest for each step and system, in bytes.
 
     Raises :class:`fleet.errors.InvalidInput` as :func:`check` does.
     """
-    check(plan, PATTERN_RUN, secrets)
+    _check_values(plan, PATTERN_RUN, secrets)
     found: dict[tuple[str, Os], int] = {}
     for job in plan.jobs():
         size = len(build(plan, PATTERN_RUN, job, secrets).script.encode("utf-8"))
