@@ -23,7 +23,7 @@ from fleet.clock import Clock, wall_time
 from fleet.config import Config
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
-from fleet.engine.ports import Cloud, Inventory, Preflight
+from fleet.engine.ports import Cloud, Inventory, ManagedCommands, Preflight
 from fleet.errors import InvalidInput, Problem, Refused, StateError
 from fleet.plan import doctor
 from fleet.plan.build import Settings, build
@@ -60,6 +60,7 @@ class Connection:
     cloud: Cloud
     inventory: Inventory
     preflight: Preflight
+    managed: ManagedCommands
     name: str
     """``public``, another cloud's name or URL, or ``lab``; a run belongs to the cloud it was made for."""
     notes: tuple[str, ...] = ()
@@ -153,6 +154,7 @@ async def _connected(
     """Open the transport. Of a pool everybody signs in now: how many there are decides how fast calls may go."""
     from fleet.azure.cloud import AzureCloud
     from fleet.azure.inventory import AzureInventory
+    from fleet.azure.managed import AzureManaged
     from fleet.azure.preflight import AzurePreflight
     from fleet.azure.transport import Transport as HttpTransport
 
@@ -165,6 +167,7 @@ async def _connected(
             AzureCloud(transport),
             AzureInventory(transport),
             AzurePreflight(transport),
+            AzureManaged(transport),
             name,
             (*notes, *dropped),
             len(pool.present),

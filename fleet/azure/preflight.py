@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
-from fleet.azure.principals import place_of
-from fleet.azure.reading import Pause, Unread, read, read_list
+from fleet.azure.reading import Pace, Pause, Unread, gathered, read, read_list, sentence
 from fleet.azure.transport import Transport
 from fleet.azure.wire import preflight as wire
 from fleet.azure.wire import run_command
 from fleet.azure.wire.http import NoResponse, Request, Response
 from fleet.clock import Clock
-from fleet.errors import AzureUnusable
 from fleet.plan.doctor import Condition, Permissions, Principal
-from fleet.run.limits import SubscriptionRates
 from fleet.targets.model import Target
-
-AT_ONCE = 24
-"""Reads on the wire at one time."""
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 class AzurePreflight:
@@ -36,7 +26,7 @@ class AzurePreflight:
     def __init__(self, transport: Transport, *, pause: Pause = asyncio.sleep) -> None:
         self._transport = transport
         self._pause = pause
-        self._rates: dict[str, SubscriptionRates] = {}
+        self._pace = Pace(transport, pause)
 
     async def principals(self) -> tuple[Principal, ...]:
         """Sign everybody in. Raises AzureUnusable where nobody can."""
@@ -57,52 +47,39 @@ class AzurePreflight:
 
     async def permissions(self, asked: Sequence[tuple[int, str]]) -> tuple[Permissions, ...]:
         """Read what each principal may do at each scope."""
-        return await _all(asked, lambda item: self._permissions(*item))
+        return await gathered(asked, lambda item: self._permissions(*item))
 
     async def _permissions(self, number: int, scope: str) -> Permissions:
         sender = _InTheNameOf(self._transport, number)
         request = wire.permissions(scope)
-        await self._turn(request)
+        await self._pace.turn(request)
         found = await read_list(sender, request, self._pause)
         if found.unread is not None:
-            return Permissions(number, scope, None, _sentence(found.unread).partition(":")[0])
+            return Permissions(number, scope, None, sentence(found.unread).partition(":")[0])
         return Permissions(number, scope, tuple(map(wire.grant, found.rows)))
 
     async def conditions(self, targets: Sequence[Target], *, commands: bool) -> tuple[Condition, ...]:
         """Read model and instance view of each VM in one call, and its managed commands in another."""
-        return await _all(targets, lambda target: self._condition(target, commands))
+        return await gathered(targets, lambda target: self._condition(target, commands))
 
     async def _condition(self, target: Target, commands: bool) -> Condition:
         request = wire.vm_view(target)
-        await self._turn(request)
+        await self._pace.turn(request)
         answer = await read(self._transport, request, self._pause)
         if isinstance(answer, Unread):
             if answer.status == 404:
                 return Condition(target, gone=True)
-            found = Condition(target, why=_sentence(answer))
+            found = Condition(target, why=sentence(answer))
         else:
             found = wire.condition(target, answer.json()) or Condition(target, why="the answer is no VM")
         if not commands:
             return found
         request = run_command.listing(target)
-        await self._turn(request)
+        await self._pace.turn(request)
         rows = await read_list(self._transport, request, self._pause)
         if rows.unread is not None:
-            return replace(found, commands_why=_sentence(rows.unread))
+            return replace(found, commands_why=sentence(rows.unread))
         return replace(found, commands=wire.names(rows.rows))
-
-    async def _turn(self, request: Request) -> None:
-        """Wait until the subscription's limit allows one more read."""
-        pool = self._transport.principals
-        rates = self._rates.get(subscription := place_of(request.target).subscription)
-        if rates is None:
-            rates = self._rates[subscription] = SubscriptionRates()
-            rates.share(len(pool.present))
-        now = self._transport.clock.now()
-        at = max(now, rates.reads.earliest())
-        rates.reads.take(at)
-        if at > now:
-            await self._pause(at - now)
 
 
 class _InTheNameOf:
@@ -122,31 +99,3 @@ class _InTheNameOf:
 
     async def send(self, request: Request) -> Response | NoResponse:
         return await self._transport.send(request, principal=self._number)
-
-
-async def _all(items: Sequence[A], work: Callable[[A], Awaitable[B]]) -> tuple[B, ...]:
-    """Do the work for all items, some at a time, and return the results in their order."""
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def one(item: A) -> B:
-        async with gate:
-            return await work(item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
-    except BaseExceptionGroup as errors:
-        raise _first(errors) from None
-    return tuple(task.result() for task in tasks)
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    unusable, _ = errors.split(AzureUnusable)
-    found: Iterable[BaseException] = (unusable or errors).exceptions
-    error = next(iter(found))
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
-
-
-def _sentence(unread: Unread) -> str:
-    status = f"HTTP {unread.status} " if unread.status else ""
-    return f"{status}{unread.code}: {unread.message}"

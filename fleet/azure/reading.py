@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from fleet.azure.principals import Principals, place_of
 from fleet.azure.wire import compute
 from fleet.azure.wire.arm import check_link, host_of, not_done
 from fleet.azure.wire.http import Json, NoResponse, Request, Response, is_untrusted
 from fleet.clock import Clock
+from fleet.errors import AzureUnusable
 from fleet.run.answers import Lost, LostReason, Refused
+from fleet.run.limits import SubscriptionRates
 
 ATTEMPTS = 5
 PATIENCE = 180.0
 """Seconds that one read may spend waiting in all; a service that asks for more is reported instead."""
 
 MAX_PAGES = 10_000
+
+AT_ONCE = 24
+"""Reads of single VMs on the wire at one time."""
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 Pause = Callable[[float], Awaitable[None]]
 
@@ -127,3 +137,62 @@ async def read_list(transport: Sender, first: Request, pause: Pause) -> Rows:
         request = replace(first, target=page.next_link)
     found.unread = Unread(0, "endless_list", "the list does not end: its pages lead in a circle")
     return found
+
+
+class Signing(Protocol):
+    """What knows the time and who signs."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    principals: Principals
+
+
+class Pace:
+    """Keeps reads to ARM's limit of each subscription, so that looking does not use up what a run needs."""
+
+    def __init__(self, transport: Signing, pause: Pause) -> None:
+        self._transport = transport
+        self._pause = pause
+        self._rates: dict[str, SubscriptionRates] = {}
+
+    async def turn(self, request: Request) -> None:
+        """Wait until the limit of the request's subscription allows one more read."""
+        rates = self._rates.get(subscription := place_of(request.target).subscription)
+        if rates is None:
+            rates = self._rates[subscription] = SubscriptionRates()
+            rates.share(len(self._transport.principals.present))
+        now = self._transport.clock.now()
+        at = max(now, rates.reads.earliest())
+        rates.reads.take(at)
+        if at > now:
+            await self._pause(at - now)
+
+
+async def gathered(items: Sequence[A], work: Callable[[A], Awaitable[B]]) -> tuple[B, ...]:
+    """Do the work for all items, ``AT_ONCE`` at a time, and return the results in their order."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: A) -> B:
+        async with gate:
+            return await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(item)) for item in items]
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    return tuple(task.result() for task in tasks)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    unusable, _ = errors.split(AzureUnusable)
+    found: Iterable[BaseException] = (unusable or errors).exceptions
+    error = next(iter(found))
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def sentence(unread: Unread) -> str:
+    """Say why a read failed: status, code and message."""
+    status = f"HTTP {unread.status} " if unread.status else ""
+    return f"{status}{unread.code}: {unread.message}"

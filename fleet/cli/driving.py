@@ -76,14 +76,19 @@ def tell_notes(connection: Connection, flags: Mapping[str, Any]) -> None:
 
 def confirm(plan: Plan, flags: Mapping[str, Any]) -> None:
     """Show the plan and ask, where there is somebody to ask; elsewhere ``-y`` is the answer."""
+    what = f"run {plan.playbook.name} on {plural(len(plan.targets), 'target')}"
+    agree(what, lambda: render_plan(plan, "table", colour=False), flags)
+
+
+def agree(what: str, picture: Callable[[], str], flags: Mapping[str, Any]) -> None:
+    """Show what is about to be done and ask. Raises Refused where it is not wanted, or nobody is there to say so."""
     if flags["yes"]:
         return
-    what = f"run {plan.playbook.name} on {plural(len(plan.targets), 'target')}"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
             f"nobody is here to confirm: {what}", hint="add -y (--yes) to run without asking", code="unconfirmed"
         )
-    say(render_plan(plan, "table", colour=False))
+    say(picture())
     if not click.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
         raise Refused("not confirmed; nothing was sent", code="unconfirmed")
 

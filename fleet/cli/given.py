@@ -65,7 +65,7 @@ def collect(declared: Sequence[Parameter], given: Sequence[str], environ: Mappin
         if not equals:
             problems.append(Problem("bad_parameter", f"-e {item!r} is neither NAME=VALUE nor @FILE", "-e"))
         elif name in secret:
-            values[name] = _secret(name, text, environ, problems)
+            values[name] = secret_of(name, text, environ, problems)
         else:
             values[name] = text
     if problems:
@@ -81,7 +81,7 @@ def _from_file(path: Path) -> Mapping[str, object]:
     return data
 
 
-def _secret(name: str, text: str, environ: Mapping[str, str], problems: list[Problem]) -> str:
+def secret_of(name: str, text: str, environ: Mapping[str, str], problems: list[Problem]) -> str:
     """A secret by reference. Its value itself is refused: everybody on the machine can read a command line."""
     if text.startswith("@"):
         return read_text(Path(text[1:]), f"the file of the secret {name}").removesuffix("\n")

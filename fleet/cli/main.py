@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "exec": ("fleet.cli.adhoc:execute", "Run one command on the selected VMs, without a playbook."),
     "resume": ("fleet.cli.running:resume", "Go on with a run that was left unfinished."),
     "rerun": ("fleet.cli.running:rerun", "Run again on the targets of a run that did not end well."),
+    "commands": ("fleet.cli.commands:commands", "List, show, change or delete managed commands on VMs."),
     "targets": ("fleet.cli.choosing:targets", "List the VMs that a playbook or an expression selects."),
     "doctor": ("fleet.cli.preparing:doctor", "Check what stands in the way of a run, before it."),
     "rbac": ("fleet.cli.preparing:rbac", "Print the smallest role that can carry out a playbook."),

@@ -1,22 +1,26 @@
-"""What the engine needs of the world, and what can be asked before a run: four protocols."""
+"""What the engine needs of the world, and what can be asked of it apart from a run: five protocols."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from fleet.plan.doctor import Condition, Permissions, Principal
 from fleet.run.answers import (
+    Accepted,
     Command,
     FindAnswer,
     LookAnswer,
+    Lost,
     Operation,
     Quota,
+    Refused,
     RemoveAnswer,
     SubmitAnswer,
 )
 from fleet.run.events import Event
+from fleet.run.managed import Change, ManagedCommand
 from fleet.targets.kinds import USUAL
 from fleet.targets.model import Kind, Subscription, Target, UnreadScope
 
@@ -115,6 +119,34 @@ class Leases(Protocol):
 
     def release(self, target: Target, run_id: str) -> None:
         """Let go soon of a VM that this run holds; otherwise nothing happens. A failure only leaves the lease."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsOf:
+    """The managed commands of one target; ``why`` says what could not be read."""
+
+    target: Target
+    commands: tuple[ManagedCommand, ...] = ()
+    why: str = ""
+
+
+class ManagedCommands(Protocol):
+    """The managed commands that lie on VMs. Reads are told, not raised; writes are sent once.
+
+    Only what makes everything impossible is raised: :class:`fleet.errors.AzureUnusable`.
+    """
+
+    async def commands(self, targets: Sequence[Target], seen: Callable[[], None]) -> tuple[CommandsOf, ...]:
+        """Read the commands of each target, in their order; ``seen`` hears of each that was read."""
+        ...
+
+    async def remove(self, command: ManagedCommand) -> Reply[RemoveAnswer]:
+        """Delete one; a running script ends. Safe to repeat; an absent one counts as removed."""
+        ...
+
+    async def change(self, command: ManagedCommand, change: Change) -> Reply[Accepted | Refused | Lost]:
+        """Send a change once: changed content runs again, so a lost answer is not sent again."""
         ...
 
 

@@ -69,7 +69,8 @@ class Runs:
                 return self._act(request, machine, now)
             case Call.COMMANDS:
                 known = self._life.commands.get(machine.key, {})
-                return compute(200, {"value": [each.json(view=False) for each in known.values()]})
+                view = request.query.get("$expand", "").lower() == "instanceview"
+                return compute(200, {"value": [each.json(view=view) for each in known.values()]})
             case Call.COMMAND:
                 return self._get(request, machine, name)
             case Call.COMMAND_DELETE:

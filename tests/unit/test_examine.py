@@ -54,7 +54,7 @@ class FakePreflight:
 
 def connection(preflight: Preflight) -> Connection:
     unused = AzureInventory(HttpTransport("http://127.0.0.1:1", StaticTokens("t")))
-    return Connection(ScriptedCloud(), unused, preflight, "lab")
+    return Connection(ScriptedCloud(), unused, preflight, unused, "lab")
 
 
 TOP, GROUP = "/subscriptions/sub-0", "/subscriptions/sub-0/resourceGroups/rg"

@@ -234,12 +234,12 @@ def managed_state(data: Json) -> LookAnswer | None:
     if not is_terminal(provisioning):
         return StillRunning()
     view = as_object(properties.get("instanceView"))
-    if _has_ended(view):
+    if has_ended(view):
         return Finished(managed_answer(view))
     return StillRunning() if provisioning.lower() == "succeeded" else None
 
 
-def _has_ended(view: dict[str, Json]) -> bool:
+def has_ended(view: dict[str, Json]) -> bool:
     """Say whether an instance view is final.
 
     ``Running`` with an end time was recorded after failures (2021 to 2022), and ``Unknown`` with a message

@@ -1,0 +1,108 @@
+"""Managed commands as Azure lists them, and the PATCH that changes one."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from urllib.parse import urlsplit
+
+from fleet.azure.wire.arm import is_terminal
+from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, path
+from fleet.azure.wire.run_command import RESOURCE_CAP, Kind, api_version, has_ended, kind_of, resource_id
+from fleet.clock import from_iso
+from fleet.run.managed import Change, ManagedCommand
+from fleet.targets.model import Target
+
+
+def listing(target: Target) -> Request:
+    """Build the GET of every managed command of a target, with instance views (REST spec: ``$expand`` of the list).
+
+    The service may leave the views out all the same (recorded without ``$expand``); then each command is read by itself.
+    """
+    query = {"$expand": "instanceView", "api-version": api_version(target.id)}
+    return Request("GET", path(f"{target.id}/runCommands", query), cap=32 * MIB)
+
+
+def command(target: Target, data: Json) -> ManagedCommand | None:
+    """Read one managed command; None if the answer is none."""
+    row = as_object(data)
+    name, properties = as_text(row.get("name")), as_object(row.get("properties"))
+    if not name or not properties:
+        return None
+    view = as_object(properties.get("instanceView"))
+    provisioning = as_text(properties.get("provisioningState"))
+    code, limit = view.get("exitCode"), properties.get("timeoutInSeconds")
+    return ManagedCommand(
+        target,
+        name,
+        provisioning=provisioning,
+        state=as_text(view.get("executionState")),
+        running=not (is_terminal(provisioning or "Succeeded") and has_ended(view)),
+        exit_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
+        started=_moment(view.get("startTime")),
+        ended=_moment(view.get("endTime")),
+        source=_source(as_object(properties.get("source"))),
+        timeout=float(limit) if isinstance(limit, (int, float)) else 0.0,
+        run_as=as_text(properties.get("runAsUser")),
+        parameters=_pairs(properties.get("parameters")),
+        tags={key: as_text(value) for key, value in as_object(row.get("tags")).items()},
+        view=dict(view),
+    )
+
+
+def has_view(data: Json) -> bool:
+    """Say whether a row came with its instance view."""
+    return bool(as_object(as_object(as_object(data).get("properties")).get("instanceView")))
+
+
+def _moment(data: Json) -> float | None:
+    try:
+        return from_iso(as_text(data))
+    except ValueError:
+        return None
+
+
+def _source(source: dict[str, Json]) -> str:
+    """Say what a command runs, without what might be secret in it: the script's text, a URL's signature."""
+    if script := as_text(source.get("script")):
+        data = script.encode("utf-8", "surrogatepass")
+        return f"script sha256:{hashlib.sha256(data).hexdigest()[:12]} ({len(data):,} bytes)"
+    if uri := as_text(source.get("scriptUri")):
+        parts = urlsplit(uri)
+        return f"uri {parts.scheme}://{parts.hostname or ''}{parts.path}"
+    for key, word in (("commandId", "command_id"), ("galleryScriptReferenceId", "gallery")):
+        if text := as_text(source.get(key)):
+            return f"{word} {text}"
+    return "nothing"
+
+
+def _pairs(data: Json) -> dict[str, str]:
+    items = [as_object(item) for item in as_list(data)]
+    return {as_text(item.get("name")): as_text(item.get("value")) for item in items}
+
+
+def unchangeable(found: ManagedCommand, change: Change) -> str:
+    """Say why a change cannot be put on this wire; empty if it can (REST spec: of an Arc machine's only tags)."""
+    if kind_of(found.target.id) is Kind.ARC and change.runs_again:
+        return "of an Arc machine's managed commands only tags can be changed"
+    return ""
+
+
+def patch(found: ManagedCommand, change: Change) -> Request:
+    """Build the PATCH. It carries what changes, and tags and parameters whole, since they are replaced together."""
+    properties: dict[str, Json] = {}
+    if change.script is not None:
+        properties["source"] = {"script": change.script}
+    if change.timeout is not None:
+        properties["timeoutInSeconds"] = math.ceil(change.timeout)
+    if (parameters := change.parameters_of(found)) is not None:
+        properties["parameters"] = [{"name": name, "value": value} for name, value in parameters.items()]
+    if change.protected:
+        properties["protectedParameters"] = [{"name": name, "value": text} for name, text in change.protected.items()]
+    body: dict[str, Json] = {}
+    if (tags := change.tags_of(found)) is not None:
+        body["tags"] = dict(tags)
+    if properties:
+        body["properties"] = properties
+    place = path(resource_id(found.target, found.name), {"api-version": api_version(found.target.id)})
+    return Request("PATCH", place, body, cap=RESOURCE_CAP)

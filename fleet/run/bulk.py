@@ -1,0 +1,172 @@
+"""One call on each of many managed commands, within Azure's limits: a fold without a journal.
+
+What it does is safe to repeat (deleting) or never repeated unless it was refused (changing), so nothing need be kept: who
+stops in the middle looks again and goes on. The shape is the run's: ``next`` only reads, ``sent`` and ``heard`` write.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fleet.run.answers import Accepted, Lost, LostReason, Quota, Refused, Removed
+from fleet.run.limits import LaneRates, SubscriptionRates
+from fleet.run.model import Cause, CauseCode
+from fleet.run.retry import Again, backoff, judge_refusal
+from fleet.targets.glob import same_case
+from fleet.targets.model import Target
+
+AT_ONCE = 48
+"""Calls on the wire at one time."""
+
+TRIES = 8
+"""Calls for one command, those refused for the limits (429) not counted."""
+
+PATIENCE = 1800.0
+"""Seconds after its first call in which a command is tried again."""
+
+
+class Kind(StrEnum):
+    """What is done to every command."""
+
+    DELETE = "delete"
+    CHANGE = "change"
+
+
+class Fate(StrEnum):
+    """How it went."""
+
+    DONE = "done"
+    """Azure took the call; the command is being deleted, or changed."""
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """The answer to a change was lost: it may have been made, and is not sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What came of one command; ``cause`` says why where it did not work."""
+
+    fate: Fate
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Call for this item now."""
+
+    item: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to send before ``at`` (epoch seconds), or before an answer."""
+
+    at: float | None
+
+
+BulkAnswer = Accepted | Removed | Refused | Lost
+
+
+@dataclass(slots=True)
+class _Item:
+    lane: int
+    tries: int = 0
+    first: float | None = None
+
+
+@dataclass(slots=True)
+class _Lane:
+    rates: LaneRates
+    waiting: list[tuple[float, int]] = field(default_factory=list)
+
+
+class Bulk:
+    """One call for each target, in the order given as far as the limits allow."""
+
+    def __init__(self, kind: Kind, targets: Sequence[Target], principals: int = 1) -> None:
+        self._kind = kind
+        self.ended: dict[int, Ended] = {}
+        self._flying = 0
+        self._lanes: list[_Lane] = []
+        self._items: list[_Item] = []
+        places: dict[tuple[str, str], int] = {}
+        arm: dict[str, SubscriptionRates] = {}
+        for number, target in enumerate(targets):
+            place = same_case(target.subscription), same_case(target.location)
+            if place not in places:
+                places[place] = len(self._lanes)
+                rates = arm.setdefault(place[0], SubscriptionRates())
+                rates.share(principals)
+                self._lanes.append(_Lane(LaneRates(rates)))
+            lane = places[place]
+            self._items.append(_Item(lane))
+            self._lanes[lane].waiting.append((0.0, number))
+        self._of_place = places
+
+    @property
+    def finished(self) -> bool:
+        return len(self.ended) == len(self._items)
+
+    def next(self, now: float) -> Send | Wait:
+        """Say what to do now."""
+        if self._flying >= AT_ONCE:
+            return Wait(None)
+        moments: list[float] = []
+        for lane in self._lanes:
+            if lane.waiting:
+                due, item = lane.waiting[0]
+                at = max(due, self._allowed(lane.rates))
+                if at <= now:
+                    return Send(item)
+                moments.append(at)
+        return Wait(min(moments, default=None))
+
+    def _allowed(self, rates: LaneRates) -> float:
+        return rates.remove_at() if self._kind is Kind.DELETE else rates.submit_at()
+
+    def sent(self, item: int, at: float) -> None:
+        """A call is about to leave."""
+        state = self._items[item]
+        lane = self._lanes[state.lane]
+        _, first = heapq.heappop(lane.waiting)
+        assert first == item, "only what next() named is sent"
+        (lane.rates.removed if self._kind is Kind.DELETE else lane.rates.submitted)(at)
+        state.first = at if state.first is None else state.first
+        state.tries += 1
+        self._flying += 1
+
+    def heard(self, item: int, at: float, answer: BulkAnswer, quota: Quota | None) -> None:
+        """Take over what came back."""
+        self._flying -= 1
+        if quota is not None:
+            lane = self._of_place.get((same_case(quota.subscription), same_case(quota.location)))
+            if lane is not None:
+                self._lanes[lane].rates.note(at, quota)
+        verdict = self._judged(item, at, answer)
+        state = self._items[item]
+        if isinstance(verdict, Again) and state.tries < TRIES and verdict.at - (state.first or at) < PATIENCE:
+            heapq.heappush(self._lanes[state.lane].waiting, (verdict.at, item))
+        else:
+            self.ended[item] = Ended(Fate.FAILED, verdict.cause) if isinstance(verdict, Again) else verdict
+
+    def _judged(self, item: int, at: float, answer: BulkAnswer) -> Ended | Again:
+        state = self._items[item]
+        match answer:
+            case Accepted() | Removed():
+                return Ended(Fate.DONE)
+            case Refused(refusal):
+                if refusal.status == 429:
+                    state.tries -= 1
+                    rates = self._lanes[state.lane].rates
+                    bucket = rates.arm.deletes if self._kind is Kind.DELETE else rates.arm.writes
+                    rates.refused_update(bucket, at, refusal.retry_after, refusal.code)
+                verdict = judge_refusal(refusal, now=at, tries=max(state.tries, 1), salt=str(item))
+                return verdict if isinstance(verdict, Again) else Ended(Fate.FAILED, verdict.cause)
+            case Lost(reason, detail, retry_after):
+                cause = Cause(CauseCode.ANSWER_LOST, detail or reason.value, "look again: fleet commands list")
+                if self._kind is Kind.CHANGE and reason is not LostReason.NOT_CONNECTED:
+                    return Ended(Fate.UNKNOWN, cause)
+                return Again(at + max(backoff(state.tries, str(item)), retry_after or 0.0), cause)

@@ -1,0 +1,37 @@
+"""Managed commands as text: whatever their names and outputs hold, they do nothing to whoever reads them."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.cli.command_tables import listing, shown
+from fleet.run.managed import ManagedCommand
+from fleet.targets.model import Os, Target
+
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+HOSTILE = "\x1b]0;owned\x07\u202e\n=cmd|x"
+
+
+def command(text: str) -> ManagedCommand:
+    target = Target("/subscriptions/s/vm", "s", "", "rg", "vm", "we", Os.LINUX)
+    return ManagedCommand(
+        target, text, state=text, tags={text: text}, view={"output": text, "error": text, "more": text}
+    )
+
+
+@given(st.text() | st.just(HOSTILE))
+def test_nothing_that_a_vm_prints_steers_a_terminal(text: str) -> None:
+    """Pages and tables hold no control or invisible character but line ends and tabs; JSON keeps every character."""
+    for page in (shown([command(text)], "table", 0.0), listing([command(text)], "table", 0.0)):
+        assert all(char in "\n\t" or unicodedata.category(char) not in UNSEEN for char in page)
+    assert json.loads(shown([command(text)], "json", 0.0))[0]["instanceView"]["output"] == text
+
+
+def test_a_signed_address_loses_its_signature() -> None:
+    """Wherever in the view it stands."""
+    page = shown([ManagedCommand(command("c").target, "c", view={"outputBlob": "https://x/y?sig=abc"})], "table", 0.0)
+    assert "https://x/y" in page and "abc" not in page
