@@ -397,23 +397,15 @@ def _slots(condition: Condition, say: Say) -> Finding:
         return say(Check.SLOTS, Level.UNCHECKED, text, "try again")
     own = tuple(name for name in condition.commands if name.startswith(OWN))
     runs = ", ".join(sorted({name.removeprefix(OWN).rpartition("-")[0] for name in own}))
-    delete = _DELETE[condition.target.kind]
     # The number is documented for VMs and their like; for Arc machines nothing is.
     if len(condition.commands) >= SLOTS and condition.target.kind is not Kind.ARC:
-        hint = f"delete some with {delete}" + (f"; those of run {runs} are Fleet's" if own else "")
+        hint = "make room with fleet commands delete" + (f"; those of run {runs} are Fleet's" if own else "")
         text = f"all {SLOTS} places for managed commands are taken"
         return say(Check.SLOTS, Level.UNREACHABLE, text, hint, own)
     if own:
         text = f"a managed command of run {runs} is there: under way, or left behind"
-        return say(Check.SLOTS, Level.NOTE, text, f"{delete} removes what was left behind", own)
+        return say(Check.SLOTS, Level.NOTE, text, "fleet commands delete --leftovers removes what was left behind", own)
     return say(Check.SLOTS, Level.OK, "room for managed commands")
-
-
-_DELETE = {
-    Kind.VM: "az vm run-command delete",
-    Kind.SCALE_SET: "az vmss run-command delete",
-    Kind.ARC: "az connectedmachine run-command delete",
-}
 
 
 # -- playbook --------------------------------------------------------------------------------------------------------

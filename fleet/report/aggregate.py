@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from fleet.plan.model import Plan
-from fleet.report.model import WORST_FIRST, Counts, Group, JobRow, Report, StepRow, Stopped, WaveRow
+from fleet.report.model import WORST_FIRST, Counts, Group, JobRow, Leftover, Report, StepRow, Stopped, WaveRow
 from fleet.report.verdict import exit_code
 from fleet.report.words import plural
+from fleet.run.command import command_name
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.record import JobRecord, RunRecord
 from fleet.targets.folding import fold
@@ -51,7 +52,10 @@ def aggregate(record: RunRecord, *, interrupted: bool = False, allow_empty: bool
         unread=plan.unread,
         waves=_waves(plan, jobs),
         steps=tuple(StepRow(step.id, step.title, step.digest) for step in plan.steps),
-        notes=tuple(_notes(record)),
+        notes=tuple(_notes(record, labels)),
+        leftovers=tuple(
+            Leftover(job.job.target.id, command_name(record.run_id, job.job)) for job in record.jobs if job.left
+        ),
         plan=plan.digest,
         subscriptions={target.subscription: target.subscription_name for target in plan.targets},
         labels=labels,
@@ -174,7 +178,7 @@ def _waves(plan: Plan, jobs: Sequence[JobRow]) -> tuple[WaveRow, ...]:
     )
 
 
-def _notes(record: RunRecord) -> Iterable[str]:
+def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
     """Say what a reader must know to trust the rows."""
     outcomes = [job.outcome for job in record.jobs if job.outcome is not None]
     open_jobs = len(record.jobs) - len(outcomes)
@@ -189,3 +193,11 @@ def _notes(record: RunRecord) -> Iterable[str]:
             f"The beginning of the output of {plural(cut, 'job')} was too much for the channel: "
             f"fleet output {record.run_id} VM --full fetches all of it, while the VM keeps it"
         )
+    if left := [labels.get(job.job.target.id, job.job.target.name) for job in record.jobs if job.left]:
+        lie = (
+            "command of this run may still lie on its VM"
+            if len(left) == 1
+            else "commands of this run may still lie on VMs"
+        )
+        yield f"{len(left)} managed {lie}: {fold(left)}"
+        yield f"To delete them: fleet commands delete all --name 'fleet-{record.run_id}-*'"

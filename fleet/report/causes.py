@@ -112,6 +112,10 @@ CAUSES = {
         "No connection to Azure; nothing was sent.", "Check the network, the proxy and `azure.cloud`."
     ),
     CauseCode.REFUSED: Explanation("Azure refused the command.", "Read its message; nothing ran."),
+    CauseCode.NO_SLOT: Explanation(
+        "The VM holds as many managed commands as it can.",
+        "Make room with `fleet commands list` and `fleet commands delete`.",
+    ),
     CauseCode.NO_RECEIPT: Explanation(
         "The output came without the receipt that proves the run.",
         "Look at the VM; output of more than 4,096 bytes printed after the end can push the receipt out.",

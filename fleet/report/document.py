@@ -46,6 +46,7 @@ def document(report: Report) -> dict[str, Json]:
         "waves": [_wave(wave) for wave in report.waves],
         "steps": [{"id": step.id, "title": step.title, "digest": step.digest} for step in report.steps],
         "notes": list(report.notes),
+        "leftovers": [{"target": item.target, "command": item.command} for item in report.leftovers],
         "plan": report.plan,
         "subscriptions": dict(report.subscriptions),
     }
@@ -138,6 +139,7 @@ def schema() -> dict[str, Json]:
         waves=_array(_object(index=_COUNT, label=_TEXT, targets=_COUNT, started=_MAYBE_WHEN, ended=_MAYBE_WHEN)),
         steps=_array(_object(id=_TEXT, title=_TEXT, digest=_TEXT)),
         notes=_array(_TEXT),
+        leftovers=_array(_object(target=_TEXT, command=_TEXT)),
         plan=_TEXT,
         subscriptions={"type": "object", "additionalProperties": _TEXT},
     )

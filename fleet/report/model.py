@@ -118,6 +118,14 @@ class StepRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Leftover:
+    """A managed command that the run could not delete, or did not, since its script may still be running."""
+
+    target: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A run, finished or not, as its readers see it."""
 
@@ -135,6 +143,7 @@ class Report:
     waves: tuple[WaveRow, ...] = ()
     steps: tuple[StepRow, ...] = ()
     notes: tuple[str, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
     plan: str = ""
     """The plan's digest: equal digests mean the same work on the same targets."""
     subscriptions: Mapping[str, str] = field(default_factory=dict, hash=False)

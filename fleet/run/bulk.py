@@ -16,6 +16,7 @@ from fleet.run.limits import LaneRates, SubscriptionRates
 from fleet.run.model import Cause, CauseCode
 from fleet.run.retry import Again, backoff, judge_refusal
 from fleet.targets.glob import same_case
+from fleet.targets.model import Kind as TargetKind
 from fleet.targets.model import Target
 
 AT_ONCE = 48
@@ -92,15 +93,15 @@ class Bulk:
         self._flying = 0
         self._lanes: list[_Lane] = []
         self._items: list[_Item] = []
-        places: dict[tuple[str, str], int] = {}
+        places: dict[tuple[str, str, TargetKind], int] = {}
         arm: dict[str, SubscriptionRates] = {}
         for number, target in enumerate(targets):
-            place = same_case(target.subscription), same_case(target.location)
+            place = same_case(target.subscription), same_case(target.location), target.kind
             if place not in places:
                 places[place] = len(self._lanes)
                 rates = arm.setdefault(place[0], SubscriptionRates())
                 rates.share(principals)
-                self._lanes.append(_Lane(LaneRates(rates)))
+                self._lanes.append(_Lane(LaneRates(rates, target.kind)))
             lane = places[place]
             self._items.append(_Item(lane))
             self._lanes[lane].waiting.append((0.0, number))
@@ -142,9 +143,10 @@ class Bulk:
         """Take over what came back."""
         self._flying -= 1
         if quota is not None:
-            lane = self._of_place.get((same_case(quota.subscription), same_case(quota.location)))
-            if lane is not None:
-                self._lanes[lane].rates.note(at, quota)
+            place = same_case(quota.subscription), same_case(quota.location)
+            for kind in TargetKind:
+                if (lane := self._of_place.get((*place, kind))) is not None:
+                    self._lanes[lane].rates.note(at, quota)
         verdict = self._judged(item, at, answer)
         state = self._items[item]
         if isinstance(verdict, Again) and state.tries < TRIES and verdict.at - (state.first or at) < PATIENCE:
@@ -161,8 +163,8 @@ class Bulk:
                 if refusal.status == 429:
                     state.tries -= 1
                     rates = self._lanes[state.lane].rates
-                    bucket = rates.arm.deletes if self._kind is Kind.DELETE else rates.arm.writes
-                    rates.refused_update(bucket, at, refusal.retry_after, refusal.code)
+                    refused = rates.refused_removal if self._kind is Kind.DELETE else rates.refused_submission
+                    refused(at, refusal.retry_after, refusal.code)
                 verdict = judge_refusal(refusal, now=at, tries=max(state.tries, 1), salt=str(item))
                 return verdict if isinstance(verdict, Again) else Ended(Fate.FAILED, verdict.cause)
             case Lost(reason, detail, retry_after):

@@ -69,6 +69,8 @@ class JobState:
     removal_due: float | None = None
     """The moment to delete the managed command: after its result was read, or to cancel it."""
     removing: bool = False
+    removed: bool = False
+    """The managed command was deleted, or is being deleted."""
     removal_tries: int = 0
     trouble: Cause | None = None
     """Why the last submission or look did not work out; stands if time runs out."""

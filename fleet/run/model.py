@@ -52,6 +52,7 @@ class CauseCode(StrEnum):
     THROTTLED = "throttled"
     NOT_CONNECTED = "not_connected"
     REFUSED = "refused"
+    NO_SLOT = "no_slot"
     NO_RECEIPT = "no_receipt"
     RECEIPT_MISMATCH = "receipt_mismatch"
     NO_EXIT_CODE = "no_exit_code"

@@ -23,6 +23,8 @@ class JobRecord:
     started: float | None = None
     """When the accepted submission left."""
     ended: float | None = None
+    left: bool = False
+    """The run has ended, and the job's managed command may still lie on its VM."""
 
 
 @dataclass(frozen=True, slots=True)

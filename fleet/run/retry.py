@@ -75,7 +75,14 @@ def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Ver
         return Again(at, Cause(CauseCode.BUSY, text, "another command holds this VM; find it or wait for its end"))
     if refusal.status == 409 and _is_not_running(refusal):
         return GiveUp(Cause(CauseCode.VM_NOT_RUNNING, text, "start the VM, then run again on the unreachable ones"))
+    if is_full(refusal):
+        return GiveUp(Cause(CauseCode.NO_SLOT, text, "make room: fleet commands list all, then fleet commands delete"))
     return GiveUp(Cause(CauseCode.REFUSED, text))
+
+
+def is_full(refusal: Refusal) -> bool:
+    """Whether the VM holds as many managed commands as it can (text reported; neither code nor status is known)."""
+    return 400 <= refusal.status < 500 and "maximum number of managed run commands" in refusal.message.casefold()
 
 
 def is_unreadable(refusal: Refusal) -> bool:

@@ -23,7 +23,7 @@ from fleet.run.effects import (
 )
 from fleet.run.job import JobState
 from fleet.run.limits import CALLS_AT_ONCE, Budget
-from fleet.run.model import CauseCode, Phase
+from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.polling import Durations
 from fleet.run.record import JobRecord, RunRecord
 from fleet.run.scheduler import Entry, Lane, Lanes
@@ -120,11 +120,20 @@ class Standing:
             operation=operation,
             started=state.intended,
             ended=state.ended,
+            left=self._is_left(state),
         )
 
     def _durations_of(self, state: JobState) -> Durations:
         """How long the job's step took so far on its kind of machine: Arc takes minutes for what a VM does in seconds."""
         return self._durations[self.plan.step_index(state.job.id), state.job.target.kind]
+
+    def _is_left(self, state: JobState) -> bool:
+        """Whether the run ended and its command may lie on the VM: not deleted, nor cancelled by somebody who did."""
+        if not (self.finished and state.transport is Transport.MANAGED and state.possibly_sent) or state.removed:
+            return False
+        if state.job.step.properties.command:
+            return False  # a standing command stays by intent
+        return state.outcome is None or state.outcome.status is not Status.CANCELLED
 
     def _must_stop(self, now: float) -> StopLaunching | None:
         if self.launch_stop is not None or self.done == len(self.jobs):

@@ -83,7 +83,7 @@ class Run(Standing):
         self._count_call(state, event)
         advance(state, event)
         if isinstance(event, e.CommandRemoved):
-            state.removal_due, state.removing = None, False
+            state.removal_due, state.removing, state.removed = None, False, True
             self._progress = event.at
         self._pace(state, event)
         self._count_flight(state, before)

@@ -151,7 +151,7 @@ def test_deleting_in_bulk_spares_what_may_be_running(here: Here, shelf: Shelf) -
 def test_leftovers_are_fleets_own_and_over(here: Here, shelf: Shelf) -> None:
     """What just ended under a run that is not known here is none yet; under one that is known to have ended, it is."""
     assert here("commands", "list", "all", shelf.flag, "--leftovers", "-o", "json").report == []
-    done = here("run", _playbook(here), shelf.flag, "-y", "-q", "-l", "web2", "-o", "json")
+    done = here("run", playbook(), shelf.flag, "-y", "-q", "-l", "web2", "-o", "json")
     assert done.code == 0
     run = done.report["run"]
     shelf.put("web2", f"fleet-{run}-9")
@@ -159,18 +159,6 @@ def test_leftovers_are_fleets_own_and_over(here: Here, shelf: Shelf) -> None:
     assert [row["name"] for row in left] == [f"fleet-{run}-9"]
     assert here("commands", "delete", "all", shelf.flag, "--leftovers", "-y").code == 0
     wait_for(lambda: shelf.names("web2") == {"deploy"})
-
-
-def _playbook(here: Here) -> str:
-    text = """
-apiVersion: fleet/v1
-kind: Playbook
-metadata: {name: hello, version: 1.0.0}
-targets: {subscriptions: [all]}
-steps: [{id: say, run: {inline: "echo hello"}}]
-"""
-    Path("hello.yaml").write_text(text)
-    return "hello.yaml"
 
 
 def test_updating_lists_changes_and_makes_them(here: Here, shelf: Shelf, tmp_path: Path) -> None:
@@ -210,3 +198,50 @@ def test_what_could_not_be_done_is_named(here: Here, shelf: Shelf) -> None:
     shelf.lab.fault({"request": "read", "kind": 403, "machines": "web3"})
     done = here("commands", "list", "all", shelf.flag)
     assert done.code == 4 and "web3: its managed commands could not be read: HTTP 403 AuthorizationFailed" in done.err
+
+
+def test_what_a_run_could_not_delete_is_named_with_what_deletes_it(here: Here, shelf: Shelf) -> None:
+    """The report of a run that may not delete names each command left, and the very command line that removes them."""
+    shelf.lab.fault({"request": "delete", "kind": 403})
+    done = here("run", playbook(), shelf.flag, "-y", "-q", "-l", "web*", "-o", "json")
+    run = done.report["run"]
+    assert done.code == 0
+    assert [item["command"] for item in done.report["leftovers"]] == [f"fleet-{run}-{job}" for job in range(3)]
+    shelf.lab.fault()
+    text = here("show", "last", "-o", "table").out
+    assert "3 managed commands of this run may still lie on VMs: web[1-3]" in text
+    line = next(line for line in text.splitlines() if "fleet commands delete" in line)
+    assert line.endswith(f"fleet commands delete all --name 'fleet-{run}-*'")
+    assert (
+        "fleet commands delete all"
+        in here("report", "last", "--report", "html=r.html").err + Path("r.html").read_text()
+    )
+    removed = here("commands", "delete", "all", "--name", f"fleet-{run}-*", "-y", "-o", "json", shelf.flag)
+    assert (removed.code, len(removed.report)) == (0, 3)
+    clean = here("run", playbook(), shelf.flag, "-y", "-q", "-l", "web2", "-o", "json")
+    assert clean.report["leftovers"] == []
+
+
+def test_a_full_vm_is_told_from_other_refusals(here: Here, shelf: Shelf) -> None:
+    """The 26th command of a VM is refused: the row says so, and what makes room."""
+    for number in range(24):
+        shelf.ask("PUT", f"web2/runCommands/c{number}", {"location": "w", "properties": {"source": {"script": "true"}}})
+    done = here("run", playbook(), shelf.flag, "-y", "-q", "-l", "web2", "-o", "json")
+    [job] = done.report["jobs"]
+    assert (done.code, job["status"], job["cause"]["code"]) == (4, "unreachable", "no_slot")
+    assert "fleet commands delete" in job["cause"]["hint"]
+    table = here("doctor", playbook(), shelf.flag, "-l", "web2").out
+    assert "all 25 places for managed commands are taken" in table and "fleet commands delete" in table
+
+
+def playbook() -> str:
+    """A playbook in the working folder, and its name."""
+    text = """
+apiVersion: fleet/v1
+kind: Playbook
+metadata: {name: hello, version: 1.0.0}
+targets: {subscriptions: [all]}
+steps: [{id: say, run: {inline: "echo hello"}}]
+"""
+    Path("hello.yaml").write_text(text)
+    return "hello.yaml"

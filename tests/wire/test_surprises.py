@@ -113,7 +113,7 @@ def test_surprise_08_the_26th_managed_command_is_refused() -> None:
     error = decoded(answers[-1])["error"]
     verdict = judge_refusal(Refusal(answers[-1].status, error["code"], error["message"]), now=0, tries=1, salt="s")
     assert isinstance(verdict, GiveUp)
-    assert verdict.cause.code is CauseCode.REFUSED
+    assert verdict.cause.code is CauseCode.NO_SLOT
     assert "max=25" in verdict.cause.message
 
 

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from fleet.azure.wire.arm import is_terminal
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, path
-from fleet.azure.wire.run_command import RESOURCE_CAP, Kind, api_version, has_ended, kind_of, resource_id
+from fleet.azure.wire.run_command import RESOURCE_CAP, api_version, has_ended, resource_id
 from fleet.clock import from_iso
 from fleet.run.managed import Change, ManagedCommand
-from fleet.targets.model import Target
+from fleet.targets.model import Kind, Target
 
 
 def listing(target: Target) -> Request:
@@ -83,7 +83,7 @@ def _pairs(data: Json) -> dict[str, str]:
 
 def unchangeable(found: ManagedCommand, change: Change) -> str:
     """Say why a change cannot be put on this wire; empty if it can (REST spec: of an Arc machine's only tags)."""
-    if kind_of(found.target.id) is Kind.ARC and change.runs_again:
+    if found.target.kind is Kind.ARC and change.runs_again:
         return "of an Arc machine's managed commands only tags can be changed"
     return ""
 

@@ -140,7 +140,7 @@ def test_the_doctor_knows_the_commands_of_each_kind() -> None:
     stopped = Condition(MIXED[1], Power.DEALLOCATED, Agent.UNKNOWN, extensions=True, commands=("fleet-r-1",))
     told = findings(stopped)
     assert "az vmss start" in told[Check.POWER][0].next
-    assert "az vmss run-command delete" in told[Check.SLOTS][0].next
+    assert "fleet commands delete" in told[Check.SLOTS][0].next
 
 
 def test_rights_are_judged_machine_by_machine() -> None:

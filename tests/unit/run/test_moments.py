@@ -103,6 +103,20 @@ def test_a_forbidden_removal_is_not_tried_again() -> None:
     run.apply(e.RemovalFailed(3.0, JobId(0), 403))
     assert run.leftovers == [JobId(0)]
     assert run.next(3.0) == f.Finish()
+    assert not run.record().jobs[0].left
+    run.apply(e.RunEnded(4.0))
+    assert run.record().jobs[0].left
+
+
+def test_what_was_deleted_is_not_left() -> None:
+    """A replayed journal tells the same: only a deletion that was taken says that nothing lies there."""
+    run = opened(plan(2, receipts=False))
+    for job in (0, 1):
+        sent(run, job, 1.0)
+        ended(run, job, 3.0)
+    run.apply(e.CommandRemoved(3.5, JobId(0)))
+    run.apply(e.RunEnded(4.0))
+    assert [job.left for job in run.record().jobs] == [False, True]
 
 
 def test_unreachable_targets_stop_the_run_at_the_first_beyond_the_budget() -> None:

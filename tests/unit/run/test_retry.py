@@ -15,6 +15,8 @@ OFF = "The operation requires the VM to be running (or set to run)."
 OFF_MANAGED = "Cannot modify extensions in the VM when the VM is not running."
 OTHER = "Operation 'x' is not allowed on VM 'y' since another operation is in progress."
 
+FULL = "The maximum number of managed Run commands (max=25, current=25) has been exceeded. Use fewer Run commands."
+
 
 @pytest.mark.parametrize(
     ("refusal", "code", "again"),
@@ -29,6 +31,7 @@ OTHER = "Operation 'x' is not allowed on VM 'y' since another operation is in pr
         (Refusal(404, "ResourceNotFound", ""), CauseCode.VM_NOT_FOUND, False),
         (Refusal(400, "InvalidParameter", "bad"), CauseCode.REFUSED, False),
         (Refusal(413, "", ""), CauseCode.REFUSED, False),
+        (Refusal(409, "OperationNotAllowed", FULL), CauseCode.NO_SLOT, False),
     ],
 )
 def test_verdicts(refusal: Refusal, code: CauseCode, again: bool) -> None:
