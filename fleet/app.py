@@ -377,7 +377,7 @@ async def carry_out(
     """Drive the run to its end, or to where a person stopped it, and return how it stands.
 
     The first interrupt stops launching, the second cancels what can be cancelled. Raises StateError and AzureUnusable;
-    the run can be resumed after either.
+    the run can be resumed after either, and ``opened.run`` is then what is on disk.
     """
     run = opened.run
 
@@ -389,9 +389,20 @@ async def carry_out(
             engine = Engine(run, cloud, opened.journal, clock, command_of, _each(observe, *observers))
             with _interrupts(engine, stopping):
                 await engine.drive(opened.epoch, owner(), connection.principals)
+    except StateError:
+        opened.run = _on_disk(opened)
+        raise
     finally:
         await opened.journal.close()
     return run.record()
+
+
+def _on_disk(opened: OpenRun) -> Run:
+    """The run as its journal has it: what could not be written did not happen, and is never reported."""
+    try:
+        return replay(journals.read(opened.folder))
+    except StateError:
+        return opened.run  # the disk can be neither written nor read; the error says so
 
 
 @asynccontextmanager

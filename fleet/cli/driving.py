@@ -149,7 +149,7 @@ async def drive(
         with progress:
             await app.carry_out(opened, connection, secrets, clock, observe, stopping)
     except FleetError as error:
-        failure = error
+        failure, run = error, opened.run
     interrupted = stopping.asked > 0 and not run.finished
     report = aggregate(run.record(), interrupted=interrupted, allow_empty=flags.get("allow_empty", True))
     code = report.exit_code

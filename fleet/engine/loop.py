@@ -235,6 +235,8 @@ def find_event(answer: a.FindAnswer, now: float, job: JobId) -> e.Event:
             return e.CommandFound(now, job, operation)
         case a.Missing():
             return e.CommandMissing(now, job)
+        case a.Refused(refusal) if is_unreadable(refusal):
+            return e.ResultUnreadable(now, job, refusal)
         case a.Refused(refusal):
             return e.LookFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
         case a.Lost():

@@ -10,6 +10,7 @@ submitting              SubmissionLost             waiting (not connected, or re
                                                    finding (managed) or done: unknown
 finding                 CommandFound               running
 finding                 CommandMissing             waiting: same attempt, same name (unwrapped: after a second look)
+finding                 ResultUnreadable           done: unknown (the VM is gone, or may not be read)
 running                 ResultReceived             done: as judged
 running                 ResultFailed               done: as judged
 running                 ResultUnreadable           done: unknown
@@ -86,9 +87,17 @@ class JobState:
     @property
     def in_flight(self) -> bool:
         """Whether the job holds a slot: something was sent, or is about to be."""
-        return self.phase in (Phase.SUBMITTING, Phase.FINDING, Phase.RUNNING) or (
-            self.phase is Phase.WAITING and self.possibly_sent
-        )
+        return self.phase in (Phase.SUBMITTING, Phase.FINDING, Phase.RUNNING) or self.held_back
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the job waits to be sent again although it may have arrived already."""
+        return self.phase is Phase.WAITING and self.possibly_sent
+
+    @property
+    def tried(self) -> bool:
+        """Whether the job waits to be sent again after a refusal: it may yet turn out to be out of reach."""
+        return self.phase is Phase.WAITING and self.attempt > 0 and not self.possibly_sent
 
 
 def advance(state: JobState, event: Any) -> None:
@@ -184,6 +193,8 @@ def _failed(state: JobState, event: e.ResultFailed) -> None:
 def _unreadable(state: JobState, event: e.ResultUnreadable) -> None:
     text = f"{event.refusal.code or event.refusal.status}: {event.refusal.message}"
     hint = "the script was started; the credential must also be allowed to read operations of the subscription"
+    if state.phase is Phase.FINDING:
+        hint = "whether the script was started is not known; look whether the VM is still there, and may be read"
     end(state, event.at, Outcome(Status.UNKNOWN, Cause(CauseCode.OPERATION_GONE, text, hint)))
 
 
@@ -234,6 +245,7 @@ _MOVES: dict[tuple[Phase, type], Callable[[JobState, Any], None]] = {
     (Phase.FINDING, e.CommandFound): _found,
     (Phase.FINDING, e.CommandMissing): _missing,
     (Phase.FINDING, e.LookFailed): _look_failed,
+    (Phase.FINDING, e.ResultUnreadable): _unreadable,
     (Phase.FINDING, e.JobExpired): _expired,
     (Phase.RUNNING, e.LookBegun): _look_begun,
     (Phase.RUNNING, e.SeenRunning): _seen_running,

@@ -188,23 +188,22 @@ def _believed(wait: float | None) -> float:
 class Budget:
     """How many failures and how many not-reached targets the run may have.
 
-    Strict: each job in flight reserves one of both, so that the limit cannot be overshot whatever the jobs in flight
-    turn out to be. Exceeding means *more than* the maximum: ``max_failures: 3`` ends the run at the fourth.
+    Strict: each job in flight reserves one of both, and each that waits to be tried again one of the unreachable, so that
+    the limit cannot be overshot whatever they turn out to be. Exceeding means *more than* the maximum: ``max_failures: 3``
+    ends the run at the fourth.
     """
 
     limits: Limits
     failures: int = 0
     not_reached: int = 0
 
-    def room(self, in_flight: int) -> bool:
-        """Whether one more job may start beside those in flight."""
-        reserved = in_flight if self.limits.strict else 0
-        return all(
-            maximum is None or spent + reserved <= maximum
-            for spent, maximum in (
-                (self.failures, self.limits.max_failures),
-                (self.not_reached, self.limits.max_unreachable),
-            )
+    def room(self, in_flight: int, tried: int) -> bool:
+        """Whether one more job may start beside those in flight and those that wait to be tried again."""
+        failures, unreachable = self.limits.max_failures, self.limits.max_unreachable
+        if not self.limits.strict:
+            in_flight = tried = 0
+        return (failures is None or self.failures + in_flight <= failures) and (
+            unreachable is None or self.not_reached + in_flight + tried <= unreachable
         )
 
     def breach(self) -> tuple[CauseCode, str] | None:

@@ -30,7 +30,9 @@ class Lane:
     subscription: str
     rates: LaneRates
     launches: list[Entry] = field(default_factory=list)
-    """Released jobs of which nothing was sent."""
+    """Released jobs that were never tried."""
+    again: list[Entry] = field(default_factory=list)
+    """Jobs that were tried and refused."""
     resends: list[Entry] = field(default_factory=list)
     """Jobs whose submission may have arrived and is safely sent again; they hold their slot already."""
     looks: list[Entry] = field(default_factory=list)
@@ -42,7 +44,7 @@ class Lane:
         """Enter a job where it now belongs."""
         entry = (state.due, state.job.id)
         if state.phase is Phase.WAITING:
-            heapq.heappush(self.resends if state.possibly_sent else self.launches, entry)
+            heapq.heappush(self._queue(state), entry)
         elif state.phase in (Phase.RUNNING, Phase.FINDING) and not state.calling:
             heapq.heappush(self.looks, entry)
         if state.removal_due is not None and not state.removing:
@@ -50,10 +52,20 @@ class Lane:
 
     def settle(self, jobs: Sequence[JobState]) -> None:
         """Drop stale tops, so that whoever reads sees true ones."""
-        _drop(self.launches, lambda e: _waits(jobs[e[1]], e) and not jobs[e[1]].possibly_sent)
-        _drop(self.resends, lambda e: _waits(jobs[e[1]], e) and jobs[e[1]].possibly_sent)
+        for queue in (self.launches, self.again, self.resends):
+            while queue and not self._waits_in(queue, queue[0], jobs[queue[0][1]]):
+                heapq.heappop(queue)
         _drop(self.looks, lambda e: _is_looked_at(jobs[e[1]], e))
         _drop(self.removals, lambda e: jobs[e[1]].removal_due == e[0] and not jobs[e[1]].removing)
+
+    def _waits_in(self, queue: list[Entry], entry: Entry, state: JobState) -> bool:
+        return state.phase is Phase.WAITING and state.due == entry[0] and self._queue(state) is queue
+
+    def _queue(self, state: JobState) -> list[Entry]:
+        """The queue of a job that waits to be sent."""
+        if state.held_back:
+            return self.resends
+        return self.again if state.tried else self.launches
 
 
 class Lanes:
@@ -117,10 +129,6 @@ def _place(subscription: str, location: str) -> tuple[str, str]:
 def _drop(heap: list[Entry], is_true: Callable[[Entry], bool]) -> None:
     while heap and not is_true(heap[0]):
         heapq.heappop(heap)
-
-
-def _waits(state: JobState, entry: Entry) -> bool:
-    return state.phase is Phase.WAITING and state.due == entry[0]
 
 
 def _is_looked_at(state: JobState, entry: Entry) -> bool:

@@ -51,16 +51,22 @@ class Standing:
         self.launch_stop: e.LaunchStopped | None = None
         self.budget = Budget(plan.limits)
         self.in_flight = 0
+        self.held_back = 0
+        """Jobs in flight that wait to be sent again; a stop leaves them as they are."""
+        self.tried = 0
+        """Jobs that wait to be sent again after a refusal: not in flight, and able to end out of reach."""
         self.calls = 0
         self.done = 0
         self.signed_out = False
-        """Azure answered 401 to a job until it gave up: nothing more can be sent."""
+        """Azure answered 401 to a job until it gave up, and to nobody else otherwise: nothing more can be sent."""
         self.leftovers: list[JobId] = []
         """Jobs whose managed command could not be deleted."""
         self._wave_left = [len(wave.targets) * len(plan.steps) for wave in plan.waves]
         self._wave_closed: float | None = None
         self._lanes = Lanes(self.jobs)
         self._opened = 0.0
+        self._heard = 0.0
+        """When Azure last accepted a submission or gave a result: our sign-in was good then."""
         self._progress = 0.0
         """When a job last ended or a command was last deleted."""
         self._durations = {(step, kind): Durations() for step in range(len(plan.steps)) for kind in Kind}
@@ -163,10 +169,10 @@ class Standing:
         return None if self._wave_closed is None else self._wave_closed + self.plan.limits.soak
 
     def _may_halt(self, now: float) -> bool:
-        """Nothing is on the wire or to be deleted any more; soft: and nothing is in flight."""
+        """Nothing is on the wire or to be deleted any more; soft: and nothing is in flight that could still be read."""
         if self.done == len(self.jobs):
             return False  # the ordinary end is near
-        return self._is_quiet(now) and (self._is_hard() or self.in_flight == 0)
+        return self._is_quiet(now) and (self._is_hard() or self.in_flight == self.held_back)
 
     def _is_quiet(self, now: float) -> bool:
         """Nothing is on the wire, and nothing is to be deleted, or has been possible to delete for long."""
@@ -195,14 +201,17 @@ class Standing:
         """Yield what each lane could do and from when: launches round the lanes first, then reads, then removals."""
         lanes = self._lanes.in_turn()
         hard = self._is_hard()
-        room = not self.stop and self._has_room()
+        slot = not self.stop and self.in_flight < self.plan.limits.concurrency
+        room = slot and self.budget.room(self.in_flight, self.tried)
+        again = slot and self.budget.room(self.in_flight, self.tried - 1)
         for lane in lanes:
-            if lane.resends and not hard:
+            if lane.resends and not self.stop:  # what never arrived would begin now
                 due, job = lane.resends[0]
                 yield max(due, lane.rates.submit_at()), self._submit, job
-            if lane.launches and room and self._lane_has_room(lane):
-                due, job = lane.launches[0]
-                yield max(due, lane.rates.submit_at()), self._submit, job
+            for queue, may in ((lane.again, again), (lane.launches, room)):
+                if queue and may and self._lane_has_room(lane):
+                    due, job = queue[0]
+                    yield max(due, lane.rates.submit_at()), self._submit, job
         for lane in lanes:
             if lane.looks and not hard:
                 due, job = lane.looks[0]
@@ -217,9 +226,6 @@ class Standing:
 
     def _look(self, job: JobId) -> Find | Look:
         return Find(job) if self.jobs[job].phase is Phase.FINDING else Look(job)
-
-    def _has_room(self) -> bool:
-        return self.in_flight < self.plan.limits.concurrency and self.budget.room(self.in_flight)
 
     def _lane_has_room(self, lane: Lane) -> bool:
         limit = self.plan.limits.concurrency_per_subscription

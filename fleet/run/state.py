@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from fleet.playbook.model import Transport
 from fleet.run import events as e
@@ -46,6 +47,18 @@ FORBIDDEN = 403
 """A removal refused so is refused the next time as well."""
 
 
+class _Counted(NamedTuple):
+    """What of a job the run counts."""
+
+    in_flight: bool
+    held_back: bool
+    tried: bool
+
+    @classmethod
+    def of(cls, state: JobState) -> _Counted:
+        return cls(state.in_flight, state.held_back, state.tried)
+
+
 class Run(Standing):
     """One run of one plan: mutable, with one writer."""
 
@@ -53,6 +66,8 @@ class Run(Standing):
         """Take over one event. The only place where the run changes."""
         self.calls += isinstance(event, _CALLS)
         self.calls -= isinstance(event, _ANSWERS)
+        if isinstance(event, (e.SubmissionAccepted, e.ResultReceived)):
+            self._heard = event.at
         self.latest = max(self.latest, event.at)
         lanes: Iterable[Lane] = self._lanes
         match event:
@@ -79,14 +94,16 @@ class Run(Standing):
 
     def _move(self, state: JobState, event: e.Event) -> None:
         """Advance one job and keep every count and queue in step with it."""
-        before, was_done = state.in_flight, state.phase is Phase.DONE
+        before, was_done = _Counted.of(state), state.phase is Phase.DONE
         self._count_call(state, event)
         advance(state, event)
+        if self.launch_stop is not None and state.phase is Phase.WAITING and state.attempt:
+            self._stop_job(state, event.at, self.launch_stop)
         if isinstance(event, e.CommandRemoved):
             state.removal_due, state.removing, state.removed = None, False, True
             self._progress = event.at
         self._pace(state, event)
-        self._count_flight(state, before)
+        self._count(state, before)
         if state.phase is Phase.DONE and not was_done:
             self._job_done(state, event.at)
         if self._is_to_be_cancelled(state):
@@ -131,9 +148,12 @@ class Run(Standing):
         elif isinstance(event, e.LookFailed):
             state.due = event.at + max(backoff(state.looks, state.salt), min(event.retry_after or 0.0, LONGEST_HINT))
 
-    def _count_flight(self, state: JobState, before: bool) -> None:
-        change = int(state.in_flight) - int(before)
+    def _count(self, state: JobState, before: _Counted) -> None:
+        """Keep the run's counts in step with a job that stood as ``before``."""
+        change = int(state.in_flight) - int(before.in_flight)
         self.in_flight += change
+        self.held_back += int(state.held_back) - int(before.held_back)
+        self.tried += int(state.tried) - int(before.tried)
         if change:
             self._lanes.count_flight(state, change)
 
@@ -165,7 +185,8 @@ class Run(Standing):
         cancelled_here = self.stop is not None and status is Status.CANCELLED
         self.budget.failures += status in FAILURES and not cancelled_here
         self.budget.not_reached += status in NOT_REACHED
-        self.signed_out |= state.outcome.cause.code is CauseCode.UNAUTHENTICATED
+        refused = state.outcome.cause.code is CauseCode.UNAUTHENTICATED
+        self.signed_out |= refused and self._heard <= (state.first_intended or 0.0)
         if state.operation is not None and state.intended is not None and state.outcome.verified:
             self._durations_of(state).add(at - state.intended)
         if self._is_to_be_deleted(state) and state.possibly_sent and status not in _NOT_TO_BE_REMOVED:
@@ -233,13 +254,26 @@ class Run(Standing):
                     self._lanes.of(state).index(state)
 
     def _stop_launching(self, event: e.LaunchStopped) -> None:
+        """From now on nothing is sent: what waits is over, at once or when it comes back to waiting."""
         self.launch_stop = event
-        outcome = Outcome(Status.NOT_STARTED, Cause(event.cause, event.message))
         for state in self.jobs:
-            first_open = state.phase is Phase.WAITING and not state.possibly_sent
-            if first_open and not self._waits_for_earlier_step(state):
-                end(state, event.at, outcome)
+            if state.phase is Phase.WAITING and not self._waits_for_earlier_step(state):
+                before = _Counted.of(state)
+                self._stop_job(state, event.at, event)
+                self._count(state, before)
                 self._job_done(state, event.at)
+
+    def _stop_job(self, state: JobState, at: float, stop: e.LaunchStopped) -> None:
+        """End a waiting job. One whose submission may have arrived is not sent again: it would begin only now."""
+        if not state.possibly_sent:
+            end(state, at, Outcome(Status.NOT_STARTED, Cause(stop.cause, stop.message)))
+            return
+        message = f"the answer was lost, and the run sends nothing again ({stop.cause.value}: {stop.message})"
+        end(
+            state,
+            at,
+            Outcome(Status.UNKNOWN, Cause(CauseCode.ANSWER_LOST, message, "look at the VM before running again")),
+        )
 
     def _waits_for_earlier_step(self, state: JobState) -> bool:
         """Whether an earlier step of the target is under way; its end decides about this one."""

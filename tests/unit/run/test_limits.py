@@ -55,16 +55,26 @@ def test_the_service_is_believed_when_less_is_left() -> None:
 def test_a_strict_budget_reserves_what_is_in_flight(maximum: int, failures: int, in_flight: int) -> None:
     """Strict: should all jobs in flight and one more fail, the budget is exceeded by one at most."""
     budget = Budget(Limits(max_failures=maximum), failures=failures)
-    if budget.room(in_flight):
+    if budget.room(in_flight, 7):
         assert failures + in_flight + 1 <= maximum + 1
+
+
+@given(st.integers(0, 20), st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
+def test_a_strict_budget_reserves_what_waits_to_be_tried_again(
+    most: int, lost: int, in_flight: int, tried: int
+) -> None:
+    """Strict: should all jobs in flight, all that were refused and one more be out of reach, one at most is too many."""
+    budget = Budget(Limits(max_unreachable=most), not_reached=lost)
+    if budget.room(in_flight, tried):
+        assert lost + in_flight + tried + 1 <= most + 1
 
 
 def test_a_lax_budget_counts_only_what_failed() -> None:
     """With ``strict: false`` jobs in flight reserve nothing."""
     budget = Budget(Limits(max_failures=2, strict=False), failures=2)
-    assert budget.room(100)
+    assert budget.room(100, 100)
     budget.failures = 3
-    assert not budget.room(0)
+    assert not budget.room(0, 0)
 
 
 def test_breaches_name_their_budget() -> None:
