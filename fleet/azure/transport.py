@@ -165,7 +165,7 @@ class Transport:
     async def _exchange(self, request: Request, url: str, token: str) -> Response | NoResponse:
         started = self.clock.now()
         identity = request.id or str(uuid.uuid4())
-        answer = await self._attempt(request, url, _headers(request, token, identity))
+        answer = await self.attempt(request, url, _headers(request, token, identity))
         log.debug(
             "azure_request",
             method=request.method,
@@ -176,7 +176,8 @@ class Transport:
         )
         return answer
 
-    async def _attempt(self, request: Request, url: str, headers: dict[str, str]) -> Response | NoResponse:
+    async def attempt(self, request: Request, url: str, headers: dict[str, str]) -> Response | NoResponse:
+        """Put one request on the wire, once. The seam at which a simulation has a network of its own."""
         assert self._session is not None, "the transport is used as an async context manager"
         assert check_link(self.base_url, url), "the token goes to the configured host only"
         progress = _Progress()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ from fleet.lab import builtins
 from fleet.lab.blobs import Blobs
 from fleet.lab.classes import AgentState, GuestKind, System
 from fleet.lab.commands import Command, Provisioning
-from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Result, Script, ScriptedGuests, tail
+from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Plan, Result, Script, ScriptedGuests, tail
 from fleet.lab.operations import Operation, Operations, Phase
 from fleet.lab.timing import GIVE_UP, REFRESH, Delays, Timing, Work
 from fleet.lab.wire import Json
@@ -107,6 +107,8 @@ class Life:
     ) -> None:
         self.commands: dict[str, dict[str, Command]] = {}
         self.counts: Counter[str] = Counter()
+        self.witness: Callable[[Machine, Script, Plan, float], None] | None = None
+        """Told of every delivery to a scripted guest: what came, what the guest makes of it, and when."""
         self._operations = operations
         self._timing = timing
         self._guests = guests
@@ -298,6 +300,8 @@ class Life:
             return
         plan = self._guests.answer(execution.machine, script, now)
         self.counts[execution.machine.id] += plan.ran
+        if self.witness is not None:
+            self.witness(execution.machine, script, plan, now)
         execution.result = plan.result
         execution.ends = now + self._timing.scaled(plan.duration)
         self._later(execution.ends, Due.END, execution)

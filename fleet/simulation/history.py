@@ -1,0 +1,90 @@
+"""What happened in a simulated run, as told by those who cannot flatter the engine: the disk, the lab and the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fleet.plan.model import JobId, Plan
+from fleet.report.model import JobRow
+from fleet.run.events import Event
+from fleet.run.record import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An event on disk: under which epoch, and when it came to be there."""
+
+    epoch: int
+    at: float
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A script that reached a guest. ``fresh``: it really ran; otherwise the guest returned what it had kept.
+
+    ``left`` is when the request that brought it left its process.
+    """
+
+    job: JobId
+    target: str
+    at: float
+    fresh: bool
+    exit_code: int
+    stdout: str
+    ends: float
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A request that left a process: which job's, of what kind (submit, look, find, remove), and what came of it.
+
+    ``answered`` is the status that the lab gave, 0 for none; ``self_inflicted`` that the lab's own buckets refused it.
+    """
+
+    job: JobId
+    kind: str
+    subscription: str
+    epoch: int
+    at: float
+    answered: int = 0
+    self_inflicted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An event that a process told its observers, so that a person may have seen it."""
+
+    epoch: int
+    event: Event
+
+
+@dataclass(slots=True)
+class History:
+    """One simulated run, complete. Moments are epoch seconds."""
+
+    plan: Plan
+    run_id: str
+    began: float
+    ended: float = 0.0
+    finished: bool = False
+    kept: list[Kept] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    departures: list[Departure] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    stops: list[tuple[float, float]] = field(default_factory=list)
+    """From when to when a person had asked to stop: to the end of that process."""
+    rows: tuple[JobRow, ...] = ()
+    """The report, aggregated from a fold of what is on disk."""
+    lives: list[RunRecord] = field(default_factory=list)
+    """What each process that ended by itself said of the run."""
+    owners: int = 0
+    troubles: list[str] = field(default_factory=list)
+    """What a process died of that no scenario had in store: tracebacks."""
+    disturbed: frozenset[str] = frozenset()
+    """Targets (by key) to which something happened in mid-run."""
+    lossy: bool = False
+    """Whether answers could be lost on the wire."""
+    peak: int = 0
+    """The most jobs that a process itself held in flight."""

@@ -1,0 +1,321 @@
+"""What must hold after every run, whatever went wrong in it. Pure: it reads the disk, the lab's log and the report.
+
+The engine's word counts for nothing here but where it is what is judged: what it told people must be on disk.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from fleet.plan.model import JobId, Plan
+from fleet.playbook.model import Transport
+from fleet.run import events as e
+from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, CauseCode, Status
+from fleet.simulation import model
+from fleet.simulation.history import Delivery, History
+
+ARM_WRITES = (200, 10.0)
+"""ARM's documented bucket of writes per subscription, and its refill a second."""
+
+SERVICE_NEEDS = 300.0
+"""Seconds within which the lab tells of a script's end, and more."""
+
+NOT_KNOWN_TO_HAVE_RUN = NOT_RUN | {Status.UNREACHABLE}
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """An invariant that did not hold."""
+
+    invariant: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.detail}"
+
+
+def check(history: History) -> tuple[Breach, ...]:
+    """Return everything about a run that should not be; empty for a good one."""
+    return tuple(Breach(name, detail) for name, invariant in INVARIANTS.items() for detail in invariant(history))
+
+
+def _ends(history: History) -> Iterator[str]:
+    if not history.finished:
+        yield f"not over after {history.ended - history.began:,.0f} s and {history.owners} owners"
+
+
+def _no_trouble(history: History) -> Iterator[str]:
+    yield from history.troubles
+
+
+def _rows(history: History) -> Iterator[str]:
+    expected = [(job.target.id, job.step.id) for job in history.plan.jobs()]
+    found = [(row.target, row.step) for row in history.rows]
+    if found != expected:
+        missing = Counter(expected) - Counter(found)
+        more = Counter(found) - Counter(expected)
+        yield f"missing {list(missing)}, too many {list(more)}"
+
+
+def _once(history: History) -> Iterator[str]:
+    for job, runs in _runs(history).items():
+        if len(runs) > 1:
+            moments = ", ".join(f"{run.at - history.began:.1f} s" for run in runs)
+            yield f"job {job} ran {len(runs)} times, at {moments}"
+
+
+def _intended(history: History) -> Iterator[str]:
+    """No submission leaves before its intent is on disk. One refused with 401 was not one."""
+    intents: defaultdict[JobId, list[float]] = defaultdict(list)
+    for kept in history.kept:
+        if isinstance(kept.event, e.SubmissionIntended):
+            intents[kept.event.job].append(kept.at)
+    sent: Counter[JobId] = Counter()
+    for gone in history.departures:
+        if gone.kind == "submit" and gone.answered != 401:
+            sent[gone.job] += 1
+            if sum(at <= gone.at for at in intents[gone.job]) < sent[gone.job]:
+                yield f"job {gone.job}: submission {sent[gone.job]} left without an intent on disk"
+
+
+def _in_order(history: History) -> Iterator[str]:
+    """A target's step is sent only once the end of the step before is on disk."""
+    steps = len(history.plan.steps)
+    over: dict[JobId, float] = {}
+    for kept in history.kept:
+        if isinstance(kept.event, (e.ResultReceived, e.ResultFailed)):
+            over.setdefault(kept.event.job, kept.at)
+    for gone in history.departures:
+        if gone.kind == "submit" and gone.job % steps and over.get(JobId(gone.job - 1), float("inf")) > gone.at:
+            yield f"job {gone.job} was sent before the end of the step before was on disk"
+
+
+def _shown_is_kept(history: History) -> Iterator[str]:
+    on_disk = {repr(item.event) for item in history.kept}  # events hold mappings, which have no hash
+    for shown in history.shown:
+        if shown.event.durable and repr(shown.event) not in on_disk:
+            yield f"told under epoch {shown.epoch} and not on disk: {shown.event}"
+
+
+def _fenced(history: History) -> Iterator[str]:
+    epochs = [kept.epoch for kept in history.kept]
+    if epochs != sorted(epochs):
+        yield "an owner wrote after a later one had taken the run over"
+
+
+def _answers_belong(history: History) -> Iterator[str]:
+    """What a row shows is what that VM's guest said to that step."""
+    runs = _runs(history)
+    for number, row in enumerate(history.rows):
+        step = history.plan.step_index(JobId(number))
+        said = f"{row.name} step-{step}\n"
+        if row.stdout and row.stdout != said:
+            yield f"job {number}: {row.name} is said to have printed {row.stdout!r}"
+        killed = row.exit_code is not None and row.exit_code < 0  # by the handler, at the service's own limit
+        if row.verified and not row.stdout and not killed:
+            yield f"job {number}: verified, and without what the script printed"
+        codes = {run.exit_code for run in runs[JobId(number)]}
+        if row.exit_code is not None and row.exit_code not in codes:
+            yield f"job {number}: exit code {row.exit_code} in the report, {sorted(codes)} in the guest"
+
+
+def _green_is_true(history: History) -> Iterator[str]:
+    runs = _runs(history)
+    for number, row in enumerate(history.rows):
+        ok = history.plan.steps[history.plan.step_index(JobId(number))].ok_exit
+        true = [run for run in runs[JobId(number)] if run.exit_code in ok]
+        if row.status is Status.SUCCEEDED and not (
+            true and row.ended is not None and true[0].ends <= row.ended + 0.001
+        ):
+            yield f"job {number} is succeeded, and no run of it had ended well by then"
+
+
+def _not_run_is_true(history: History) -> Iterator[str]:
+    runs = _runs(history)
+    for number, row in enumerate(history.rows):
+        silent = row.cause.code is CauseCode.AGENT_NOT_READY  # says that nothing was heard, not that nothing ran
+        if row.status in NOT_KNOWN_TO_HAVE_RUN and not silent and runs[JobId(number)]:
+            yield f"job {number} is {row.status.value} ({row.cause.code.value}), and it ran"
+
+
+def _agrees_with_the_table(history: History) -> Iterator[str]:
+    """The reference model, told the same events, allows every submission and every end."""
+    plan = history.plan
+    promises = [_promise(plan, job.id) for job in plan.jobs()]
+    for kept in history.kept:
+        event = kept.event
+        job: JobId | None = getattr(event, "job", None)
+        if isinstance(event, e.SubmissionIntended) and not promises[event.job].may_send:
+            yield f"job {event.job} was sent where the table forbids it: {promises[event.job]}"
+        for number in range(len(promises)) if job is None else (job,):
+            promises[number] = model.told(promises[number], event)
+    for number, row in enumerate(history.rows):
+        if history.finished and row.status not in promises[number].ends | model.NEVER_SENT:
+            yield f"job {number} ended {row.status.value} ({row.cause.code.value}); the table allows {promises[number]}"
+
+
+def _promise(plan: Plan, job: JobId) -> model.Promise:
+    managed = plan.transport is not Transport.ACTION
+    return model.Promise(managed=managed, receipts=plan.receipts)
+
+
+def _unknown_is_due(history: History) -> Iterator[str]:
+    """Where no answer was lost and nothing happened to the VM, a job whose script ended in time has its answer."""
+    if history.lossy or history.owners > 1:
+        return
+    runs = _runs(history)
+    for number, row in enumerate(history.rows):
+        if row.status is not Status.UNKNOWN or row.target.casefold() in history.disturbed or row.ended is None:
+            continue
+        if any(run.ends + SERVICE_NEEDS < row.ended for run in runs[JobId(number)]):
+            yield f"job {number} is unknown ({row.cause.code.value}), though its answer was there to be read"
+
+
+def _concurrency(history: History) -> Iterator[str]:
+    """The lab never has more of our scripts on their way or running than may be in flight."""
+    limits = history.plan.limits
+    everything: list[tuple[float, int]] = []
+    places: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
+    for job, runs in _runs(history).items():
+        row = history.rows[job]
+        for run in runs[:1]:
+            end = run.ends if row.ended is None else min(run.ends, row.ended)
+            if end > run.left:
+                everything += [(run.left, 1), (end, -1)]
+                places[row.subscription] += [(run.left, 1), (end, -1)]
+    if _most(everything) > limits.concurrency:
+        yield f"{_most(everything)} at once, {limits.concurrency} allowed"
+    if limits.concurrency_per_subscription is not None:
+        for place, changes in places.items():
+            if _most(changes) > limits.concurrency_per_subscription:
+                yield f"{_most(changes)} at once in {place}, {limits.concurrency_per_subscription} allowed"
+
+
+def _most(changes: list[tuple[float, int]]) -> int:
+    most = now = 0
+    for _, change in sorted(changes):
+        now += change
+        most = max(most, now)
+    return most
+
+
+def _rates(history: History) -> Iterator[str]:
+    """Submissions keep to ARM's bucket, over crashes too; none is refused by the lab's own buckets."""
+    burst, refill = ARM_WRITES
+    levels: dict[str, tuple[float, float]] = {}
+    for gone in history.departures:
+        if gone.kind != "submit":
+            continue
+        level, since = levels.get(gone.subscription, (float(burst), gone.at))
+        level = min(float(burst), level + (gone.at - since) * refill) - 1
+        levels[gone.subscription] = level, gone.at
+        if level < 0:
+            yield f"submissions in {gone.subscription} beyond the documented rate at {gone.at - history.began:.1f} s"
+        if gone.self_inflicted and gone.epoch == 1:
+            yield f"a submission met a limit of Azure's at {gone.at - history.began:.1f} s, in an empty subscription"
+
+
+def _budgets(history: History) -> Iterator[str]:
+    """A strict budget of n is exceeded by the job that stops the run, and by no other."""
+    limits = history.plan.limits
+    if not limits.strict:
+        return
+    failed = sum(
+        row.status in FAILURES and not (row.status is Status.CANCELLED and history.stops) for row in history.rows
+    )
+    lost = sum(row.status in NOT_REACHED for row in history.rows)
+    for what, count, most in (
+        ("failures", failed, limits.max_failures),
+        ("not reached", lost, limits.max_unreachable),
+    ):
+        if most is not None and count > most + 1:
+            yield f"{count} {what}, {most} allowed"
+
+
+def _stop_means_stop(history: History) -> Iterator[str]:
+    """Nothing is sent once launching has stopped, for good or for the rest of an owner's life."""
+    over = asked = False
+    for kept in history.kept:
+        match kept.event:
+            case e.LaunchStopped():
+                over = True
+            case e.StopRequested():
+                asked = True
+            case e.RunOpened():
+                asked = False
+            case e.SubmissionIntended(job=job, at=at) if over:
+                yield f"job {job} was sent at {at - history.began:.1f} s, after launching had stopped for good"
+            case e.SubmissionIntended(job=job, at=at) if asked:
+                yield f"job {job} was sent at {at - history.began:.1f} s, after a person had asked to stop"
+
+
+def _waves(history: History) -> Iterator[str]:
+    """A wave begins when every job of the waves before has ended, and the soak is over."""
+    plan = history.plan
+    wave_of = {target: wave.index for wave in plan.waves for target in wave.targets}
+    last: dict[int, float] = defaultdict(float)
+    for number, row in enumerate(history.rows):
+        wave = wave_of[plan.target_index(JobId(number))]
+        last[wave] = max(last[wave], row.ended if row.ended is not None else float("inf"))
+    for kept in history.kept:
+        if isinstance(kept.event, e.SubmissionIntended):
+            wave = wave_of[plan.target_index(kept.event.job)]
+            if wave and kept.event.at < max(last[before] for before in range(wave)) + plan.limits.soak - 0.001:
+                yield f"job {kept.event.job} of wave {wave + 1} was sent before the wave before was over"
+
+
+def _memory_is_disk(history: History) -> Iterator[str]:
+    """What the last owner said of the run is what a reader of the disk finds."""
+    if not history.finished or not history.lives:
+        return
+    last = next((record for record in reversed(history.lives) if record.ended is not None), history.lives[-1])
+    said = [record.outcome.status if record.outcome else None for record in last.jobs]
+    if said != [row.status for row in history.rows]:
+        yield f"in memory {said}, on disk {[row.status for row in history.rows]}"
+
+
+def _answers_are_reported(history: History) -> Iterator[str]:
+    """A result that is on disk is in the report: a job with an answer is neither unknown nor unreachable for want of one."""
+    answered = {kept.event.job for kept in history.kept if isinstance(kept.event, e.ResultReceived)}
+    for job in answered:
+        row = history.rows[job]
+        if row.cause.code in (CauseCode.NO_ANSWER, CauseCode.ANSWER_LOST, CauseCode.NOT_SENT):
+            first = next(kept.event for kept in history.kept if getattr(kept.event, "job", None) == job
+                         and isinstance(kept.event, (e.ResultReceived, e.JobExpired)))  # fmt: skip
+            if isinstance(first, e.ResultReceived):
+                yield f"job {job} has an answer on disk and is {row.status.value} ({row.cause.code.value})"
+
+
+def _runs(history: History) -> defaultdict[JobId, list[Delivery]]:
+    """What really ran, by job."""
+    found: defaultdict[JobId, list[Delivery]] = defaultdict(list)
+    for delivery in history.deliveries:
+        if delivery.fresh:
+            found[delivery.job].append(delivery)
+    return found
+
+
+INVARIANTS: dict[str, Callable[[History], Iterator[str]]] = {
+    "the run ends": _ends,
+    "nothing unforeseen is raised": _no_trouble,
+    "one row per target and step": _rows,
+    "nothing runs twice": _once,
+    "an intent is on disk before its submission leaves": _intended,
+    "a step follows the end of the one before": _in_order,
+    "what was told is on disk": _shown_is_kept,
+    "a former owner writes nothing": _fenced,
+    "answers belong to the VM they name": _answers_belong,
+    "green is true": _green_is_true,
+    "not run is true": _not_run_is_true,
+    "the table of promises is kept": _agrees_with_the_table,
+    "unknown only where it is due": _unknown_is_due,
+    "concurrency is kept": _concurrency,
+    "rates are kept": _rates,
+    "budgets are kept": _budgets,
+    "a stop stops": _stop_means_stop,
+    "waves wait": _waves,
+    "memory is what the disk says": _memory_is_disk,
+    "an answer on disk is in the report": _answers_are_reported,
+}

@@ -1,0 +1,160 @@
+"""The reference model: the table of promises, executable, one job at a time.
+
+It is written from the table in ``docs/simulation.md`` and knows nothing of ``fleet.run``'s tables. Told what is on disk of a
+job, it says whether the job may be sent now, whether it may have run, and with which statuses it may have ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from fleet.run import events as e
+from fleet.run.answers import LostReason, Refusal
+from fleet.run.model import Status
+
+
+class Stage(StrEnum):
+    """Where the table says a job is."""
+
+    PLANNED = "planned"
+    INTENT = "intent"
+    UNKNOWN_START = "unknown_start"
+    ACCEPTED = "accepted"
+    OVER = "over"
+
+
+NEVER_SENT = frozenset({Status.NOT_STARTED, Status.SKIPPED})
+ANSWERED = frozenset(
+    {Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNVERIFIED, Status.UNKNOWN}
+)
+SERVICE_FAILED = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNREACHABLE})
+BETWEEN_LOOKS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the table says of one job after the events so far. ``ends`` holds the statuses it may have now, if any."""
+
+    managed: bool
+    receipts: bool
+    stage: Stage = Stage.PLANNED
+    may_have_run: bool = False
+    misses: tuple[float, ...] = ()
+    """When the managed command of a lost submission was not there."""
+    ends: frozenset[Status] = NEVER_SENT
+    must_end: bool = False
+    stopped: bool = False
+    """Nothing is to be launched any more."""
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a submission may leave now."""
+        if self.stopped or self.must_end:
+            return False
+        if self.stage is Stage.PLANNED:
+            return True
+        if self.stage is not Stage.UNKNOWN_START:
+            return False
+        if not self.managed:
+            return self.receipts
+        if self.receipts:
+            return bool(self.misses)
+        return len(self.misses) >= 2 and self.misses[-1] - self.misses[-2] >= BETWEEN_LOOKS
+
+
+def told(promise: Promise, event: e.Event) -> Promise:
+    """Say what the table says after one more event that is on disk. Late answers to closed questions change nothing."""
+    if isinstance(event, e.LaunchStopped):
+        return _after_stop(replace(promise, stopped=True))
+    if isinstance(event, e.JobExpired) and promise.stage is not Stage.OVER:
+        return _over(promise, Status.UNKNOWN if promise.may_have_run else Status.UNREACHABLE)
+    if isinstance(event, e.SubmissionIntended) and promise.stage is not Stage.OVER:
+        return replace(promise, stage=Stage.INTENT, ends=frozenset())
+    match promise.stage:
+        case Stage.INTENT:
+            return _told_of_submission(promise, event)
+        case Stage.UNKNOWN_START:
+            return _told_of_search(promise, event)
+        case Stage.ACCEPTED:
+            return _told_of_operation(promise, event)
+        case _:
+            return promise
+
+
+def _told_of_submission(promise: Promise, event: e.Event) -> Promise:
+    match event:
+        case e.RunOpened():  # the process died between sending and hearing
+            return _lost(promise)
+        case e.SubmissionAccepted():
+            return replace(promise, stage=Stage.ACCEPTED, may_have_run=True, ends=frozenset())
+        case e.SubmissionRefused(refusal=refusal):
+            return _refused(promise, refusal)
+        case e.SubmissionLost(reason=LostReason.NOT_CONNECTED):
+            return _not_sent(promise)
+        case e.SubmissionLost():
+            return _lost(promise)
+    return promise
+
+
+def _told_of_search(promise: Promise, event: e.Event) -> Promise:
+    match event:
+        case e.CommandFound():
+            return replace(promise, stage=Stage.ACCEPTED, ends=frozenset())
+        case e.CommandMissing(at=at):
+            return _after_stop(replace(promise, misses=(*promise.misses, at)))
+        case e.ResultUnreadable():
+            return _over(promise, Status.UNKNOWN)
+    return promise
+
+
+def _told_of_operation(promise: Promise, event: e.Event) -> Promise:
+    match event:
+        case e.ResultReceived():
+            return _over(promise, *ANSWERED)
+        case e.ResultFailed():
+            return _over(promise, *SERVICE_FAILED)
+        case e.ResultUnreadable():
+            return _over(promise, Status.UNKNOWN)
+        case e.CommandRemoved():
+            return _over(promise, Status.CANCELLED)
+    return promise
+
+
+def _over(promise: Promise, *ends: Status) -> Promise:
+    return replace(promise, stage=Stage.OVER, ends=frozenset(ends), must_end=True)
+
+
+def _lost(promise: Promise) -> Promise:
+    """The answer to a submission was lost: it may have run. Without anything to find it by, it stays unknown."""
+    if not promise.managed and not promise.receipts:
+        return replace(_over(promise, Status.UNKNOWN), may_have_run=True)
+    return _after_stop(replace(promise, stage=Stage.UNKNOWN_START, may_have_run=True, ends=frozenset(), misses=()))
+
+
+def _not_sent(promise: Promise) -> Promise:
+    """This submission did not run. An earlier one may have."""
+    stage = Stage.UNKNOWN_START if promise.may_have_run else Stage.PLANNED
+    return _after_stop(replace(promise, stage=stage, ends=frozenset()))
+
+
+def _refused(promise: Promise, refusal: Refusal) -> Promise:
+    """400, 403, 404, a stopped VM: not run, and over. 429, 408, busy: not run, and again. 401: either, some time."""
+    back = _not_sent(promise)
+    end = Status.UNKNOWN if promise.may_have_run else Status.UNREACHABLE
+    if refusal.status in (408, 429) or (refusal.status == 409 and "rogress" in refusal.message):
+        return back
+    if refusal.status == 401:
+        return replace(back, ends=back.ends | {end})
+    return _over(promise, end)
+
+
+def _after_stop(promise: Promise) -> Promise:
+    """Once launching has stopped, what was never sent is over, and what may have run is not sent again."""
+    if not promise.stopped:
+        return promise
+    if promise.stage is Stage.PLANNED:
+        return replace(promise, ends=promise.ends | NEVER_SENT)
+    if promise.stage is Stage.UNKNOWN_START:
+        return replace(promise, ends=promise.ends | {Status.UNKNOWN})
+    return promise

@@ -1,0 +1,203 @@
+"""One scenario, lived through: the lab, the wire, the disk, and one process after another until the run has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from fleet.engine.ports import Journal
+from fleet.guest import envelope
+from fleet.lab import wire as lab
+from fleet.lab.classes import AgentState, PowerState
+from fleet.lab.control import ControlPlane
+from fleet.lab.guests import Plan as Answer
+from fleet.lab.guests import Script
+from fleet.lab.world import Machine
+from fleet.plan.model import JobId
+from fleet.report.aggregate import aggregate
+from fleet.run.events import Event, StopRequested
+from fleet.run.state import Run
+from fleet.simulation import virtual
+from fleet.simulation.disk import Disk, SimulatedJournal
+from fleet.simulation.history import Delivery, Departure, History
+from fleet.simulation.network import Asking, Network
+from fleet.simulation.process import CloudOf, End, Process, job_of
+from fleet.simulation.real import RealDisk
+from fleet.simulation.scenario import ORIGIN, RUN_ID, Fault, Happening, Scenario, WorldEvent
+
+AFTERLIFE = 7200.0
+"""Seconds for which the world goes on after the run's end: what was still on its way arrives and runs."""
+
+LONGEST = 7 * 24 * 3600.0
+"""Seconds of a world's time after which a run is said not to end."""
+
+GAP = 3.0
+"""Seconds until somebody resumes what was left."""
+
+LOSSES = frozenset(
+    {Fault.RESET, Fault.LOST, Fault.LATE, Fault.HANG, Fault.ERROR, Fault.ERROR_AFTER, Fault.TORN, Fault.SLOW}
+)
+
+JournalOf = Callable[[Disk, Process], Journal]
+"""Which journal an owner writes. Tests of the checker hand in journals that forget."""
+
+
+def live(scenario: Scenario, *, cloud_of: CloudOf | None = None, journal_of: JournalOf = SimulatedJournal) -> History:
+    """Live a scenario through, in virtual time, and return what happened. Equal scenarios give equal histories."""
+    return virtual.run(_live(scenario, cloud_of, journal_of))
+
+
+async def _live(scenario: Scenario, cloud_of: CloudOf | None, journal_of: JournalOf) -> History:
+    world = _World(scenario)
+    with tempfile.TemporaryDirectory(prefix="fleet-sim-", ignore_cleanup_errors=True) as folder:
+        disk = RealDisk(Path(folder), world.clock, scenario.plan) if scenario.sqlite else None
+        try:
+            async with asyncio.timeout(LONGEST):
+                await world.run(cloud_of, journal_of, disk)
+        except TimeoutError:
+            pass  # the checker says that it did not end
+        await world.bury()
+        if disk is not None:
+            world.disk = disk.copy(world.disk)
+    return world.told()
+
+
+class _World:
+    """Everything that is not Fleet's process."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.clock = virtual.LoopClock(ORIGIN)
+        rng = random.Random(f"fleet-sim/world/{scenario.seed}")
+        self.plane = ControlPlane(scenario.lab, sandboxed=False, envelope=envelope)
+        self.plane.life.witness = self._delivered
+        plan = scenario.plan
+        self.network = Network(
+            self.plane, self.clock, rng, scenario.rates, scenario.latency, scenario.grid, listener=self
+        )
+        self.disk = Disk(rng, self.clock)
+        self.history = History(plan, RUN_ID, ORIGIN)
+        self.history.lossy = any(scenario.rates.get(fault, 0) for fault in LOSSES)
+        self.history.disturbed = frozenset(plan.targets[event.vm].key for event in scenario.happenings)
+        self._number = {target.key: index for index, target in enumerate(plan.targets)}
+        self._processes: list[Process] = []
+        for event in scenario.happenings:
+            asyncio.get_running_loop().call_later(event.at, self._happens, event)
+
+    async def run(self, cloud_of: CloudOf | None, journal_of: JournalOf, real: RealDisk | None) -> None:
+        """One owner after another, until one has brought the run to its end."""
+        for interruption in (*self.scenario.interruptions, None):
+            async with self._owned(journal_of, real) as (journal, epoch, events):
+                process = Process(
+                    self.scenario.plan, self.network, self.clock, self.history, epoch, interruption, cloud_of
+                )
+                self._processes.append(process)
+                process.start(journal(process), events)
+                how = await process.ended
+                if how is not End.FROZEN:
+                    await process.finish()
+            self._note_stop(epoch)
+            if how is End.FINISHED:
+                self.history.finished = True
+                return
+            if how is not End.FROZEN:
+                await asyncio.sleep(GAP)
+
+    @asynccontextmanager
+    async def _owned(
+        self, journal_of: JournalOf, real: RealDisk | None
+    ) -> AsyncIterator[tuple[Callable[[Process], Journal], int, tuple[Event, ...]]]:
+        self.history.owners += 1
+        if real is None:
+            epoch, events = self.disk.take_over()
+            yield (lambda process: journal_of(self.disk, process)), epoch, events
+            return
+        async with real.taken_over() as (journal, epoch, events):
+            yield (lambda process: journal.under(process)), epoch, events
+
+    async def bury(self) -> None:
+        """End every process that still stands somewhere, and let the world finish what is on its way."""
+        self.history.ended = self.clock.now()
+        await asyncio.sleep(400.0)  # frozen ones thaw within this, and meet the fence
+        for process in self._processes:
+            with suppress(asyncio.CancelledError):
+                await process.finish()
+        await asyncio.sleep(AFTERLIFE)
+        self.plane.life.advance(self.clock.now())
+
+    def told(self) -> History:
+        """The history, with the report that a reader of the disk would get."""
+        history = self.history
+        history.kept = self.disk.kept()
+        run = Run(self.scenario.plan, RUN_ID)
+        for kept in history.kept:
+            run.apply(kept.event)
+        history.rows = aggregate(run.record()).jobs
+        return history
+
+    # -- what the lab and the wire tell ----------------------------------------------------------------------------
+
+    def departed(self, asking: Asking | None, request: lab.Request, at: float) -> int:
+        asked = asking or Asking(JobId(-1), "other", 0)
+        subscription = request.path.split("/")[2] if request.path.startswith("/subscriptions/") else ""
+        self.history.departures.append(Departure(asked.job, asked.kind, subscription, asked.epoch, at))
+        return len(self.history.departures) - 1
+
+    def answered(self, number: int, answer: lab.Answer, own: bool) -> None:
+        departures = self.history.departures
+        departures[number] = replace(departures[number], answered=answer.status, self_inflicted=own)
+
+    def _delivered(self, machine: Machine, script: Script, answer: Answer, now: float) -> None:
+        plan = self.scenario.plan
+        opened = envelope.open(script.text, script.environment)
+        if opened is not None:
+            job = job_of(opened.key)
+        else:
+            step = next(index for index, step in enumerate(plan.steps) if step.script.text == script.text)
+            job = plan.job_id(self._number[machine.key], step)
+        left = max(
+            (gone.at for gone in self.history.departures if gone.job == job and gone.kind == "submit"), default=0
+        )
+        result = answer.result
+        self.history.deliveries.append(
+            Delivery(
+                job,
+                machine.key,
+                now,
+                answer.ran,
+                result.exit_code,
+                result.stdout.decode("utf-8", "replace"),
+                now + answer.duration / self.scenario.lab.speed,
+                left,
+            )
+        )
+
+    def _note_stop(self, epoch: int) -> None:
+        for shown in self.history.shown:
+            if shown.epoch == epoch and isinstance(shown.event, StopRequested):
+                self.history.stops.append((shown.event.at, self.clock.now()))
+
+    def _happens(self, event: WorldEvent) -> None:
+        target = self.scenario.plan.targets[event.vm]
+        machine = self.plane.world.by_id(target.id)
+        if machine is None:
+            return
+        now = self.clock.now()
+        self.plane.life.advance(now)
+        match event.what:
+            case Happening.STOPPED:
+                self.plane.move(machine, now, power=PowerState.DEALLOCATED)
+            case Happening.STARTED:
+                self.plane.move(machine, now, power=PowerState.RUNNING)
+            case Happening.AGENT_AWAY:
+                self.plane.move(machine, now, agent=AgentState.NOT_READY)
+            case Happening.AGENT_BACK:
+                self.plane.move(machine, now, agent=AgentState.READY)
+            case Happening.DELETED:
+                machine.power, machine.agent = PowerState.DEALLOCATED, AgentState.NOT_READY
+                machine.group.machines.pop(machine.name.casefold(), None)

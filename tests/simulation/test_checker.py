@@ -1,0 +1,161 @@
+"""The checker can fail: each deliberate defect is found, under the invariant that it breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+
+from fleet.azure.cloud import AzureCloud
+from fleet.engine.ports import Cloud, Journal, Reply
+from fleet.plan.model import Limits
+from fleet.run import answers as a
+from fleet.run import events as e
+from fleet.run.answers import Command, Operation
+from fleet.run.events import Event
+from fleet.simulation.disk import Disk, SimulatedJournal
+from fleet.simulation.history import History
+from fleet.simulation.invariants import INVARIANTS, check
+from fleet.simulation.network import MemoryTransport
+from fleet.simulation.process import Process
+from fleet.simulation.scenario import Fault, Scenario, draw
+from fleet.simulation.world import live
+from fleet.targets.model import Target
+
+HARSH = {Fault.LOST: 0.2, Fault.ERROR_AFTER: 0.2, Fault.SLOW: 0.1}
+
+
+class _Cloud:
+    """The real cloud; what a defect changes is overridden."""
+
+    def __init__(self, transport: MemoryTransport) -> None:
+        self.real = AzureCloud(transport)
+
+    async def submit(self, command: Command) -> Reply[a.SubmitAnswer]:
+        return await self.real.submit(command)
+
+    async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
+        return await self.real.look(target, operation)
+
+    async def find(self, target: Target, name: str) -> Reply[a.FindAnswer]:
+        return await self.real.find(target, name)
+
+    async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
+        return await self.real.remove(target, name)
+
+
+class SendsAgain(_Cloud):
+    """Sends a submission again whose answer was an error, as common libraries do."""
+
+    async def submit(self, command: Command) -> Reply[a.SubmitAnswer]:
+        reply = await self.real.submit(command)
+        return await self.real.submit(command) if isinstance(reply.answer, a.Lost) else reply
+
+
+class MixesUp(_Cloud):
+    """Gives the answer of one VM to the next that asks, as a list without names does."""
+
+    last: a.LookAnswer | None = None
+
+    async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
+        reply = await self.real.look(target, operation)
+        if not isinstance(reply.answer, a.Finished):
+            return reply
+        MixesUp.last, given = reply.answer, MixesUp.last or reply.answer
+        return Reply(given)
+
+
+class BelievesAzure(_Cloud):
+    """Takes an accepted submission for a good end."""
+
+    async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
+        return Reply(a.Finished(a.Answer("Succeeded", "", 0)))
+
+
+class Forgets(SimulatedJournal):
+    """Acknowledges results that it does not keep."""
+
+    async def append(self, events: Sequence[Event]) -> None:
+        await super().append([event for event in events if not isinstance(event, e.ResultReceived)])
+
+
+class WithoutIntent(SimulatedJournal):
+    """Keeps no intents."""
+
+    async def append(self, events: Sequence[Event]) -> None:
+        await super().append([event for event in events if not isinstance(event, e.SubmissionIntended)])
+
+
+class Unfenced(SimulatedJournal):
+    """Lets a former owner go on writing."""
+
+    async def append(self, events: Sequence[Event]) -> None:
+        mine, self._disk.epoch = self._disk.epoch, self._owner.epoch
+        try:
+            await super().append(events)
+        finally:
+            self._disk.epoch = mine
+
+
+@dataclass(frozen=True)
+class Defect:
+    """What is broken, and the invariant that must say so."""
+
+    invariant: str
+    cloud: Callable[[MemoryTransport], Cloud] | None = None
+    journal: Callable[[Disk, Process], Journal] = SimulatedJournal
+    judged: Callable[[History], History] = lambda history: history
+    scenario: Callable[[Scenario], Scenario] = lambda scenario: scenario
+
+
+def tighter(**changes: object) -> Callable[[History], History]:
+    """Judge a run by other limits than it was driven with: as if it had not heeded them."""
+
+    def judged(history: History) -> History:
+        limits = replace(history.plan.limits, **changes)  # type: ignore[arg-type]
+        return replace(history, plan=replace(history.plan, limits=limits))
+
+    return judged
+
+
+def lax(scenario: Scenario) -> Scenario:
+    return replace(scenario, plan=replace(scenario.plan, limits=Limits()), rates={}, interruptions=())
+
+
+def unwrapped(scenario: Scenario) -> Scenario:
+    return replace(scenario, plan=replace(scenario.plan, receipts=False), rates=HARSH)
+
+
+DEFECTS = {
+    "a library that sends again": Defect("nothing runs twice", SendsAgain, scenario=unwrapped),
+    "answers without names": Defect("answers belong to the VM they name", MixesUp, scenario=unwrapped),
+    "accepted is good": Defect("green is true", BelievesAzure, scenario=unwrapped),
+    "a journal that forgets": Defect("what was told is on disk", journal=Forgets),
+    "sending without an intent": Defect("an intent is on disk before its submission leaves", journal=WithoutIntent),
+    "no fence": Defect("a former owner writes nothing", journal=Unfenced),
+    "a row too few": Defect("one row per target and step", judged=lambda h: replace(h, rows=h.rows[:-1])),
+    "a run without an end": Defect("the run ends", judged=lambda h: replace(h, finished=False)),
+    "no concurrency limit": Defect("concurrency is kept", judged=tighter(concurrency=1), scenario=lax),
+    "no budget": Defect("budgets are kept", judged=tighter(max_failures=0, max_unreachable=0), scenario=lax),
+    "no soak": Defect("waves wait", judged=tighter(soak=1e6), scenario=lax),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_deliberate_defect_is_found(name: str) -> None:
+    """Within a few seeds the checker names the invariant that the defect breaks; without it, it names none."""
+    defect = DEFECTS[name]
+    MixesUp.last = None
+    for seed in range(400):
+        scenario = replace(defect.scenario(draw(seed)), sqlite=False)
+        history = defect.judged(live(scenario, cloud_of=defect.cloud, journal_of=defect.journal))
+        if defect.invariant in {breach.invariant for breach in check(history)}:
+            assert defect.invariant not in {breach.invariant for breach in check(live(scenario))}
+            return
+    pytest.fail(f"400 seeds did not find: {name}")
+
+
+def test_every_defect_names_an_invariant() -> None:
+    """The names above are the checker's."""
+    assert {defect.invariant for defect in DEFECTS.values()} <= set(INVARIANTS)
