@@ -51,7 +51,7 @@ def test_what_could_not_be_written_is_not_reported(tmp_path: Path) -> None:
         opened: OpenRun = app.begin(settings, plan(3), {}, SystemClock())
         opened.journal = FullDisk(opened.journal)  # type: ignore[assignment]
         in_memory = opened.run
-        connection = Connection(ScriptedCloud(), None, None, "lab")  # type: ignore[arg-type]
+        connection = Connection(ScriptedCloud(), None, None, None, "lab")  # type: ignore[arg-type]
         with pytest.raises(StateError, match="full"):
             await app.carry_out(opened, connection, {}, SystemClock(), lambda event: None, Stopping())
         assert in_memory.finished
