@@ -291,6 +291,7 @@ def make_plan(
 ) -> Plan:
     """Freeze the plan. Raises Refused where no target was found, unless that is allowed."""
     require_some(found.chosen, allow_empty)
+    settings = replace(settings, seed=found.scope.seed)
     return replace(build(playbook, found.chosen, parameters, settings), cloud=connection.name, scope=found.scope)
 
 

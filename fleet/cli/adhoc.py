@@ -90,7 +90,7 @@ def _playbook(selection: Selection, words: Sequence[str], shell: Shell) -> Playb
         file="",
         parameters=(),
         selection=selection,
-        rollout=Rollout(),
+        rollout=Rollout(slow_start=False),
         steps=(step,),
     )
 

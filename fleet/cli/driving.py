@@ -65,6 +65,7 @@ def settings_of(config: Config, flags: Mapping[str, Any]) -> Settings:
         override_max_unreachable=flags["max_unreachable"],
         override_timeout=flags["timeout"],
         override_lease=Lease(flags["lease"]) if flags["lease"] else None,
+        override_slow_start=flags["slow_start"],
     )
 
 

@@ -114,7 +114,13 @@ def narrowing(command: F) -> F:
                 metavar="N",
                 help="A sample of N of them, the same N for the same --seed.",
             ),
-            click.option("--seed", type=int, default=0, metavar="N", help="Another number, another sample of --pick."),
+            click.option(
+                "--seed",
+                type=int,
+                default=0,
+                metavar="N",
+                help="Another number, another sample of --pick, and another order where it is random.",
+            ),
             click.option(
                 "--subscription",
                 "subscriptions",
@@ -156,6 +162,11 @@ def launching(command: F) -> F:
             ),
             click.option(
                 "--max-unreachable", type=AmountType(), help="Launch no more once more than this could not be reached."
+            ),
+            click.option(
+                "--slow-start/--no-slow-start",
+                default=None,
+                help="Begin each wave with one VM, then as many more as ended well (as the playbook says; exec: not).",
             ),
             click.option(
                 "--timeout", type=DurationType(), help="Time limit of each script in its VM: 45m, 1h30m, 90s."

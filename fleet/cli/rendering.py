@@ -13,13 +13,15 @@ from fleet import codec
 from fleet.cli.options import ReportFile
 from fleet.cli.screen import table, width
 from fleet.errors import InvalidInput, Problem
-from fleet.plan.estimate import Estimate, estimate
-from fleet.plan.model import Plan
+from fleet.plan import estimate as estimates
+from fleet.plan.estimate import Estimate
+from fleet.plan.model import Limits, Plan, Wave
 from fleet.report.model import Report
 from fleet.report.words import KINDS, duration, plural, unread
 from fleet.store.files import write_private
 from fleet.targets.folding import fold
 from fleet.targets.model import Kind
+from fleet.targets.traits import trait
 
 WHOLE = 1_000_000
 """More groups and lines than any report has."""
@@ -104,7 +106,7 @@ def reports_of_playbook(formats: Sequence[str], folder: Path) -> list[ReportFile
 
 def render_plan(plan: Plan, form: str, *, colour: bool = False) -> str:
     """Render a plan as text, JSON or Markdown."""
-    cost = estimate(plan)
+    cost = estimates.estimate(plan)
     if form == "json":
         return json.dumps(_plan_document(plan, cost), indent=1, ensure_ascii=True) + "\n"
     return _plan_markdown(plan, cost) if form == "md" else _plan_text(plan, cost)
@@ -119,12 +121,9 @@ def _plan_text(plan: Plan, cost: Estimate) -> str:
     lines = [
         f"{plan.playbook.name} {plan.playbook.version} on {plural(len(plan.targets), 'target')}: {_folded(plan)}",
         "",
+        table(_wave_head(plan), [_wave_row(plan, wave) for wave in plan.waves]),
+        table(STEP_HEAD, _step_rows(plan)),
     ]
-    lines.append(
-        table(("wave", "up to", "targets", "names"), [_wave_row(plan, index) for index in range(len(plan.waves))])
-    )
-    steps = [(step.id, step.title, duration(step.timeout), step.digest[:12]) for step in plan.steps]
-    lines.append(table(("step", "title", "time limit", "digest"), steps))
     lines += [f"{label:<12}{text}" for label, text in _facts(plan, cost)]
     lines += [f"warning     {unread(scope)}" for scope in plan.unread]
     return "\n".join(lines) + "\n"
@@ -133,20 +132,55 @@ def _plan_text(plan: Plan, cost: Estimate) -> str:
 def _plan_markdown(plan: Plan, cost: Estimate) -> str:
     from fleet.report.safe import markdown
 
+    def rows(head: Sequence[str], cells: Iterable[Sequence[str]]) -> Iterator[str]:
+        yield "| " + " | ".join(head) + " |"
+        yield "|---" * len(head) + "|"
+        yield from ("| " + " | ".join(markdown(cell) for cell in row) + " |" for row in cells)
+
     lines = [f"### Plan: {markdown(plan.playbook.name)} {markdown(plan.playbook.version)}", ""]
-    lines += ["| wave | up to | targets | names |", "|---|---|---|---|"]
-    lines += [
-        "| " + " | ".join(markdown(cell) for cell in _wave_row(plan, index)) + " |" for index in range(len(plan.waves))
-    ]
-    lines += ["", *(f"- **{label}** {markdown(text)}" for label, text in _facts(plan, cost))]
+    lines += [*rows(_wave_head(plan), (_wave_row(plan, wave) for wave in plan.waves)), ""]
+    lines += [*rows(STEP_HEAD, _step_rows(plan)), ""]
+    lines += [f"- **{label}** {markdown(text)}" for label, text in _facts(plan, cost)]
     lines += [f"- **warning** {markdown(unread(scope))}" for scope in plan.unread]
     return "\n".join(lines) + "\n"
 
 
-def _wave_row(plan: Plan, index: int) -> tuple[str, str, str, str]:
-    wave = plan.waves[index]
+STEP_HEAD = ("step", "title", "time limit", "digest")
+
+
+def _step_rows(plan: Plan) -> list[tuple[str, ...]]:
+    return [(step.id, step.title, duration(step.timeout), step.digest[:12]) for step in plan.steps]
+
+
+def _has_wave_budgets(plan: Plan) -> bool:
+    return any(wave.max_failures is not None or wave.max_unreachable is not None for wave in plan.waves)
+
+
+def _wave_head(plan: Plan) -> tuple[str, ...]:
+    budgets = ("failures allowed", "unreachable allowed") if _has_wave_budgets(plan) else ()
+    return ("wave", "up to", "targets", "at once", *budgets, "names")
+
+
+def _wave_row(plan: Plan, wave: Wave) -> tuple[str, ...]:
     names = fold(plan.targets[place].name for place in wave.targets)
-    return str(index + 1), wave.label, str(len(wave.targets)), names if len(names) <= 60 else f"{names[:57]}..."
+    budgets = tuple("any" if n is None else f"{n:,}" for n in (wave.max_failures, wave.max_unreachable))
+    return (
+        str(wave.index + 1),
+        wave.label,
+        f"{len(wave.targets):,}",
+        _widths(plan.limits, wave),
+        *(budgets if _has_wave_budgets(plan) else ()),
+        names if len(names) <= 60 else f"{names[:57]}...",
+    )
+
+
+def _widths(limits: Limits, wave: Wave) -> str:
+    """How many targets go at once: 1, 2, 4, ... up to what concurrency and strict budgets let go."""
+    most = min(estimates.width(limits, wave), len(wave.targets))
+    if not limits.slow_start or most <= 1:
+        return f"{most:,}"
+    ramp = [str(step) for step in (1, 2, 4) if step < most]
+    return ", ".join([*ramp, *(["..."] if most > 8 else []), f"{most:,}"])
 
 
 def _folded(plan: Plan) -> str:
@@ -162,22 +196,48 @@ def _kinds(plan: Plan) -> str:
 
 def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
     limits = plan.limits
-    budget = [
-        f"{plural(maximum, kind)}{' allowed' if maximum else ' allowed: the first one stops the run'}"
-        for maximum, kind in ((limits.max_failures, "failure"), (limits.max_unreachable, "unreachable target"))
-        if maximum is not None
-    ]
     subscriptions = len({target.subscription for target in plan.targets})
     kinds = [("kinds", _kinds(plan))] if any(target.kind is not Kind.VM for target in plan.targets) else []
     return [
         *kinds,
-        (
-            "jobs",
-            f"{plural(cost.jobs, 'job')} in {plural(subscriptions, 'subscription')}, {limits.concurrency} at a time",
-        ),
-        ("budget", "; ".join(budget) or "none: every target is tried, whatever fails"),
+        ("jobs", f"{plural(cost.jobs, 'job')} in {plural(subscriptions, 'subscription')}, {_at_once(limits)}"),
+        *([("pace", "; ".join(pace))] if (pace := list(_pace(plan, cost))) else []),
+        ("budget", _budget(plan)),
         ("calls", f"{cost.submissions:,} submissions, about {cost.reads:,} reads, {cost.deletes:,} deletes"),
         ("time", f"about {duration(cost.seconds)} if each script takes {duration(cost.script_seconds)}"),
         ("transport", f"{plan.transport.value}, receipts {'on' if plan.receipts else 'off'}, cloud {plan.cloud}"),
         ("digest", plan.digest),
     ]
+
+
+def _at_once(limits: Limits) -> str:
+    if limits.at_once == limits.concurrency:
+        return f"{limits.concurrency:,} at a time"
+    return f"{limits.at_once:,} at a time: a strict budget lets no more begin than may fail, and one"
+
+
+def _pace(plan: Plan, cost: Estimate) -> Iterator[str]:
+    limits = plan.limits
+    if limits.slow_start:
+        costs = f", which takes {duration(cost.slow_start)} of the time" if cost.slow_start else ""
+        yield f"slow start: each wave begins with one target, then as many more as ended well{costs}"
+    if limits.spread is not None:
+        none = sum(not trait(target, limits.spread.per) for target in plan.targets)
+        yield f"at most {limits.spread} at once" + (f" ({plural(none, 'target')} without one)" if none else "")
+    if limits.soak:
+        yield f"{duration(limits.soak)} between waves"
+    if plan.timed_by:
+        yield f"the longest first, as run {plan.timed_by} timed them"
+
+
+def _budget(plan: Plan) -> str:
+    limits = plan.limits
+    allowed = [
+        f"{plural(maximum, kind)}{' allowed' if maximum else ' allowed: the first one stops the run'}"
+        for maximum, kind in ((limits.max_failures, "failure"), (limits.max_unreachable, "unreachable target"))
+        if maximum is not None
+    ]
+    if not allowed and not _has_wave_budgets(plan):
+        return "none: every target is tried, whatever fails"
+    kind = "strict: work in flight counts" if limits.strict else "not strict: work in flight may overshoot it"
+    return "; ".join([*(allowed or ["none for the whole run"]), kind])

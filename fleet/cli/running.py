@@ -31,7 +31,9 @@ from fleet.report.model import Report
 from fleet.report.safe import terminal_line
 from fleet.report.words import plural
 from fleet.run.model import Status
+from fleet.store.durations import newest_times
 from fleet.store.files import write_private
+from fleet.store.runs import RunsFolder
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 
@@ -317,6 +319,6 @@ async def _plan(
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
     found = await app.find(connection, loaded.selection, narrowing_of(flags))
     warn_about(found)
-    return app.make_plan(
-        connection, loaded, found, values, settings_of(config, flags), allow_empty=flags["allow_empty"]
-    )
+    times = newest_times(RunsFolder(config.state_dir), loaded.name, connection.name)
+    known = replace(settings_of(config, flags), times=times)
+    return app.make_plan(connection, loaded, found, values, known, allow_empty=flags["allow_empty"])

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from fleet import codec
 from fleet.errors import InvalidInput, Problem
-from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
+from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef, Wave
+from fleet.plan.order import NO_TIMES, Times, arranged, ordered
 from fleet.plan.rights import is_action
 from fleet.plan.waves import split
 from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Shell, Step, Transport
@@ -32,6 +33,11 @@ class Settings:
     override_max_unreachable: Amount | None = None
     override_timeout: float | None = None
     override_lease: Lease | None = None
+    override_slow_start: bool | None = None
+    seed: int = 0
+    """Decides the order where the playbook wants it drawn by lot."""
+    times: Times = NO_TIMES
+    """What is known of earlier runs."""
 
 
 def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, ParameterValue], settings: Settings) -> Plan:
@@ -40,6 +46,9 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
     ``parameters`` holds resolved values; the secret ones among them are left out of the plan. Raises
     :class:`fleet.errors.InvalidInput` where the steps cannot be carried by the transport asked for.
     """
+    limits = _limits(playbook, len(chosen.targets), settings)
+    waves = _waves(playbook, chosen, limits, settings)
+    timed = _arranged(waves, chosen, limits, settings.times)
     secret_names = {parameter.name for parameter in playbook.parameters if parameter.secret}
     _check_transport(playbook, chosen, settings)
     return Plan(
@@ -48,8 +57,8 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
         ),
         targets=chosen.targets,
         steps=tuple(_planned(step, settings) for step in playbook.steps),
-        waves=split(chosen.targets, playbook.rollout.waves),
-        limits=_limits(playbook, len(chosen.targets), settings),
+        waves=timed,
+        limits=limits,
         transport=settings.transport,
         receipts=settings.receipts,
         declared=playbook.parameters,
@@ -57,7 +66,25 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
         unread=chosen.unread,
         report=playbook.report,
         lease=settings.override_lease or playbook.rollout.lease,
+        timed_by=settings.times.run if timed != waves else "",
     )
+
+
+def _waves(playbook: Playbook, chosen: TargetSet, limits: Limits, settings: Settings) -> tuple[Wave, ...]:
+    rollout = playbook.rollout
+    waves = split(chosen.targets, rollout.waves, ordered(chosen.targets, rollout.order, settings.seed))
+    return tuple(
+        replace(
+            wave,
+            max_failures=_maximum(rollout.wave_max_failures, len(wave.targets)),
+            max_unreachable=_maximum(rollout.wave_max_unreachable, len(wave.targets)),
+        )
+        for wave in waves
+    )
+
+
+def _arranged(waves: tuple[Wave, ...], chosen: TargetSet, limits: Limits, times: Times) -> tuple[Wave, ...]:
+    return tuple(replace(wave, targets=arranged(wave.targets, chosen.targets, times, limits)) for wave in waves)
 
 
 def _planned(step: Step, settings: Settings) -> PlannedStep:
@@ -86,6 +113,8 @@ def _limits(playbook: Playbook, total: int, settings: Settings) -> Limits:
         max_failures=_maximum(settings.override_max_failures or rollout.max_failures, total),
         max_unreachable=_maximum(settings.override_max_unreachable or rollout.max_unreachable, total),
         strict=rollout.strict,
+        slow_start=rollout.slow_start if settings.override_slow_start is None else settings.override_slow_start,
+        spread=rollout.spread,
         soak=rollout.soak,
         deadline=rollout.deadline,
         deliver_timeout=settings.deliver_timeout,

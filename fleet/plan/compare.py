@@ -52,8 +52,8 @@ def differences(old: Plan, new: Plan) -> tuple[Difference, ...]:
     for name in ("transport", "receipts", "cloud"):
         if getattr(old, name) != getattr(new, name):
             found.append(_changed("setting", name, getattr(old, name), getattr(new, name)))
-    if not found and [wave.targets for wave in old.waves] != [wave.targets for wave in new.waves]:
-        found.append(Difference(Change.CHANGED, "rollout", "waves", "the same targets go in another order"))
+    if not found and _waves(old) != _waves(new):
+        found.append(Difference(Change.CHANGED, "rollout", "waves", "the same targets go in other waves"))
     return tuple(found)
 
 
@@ -82,6 +82,11 @@ def _what_changed(old: Target, new: Target) -> str:
 
 def _steps(old: Iterable[PlannedStep], new: Iterable[PlannedStep]) -> list[Difference]:
     return _values("step", {step.id: step.digest[:12] for step in old}, {step.id: step.digest[:12] for step in new})
+
+
+def _waves(plan: Plan) -> list[tuple[object, ...]]:
+    """Who goes in which wave, under which budget; in which order inside it changes from run to run."""
+    return [(sorted(wave.targets), wave.max_failures, wave.max_unreachable) for wave in plan.waves]
 
 
 def _limits(limits: Limits) -> dict[str, object]:

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from fleet import codec
-from fleet.playbook.model import Lease, Parameter, ParameterValue, Properties, Script, Selection, Shell, Transport
+from fleet.playbook.model import (
+    Lease,
+    Parameter,
+    ParameterValue,
+    Properties,
+    Script,
+    Selection,
+    Shell,
+    Spread,
+    Transport,
+)
 from fleet.targets.model import Target, UnreadScope
 
 JobId = NewType("JobId", int)
@@ -50,6 +60,9 @@ class Wave:
     index: int
     label: str
     targets: tuple[int, ...]
+    """In the order in which they are launched."""
+    max_failures: int | None = None
+    max_unreachable: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +74,21 @@ class Limits:
     max_failures: int | None = None
     max_unreachable: int | None = None
     strict: bool = True
+    slow_start: bool = False
+    """Whether the targets under way in a wave grow 1, 2, 4, ...; plans of before it was there had none."""
+    spread: Spread | None = None
     soak: float = 0.0
     deadline: float | None = None
     deliver_timeout: float = 1800.0
     """How long a submission may be refused (throttled, busy, not connected) before its target is unreachable."""
     answer_grace: float = 600.0
     """How long after a step's own time-out its answer is waited for before it is unknown."""
+
+    @property
+    def at_once(self) -> int:
+        """How many jobs may be in flight at most: each of them reserves a part of a strict budget."""
+        maxima = (self.max_failures, self.max_unreachable) if self.strict else ()
+        return min([self.concurrency, *(maximum + 1 for maximum in maxima if maximum is not None)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +134,8 @@ class Plan:
     scope: Scope = field(default_factory=Scope)
     lease: Lease = Lease.WAIT
     """What to do about VMs that another run is at work on."""
+    timed_by: str = ""
+    """The kept run whose durations decide the order inside the waves; empty where none is known."""
 
     @property
     def digest(self) -> str:

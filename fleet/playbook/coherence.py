@@ -6,16 +6,18 @@ They read the document itself, not its model, so that a mistake in one place hid
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from fleet.documents import Document, partial
 from fleet.errors import InvalidInput, Problem
+from fleet.playbook import rollout as rollout_keys
 from fleet.playbook import schema
 from fleet.playbook.model import Amount, Parameter, ParameterValue
 from fleet.playbook.parameters import misfits
 from fleet.playbook.template import Reference, has_expressions, read_template, references, spelled
 from fleet.positions import Path, closest, described, dotted, problem, shown
 from fleet.targets import selector
+from fleet.targets.traits import alike
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SOURCES = ("file", "inline", "command_id", "uri", "gallery")
@@ -164,10 +166,14 @@ def _where(document: Document) -> Iterator[Problem]:
 
 
 def _waves(document: Document) -> Iterator[Problem]:
-    rollout = partial(document, schema.Rollout, ("rollout",))
+    rollout = partial(document, rollout_keys.Rollout, ("rollout",))
+    waves = rollout.waves if rollout else []
+    written, where = (waves.each, ("each",)) if isinstance(waves, rollout_keys.WavesBy) else (waves, ())
+    if isinstance(waves, rollout_keys.WavesBy):
+        yield from _twice(document, ("rollout", "waves", "order"), [alike(value) for value in waves.order])
     last: Amount | None = None
-    for index, wave in enumerate(rollout.waves if rollout else ()):
-        path = ("rollout", "waves", index)
+    for index, wave in enumerate(written):
+        path = ("rollout", "waves", *where, index)
         if isinstance(wave, str):
             if index:
                 hint = "move it to the front, or remove it"
@@ -181,6 +187,12 @@ def _waves(document: Document) -> Iterator[Problem]:
             hint = "waves are cumulative, so each must be larger than the one before"
             yield problem(document, path, "wave_order", message, hint=hint)
         last = wave
+
+
+def _twice(document: Document, path: Path, values: Sequence[str]) -> Iterator[Problem]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            yield problem(document, (*path, index), "duplicate", f"{dotted(path)} has '{shown(value)}' twice")
 
 
 # ------------------------------------------------------------------------------------------------ steps

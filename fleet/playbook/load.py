@@ -9,17 +9,22 @@ from fleet import codec, documents
 from fleet.documents import Document
 from fleet.errors import InvalidInput, Problem
 from fleet.playbook import carrying, coherence, schema
+from fleet.playbook import rollout as rollout_keys
 from fleet.playbook.model import (
+    Amount,
     Lease,
     OnExisting,
+    Order,
     Playbook,
     Properties,
     Rollout,
     Script,
     Selection,
     Shell,
+    Spread,
     Step,
     Transport,
+    WavesBy,
 )
 from fleet.positions import Path, dotted, in_order, problem
 from fleet.targets.model import Kind
@@ -115,19 +120,35 @@ def _playbook(written: schema.Playbook, text: str, file: str, scripts: Mapping[s
             max=targets.max,
             kinds=tuple(dict.fromkeys(map(Kind, targets.kinds or ()))),
         ),
-        rollout=Rollout(
-            waves=tuple(rollout.waves),
-            concurrency=rollout.concurrency,
-            max_failures=rollout.max_failures,
-            max_unreachable=rollout.max_unreachable,
-            strict=rollout.strict,
-            soak=rollout.soak,
-            deadline=rollout.deadline,
-            lease=Lease(rollout.lease),
-        ),
+        rollout=_rollout(rollout),
         steps=tuple(_step(step, scripts) for step in written.steps),
         report=tuple(dict.fromkeys(written.report)),
     )
+
+
+def _rollout(written: rollout_keys.Rollout) -> Rollout:
+    spread = written.spread
+    return Rollout(
+        waves=_waves(written.waves),
+        order=Order(written.order),
+        slow_start=written.slow_start,
+        spread=Spread(spread.per, spread.max) if spread else None,
+        concurrency=written.concurrency,
+        max_failures=written.max_failures,
+        max_unreachable=written.max_unreachable,
+        wave_max_failures=written.per_wave.max_failures,
+        wave_max_unreachable=written.per_wave.max_unreachable,
+        strict=written.strict,
+        soak=written.soak,
+        deadline=written.deadline,
+        lease=Lease(written.lease),
+    )
+
+
+def _waves(written: list[Amount | str] | rollout_keys.WavesBy) -> tuple[Amount | str, ...] | WavesBy:
+    if isinstance(written, rollout_keys.WavesBy):
+        return WavesBy(written.by, tuple(written.order), tuple(written.each), written.canary)
+    return tuple(written)
 
 
 def _step(step: schema.Step, scripts: Mapping[str, str]) -> Step:

@@ -92,14 +92,58 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class WavesBy:
+    """Waves by something that targets have in common: group after group."""
+
+    by: str
+    """``zone``, ``location``, ``tag:NAME``, ...: see ``fleet.targets.traits``."""
+    order: tuple[str, ...] = ()
+    """Values that come first, in this order; the others follow in natural order."""
+    each: tuple[Amount | str, ...] = ()
+    """Waves inside each group: cumulative counts or percents of the group, or ``canary``."""
+    canary: bool = False
+    """Whether a wave that covers every OS, image, size and region goes before all groups."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """At most ``max`` targets of one group under way at once; percents are of the group, and at least one may go."""
+
+    per: str
+    """As ``WavesBy.by``. Targets that have no such value are not held back."""
+    max: Amount
+
+    def of(self, size: int) -> int:
+        """How many targets of a group of this size may be under way at once."""
+        return max(self.max.of(size), 1)
+
+    def __str__(self) -> str:
+        return f"{self.max} per {self.per}"
+
+
+class Order(StrEnum):
+    """Who comes first where nothing else decides."""
+
+    NAME = "name"
+    RANDOM = "random"
+    """Drawn by lot from the run's seed: the same seed gives the same order, and a new VM moves no other."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """How the run spreads over the targets. Times in seconds; None means no limit (or the config's)."""
 
-    waves: tuple[Amount | str, ...] = ()
+    waves: tuple[Amount | str, ...] | WavesBy = ()
     """Cumulative counts or percents of the frozen targets, or ``canary``; empty means one wave of all."""
+    order: Order = Order.NAME
+    slow_start: bool = True
+    spread: Spread | None = None
     concurrency: Amount | None = None
     max_failures: Amount | None = None
     max_unreachable: Amount | None = None
+    wave_max_failures: Amount | None = None
+    """Of each wave: percents are of the wave's targets."""
+    wave_max_unreachable: Amount | None = None
     strict: bool = True
     soak: float = 0.0
     deadline: float | None = None

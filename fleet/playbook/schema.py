@@ -6,7 +6,6 @@ What a single value may be is checked here; what values mean to each other in ``
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -15,50 +14,8 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from fleet import keys
 from fleet.documents import Keys, Lookalike, refusal
 from fleet.keys import Duration, Json
-from fleet.playbook.model import Amount
 from fleet.playbook.properties import BlobKey, GalleryKey, IdentityKey, NameKey, Output, RunAsKey, TagsKey
-
-_AMOUNT = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
-
-
-def amount(value: object) -> Amount:
-    """Read a count (``5``) or a percent (``5%``, ``2.5%``). Raises ValueError with a sentence."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return Amount(value)
-    match = re.fullmatch(_AMOUNT, value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("is neither a count nor a percent")
-    if match[1] is not None:
-        return Amount(int(match[1]))
-    if float(match[2]) > 100:
-        raise ValueError("is more than 100%")
-    return Amount(float(match[2]), percent=True)
-
-
-def _amount(value: object) -> Amount:
-    try:
-        if isinstance(value, str) and not value.endswith("%"):
-            raise ValueError("is neither a count nor a percent")
-        return amount(value)
-    except ValueError as error:
-        hint = "percents go up to 100%" if "100" in str(error) else "write 5 or 5%"
-        raise refusal("amount", str(error), expected="a count such as 5 or a percent such as 5%", hint=hint) from None
-
-
-def _positive(value: object) -> Amount:
-    read = _amount(value)
-    if read.value == 0:
-        raise refusal("amount", "is zero, so nothing could start", expected="at least 1, or more than 0%")
-    return read
-
-
-def _wave(value: object) -> Amount | str:
-    if value == "canary":
-        return "canary"
-    if isinstance(value, str) and not re.fullmatch(_AMOUNT, value):
-        expected = "a count, a percent, or canary"
-        raise refusal("wave", "is no wave", expected=expected, hint="write 1, 5% or canary")
-    return _positive(value)
+from fleet.playbook.rollout import Rollout
 
 
 def _scalar(value: object) -> object:
@@ -78,20 +35,6 @@ def _scalar(value: object) -> object:
     raise refusal("wrong_type", "must be text, a number, true, false or a list of text", expected="a plain value")
 
 
-_PERCENT: Json = {"type": "string", "pattern": r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,6})?)%$"}
-
-
-def _counts(minimum: int, *more: Json) -> Json:
-    return {"oneOf": [{"type": "integer", "minimum": minimum}, _PERCENT, *more]}
-
-
-AmountKey = Annotated[Amount, PlainValidator(_amount), WithJsonSchema({"title": "amount", **_counts(0)})]
-SomeKey = Annotated[Amount, PlainValidator(_positive), WithJsonSchema({"title": "amount", **_counts(1)})]
-WaveKey = Annotated[
-    Amount | str,
-    PlainValidator(_wave),
-    WithJsonSchema({"title": "amount or `canary`", **_counts(1, {"const": "canary"})}),
-]
 ScalarKey = Annotated[
     Any,
     PlainValidator(_scalar),
@@ -202,50 +145,6 @@ class Targets(Keys):
     )
     max: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Refuse to start if more VMs than this are selected.", examples=[400]
-    )
-
-
-class Rollout(Keys):
-    """How the run spreads over the VMs, and when it stops."""
-
-    waves: list[WaveKey] = Field(
-        default=[],
-        description="Cumulative counts or percents of the VMs; each wave waits for the one before. `canary`, "
-        "only first, is the smallest set that covers every kind, OS, image, size and region. Empty: all at once.",
-        examples=[[1, "5%", "25%", "100%"]],
-    )
-    concurrency: SomeKey | None = Field(
-        default=None, description="Jobs in flight; if left out, the configuration's.", examples=[60]
-    )
-    max_failures: AmountKey | None = Field(
-        default=None,
-        description="The run stops when more VMs than this failed; percents are rounded down. None: never.",
-        examples=["2%"],
-    )
-    max_unreachable: AmountKey | None = Field(
-        default=None,
-        description="The run stops when more VMs than this could not be reached. None: never.",
-        examples=["5%"],
-    )
-    strict: bool = Field(
-        default=True,
-        description="Work in flight counts against `max_failures` before it ends: no overshoot.",
-        examples=[False],
-    )
-    soak: Duration = Field(
-        default=0.0,
-        description="How long to wait after a wave before the next one starts.",
-        examples=["10m"],
-        json_schema_extra={"default": "0s"},
-    )
-    deadline: Duration | None = Field(
-        default=None, description="No job starts later than this after the run's start.", examples=["4h"]
-    )
-    lease: Literal["wait", "refuse", "none"] = Field(
-        default="wait",
-        description="What to do about a VM that another run kept in the same state folder is at work on: wait for it, "
-        "leave it out as unreachable, or not to care, which suits scripts that only read.",
-        examples=["none"],
     )
 
 

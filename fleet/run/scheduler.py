@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fleet.plan.model import JobId
+from fleet.plan.model import JobId, Plan
 from fleet.run.answers import Quota
 from fleet.run.job import JobState
 from fleet.run.limits import LaneRates, SubscriptionRates
 from fleet.run.model import Phase
+from fleet.run.pace import Pace
 from fleet.targets.model import Kind
 
 Entry = tuple[float, JobId]
+Start = tuple[float, int, JobId]
+"""A job that would begin its target: due moment, place in its wave's order, job."""
 
 
 @dataclass(slots=True)
@@ -29,10 +32,14 @@ class Lane:
 
     subscription: str
     rates: LaneRates
+    starts: list[Start] = field(default_factory=list)
+    """Released jobs that begin their target and were never tried."""
+    restarts: list[Start] = field(default_factory=list)
+    """Jobs that begin their target, and were tried and refused."""
     launches: list[Entry] = field(default_factory=list)
-    """Released jobs that were never tried."""
+    """Released jobs of targets that are under way, never tried."""
     again: list[Entry] = field(default_factory=list)
-    """Jobs that were tried and refused."""
+    """Jobs of targets that are under way, tried and refused."""
     resends: list[Entry] = field(default_factory=list)
     """Jobs whose submission may have arrived and is safely sent again; they hold their slot already."""
     looks: list[Entry] = field(default_factory=list)
@@ -40,18 +47,23 @@ class Lane:
     removals: list[Entry] = field(default_factory=list)
     """Managed commands to delete."""
 
-    def index(self, state: JobState) -> None:
-        """Enter a job where it now belongs."""
+    def index(self, state: JobState, rank: int | None) -> None:
+        """Enter a job where it now belongs; ``rank`` is its place in the wave's order if it would begin its target."""
         entry = (state.due, state.job.id)
-        if state.phase is Phase.WAITING:
+        if state.phase is Phase.WAITING and not state.held_back and rank is not None:
+            heapq.heappush(self.starting(state), (state.due, rank, state.job.id))
+        elif state.phase is Phase.WAITING:
             heapq.heappush(self._queue(state), entry)
         elif state.phase in (Phase.RUNNING, Phase.FINDING) and not state.calling:
             heapq.heappush(self.looks, entry)
         if state.removal_due is not None and not state.removing:
             heapq.heappush(self.removals, (state.removal_due, state.job.id))
 
-    def settle(self, jobs: Sequence[JobState]) -> None:
-        """Drop stale tops, so that whoever reads sees true ones."""
+    def settle(self, jobs: Sequence[JobState], held: Callable[[Start], bool]) -> None:
+        """Drop stale tops, so that whoever reads sees true ones. ``held`` takes a start that must wait for its group."""
+        for starts in (self.starts, self.restarts):
+            while starts and (not self._begins_in(starts, starts[0], jobs[starts[0][2]]) or held(starts[0])):
+                heapq.heappop(starts)
         for queue in (self.launches, self.again, self.resends):
             while queue and not self._waits_in(queue, queue[0], jobs[queue[0][1]]):
                 heapq.heappop(queue)
@@ -61,8 +73,15 @@ class Lane:
     def _waits_in(self, queue: list[Entry], entry: Entry, state: JobState) -> bool:
         return state.phase is Phase.WAITING and state.due == entry[0] and self._queue(state) is queue
 
+    def starting(self, state: JobState) -> list[Start]:
+        """The queue of a job that would begin its target."""
+        return self.restarts if state.tried else self.starts
+
+    def _begins_in(self, queue: list[Start], start: Start, state: JobState) -> bool:
+        return _begins(state, start) and self.starting(state) is queue
+
     def _queue(self, state: JobState) -> list[Entry]:
-        """The queue of a job that waits to be sent."""
+        """The queue of a job of a target that is under way."""
         if state.held_back:
             return self.resends
         return self.again if state.tried else self.launches
@@ -71,7 +90,13 @@ class Lane:
 class Lanes:
     """Every lane of a run, whose turn it is, and how many jobs each subscription has in flight."""
 
-    def __init__(self, jobs: Sequence[JobState]) -> None:
+    def __init__(self, plan: Plan, jobs: Sequence[JobState], pace: Pace) -> None:
+        self._plan = plan
+        self._jobs = jobs
+        self._pace = pace
+        self._rank = {target: place for wave in plan.waves for place, target in enumerate(wave.targets)}
+        self._held: dict[int, dict[int, list[Start]]] = {}
+        """Starts that wait for their group of the spread, by its number and their lane's."""
         self._by_place: dict[tuple[str, str], dict[Kind, Lane]] = {}
         arm: dict[str, SubscriptionRates] = {}
         for state in jobs:
@@ -92,6 +117,38 @@ class Lanes:
 
     def of(self, state: JobState) -> Lane:
         return self._all[self._of[state.job.id]]
+
+    def index(self, state: JobState) -> None:
+        """Enter a job in its lane, where it now belongs."""
+        target = self._plan.target_index(state.job.id)
+        self.of(state).index(state, None if self._pace.has_begun(target) else self._rank[target])
+
+    def settle(self, lanes: Iterable[Lane]) -> None:
+        """Drop what is stale on top of these lanes' queues; a start whose group is full is held until it is not."""
+        for lane in lanes:
+            lane.settle(self._jobs, self._hold)
+
+    def _hold(self, start: Start) -> bool:
+        target = self._plan.target_index(start[2])
+        group = self._pace.group(target)
+        if group is None or self._pace.room_of(group) > 0:
+            return False
+        heapq.heappush(self._held.setdefault(group, {}).setdefault(self._of[start[2]], []), start)
+        return True
+
+    def let_go(self, state: JobState) -> None:
+        """Give each lane back as many starts of the job's group as the group has room for."""
+        group = self._pace.group(self._plan.target_index(state.job.id))
+        if group is None or not (held := self._held.get(group)):
+            return
+        for lane, starts in held.items():
+            room = self._pace.room_of(group)
+            while starts and room > 0:
+                start = heapq.heappop(starts)
+                state = self._jobs[start[2]]
+                if _begins(state, start):
+                    heapq.heappush(self._all[lane].starting(state), start)
+                    room -= 1
 
     def in_turn(self) -> list[Lane]:
         """Every lane, beginning with the one after that which submitted last."""
@@ -129,6 +186,10 @@ def _place(subscription: str, location: str) -> tuple[str, str]:
 def _drop(heap: list[Entry], is_true: Callable[[Entry], bool]) -> None:
     while heap and not is_true(heap[0]):
         heapq.heappop(heap)
+
+
+def _begins(state: JobState, start: Start) -> bool:
+    return state.phase is Phase.WAITING and state.due == start[0] and not state.held_back
 
 
 def _is_looked_at(state: JobState, entry: Entry) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fleet.plan.model import Job, JobId, Plan
+from fleet.plan.model import Job, JobId, Limits, Plan
 from fleet.playbook.model import Transport
 from fleet.run import events as e
 from fleet.run.command import command_name, guest_digest, is_wrapped, nonce, transport_of
@@ -24,6 +24,7 @@ from fleet.run.effects import (
 from fleet.run.job import JobState
 from fleet.run.limits import CALLS_AT_ONCE, Budget
 from fleet.run.model import CauseCode, Phase, Status
+from fleet.run.pace import Pace
 from fleet.run.polling import Durations
 from fleet.run.record import JobRecord, RunRecord
 from fleet.run.scheduler import Entry, Lane, Lanes
@@ -49,7 +50,9 @@ class Standing:
         self.wave = -1
         self.stop: e.StopRequested | None = None
         self.launch_stop: e.LaunchStopped | None = None
+        self.limits = plan.limits
         self.budget = Budget(plan.limits)
+        self.wave_budget = Budget(Limits())
         self.in_flight = 0
         self.held_back = 0
         """Jobs in flight that wait to be sent again; a stop leaves them as they are."""
@@ -63,7 +66,8 @@ class Standing:
         """Jobs whose managed command could not be deleted."""
         self._wave_left = [len(wave.targets) * len(plan.steps) for wave in plan.waves]
         self._wave_closed: float | None = None
-        self._lanes = Lanes(self.jobs)
+        self.pace = Pace(plan)
+        self._lanes = Lanes(plan, self.jobs, self.pace)
         self._opened = 0.0
         self._heard = 0.0
         """When Azure last accepted a submission or gave a result: our sign-in was good then."""
@@ -144,7 +148,7 @@ class Standing:
     def _must_stop(self, now: float) -> StopLaunching | None:
         if self.launch_stop is not None or self.done == len(self.jobs):
             return None
-        if (breach := self.budget.breach()) is not None:
+        if (breach := self.budget.breach() or self.wave_budget.breach()) is not None:
             return StopLaunching(*breach)
         if self.signed_out:
             return StopLaunching(CauseCode.AZURE_UNUSABLE, "Azure refuses the credential")
@@ -201,16 +205,22 @@ class Standing:
         """Yield what each lane could do and from when: launches round the lanes first, then reads, then removals."""
         lanes = self._lanes.in_turn()
         hard = self._is_hard()
-        slot = not self.stop and self.in_flight < self.plan.limits.concurrency
-        room = slot and self.budget.room(self.in_flight, self.tried)
-        again = slot and self.budget.room(self.in_flight, self.tried - 1)
+        slot = not self.stop and self.in_flight < self.limits.concurrency
+        room, again = slot and self._has_room(self.tried), slot and self._has_room(self.tried - 1)
+        begins = self.pace.has_room()
         for lane in lanes:
             if lane.resends and not self.stop:  # what never arrived would begin now
                 due, job = lane.resends[0]
                 yield max(due, lane.rates.submit_at()), self._submit, job
+            if not slot or not self._lane_has_room(lane):
+                continue
             for queue, may in ((lane.again, again), (lane.launches, room)):
-                if queue and may and self._lane_has_room(lane):
+                if queue and may:
                     due, job = queue[0]
+                    yield max(due, lane.rates.submit_at()), self._submit, job
+            for starts, may in ((lane.restarts, again and begins), (lane.starts, room and begins)):
+                if starts and may:
+                    due, _, job = starts[0]
                     yield max(due, lane.rates.submit_at()), self._submit, job
         for lane in lanes:
             if lane.looks and not hard:
@@ -226,6 +236,10 @@ class Standing:
 
     def _look(self, job: JobId) -> Find | Look:
         return Find(job) if self.jobs[job].phase is Phase.FINDING else Look(job)
+
+    def _has_room(self, tried: int) -> bool:
+        """Whether the budgets let one more job go beside those in flight and so many that wait to be tried again."""
+        return all(budget.room(self.in_flight, tried) for budget in (self.budget, self.wave_budget))
 
     def _lane_has_room(self, lane: Lane) -> bool:
         limit = self.plan.limits.concurrency_per_subscription

@@ -10,11 +10,13 @@ import heapq
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from fleet.plan.model import Limits
 from fleet.playbook.model import Transport
 from fleet.run import events as e
 from fleet.run.answers import LostReason
 from fleet.run.job import JobState, advance, end
-from fleet.run.model import FAILURES, NOT_REACHED, Cause, CauseCode, Outcome, Phase, Status
+from fleet.run.limits import Budget
+from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.polling import LONGEST_HINT, next_look
 from fleet.run.retry import backoff
 from fleet.run.scheduler import Lane
@@ -90,7 +92,7 @@ class Run(Standing):
             case _:
                 self._move(self.jobs[event.job], event)
                 lanes = (self._lanes.of(self.jobs[event.job]),)
-        self._settle(lanes)
+        self._settle(self._lanes if self.limits.spread else lanes)
 
     def _move(self, state: JobState, event: e.Event) -> None:
         """Advance one job and keep every count and queue in step with it."""
@@ -109,7 +111,8 @@ class Run(Standing):
         if self._is_to_be_cancelled(state):
             state.removal_due = event.at
         self._watch(state)
-        self._lanes.of(state).index(state)
+        self._lanes.index(state)
+        self._lanes.let_go(state)
 
     def _is_to_be_cancelled(self, state: JobState) -> bool:
         return (
@@ -156,6 +159,7 @@ class Run(Standing):
         self.tried += int(state.tried) - int(before.tried)
         if change:
             self._lanes.count_flight(state, change)
+            self.pace.flown(self.plan.target_index(state.job.id), change)
 
     def _watch(self, state: JobState) -> None:
         """Enter the moment at which the job's time is over, where it changed."""
@@ -182,9 +186,11 @@ class Run(Standing):
         wave = state.job.wave
         self._wave_left[wave] -= 1
         status = state.outcome.status
-        cancelled_here = self.stop is not None and status is Status.CANCELLED
-        self.budget.failures += status in FAILURES and not cancelled_here
-        self.budget.not_reached += status in NOT_REACHED
+        if not (self.stop is not None and status is Status.CANCELLED):
+            self.budget.count(status)
+            self.wave_budget.count(status)
+        costs = self.budget.minds(status) or self.wave_budget.minds(status)
+        self.pace.ended(self.plan.target_index(state.job.id), status, costs=costs)
         refused = state.outcome.cause.code is CauseCode.UNAUTHENTICATED
         self.signed_out |= refused and self._heard <= (state.first_intended or 0.0)
         if state.operation is not None and state.intended is not None and state.outcome.verified:
@@ -204,7 +210,7 @@ class Run(Standing):
         assert state.outcome is not None
         if state.outcome.status is Status.SUCCEEDED and self.launch_stop is None:
             following.due = at
-            self._lanes.of(following).index(following)
+            self._lanes.index(following)
             return
         if state.outcome.status is Status.SUCCEEDED and self.launch_stop is not None:
             outcome = Outcome(Status.NOT_STARTED, Cause(self.launch_stop.cause, self.launch_stop.message))
@@ -236,14 +242,18 @@ class Run(Standing):
                 state.calling = False
             self._watch(state)
             if state.phase is not Phase.WAITING or state.attempt:
-                self._lanes.of(state).index(state)
+                self._lanes.index(state)
 
     def _open_wave(self, event: e.WaveOpened) -> None:
         self.wave, self._wave_closed = event.wave, None
-        for target in self.plan.waves[event.wave].targets:
+        wave = self.plan.waves[event.wave]
+        own = Limits(max_failures=wave.max_failures, max_unreachable=wave.max_unreachable, strict=self.limits.strict)
+        self.wave_budget = Budget(own, where=f" in wave {event.wave + 1}")
+        self.pace.open_wave()
+        for target in wave.targets:
             state = self.jobs[self.plan.job_id(target, 0)]
             state.due = event.at
-            self._lanes.of(state).index(state)
+            self._lanes.index(state)
 
     def _request_stop(self, event: e.StopRequested) -> None:
         self.stop = event
@@ -251,7 +261,7 @@ class Run(Standing):
             for state in self.jobs:
                 if self._is_to_be_cancelled(state):
                     state.removal_due = event.at
-                    self._lanes.of(state).index(state)
+                    self._lanes.index(state)
 
     def _stop_launching(self, event: e.LaunchStopped) -> None:
         """From now on nothing is sent: what waits is over, at once or when it comes back to waiting."""
@@ -296,11 +306,10 @@ class Run(Standing):
         else:
             pause = max(backoff(state.removal_tries, state.salt), event.retry_after or 0.0)
             state.removal_due = event.at + pause
-            lane.index(state)
+            self._lanes.index(state)
 
     def _settle(self, lanes: Iterable[Lane]) -> None:
         """Drop stale tops of the queues that were touched, so that reading needs no writing."""
-        for lane in lanes:
-            lane.settle(self.jobs)
+        self._lanes.settle(lanes)
         while self._deadlines and self.jobs[self._deadlines[0][1]].deadline != self._deadlines[0][0]:
             heapq.heappop(self._deadlines)

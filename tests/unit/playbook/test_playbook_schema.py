@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fleet import documents, keys
 from fleet.playbook import schema
 from fleet.playbook.model import Amount
+from fleet.playbook.rollout import amount
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted((ROOT / "playbooks").glob("*.yaml"))
@@ -137,8 +138,8 @@ def test_durations_spelled_are_read_back(seconds: int) -> None:
 @given(st.one_of(st.integers(0, 10**9 - 1).map(str), st.decimals(0, 100, places=2).map(lambda d: f"{d}%")))
 def test_amounts_spelled_are_read_back(text: str) -> None:
     """An amount says the same after it was read and spelled."""
-    read = schema.amount(text)
-    assert schema.amount(str(read)).of(10_000) == read.of(10_000)
+    read = amount(text)
+    assert amount(str(read)).of(10_000) == read.of(10_000)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 100_000))
@@ -151,4 +152,4 @@ def test_percents_are_exact(hundredths: int, total: int) -> None:
 def test_what_is_no_amount(text: object) -> None:
     """Anything but a count or a percent up to 100% is refused."""
     with pytest.raises(ValueError, match="is"):
-        schema.amount(text)
+        amount(text)

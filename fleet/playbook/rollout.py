@@ -1,0 +1,206 @@
+"""The keys of a playbook's ``rollout``: how a run spreads over the VMs, and when it stops."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+
+from fleet.documents import Keys, closest, refusal
+from fleet.keys import Duration, Json
+from fleet.playbook.model import Amount
+from fleet.targets.traits import TRAITS, is_trait
+
+_AMOUNT = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
+
+
+def amount(value: object) -> Amount:
+    """Read a count (``5``) or a percent (``5%``, ``2.5%``). Raises ValueError with a sentence."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Amount(value)
+    match = re.fullmatch(_AMOUNT, value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("is neither a count nor a percent")
+    if match[1] is not None:
+        return Amount(int(match[1]))
+    if float(match[2]) > 100:
+        raise ValueError("is more than 100%")
+    return Amount(float(match[2]), percent=True)
+
+
+def _amount(value: object) -> Amount:
+    try:
+        if isinstance(value, str) and not value.endswith("%"):
+            raise ValueError("is neither a count nor a percent")
+        return amount(value)
+    except ValueError as error:
+        hint = "percents go up to 100%" if "100" in str(error) else "write 5 or 5%"
+        raise refusal("amount", str(error), expected="a count such as 5 or a percent such as 5%", hint=hint) from None
+
+
+def _positive(value: object) -> Amount:
+    read = _amount(value)
+    if read.value == 0:
+        raise refusal("amount", "is zero, so nothing could start", expected="at least 1, or more than 0%")
+    return read
+
+
+def _wave(value: object) -> Amount | str:
+    if value == "canary":
+        return "canary"
+    if isinstance(value, str) and not re.fullmatch(_AMOUNT, value):
+        expected = "a count, a percent, or canary"
+        raise refusal("wave", "is no wave", expected=expected, hint="write 1, 5% or canary")
+    return _positive(value)
+
+
+def _trait(value: object) -> str:
+    if isinstance(value, str) and is_trait(value):
+        return value
+    expected = f"tag:NAME, or one of {', '.join(TRAITS)}"
+    hint = closest(str(value), [*TRAITS, f"tag:{value}"]) or f"write tag:{value} for the tag of that name"
+    raise refusal("trait", "is nothing that VMs are grouped by", expected=expected, hint=hint)
+
+
+_PERCENT: Json = {"type": "string", "pattern": r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]{1,6})?)%$"}
+
+
+def _counts(minimum: int, *more: Json) -> Json:
+    return {"oneOf": [{"type": "integer", "minimum": minimum}, _PERCENT, *more]}
+
+
+AmountKey = Annotated[Amount, PlainValidator(_amount), WithJsonSchema({"title": "amount", **_counts(0)})]
+SomeKey = Annotated[Amount, PlainValidator(_positive), WithJsonSchema({"title": "amount", **_counts(1)})]
+WaveKey = Annotated[
+    Amount | str,
+    PlainValidator(_wave),
+    WithJsonSchema({"title": "amount or `canary`", **_counts(1, {"const": "canary"})}),
+]
+TraitKey = Annotated[
+    str,
+    PlainValidator(_trait),
+    WithJsonSchema(
+        {
+            "title": f"`tag:NAME`, {', '.join(f'`{name}`' for name in TRAITS)}",
+            "anyOf": [{"enum": list(TRAITS)}, {"type": "string", "pattern": r"^tag:\S(.{0,510}\S)?$"}],
+        }
+    ),
+]
+Item = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class WavesBy(Keys):
+    """Waves by something that VMs have in common: group after group."""
+
+    by: TraitKey = Field(
+        description="What the groups have in common. VMs without a value form the last group.", examples=["tag:ring"]
+    )
+    order: list[Item] = Field(
+        default=[],
+        description="Values that come first, in this order; the others follow, `zone 2` before `zone 10`.",
+        examples=[["dev", "test", "prod"]],
+    )
+    each: list[WaveKey] = Field(
+        default=[],
+        description="Waves inside each group, as in a plain list: of the VMs of the group. Empty: each group at once.",
+        examples=[["canary", "50%", "100%"]],
+    )
+    canary: bool = Field(
+        default=False,
+        description="A wave before all groups that covers every kind, OS, image, size and region.",
+        examples=[True],
+    )
+
+
+class Spread(Keys):
+    """How many VMs of one group may be under way at once, whatever the concurrency."""
+
+    per: TraitKey = Field(
+        description="What the groups have in common. VMs without a value are not held back.", examples=["tag:app"]
+    )
+    max: SomeKey = Field(
+        default=Amount(1),
+        description="VMs of a group at once; percents are of the VMs of the group that the run has, rounded down, "
+        "and at least one may go.",
+        examples=[1],
+        json_schema_extra={"default": 1},
+    )
+
+
+class PerWave(Keys):
+    """Budgets of each wave, beside those of the run."""
+
+    max_failures: AmountKey | None = Field(
+        default=None,
+        description="The run stops when more VMs of a wave than this failed; percents are of the wave's VMs.",
+        examples=["10%"],
+    )
+    max_unreachable: AmountKey | None = Field(
+        default=None,
+        description="The run stops when more VMs of a wave than this could not be reached.",
+        examples=[2],
+    )
+
+
+class Rollout(Keys):
+    """How the run spreads over the VMs, and when it stops. What each word counts: [rollouts](rollouts.md)."""
+
+    waves: list[WaveKey] | WavesBy = Field(
+        default=[],
+        description="Cumulative counts or percents of the VMs; each wave waits for the one before. `canary`, "
+        "only first, is the smallest set that covers every kind, OS, image, size and region. Empty: all at once.",
+        examples=[[1, "5%", "25%", "100%"]],
+    )
+    order: Literal["name", "random"] = Field(
+        default="name",
+        description="Who fills the waves first: by name, or drawn by lot from `--seed`. Inside a wave the VMs that took "
+        "longest in an earlier run of the playbook go first.",
+        examples=["random"],
+    )
+    slow_start: bool = Field(
+        default=True,
+        description="Inside a wave one VM begins, then as many more as ended well: 1, 2, 4, ... up to the concurrency.",
+        examples=[False],
+    )
+    spread: Spread | None = Field(
+        default=None,
+        description="At most so many VMs of one group at once.",
+        examples=[{"per": "tag:app", "max": 1}],
+    )
+    concurrency: SomeKey | None = Field(
+        default=None, description="Jobs in flight; if left out, the configuration's.", examples=[60]
+    )
+    max_failures: AmountKey | None = Field(
+        default=None,
+        description="The run stops when more VMs than this failed; percents are rounded down. None: never.",
+        examples=["2%"],
+    )
+    max_unreachable: AmountKey | None = Field(
+        default=None,
+        description="The run stops when more VMs than this could not be reached. None: never.",
+        examples=["5%"],
+    )
+    per_wave: PerWave = Field(
+        default=PerWave(), description="Budgets of each wave.", examples=[{"max_failures": "10%"}]
+    )
+    strict: bool = Field(
+        default=True,
+        description="Work in flight counts against the budgets before it ends: no overshoot.",
+        examples=[False],
+    )
+    soak: Duration = Field(
+        default=0.0,
+        description="How long to wait after a wave before the next one starts.",
+        examples=["10m"],
+        json_schema_extra={"default": "0s"},
+    )
+    deadline: Duration | None = Field(
+        default=None, description="No job starts later than this after the run's start.", examples=["4h"]
+    )
+    lease: Literal["wait", "refuse", "none"] = Field(
+        default="wait",
+        description="What to do about a VM that another run kept in the same state folder is at work on: wait for it, "
+        "leave it out as unreachable, or not to care, which suits scripts that only read.",
+        examples=["none"],
+    )

@@ -1,0 +1,39 @@
+"""What targets can have in common: the classes that a canary covers, and what waves and spread go by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from fleet.targets.model import Target
+
+TRAITS = ("zone", "location", "subscription", "resource_group", "kind", "os", "size", "image")
+"""What ``by`` and ``per`` may name, beside ``tag:NAME``."""
+
+_TAG = re.compile(r"tag:(\S.{0,510}\S|\S)")
+
+
+def is_trait(text: str) -> bool:
+    """Say whether ``by`` or ``per`` may be this."""
+    return text in TRAITS or _TAG.fullmatch(text) is not None
+
+
+def trait(target: Target, by: str) -> str:
+    """Return the target's value, empty if it has none. Tag names are compared without regard to case, as Azure does."""
+    if by.startswith("tag:"):
+        wanted = by.removeprefix("tag:").casefold()
+        return next((value for name, value in target.tags.items() if name.casefold() == wanted), "")
+    if by == "subscription":
+        return target.subscription_name or target.subscription
+    return str(getattr(target, by))
+
+
+def alike(value: str) -> str:
+    """The form in which two values are the same group: Azure's names do not differ by case."""
+    return value.casefold()
+
+
+def classes(target: Target) -> Iterable[tuple[str, str]]:
+    """Yield the classes that a canary must cover."""
+    for name in ("kind", "os", "image", "size", "location"):
+        yield name, alike(trait(target, name))

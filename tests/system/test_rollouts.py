@@ -1,0 +1,108 @@
+"""Rollouts at the command line: what the plan tells of waves, pace and budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.system.cli import Here, Machine, lab_up
+
+LAB = """
+apiVersion: fleet/v1
+kind: Lab
+speed: 100
+rules: [{stdout: "done\\n", duration: [5, 5]}]
+subscriptions:
+  - name: one
+    groups:
+      - name: rg
+        vms:
+          - {name: "dev{n:02}", count: 4, guest: scripted, tags: {ring: dev, app: a}}
+          - {name: "prod{n:02}", count: 20, guest: scripted, tags: {ring: prod, app: b}}
+          - {name: "lone{n:02}", count: 1, guest: scripted}
+"""
+
+PLAY = """
+apiVersion: fleet/v1
+kind: Playbook
+metadata: {name: ringed, version: 1.0.0}
+rollout:
+  waves: {by: tag:ring, order: [dev], each: [1, 100%]}
+  spread: {per: tag:app, max: 10}
+  max_failures: 20%
+  per_wave: {max_failures: 1, max_unreachable: 10%}
+steps:
+  - id: say
+    run: {inline: "echo hello"}
+"""
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Path:
+    (tmp_path / "lab.yaml").write_text(LAB)
+    file = tmp_path / "play.yaml"
+    file.write_text(PLAY)
+    return file
+
+
+def lines(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_the_plan_tells_waves_pace_and_budgets_in_absolute_numbers(here: Here, play: Path) -> None:
+    """Who goes in which wave, how many at once, how many may fail: as text and for a pull request, and a run keeps to it."""
+    lab = f"--lab={play.parent / 'lab.yaml'}"
+    told = lines(here("plan", play, lab).out)
+    assert "wave up to targets at once failures allowed unreachable allowed names" in told
+    assert "2 ring dev, 100% 3 1 1 0 dev[02-04]" in told
+    assert "4 ring prod, 100% 19 1, 2 1 1 prod[02-20]" in told
+    assert "5 no ring, 1 1 1 1 0 lone01" in told
+    assert "budget 5 failures allowed; strict: work in flight counts" in told
+    assert any("at most 10 per tag:app at once (1 target without one)" in line for line in told)
+    page = here("plan", play, lab, "-o", "md").out
+    assert "| 4 | ring prod, 100&#37; | 19 | 1, 2 | 1 | 1 |" in page.replace("%", "&#37;")
+    assert "5 failures allowed" in page
+    ended = here("run", play, lab, "-y", "-o", "json")
+    assert ended.code == 0
+    assert [(wave["label"], wave["targets"]) for wave in ended.report["waves"]] == [
+        ("ring dev, 1", 1),
+        ("ring dev, 100%", 3),
+        ("ring prod, 1", 1),
+        ("ring prod, 100%", 19),
+        ("no ring, 1", 1),
+    ]
+
+
+def test_the_budget_of_a_wave_stops_the_run(machine: Machine, here: Here, play: Path) -> None:
+    """Two failures in the second wave stop a run whose own budget would allow them, and the report says where."""
+    (play.parent / "lab.yaml").write_text(LAB.replace("app: a}", "app: a}, rules: [{exit: 1}]"))
+    with lab_up(machine, play.parent / "lab.yaml") as lab:
+        ended = here("run", play, lab.flag, "-y", "-o", "json")
+        assert ended.code == 5
+        assert ended.report["stopped"]["message"] == "2 targets failed in wave 2; the budget allows 1"
+        assert sum(lab.executions().values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("waves: {by: ring}", "rollout.waves.by is nothing that VMs are grouped by"),
+        ("waves: {order: [a]}", "the key 'by' is missing in rollout.waves"),
+        ("waves: {by: zone, each: [50%, 5]}", "the count 5 cannot follow the percent 50%"),
+        ("waves: {by: zone, order: ['1', '1']}", "rollout.waves.order has '1' twice"),
+        ("waves: {by: zone, bye: 1}", "unknown key 'bye' in rollout.waves"),
+        ("spread: {max: 2}", "the key 'per' is missing in rollout.spread"),
+        ("spread: {per: zone, max: 0}", "rollout.spread.max is zero"),
+        ("order: oldest", "rollout.order is 'oldest', which is none of: name, random"),
+    ],
+)
+def test_what_is_wrong_with_a_rollout_is_said(here: Here, tmp_path: Path, written: str, said: str) -> None:
+    """Each mistake is one sentence with its place."""
+    file = tmp_path / "wrong.yaml"
+    head = "apiVersion: fleet/v1\nkind: Playbook\nmetadata: {name: wrong}\n"
+    file.write_text(f"{head}rollout:\n  {written}\nsteps: [{{id: a, run: {{inline: uptime}}}}]\n")
+    ended = here("validate", file)
+    assert ended.code == 2
+    assert said in ended.err
+    assert "1 problem found" in ended.err
