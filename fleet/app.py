@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from fleet.clock import Clock, wall_time
 from fleet.config import Config
+from fleet.engine.desk import Desk
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Cloud, Inventory, ManagedCommands, Preflight
@@ -36,6 +37,7 @@ from fleet.run.events import Event, StopKind
 from fleet.run.record import RunRecord
 from fleet.run.state import Run
 from fleet.store import journal as journals
+from fleet.store.directives import Directives
 from fleet.store.journal import Journal, SavedRun
 from fleet.store.leases import FileLeases
 from fleet.store.runs import RunsFolder, new_id
@@ -387,8 +389,9 @@ async def carry_out(
 
     try:
         async with _leasing(opened, connection, clock) as (cloud, observers):
-            engine = Engine(run, cloud, opened.journal, clock, command_of, _each(observe, *observers))
-            with _interrupts(engine, stopping):
+            desk = Desk(Directives(opened.folder), run)
+            engine = Engine(run, cloud, opened.journal, clock, command_of, _each(observe, desk.observe, *observers))
+            with _interrupts(engine, stopping), desk.open(engine):
                 await engine.drive(opened.epoch, owner(), connection.principals)
     except StateError:
         opened.run = _on_disk(opened)

@@ -119,6 +119,8 @@ class Progress:
         run, count = self._run, len(self._run.plan.waves)
         if run.done == len(run.jobs):
             return "cleaning up"
+        if run.control.paused is not None:
+            return "paused"
         return f"wave {max(run.wave, 0) + 1}/{count}" if count > 1 else "running"
 
     def _counts(self) -> list[str]:

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, assert_never
 
 from fleet.clock import Clock
@@ -56,6 +57,10 @@ class Engine:
     def stop(self, kind: e.StopKind, who: str) -> None:
         """Ask the run to stop. May be called from a signal handler of the loop."""
         self._put(e.StopRequested(self._now(), kind, who))
+
+    def hear(self, directive: e.Directive) -> None:
+        """Take up what a person asks from elsewhere; it holds from now on, and observers see it once it is on disk."""
+        self._put(replace(directive, at=self._now()))
 
     async def drive(self, epoch: int, owner: str, principals: int = 1) -> None:
         """Run until finished or halted; ``principals`` is how many sign the calls.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from fleet.run.answers import (
     RemoveAnswer,
     SubmitAnswer,
 )
-from fleet.run.events import Event
+from fleet.run.events import Directive, Event
 from fleet.run.managed import Change, ManagedCommand
 from fleet.targets.kinds import USUAL
 from fleet.targets.model import Kind, Subscription, Target, UnreadScope
@@ -147,6 +147,18 @@ class ManagedCommands(Protocol):
 
     async def change(self, command: ManagedCommand, change: Change) -> Reply[Accepted | Refused | Lost]:
         """Send a change once: changed content runs again, so a lost answer is not sent again."""
+        ...
+
+
+class Directives(Protocol):
+    """What people ask of one run from elsewhere, and the answers to them."""
+
+    def pending(self) -> Iterable[Directive]:
+        """Yield what waits to be taken up, oldest first."""
+        ...
+
+    def answer(self, directive: str, text: str) -> None:
+        """Say what became of a directive; it waits no longer. Raises :class:`fleet.errors.StateError`."""
         ...
 
 

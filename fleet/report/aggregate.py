@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from fleet.clock import iso
 from fleet.plan.model import Plan
 from fleet.report.model import WORST_FIRST, Counts, Group, JobRow, Leftover, Report, StepRow, Stopped, WaveRow
 from fleet.report.verdict import exit_code
 from fleet.report.words import plural
 from fleet.run.command import command_name
+from fleet.run.control import sentence
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.record import JobRecord, RunRecord
 from fleet.targets.folding import fold
@@ -180,6 +182,8 @@ def _waves(plan: Plan, jobs: Sequence[JobRow]) -> tuple[WaveRow, ...]:
 
 def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
     """Say what a reader must know to trust the rows."""
+    for directive in record.directives:
+        yield f"{iso(directive.at)}: {sentence(directive)}"
     outcomes = [job.outcome for job in record.jobs if job.outcome is not None]
     open_jobs = len(record.jobs) - len(outcomes)
     if open_jobs:

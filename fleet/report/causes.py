@@ -157,6 +157,10 @@ CAUSES = {
         "The run has not ended, and this job was not sent yet.",
         "Wait for the run's end, or `fleet resume` it if nobody carries it out.",
     ),
+    CauseCode.CANCELLED_BY_USER: Explanation(
+        "Somebody cancelled the run with `fleet cancel` before this job began.",
+        "Read why; `fleet rerun RUN:not_started`.",
+    ),
     CauseCode.STOPPED_BY_USER: Explanation(
         "The run was stopped by a person before this job was sent.",
         "`fleet resume` the run when you are ready.",

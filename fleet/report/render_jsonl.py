@@ -87,6 +87,13 @@ def _details(event: e.Event) -> dict[str, Json]:  # noqa: C901  one case per kin
             return {"code": event.code, "message": message, "cancelled": event.cancelled}
         case e.StopRequested():
             return {"kind": event.kind.value, "who": event.who}
+        case e.RunPaused() | e.RunUnpaused():
+            return {"who": event.who, "why": event.why}
+        case e.RunCancelled():
+            return {"kind": event.kind.value, "who": event.who, "why": event.why}
+        case e.LimitsChanged():
+            changed = {name: getattr(event, name) for name in ("concurrency", "max_failures", "max_unreachable")}
+            return {**changed, "who": event.who, "why": event.why}
         case e.LaunchStopped():
             return {"cause": event.cause.value, "message": safe.without_query(event.message)}
         case e.CommandRemoved():

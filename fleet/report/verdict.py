@@ -14,6 +14,7 @@ STOP_CODES = {
     CauseCode.BUDGET_UNREACHABLE: ExitCode.STOPPED,
     CauseCode.DEADLINE: ExitCode.DEADLINE,
     CauseCode.STOPPED_BY_USER: ExitCode.INTERRUPTED,
+    CauseCode.CANCELLED_BY_USER: ExitCode.STOPPED,
 }
 """What it means that launching stopped early, by its cause."""
 

@@ -160,6 +160,54 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPaused:
+    """A person asked from elsewhere to launch nothing more for now. ``directive`` is the id of what they asked."""
+
+    at: float
+    who: str = ""
+    why: str = ""
+    directive: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunUnpaused:
+    """A person asked from elsewhere to launch again."""
+
+    at: float
+    who: str = ""
+    why: str = ""
+    directive: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunCancelled:
+    """A person ended the run from elsewhere, for good: what has not begun is ``not_started``."""
+
+    at: float
+    kind: StopKind
+    who: str = ""
+    why: str = ""
+    directive: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsChanged:
+    """A person changed limits from elsewhere: absolute counts; None leaves one as it is, -1 takes it away."""
+
+    at: float
+    concurrency: int | None = None
+    max_failures: int | None = None
+    max_unreachable: int | None = None
+    who: str = ""
+    why: str = ""
+    directive: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchStopped:
     """Nothing more will be launched: every waiting job is ``not_started`` for this cause."""
 
@@ -257,6 +305,9 @@ class QuotaSeen:
     durable: ClassVar[bool] = False
 
 
+Directive = RunPaused | RunUnpaused | RunCancelled | LimitsChanged
+"""What a person asks of a run from elsewhere; ``fleet.run.control`` takes it over."""
+
 Event = (
     RunOpened
     | WaveOpened
@@ -271,6 +322,10 @@ Event = (
     | ResultUnreadable
     | JobExpired
     | StopRequested
+    | RunPaused
+    | RunUnpaused
+    | RunCancelled
+    | LimitsChanged
     | LaunchStopped
     | CommandRemoved
     | RunEnded

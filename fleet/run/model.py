@@ -65,6 +65,7 @@ class CauseCode(StrEnum):
     BUDGET_UNREACHABLE = "budget_unreachable"
     NOT_SENT = "not_sent"
     STOPPED_BY_USER = "stopped_by_user"
+    CANCELLED_BY_USER = "cancelled_by_user"
     DEADLINE = "deadline"
     AZURE_UNUSABLE = "azure_unusable"
 

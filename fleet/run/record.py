@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet.plan.model import Job, Plan
+from fleet.run.events import Directive
 from fleet.run.model import CauseCode, Outcome, Phase
 
 
@@ -40,3 +41,5 @@ class RunRecord:
     stop_cause: CauseCode | None = None
     """Why launching stopped early: a budget, a person, the deadline, Azure unusable; None if it did not."""
     stop_message: str = ""
+    directives: tuple[Directive, ...] = ()
+    """What people asked of the run from elsewhere while it went on."""

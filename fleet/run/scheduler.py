@@ -193,4 +193,6 @@ def _begins(state: JobState, start: Start) -> bool:
 
 
 def _is_looked_at(state: JobState, entry: Entry) -> bool:
+    if state.removing or state.removal_due is not None:
+        return False  # it is being cancelled: a look that found it gone would not know why
     return state.phase in (Phase.RUNNING, Phase.FINDING) and not state.calling and state.due == entry[0]

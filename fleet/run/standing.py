@@ -8,6 +8,7 @@ from fleet.plan.model import Job, JobId, Limits, Plan
 from fleet.playbook.model import Transport
 from fleet.run import events as e
 from fleet.run.command import command_name, guest_digest, is_wrapped, nonce, transport_of
+from fleet.run.control import Control
 from fleet.run.effects import (
     Effect,
     Expire,
@@ -50,7 +51,7 @@ class Standing:
         self.wave = -1
         self.stop: e.StopRequested | None = None
         self.launch_stop: e.LaunchStopped | None = None
-        self.limits = plan.limits
+        self.control = Control(plan.limits)
         self.budget = Budget(plan.limits)
         self.wave_budget = Budget(Limits())
         self.in_flight = 0
@@ -75,6 +76,11 @@ class Standing:
         """When a job last ended or a command was last deleted."""
         self._durations = {(step, kind): Durations() for step in range(len(plan.steps)) for kind in Kind}
         self._deadlines: list[Entry] = []
+
+    @property
+    def limits(self) -> Limits:
+        """The plan's limits, as people have changed them since."""
+        return self.control.limits
 
     @property
     def finished(self) -> bool:
@@ -110,6 +116,7 @@ class Standing:
             ended=self.ended,
             stop_cause=self.launch_stop.cause if self.launch_stop else self._stop_cause(),
             stop_message=self.launch_stop.message if self.launch_stop else "",
+            directives=tuple(self.control.given),
         )
 
     def _stop_cause(self) -> CauseCode | None:
@@ -166,7 +173,7 @@ class Standing:
 
     def _wave_at(self) -> float | None:
         """The moment from which the next wave may open; None while it may not."""
-        if self.stop or self.launch_stop or self.wave + 1 >= len(self.plan.waves):
+        if self.stop or self.control.paused or self.launch_stop or self.wave + 1 >= len(self.plan.waves):
             return None
         if self.wave < 0:
             return self.started
@@ -188,6 +195,11 @@ class Standing:
     def _is_hard(self) -> bool:
         return self.stop is not None and self.stop.kind is e.StopKind.HARD
 
+    def _cancels(self) -> bool:
+        """Whether what runs and can be cancelled is to be cancelled."""
+        cancelled = self.control.cancelled
+        return self._is_hard() or (cancelled is not None and cancelled.kind is e.StopKind.HARD)
+
     def _next_call(self, now: float) -> Effect:
         wake: list[float] = []
         for at, effect, job in self._candidates():
@@ -205,7 +217,7 @@ class Standing:
         """Yield what each lane could do and from when: launches round the lanes first, then reads, then removals."""
         lanes = self._lanes.in_turn()
         hard = self._is_hard()
-        slot = not self.stop and self.in_flight < self.limits.concurrency
+        slot = not (self.stop or self.control.paused) and self.in_flight < self.limits.concurrency
         room, again = slot and self._has_room(self.tried), slot and self._has_room(self.tried - 1)
         begins = self.pace.has_room()
         for lane in lanes:

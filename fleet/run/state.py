@@ -14,6 +14,7 @@ from fleet.plan.model import Limits
 from fleet.playbook.model import Transport
 from fleet.run import events as e
 from fleet.run.answers import LostReason
+from fleet.run.control import sentence
 from fleet.run.job import JobState, advance, end
 from fleet.run.limits import Budget
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
@@ -81,6 +82,8 @@ class Run(Standing):
                 self._request_stop(event)
             case e.LaunchStopped():
                 self._stop_launching(event)
+            case e.RunPaused() | e.RunUnpaused() | e.RunCancelled() | e.LimitsChanged():
+                self._direct(event)
             case e.RunEnded():
                 self.ended = event.at
             case e.QuotaSeen():
@@ -116,10 +119,11 @@ class Run(Standing):
 
     def _is_to_be_cancelled(self, state: JobState) -> bool:
         return (
-            self._is_hard()
+            self._cancels()
             and state.phase is Phase.RUNNING
             and self._is_to_be_deleted(state)
             and state.removal_due is None
+            and state.removal_tries < REMOVAL_TRIES
         )
 
     def _is_to_be_deleted(self, state: JobState) -> bool:
@@ -186,7 +190,8 @@ class Run(Standing):
         wave = state.job.wave
         self._wave_left[wave] -= 1
         status = state.outcome.status
-        if not (self.stop is not None and status is Status.CANCELLED):
+        by_us = self.stop is not None or self.control.cancelled is not None
+        if not (by_us and status is Status.CANCELLED):
             self.budget.count(status)
             self.wave_budget.count(status)
         costs = self.budget.minds(status) or self.wave_budget.minds(status)
@@ -257,11 +262,22 @@ class Run(Standing):
 
     def _request_stop(self, event: e.StopRequested) -> None:
         self.stop = event
-        if event.kind is e.StopKind.HARD:
-            for state in self.jobs:
-                if self._is_to_be_cancelled(state):
-                    state.removal_due = event.at
-                    self._lanes.index(state)
+        self._cancel_what_runs(event.at)
+
+    def _direct(self, event: e.Directive) -> None:
+        """Do as a person asked from elsewhere."""
+        self.control.take(event)
+        self.budget.limits = self.limits
+        if isinstance(event, e.RunCancelled):
+            if self.launch_stop is None:
+                self._stop_launching(e.LaunchStopped(event.at, CauseCode.CANCELLED_BY_USER, sentence(event)))
+            self._cancel_what_runs(event.at)
+
+    def _cancel_what_runs(self, at: float) -> None:
+        for state in self.jobs:
+            if self._is_to_be_cancelled(state):
+                state.removal_due = at
+                self._lanes.index(state)
 
     def _stop_launching(self, event: e.LaunchStopped) -> None:
         """From now on nothing is sent: what waits is over, at once or when it comes back to waiting."""
@@ -301,8 +317,9 @@ class Run(Standing):
         if event.status == 429:
             lane.rates.refused_removal(event.at, event.retry_after, event.code)
         if state.removal_tries >= REMOVAL_TRIES or event.status == FORBIDDEN:
-            state.removal_due = None
+            state.removal_due, state.removal_tries = None, REMOVAL_TRIES
             self.leftovers.append(state.job.id)
+            self._lanes.index(state)  # one that could not be cancelled is looked at again
         else:
             pause = max(backoff(state.removal_tries, state.salt), event.retry_after or 0.0)
             state.removal_due = event.at + pause

@@ -1,0 +1,114 @@
+"""What people ask of a run while it goes on, event by event."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.plan.model import JobId, Limits
+from fleet.playbook.model import Transport
+from fleet.run import effects as f
+from fleet.run import events as e
+from fleet.run.control import NONE, changed
+from fleet.run.model import CauseCode, Status
+from fleet.run.state import Run
+from fleet.store.records import from_row, to_row
+from tests.unit.engine.harness import RUN_ID
+from tests.unit.run.driven import due, ended, opened, sent
+from tests.unit.run.factory import plan
+
+
+def test_a_paused_run_launches_nothing_and_looks_on() -> None:
+    """Pause holds launches and waves back, not the reading of what is in flight; unpause lets them go."""
+    run = opened(plan(3, receipts=False, limits=Limits(concurrency=1)))
+    sent(run, 0, 1.0)
+    run.apply(e.RunPaused(2.0, "jo", "why not"))
+    assert f.Look(JobId(0)) in due(run, 10.0)
+    run.apply(e.SeenRunning(10.0, JobId(0)))
+    ended(run, 0, 11.0)
+    assert not any(isinstance(effect, f.Submit) for effect in due(run, 12.0))
+    run.apply(e.RunUnpaused(20.0, "jo"))
+    assert run.next(20.0) == f.Submit(JobId(1), 1)
+
+
+def test_a_pause_outlives_its_process() -> None:
+    """Whoever takes a paused run over launches nothing either."""
+    run = opened(plan(2))
+    run.apply(e.RunPaused(1.0, "jo"))
+    run.apply(e.RunOpened(50.0, 2))
+    assert isinstance(run.next(50.0), f.WaitUntil)
+
+
+@pytest.mark.parametrize("kind", list(e.StopKind))
+def test_cancel_ends_what_waits_and_awaits_what_cannot_be_cancelled(kind: e.StopKind) -> None:
+    """The action cannot be cancelled: it is looked at to its end, and then the run ends."""
+    run = opened(plan(3, transport=Transport.ACTION, receipts=False))
+    sent(run, 0, 1.0)
+    run.apply(e.RunCancelled(2.0, kind, "jo", "wrong version"))
+    assert [state.outcome.status for state in run.jobs[1:] if state.outcome] == [Status.NOT_STARTED] * 2
+    assert due(run, 10.0) == [f.Look(JobId(0))]
+    run.apply(e.SeenRunning(10.0, JobId(0)))
+    ended(run, 0, 20.0)
+    assert run.next(20.0) == f.Finish()
+    assert run.record().stop_cause is CauseCode.CANCELLED_BY_USER
+    assert run.record().stop_message.endswith("wrong version")
+
+
+def test_a_hard_cancel_deletes_what_runs_and_does_not_look_meanwhile() -> None:
+    """A look that found the command gone would not know why, so the removal alone decides: cancelled."""
+    run = opened(plan(2, receipts=False))
+    sent(run, 0, 1.0)
+    sent(run, 1, 1.0)
+    run.apply(e.RunCancelled(2.0, e.StopKind.HARD))
+    assert due(run, 60.0) == [f.Remove(JobId(0)), f.Remove(JobId(1))]
+    run.apply(e.CommandRemoved(61.0, JobId(0)))
+    run.apply(e.RemovalFailed(61.0, JobId(1), 403))
+    assert run.jobs[0].outcome is not None and run.jobs[0].outcome.status is Status.CANCELLED
+    assert run.budget.failures == 0
+    assert due(run, 62.0) == [f.Look(JobId(1))], "one that may not be deleted is awaited"
+
+
+def test_a_soft_cancel_can_become_a_hard_one() -> None:
+    """Cancelling again, harder, deletes what the first one awaits."""
+    run = opened(plan(1))
+    sent(run, 0, 1.0)
+    run.apply(e.RunCancelled(2.0, e.StopKind.SOFT))
+    run.apply(e.RunCancelled(3.0, e.StopKind.HARD))
+    assert f.Remove(JobId(0)) in due(run, 3.0)
+
+
+def test_a_budget_below_what_has_failed_stops_the_run() -> None:
+    """A lowered budget holds at once; a raised one lets more begin."""
+    run = opened(plan(5, receipts=False, limits=Limits(concurrency=1, max_failures=3)))
+    sent(run, 0, 1.0)
+    ended(run, 0, 2.0, exit_code=1)
+    run.apply(e.LimitsChanged(3.0, max_failures=0))
+    assert isinstance(run.next(3.0), f.StopLaunching)
+    run.apply(e.LimitsChanged(4.0, max_failures=NONE, concurrency=9))
+    effects = due(run, 4.0)
+    assert sum(isinstance(effect, f.Submit) for effect in effects) == 4
+
+
+counts = st.one_of(st.none(), st.integers(0, 9))
+
+
+@given(counts, counts, st.one_of(st.none(), st.integers(1, 9)))
+def test_limits_left_out_stay(failures: int | None, unreachable: int | None, concurrency: int | None) -> None:
+    """A change touches what it names and nothing else, and reads back from the journal as it was."""
+    before = Limits(concurrency=7, max_failures=5, max_unreachable=None, soak=3.0)
+    event = e.LimitsChanged(1.0, concurrency, failures, unreachable, "jo", "so", "1")
+    assert from_row(to_row(event)) == event
+    after = changed(before, event)
+    assert (after.soak, after.strict) == (before.soak, before.strict)
+    assert after.concurrency == (7 if concurrency is None else concurrency)
+    assert after.max_failures == (5 if failures is None else failures)
+    assert after.max_unreachable == unreachable
+
+
+def test_a_directive_is_known_after_a_replay() -> None:
+    """Whoever takes a run over knows which directives were taken up, so that none counts twice."""
+    run = Run(plan(1), RUN_ID)
+    run.apply(e.RunPaused(1.0, "jo", "", "00000000000000000001-0000000a"))
+    assert run.control.has("00000000000000000001-0000000a")
+    assert not run.control.has("")
