@@ -6,15 +6,13 @@ back. Nothing here decides; what a verb needs beyond these moves belongs to ``cl
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import random
-import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -33,9 +31,11 @@ from fleet.playbook.load import load
 from fleet.playbook.model import Lease, ParameterValue, Playbook, Selection, Transport
 from fleet.run import command
 from fleet.run.answers import Command
-from fleet.run.events import Event, StopKind
+from fleet.run.events import Event
 from fleet.run.record import RunRecord
 from fleet.run.state import Run
+from fleet.signals import Stopping as Stopping
+from fleet.signals import interrupts
 from fleet.store import journal as journals
 from fleet.store.directives import Directives
 from fleet.store.journal import Journal, SavedRun
@@ -103,15 +103,6 @@ class OpenRun:
     epoch: int
     folder: Path
     state_dir: Path
-
-
-@dataclass(slots=True)
-class Stopping:
-    """How often a person asked to stop, and by which signal."""
-
-    asked: int = 0
-    by: signal.Signals | None = None
-    listeners: list[Callable[[int], None]] = field(default_factory=list)
 
 
 # -- connecting ------------------------------------------------------------------------------------------------------
@@ -376,6 +367,8 @@ async def carry_out(
     clock: Clock,
     observe: Callable[[Event], None],
     stopping: Stopping,
+    *,
+    waits: bool = True,
 ) -> RunRecord:
     """Drive the run to its end, or to where a person stopped it, and return how it stands.
 
@@ -391,8 +384,8 @@ async def carry_out(
         async with _leasing(opened, connection, clock) as (cloud, observers):
             desk = Desk(Directives(opened.folder), run)
             engine = Engine(run, cloud, opened.journal, clock, command_of, _each(observe, desk.observe, *observers))
-            with _interrupts(engine, stopping), desk.open(engine):
-                await engine.drive(opened.epoch, owner(), connection.principals)
+            with interrupts(engine, stopping, owner()), desk.open(engine):
+                await engine.drive(opened.epoch, owner(), connection.principals, waits=waits)
     except StateError:
         opened.run = _on_disk(opened)
         raise
@@ -432,33 +425,6 @@ def _each(*observers: Callable[[Event], None]) -> Callable[[Event], None]:
             observer(event)
 
     return observe
-
-
-@contextmanager
-def _interrupts(engine: Engine, stopping: Stopping) -> Iterator[None]:
-    """Turn the terminal's signals into requests to stop; the third ends the process at once."""
-    loop = asyncio.get_running_loop()
-
-    def asked(received: signal.Signals) -> None:
-        stopping.asked += 1
-        stopping.by = received
-        for listener in stopping.listeners:
-            listener(stopping.asked)
-        if stopping.asked >= 3:
-            os._exit(128 + received)
-        engine.stop(StopKind.SOFT if stopping.asked == 1 else StopKind.HARD, owner())
-
-    handled = [signal.SIGINT, signal.SIGTERM]
-    try:
-        for number in handled:
-            loop.add_signal_handler(number, asked, number)
-    except NotImplementedError:  # Windows: the interrupt arrives as KeyboardInterrupt
-        handled = []
-    try:
-        yield
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
 
 
 def check_cloud(plan: Plan, lab: str | None) -> None:

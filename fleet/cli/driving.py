@@ -148,7 +148,7 @@ async def drive(
     failure: FleetError | None = None
     try:
         with progress:
-            await app.carry_out(opened, connection, secrets, clock, observe, stopping)
+            await app.carry_out(opened, connection, secrets, clock, observe, stopping, waits=_waits(flags))
     except FleetError as error:
         failure, run = error, opened.run
     interrupted = stopping.asked > 0 and not run.finished
@@ -167,6 +167,12 @@ async def drive(
     if not run.finished:
         _say_how_to_resume(run, flags)
     return Ended(report, code)
+
+
+def _waits(flags: Mapping[str, Any]) -> bool:
+    """Whether to stay while a person is awaited: as asked, else where there is one to see it."""
+    asked: bool | None = flags.get("wait")
+    return sys.stderr.isatty() if asked is None else asked
 
 
 def _is_watched(flags: Mapping[str, Any]) -> bool:
@@ -202,7 +208,7 @@ def _say_how_to_resume(run: Run, flags: Mapping[str, Any]) -> None:
     lab = flags["lab"]
     if lab is not None and not app.is_url(lab):
         say("note: this lab ended with the command, and what ran in it; `fleet lab up` serves one that stays")
-    words = ["fleet", "resume", run.run_id]
+    words = ["fleet", "resume" if run.awaiting is None else "approve", run.run_id]
     if lab is not None:
         words.append("--lab" if lab == app.DEFAULT_LAB else f"--lab={lab}")
     if flags["config_file"]:

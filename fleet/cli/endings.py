@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fleet.plan.model import JobId
-from fleet.run.events import Event, LaunchStopped, RunCancelled, RunOpened
+from fleet.run.events import Event, LaunchStopped, RunCancelled, RunOpened, WaveRejected
 from fleet.run.model import Phase
 from fleet.run.state import Run
 
@@ -24,7 +24,7 @@ class Endings:
         return ended
 
     def _touched(self, event: Event) -> Iterable[JobId]:
-        if isinstance(event, (LaunchStopped, RunCancelled, RunOpened)):
+        if isinstance(event, (LaunchStopped, RunCancelled, RunOpened, WaveRejected)):
             return sorted(self._open)
         job = getattr(event, "job", None)
         if job is None:

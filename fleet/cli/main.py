@@ -23,6 +23,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("fleet.cli.running:resume", "Go on with a run that was left unfinished."),
     "rerun": ("fleet.cli.running:rerun", "Run again on the targets of a run that did not end well."),
     "commands": ("fleet.cli.commands:commands", "List, show, change or delete managed commands on VMs."),
+    "approve": ("fleet.cli.approving:approve", "Approve the wave that a run waits to open, and go on."),
+    "reject": ("fleet.cli.approving:reject", "Reject the wave that a run waits to open, which ends it."),
     "pause": ("fleet.cli.steering:pause", "Launch nothing more in a run until it is unpaused."),
     "unpause": ("fleet.cli.steering:unpause", "Let a paused run launch again."),
     "cancel": ("fleet.cli.steering:cancel", "End a run: what has not begun does not begin."),

@@ -237,3 +237,12 @@ def confirming(command: F) -> F:
         envvar="FLEET_YES",
         help="Do not ask before sending; needed where nobody can answer.",
     )(command)
+
+
+def waiting(command: F) -> F:
+    """What to do while a person is awaited."""
+    return click.option(
+        "--wait/--no-wait",
+        default=None,
+        help="Where a wave must be approved: stay, or end and go on with `fleet approve`. Stays on a terminal.",
+    )(command)

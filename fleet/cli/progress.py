@@ -121,6 +121,8 @@ class Progress:
             return "cleaning up"
         if run.control.paused is not None:
             return "paused"
+        if run.awaiting is not None:
+            return f"wave {run.awaiting + 1} awaits fleet approve {run.run_id}"
         return f"wave {max(run.wave, 0) + 1}/{count}" if count > 1 else "running"
 
     def _counts(self) -> list[str]:

@@ -203,6 +203,7 @@ def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
         ("jobs", f"{plural(cost.jobs, 'job')} in {plural(subscriptions, 'subscription')}, {_at_once(limits)}"),
         *([("pace", "; ".join(pace))] if (pace := list(_pace(plan, cost))) else []),
         ("budget", _budget(plan)),
+        *([("gates", "; ".join(_gates(plan)))] if plan.gates else []),
         ("calls", f"{cost.submissions:,} submissions, about {cost.reads:,} reads, {cost.deletes:,} deletes"),
         ("time", f"about {duration(cost.seconds)} if each script takes {duration(cost.script_seconds)}"),
         ("transport", f"{plan.transport.value}, receipts {'on' if plan.receipts else 'off'}, cloud {plan.cloud}"),
@@ -228,6 +229,12 @@ def _pace(plan: Plan, cost: Estimate) -> Iterator[str]:
         yield f"{duration(limits.soak)} between waves"
     if plan.timed_by:
         yield f"the longest first, as run {plan.timed_by} timed them"
+
+
+def _gates(plan: Plan) -> Iterator[str]:
+    for gate in plan.gates:
+        who = " or ".join(gate.by) or "anybody who may steer the run"
+        yield f"wave {gate.wave + 1} ({plan.waves[gate.wave].label}) must be approved by {who}"
 
 
 def _budget(plan: Plan) -> str:

@@ -33,6 +33,7 @@ from fleet.report.words import plural
 from fleet.run.model import Status
 from fleet.store.durations import newest_times
 from fleet.store.files import write_private
+from fleet.store.journal import SavedRun
 from fleet.store.runs import RunsFolder
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
@@ -53,6 +54,7 @@ Examples:
 @options.launching
 @options.confirming
 @click.option("--dry-run", "--check", is_flag=True, help="Plan and stop, as `fleet plan` does.")
+@options.waiting
 @options.reporting
 @options.showing(*FORMATS)
 @options.connecting
@@ -155,6 +157,7 @@ Examples:
 @options.values
 @click.option("--tolerance", type=options.AmountType(), help="Differences of targets that are still fine (default 0).")
 @options.confirming
+@options.waiting
 @options.reporting
 @options.showing(*FORMATS)
 @options.connecting
@@ -200,6 +203,7 @@ Examples:
 )
 @click.argument("run_id", metavar="RUN")
 @options.values
+@options.waiting
 @options.reporting
 @options.showing(*FORMATS)
 @options.connecting
@@ -211,6 +215,11 @@ def resume(run_id: str, **flags: Any) -> int:
     """
     config = config_of(flags)
     kept = app.saved(config, run_id)
+    return go_on(config, kept, flags)
+
+
+def go_on(config: Config, kept: SavedRun, flags: dict[str, Any]) -> int:
+    """Take a kept run over and drive it to its end."""
     app.check_cloud(kept.plan, flags["lab"])
     secrets = parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
     finished = app.replay(kept)
@@ -242,6 +251,7 @@ Examples:
 @click.argument("selection", metavar="RUN[:STATUS,...]")
 @options.values
 @options.confirming
+@options.waiting
 @options.reporting
 @options.showing(*FORMATS)
 @options.connecting
@@ -301,10 +311,12 @@ def _narrowed(plan: Plan, report: Report, statuses: tuple[Status, ...]) -> Plan:
     moved = {old: new for new, old in enumerate(places)}
     kept = [replace(wave, targets=tuple(moved[old] for old in wave.targets if old in moved)) for wave in plan.waves]
     waves = [wave for wave in kept if wave.targets]
+    number = {wave.index: index for index, wave in enumerate(waves)}
     return replace(
         plan,
         targets=tuple(plan.targets[index] for index in places),
         waves=tuple(replace(wave, index=index) for index, wave in enumerate(waves)),
+        gates=tuple(replace(gate, wave=number[gate.wave]) for gate in plan.gates if gate.wave in number),
         unread=(),
     )
 

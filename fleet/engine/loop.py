@@ -62,14 +62,17 @@ class Engine:
         """Take up what a person asks from elsewhere; it holds from now on, and observers see it once it is on disk."""
         self._put(replace(directive, at=self._now()))
 
-    async def drive(self, epoch: int, owner: str, principals: int = 1) -> None:
+    async def drive(self, epoch: int, owner: str, principals: int = 1, *, waits: bool = True) -> None:
         """Run until finished or halted; ``principals`` is how many sign the calls.
+
+        Where a person must approve a wave, it goes on waiting if ``waits``, and halts if not.
+
 
         Raises :class:`fleet.errors.StateError` when the journal fails or another owner took the run, and
         :class:`fleet.errors.AzureUnusable` when nothing can be asked of Azure; the run can be resumed after either.
         """
         self._ahead = max(self._run.latest - self._clock.now(), 0.0)
-        await self._commit([e.RunOpened(self._now(), epoch, owner, principals)])
+        await self._commit([e.RunOpened(self._now(), epoch, owner, principals, waits)])
         try:
             async with asyncio.TaskGroup() as tasks:
                 while not (self._run.finished or self._halted):
@@ -152,6 +155,8 @@ class Engine:
                 return e.JobExpired(now, job)
             case f.OpenWave(wave):
                 return e.WaveOpened(now, wave)
+            case f.AwaitApproval(wave):
+                return e.ApprovalAwaited(now, wave)
             case f.StopLaunching(cause, message):
                 return e.LaunchStopped(now, cause, message)
             case f.Finish():

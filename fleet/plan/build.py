@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleet import codec
 from fleet.errors import InvalidInput, Problem
-from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef, Wave
+from fleet.plan.model import Gate, Limits, Plan, PlannedStep, PlaybookRef, Wave
 from fleet.plan.order import NO_TIMES, Times, arranged, ordered
 from fleet.plan.rights import is_action
 from fleet.plan.waves import split
@@ -58,6 +58,7 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
         targets=chosen.targets,
         steps=tuple(_planned(step, settings) for step in playbook.steps),
         waves=timed,
+        gates=gates(playbook, timed),
         limits=limits,
         transport=settings.transport,
         receipts=settings.receipts,
@@ -85,6 +86,30 @@ def _waves(playbook: Playbook, chosen: TargetSet, limits: Limits, settings: Sett
 
 def _arranged(waves: tuple[Wave, ...], chosen: TargetSet, limits: Limits, times: Times) -> tuple[Wave, ...]:
     return tuple(replace(wave, targets=arranged(wave.targets, chosen.targets, times, limits)) for wave in waves)
+
+
+def gates(playbook: Playbook, waves: Sequence[Wave]) -> tuple[Gate, ...]:
+    """Find the waves that the playbook's gates stand before. Raises InvalidInput for a label that no wave has."""
+    found: list[Gate] = []
+    for gate in playbook.rollout.gates:
+        at = gate.before_wave
+        if at == "each":
+            found += [Gate(wave.index, gate.by) for wave in waves[1:]]
+        elif isinstance(at, int):
+            found += [Gate(at - 1, gate.by)] if at <= len(waves) else []
+        else:
+            found.append(Gate(_labelled(at, waves, playbook.file), gate.by))
+    return tuple(sorted(found, key=lambda gate: gate.wave))
+
+
+def _labelled(label: str, waves: Sequence[Wave], file: str) -> int:
+    for wave in waves:
+        if wave.label.casefold() == label.casefold() or wave.label.casefold().startswith(f"{label.casefold()}, "):
+            return wave.index
+    hint = f"waves are: {'; '.join(wave.label for wave in waves)}"
+    raise InvalidInput(
+        [Problem("no_such_wave", f"a gate stands before the wave {label!r}, which there is not", file, hint=hint)]
+    )
 
 
 def _planned(step: Step, settings: Settings) -> PlannedStep:

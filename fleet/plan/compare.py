@@ -49,6 +49,7 @@ def differences(old: Plan, new: Plan) -> tuple[Difference, ...]:
     found += _steps(old.steps, new.steps)
     found += _values("parameter", codec.encode(old.parameters), codec.encode(new.parameters))
     found += _values("limit", _limits(old.limits), _limits(new.limits))
+    found += _values("gate before wave", _gates(old), _gates(new))
     for name in ("transport", "receipts", "cloud"):
         if getattr(old, name) != getattr(new, name):
             found.append(_changed("setting", name, getattr(old, name), getattr(new, name)))
@@ -82,6 +83,10 @@ def _what_changed(old: Target, new: Target) -> str:
 
 def _steps(old: Iterable[PlannedStep], new: Iterable[PlannedStep]) -> list[Difference]:
     return _values("step", {step.id: step.digest[:12] for step in old}, {step.id: step.digest[:12] for step in new})
+
+
+def _gates(plan: Plan) -> dict[str, object]:
+    return {str(gate.wave + 1): f"approval by {' or '.join(gate.by) or 'anybody'}" for gate in plan.gates}
 
 
 def _waves(plan: Plan) -> list[tuple[object, ...]]:

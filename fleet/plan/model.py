@@ -66,6 +66,14 @@ class Wave:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """A wave that a person must approve before it opens; ``by`` names users, none means anybody who may steer."""
+
+    wave: int
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Resolved limits: counts are absolute, times in seconds, None means none."""
 
@@ -134,6 +142,7 @@ class Plan:
     scope: Scope = field(default_factory=Scope)
     lease: Lease = Lease.WAIT
     """What to do about VMs that another run is at work on."""
+    gates: tuple[Gate, ...] = ()
     timed_by: str = ""
     """The kept run whose durations decide the order inside the waves; empty where none is known."""
 

@@ -12,6 +12,7 @@ from fleet.playbook import carrying, coherence, schema
 from fleet.playbook import rollout as rollout_keys
 from fleet.playbook.model import (
     Amount,
+    Gate,
     Lease,
     OnExisting,
     Order,
@@ -133,6 +134,9 @@ def _rollout(written: rollout_keys.Rollout) -> Rollout:
         order=Order(written.order),
         slow_start=written.slow_start,
         spread=Spread(spread.per, spread.max) if spread else None,
+        gates=tuple(
+            Gate(gate.before_wave, () if gate.approve is True else tuple(gate.approve)) for gate in written.gates
+        ),
         concurrency=written.concurrency,
         max_failures=written.max_failures,
         max_unreachable=written.max_unreachable,

@@ -130,6 +130,16 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """A person must approve before a wave opens."""
+
+    before_wave: int | str
+    """Its number from 1, ``each`` for every one but the first, or its label."""
+    by: tuple[str, ...] = ()
+    """Users of the machine who may; empty: anybody who may steer the run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """How the run spreads over the targets. Times in seconds; None means no limit (or the config's)."""
 
@@ -138,6 +148,7 @@ class Rollout:
     order: Order = Order.NAME
     slow_start: bool = True
     spread: Spread | None = None
+    gates: tuple[Gate, ...] = ()
     concurrency: Amount | None = None
     max_failures: Amount | None = None
     max_unreachable: Amount | None = None

@@ -128,6 +128,20 @@ class Spread(Keys):
     )
 
 
+class Gate(Keys):
+    """What must be so before a wave opens: a person has approved it."""
+
+    before_wave: Annotated[int, Field(ge=1)] | Item = Field(
+        description="The wave's number, its label as `fleet plan` shows it, or `each` for every one but the first.",
+        examples=[2],
+    )
+    approve: Literal[True] | list[Item] = Field(
+        default=True,
+        description="Who may approve with `fleet approve RUN`: names of users, or `true` for anybody who may steer the run.",
+        examples=[["alice", "bob"]],
+    )
+
+
 class PerWave(Keys):
     """Budgets of each wave, beside those of the run."""
 
@@ -167,6 +181,11 @@ class Rollout(Keys):
         default=None,
         description="At most so many VMs of one group at once.",
         examples=[{"per": "tag:app", "max": 1}],
+    )
+    gates: list[Gate] = Field(
+        default=[],
+        description="What must be so before a wave opens. The process may end meanwhile.",
+        examples=[[{"before_wave": 2, "approve": ["alice"]}]],
     )
     concurrency: SomeKey | None = Field(
         default=None, description="Jobs in flight; if left out, the configuration's.", examples=[60]

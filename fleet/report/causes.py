@@ -161,6 +161,12 @@ CAUSES = {
         "Somebody cancelled the run with `fleet cancel` before this job began.",
         "Read why; `fleet rerun RUN:not_started`.",
     ),
+    CauseCode.WAVE_REJECTED: Explanation(
+        "Somebody rejected a wave with `fleet reject` before this job began.", "Read why before a new run."
+    ),
+    CauseCode.APPROVAL_AWAITED: Explanation(
+        "The run waits for somebody to approve the next wave.", "`fleet approve RUN`, or `fleet reject RUN`."
+    ),
     CauseCode.STOPPED_BY_USER: Explanation(
         "The run was stopped by a person before this job was sent.",
         "`fleet resume` the run when you are ready.",

@@ -64,7 +64,9 @@ def _details(event: e.Event) -> dict[str, Json]:  # noqa: C901  one case per kin
     match event:
         case e.RunOpened():
             return {"epoch": event.epoch}
-        case e.WaveOpened():
+        case e.WaveApproved() | e.WaveRejected():
+            return {"wave": event.wave, "who": event.who, "why": event.why}
+        case e.WaveOpened() | e.ApprovalAwaited():
             return {"wave": event.wave}
         case e.SubmissionIntended():
             return {"attempt": event.attempt}

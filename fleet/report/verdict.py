@@ -15,6 +15,8 @@ STOP_CODES = {
     CauseCode.DEADLINE: ExitCode.DEADLINE,
     CauseCode.STOPPED_BY_USER: ExitCode.INTERRUPTED,
     CauseCode.CANCELLED_BY_USER: ExitCode.STOPPED,
+    CauseCode.WAVE_REJECTED: ExitCode.STOPPED,
+    CauseCode.APPROVAL_AWAITED: ExitCode.STOPPED,
 }
 """What it means that launching stopped early, by its cause."""
 

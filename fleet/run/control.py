@@ -22,6 +22,8 @@ class Control:
     limits: Limits
     paused: e.RunPaused | None = None
     cancelled: e.RunCancelled | None = None
+    approved: set[int] = field(default_factory=set)
+    """Waves, counted from 0."""
     given: list[e.Directive] = field(default_factory=list)
 
     def has(self, directive: str) -> bool:
@@ -40,6 +42,10 @@ class Control:
                 self.cancelled = event
             case e.LimitsChanged():
                 self.limits = changed(self.limits, event)
+            case e.WaveApproved():
+                self.approved.add(event.wave)
+            case e.WaveRejected():
+                pass  # it stops the launching, which the run does
             case _:
                 assert_never(event)
 
@@ -74,6 +80,10 @@ def sentence(event: e.Directive) -> str:
             return f"Cancelled by {who}{hard}{why}"
         case e.LimitsChanged():
             return f"{_changes(event)}, by {who}{why}"
+        case e.WaveApproved():
+            return f"Wave {event.wave + 1} approved by {who}{why}"
+        case e.WaveRejected():
+            return f"Wave {event.wave + 1} rejected by {who}{why}"
     assert_never(event)
 
 

@@ -52,6 +52,13 @@ class OpenWave:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitApproval:
+    """Wait for a person to approve a wave."""
+
+    wave: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopLaunching:
     """Launch nothing more, for this cause."""
 
@@ -76,4 +83,4 @@ class WaitUntil:
     at: float | None
 
 
-Effect = Submit | Look | Find | Remove | Expire | OpenWave | StopLaunching | Finish | Halt | WaitUntil
+Effect = Submit | Look | Find | Remove | Expire | OpenWave | AwaitApproval | StopLaunching | Finish | Halt | WaitUntil

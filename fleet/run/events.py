@@ -35,6 +35,8 @@ class RunOpened:
     epoch: int
     owner: str = ""
     principals: int = 1
+    waits: bool = True
+    """Whether the owner stays while a person is awaited; otherwise it leaves the run as it stands."""
     durable: ClassVar[bool] = True
 
 
@@ -208,6 +210,39 @@ class LimitsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalAwaited:
+    """The run has come to a wave that a person must approve."""
+
+    at: float
+    wave: int
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class WaveApproved:
+    """A person approved a wave."""
+
+    at: float
+    wave: int
+    who: str = ""
+    why: str = ""
+    directive: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class WaveRejected:
+    """A person rejected a wave: what has not begun is ``not_started``."""
+
+    at: float
+    wave: int
+    who: str = ""
+    why: str = ""
+    directive: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchStopped:
     """Nothing more will be launched: every waiting job is ``not_started`` for this cause."""
 
@@ -305,7 +340,7 @@ class QuotaSeen:
     durable: ClassVar[bool] = False
 
 
-Directive = RunPaused | RunUnpaused | RunCancelled | LimitsChanged
+Directive = RunPaused | RunUnpaused | RunCancelled | LimitsChanged | WaveApproved | WaveRejected
 """What a person asks of a run from elsewhere; ``fleet.run.control`` takes it over."""
 
 Event = (
@@ -326,6 +361,9 @@ Event = (
     | RunUnpaused
     | RunCancelled
     | LimitsChanged
+    | ApprovalAwaited
+    | WaveApproved
+    | WaveRejected
     | LaunchStopped
     | CommandRemoved
     | RunEnded

@@ -66,6 +66,8 @@ class CauseCode(StrEnum):
     NOT_SENT = "not_sent"
     STOPPED_BY_USER = "stopped_by_user"
     CANCELLED_BY_USER = "cancelled_by_user"
+    WAVE_REJECTED = "wave_rejected"
+    APPROVAL_AWAITED = "approval_awaited"
     DEADLINE = "deadline"
     AZURE_UNUSABLE = "azure_unusable"
 

@@ -10,6 +10,7 @@ from fleet.run import events as e
 from fleet.run.command import command_name, guest_digest, is_wrapped, nonce, transport_of
 from fleet.run.control import Control
 from fleet.run.effects import (
+    AwaitApproval,
     Effect,
     Expire,
     Find,
@@ -52,6 +53,10 @@ class Standing:
         self.stop: e.StopRequested | None = None
         self.launch_stop: e.LaunchStopped | None = None
         self.control = Control(plan.limits)
+        self.awaiting: int | None = None
+        """The wave for whose approval the run waits."""
+        self._gates = frozenset(gate.wave for gate in plan.gates)
+        self._waits = True
         self.budget = Budget(plan.limits)
         self.wave_budget = Budget(Limits())
         self.in_flight = 0
@@ -90,12 +95,14 @@ class Standing:
         """Say what to do now. Asked twice without an event between, it answers alike."""
         if self.stop is not None and self._may_halt(now):
             return Halt()
+        if self.awaiting is not None and not self._waits and self.in_flight == 0 and self._is_quiet(now):
+            return Halt()
         if (stop := self._must_stop(now)) is not None:
             return stop  # before more jobs expire, so that the budget is not exceeded by more than one
         if self._deadlines and self._deadlines[0][0] <= now:
             return Expire(self._deadlines[0][1])
         if (wave_at := self._wave_at()) is not None and wave_at <= now:
-            return OpenWave(self.wave + 1)
+            return self._next_wave()
         if self.done == len(self.jobs) and self._is_quiet(now):
             return Finish()
         if self.calls >= CALLS_AT_ONCE:
@@ -115,12 +122,19 @@ class Standing:
             started=self.started or 0.0,
             ended=self.ended,
             stop_cause=self.launch_stop.cause if self.launch_stop else self._stop_cause(),
-            stop_message=self.launch_stop.message if self.launch_stop else "",
+            stop_message=self._stop_message(),
             directives=tuple(self.control.given),
         )
 
     def _stop_cause(self) -> CauseCode | None:
+        if self.awaiting is not None and not self.finished:
+            return CauseCode.APPROVAL_AWAITED
         return CauseCode.STOPPED_BY_USER if self.stop is not None and not self.finished else None
+
+    def _stop_message(self) -> str:
+        if self.launch_stop is not None:
+            return self.launch_stop.message
+        return "" if self.awaiting is None else f"wave {self.awaiting + 1} waits for approval"
 
     def _job_record(self, state: JobState) -> JobRecord:
         operation = ""
@@ -175,9 +189,17 @@ class Standing:
         """The moment from which the next wave may open; None while it may not."""
         if self.stop or self.control.paused or self.launch_stop or self.wave + 1 >= len(self.plan.waves):
             return None
+        if self.awaiting is not None:
+            return None
         if self.wave < 0:
             return self.started
         return None if self._wave_closed is None else self._wave_closed + self.plan.limits.soak
+
+    def _next_wave(self) -> OpenWave | AwaitApproval:
+        following = self.wave + 1
+        if following in self._gates and following not in self.control.approved:
+            return AwaitApproval(following)
+        return OpenWave(following)
 
     def _may_halt(self, now: float) -> bool:
         """Nothing is on the wire or to be deleted any more; soft: and nothing is in flight that could still be read."""

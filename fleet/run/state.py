@@ -82,7 +82,16 @@ class Run(Standing):
                 self._request_stop(event)
             case e.LaunchStopped():
                 self._stop_launching(event)
-            case e.RunPaused() | e.RunUnpaused() | e.RunCancelled() | e.LimitsChanged():
+            case e.ApprovalAwaited():
+                self.awaiting = event.wave
+            case (
+                e.RunPaused()
+                | e.RunUnpaused()
+                | e.RunCancelled()
+                | e.LimitsChanged()
+                | e.WaveApproved()
+                | e.WaveRejected()
+            ):
                 self._direct(event)
             case e.RunEnded():
                 self.ended = event.at
@@ -233,7 +242,7 @@ class Run(Standing):
         self.epoch = event.epoch
         self._opened = self._progress = event.at
         self.started = event.at if self.started is None else self.started
-        self.stop, self.calls = None, 0
+        self.stop, self.calls, self._waits = None, 0, event.waits
         for lane in self._lanes:
             lane.rates.arm.share(event.principals)
         for state in self.jobs:
@@ -268,10 +277,20 @@ class Run(Standing):
         """Do as a person asked from elsewhere."""
         self.control.take(event)
         self.budget.limits = self.limits
-        if isinstance(event, e.RunCancelled):
-            if self.launch_stop is None:
-                self._stop_launching(e.LaunchStopped(event.at, CauseCode.CANCELLED_BY_USER, sentence(event)))
-            self._cancel_what_runs(event.at)
+        match event:
+            case e.RunCancelled():
+                self._end_launching(event, CauseCode.CANCELLED_BY_USER)
+                self._cancel_what_runs(event.at)
+            case e.WaveRejected() if event.wave == self.awaiting:
+                self._end_launching(event, CauseCode.WAVE_REJECTED)
+            case e.WaveApproved() if event.wave == self.awaiting:
+                self.awaiting = None
+            case _:
+                pass
+
+    def _end_launching(self, event: e.Directive, cause: CauseCode) -> None:
+        if self.launch_stop is None:
+            self._stop_launching(e.LaunchStopped(event.at, cause, sentence(event)))
 
     def _cancel_what_runs(self, at: float) -> None:
         for state in self.jobs:
@@ -281,7 +300,7 @@ class Run(Standing):
 
     def _stop_launching(self, event: e.LaunchStopped) -> None:
         """From now on nothing is sent: what waits is over, at once or when it comes back to waiting."""
-        self.launch_stop = event
+        self.launch_stop, self.awaiting = event, None
         for state in self.jobs:
             if state.phase is Phase.WAITING and not self._waits_for_earlier_step(state):
                 before = _Counted.of(state)

@@ -59,6 +59,8 @@ def begin(run: Run, effect: f.Effect, now: float) -> None:
             run.apply(e.JobExpired(now, job))
         case f.OpenWave(wave):
             run.apply(e.WaveOpened(now, wave))
+        case f.AwaitApproval(wave):
+            run.apply(e.ApprovalAwaited(now, wave))
         case f.StopLaunching(cause, message):
             run.apply(e.LaunchStopped(now, cause, message))
         case f.Finish():

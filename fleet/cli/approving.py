@@ -1,0 +1,84 @@
+"""The verbs of whoever lets a wave go, or not: approve, reject."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+from typing import Any
+
+import click
+
+from fleet import app
+from fleet.cli import given as parameter_values
+from fleet.cli import options
+from fleet.cli.driving import config_of
+from fleet.cli.reading import keeping
+from fleet.cli.running import FORMATS, go_on
+from fleet.cli.screen import say
+from fleet.cli.steering import steer, steering
+from fleet.errors import ExitCode, Refused
+from fleet.run.events import Directive, WaveApproved, WaveRejected
+from fleet.run.state import Run
+from fleet.steering import asker, direct
+from fleet.store.directives import new_directive
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet approve last --why 'the canary looks fine'
+  fleet approve 20260301-0203 --record
+  fleet approve last --lab=http://127.0.0.1:8080
+"""
+)
+@click.argument("run_id", metavar="RUN")
+@steering
+@click.option("--record", is_flag=True, help="Only record it; `fleet resume` goes on later.")
+@options.values
+@options.waiting
+@options.reporting
+@options.showing(*FORMATS)
+@options.connecting
+def approve(run_id: str, record: bool, **flags: Any) -> int:
+    """Approve the wave that RUN waits to open, and go on with it where no process does.
+
+    The approval is journalled with who and why. It is of this run and its frozen plan, and of one wave.
+    """
+    config = config_of(flags)
+    kept = app.saved(config, run_id)
+    run = app.replay(kept)
+    event = WaveApproved(0.0, _wave(run), asker(flags["name"]), flags["why"], new_directive())
+    if not (kept.live or record):
+        app.check_cloud(kept.plan, flags["lab"])
+        parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
+    told = asyncio.run(direct(config, kept.run_id, event))
+    say(f"run {kept.run_id}: {told.text}", quiet=flags["quiet"])
+    if told.live or record:
+        return ExitCode.OK
+    return go_on(config, app.saved(config, kept.run_id), flags)
+
+
+@click.command(epilog="\b\nExamples:\n  fleet reject last --why 'two of the canaries are slow'\n")
+@click.argument("run_id", metavar="RUN")
+@steering
+@keeping
+def reject(run_id: str, **flags: Any) -> int:
+    """Reject the wave that RUN waits to open: what has not begun is `not_started`, and the exit code of the run is 5."""
+
+    def make(run: Run, who: str) -> Directive:
+        return WaveRejected(0.0, _wave(run), who, flags["why"], new_directive())
+
+    return steer(run_id, flags, make)
+
+
+def _wave(run: Run) -> int:
+    """The wave that this user may decide about."""
+    if run.awaiting is None:
+        hint = f"fleet show {run.run_id} shows how it stands"
+        raise Refused(f"run {run.run_id} does not wait for approval", hint=hint, code="no_approval_awaited")
+    allowed = [name for gate in run.plan.gates if gate.wave == run.awaiting for name in gate.by]
+    if allowed and getpass.getuser() not in allowed:
+        message = f"{getpass.getuser()} may not decide about wave {run.awaiting + 1} of run {run.run_id}"
+        raise Refused(message, hint=f"ask {' or '.join(allowed)}", code="not_an_approver")
+    return run.awaiting
