@@ -1,10 +1,10 @@
-"""Guests that really run scripts: one sandbox of Linux namespaces for each script, one folder for each guest.
+"""Guests that really run scripts: one sandbox of Linux namespaces and one folder for each guest.
 
 A guest is a folder with its own /etc, /var, /home, /root, /tmp and /run; the system (/usr and its kin) is
-the host's, read-only. Each script gets fresh user, mount, pid, uts, ipc and net namespaces around that
-folder, so what it changes stays in the guest, is there for the guest's next script, and reaches nothing
-else: no network, no host files, no other guest. When a script ends or is killed, everything it started ends
-with it.
+the host's, read-only. Its first script opens fresh user, mount, pid, uts, ipc and net namespaces around that
+folder; scripts that come while it runs enter the same ones, so they see each other's processes as on one machine. What
+a script changes stays in the guest, is there for the guest's next script, and reaches nothing else: no network, no host
+files, no other guest. When the last one in the guest ends or is killed, everything that was started there ends with it.
 
 Run as root, the lab starts sandboxes under an id that owns nothing: user id 0 of a sandbox that maps to the
 host's root could still write to files of root under /proc.
@@ -15,31 +15,32 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.lab.guests import KILLED, Result, Script, unknown_user
-from fleet.lab.template import Profile, furnish
+from fleet.lab.mounts import NOBODY, furnished
+from fleet.lab.template import Profile
 from fleet.lab.world import Machine
 
-_TOOLS = ("unshare", "mount", "umount", "pivot_root", "setpriv", "sh", "cat", "mkdir", "chmod")
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu")
-_READABLE = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_NOBODY = 65533  # owns nothing anywhere; within the range that nested containers map
+_TOOLS = ("unshare", "nsenter", "mount", "umount", "pivot_root", "setpriv", "sh", "cat", "mkdir", "chmod")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HELD = 1.0  # seconds after which a sandbox that is still running no longer counts as starting
 _KEPT = 1024 * 1024  # bytes kept of each stream: far more than the handlers report, for blobs
 _TRIAL_LIMIT = 20.0
 
-# $1 table of mounts, $2 root folder, $3 host name, $4 folder and $5 mode of the script, $6 its arguments, $7
-# user.
-_SETUP = r"""
+_STOPPING = 1.0  # seconds that what a script left behind may hold its streams while others run in the guest
+
+# The first process of a guest: $1 table of mounts, $2 root folder, $3 host name. It lives until the lab closes its stdin,
+# or dies, and the kernel buries the guest's orphans for it.
+_OPEN = r"""
 set -e
 umask 022
 mount -a -T "$1"
@@ -47,29 +48,64 @@ hostname "$3" 2>/dev/null || :
 cd "$2"
 pivot_root . mnt
 umount -l /mnt
-mkdir -p "$4"
-cd "$4"
+trap '' CHLD
+echo open
+exec cat >/dev/null
+"""
+
+# $1 folder and $2 mode of the script, $3 its arguments, $4 user.
+_SETUP = r"""
+set -e
+umask 022
+mkdir -p "$1"
+cd "$1"
 rm -f script.sh
 cat >script.sh
-chmod "$5" script.sh
+chmod "$2" script.sh
 exec </dev/null
 set +e
 shell=/bin/bash
 test -x $shell || shell=/bin/sh
-if test -n "$7"; then
-    unshare --user --map-user="$(id -u "$7")" --map-group="$(id -g "$7")" \
-        env -i PATH="$PATH" HOME="/home/$7" USER="$7" LOGNAME="$7" $shell -c "$4/script.sh $6"
+if test -n "$4"; then
+    unshare --user --map-user="$(id -u "$4")" --map-group="$(id -g "$4")" \
+        env -i PATH="$PATH" HOME="/home/$4" USER="$4" LOGNAME="$4" $shell -c "$1/script.sh $3"
 else
-    $shell -c "$4/script.sh $6"
+    $shell -c "$1/script.sh $3"
 fi
 """
 
 
 @dataclass(slots=True)
 class _Guest:
+    """A guest's folder, the table of its mounts, its first process, and how many scripts are in it."""
+
     folder: Path
     table: Path
-    runs: int = 0
+    first: asyncio.subprocess.Process | None = None
+    inside: int = 0
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def enter(self, name: str) -> int:
+        """Open the guest if it is not, and return the process whose namespaces a script enters."""
+        self.inside += 1
+        async with self.opening:
+            if self.first is None:
+                self.first = await _opened(self, name)
+            return _child(self.first.pid)
+
+    async def leave(self) -> None:
+        """A script is gone; with the last one goes all that any of them started."""
+        self.inside -= 1
+        if self.inside == 0:
+            await self.end()
+
+    async def end(self) -> None:
+        """End everything in the guest."""
+        first, self.first = self.first, None
+        if first is not None and first.stdin is not None:
+            _end(first)
+            first.stdin.close()
+            await first.wait()
 
 
 @dataclass(slots=True)
@@ -103,19 +139,19 @@ class Sandboxes:
                 return unknown_user(script.user)
             if execution in self._killed:
                 return Result(KILLED)
-            process = await _start(guest, machine.host, script)
-            self._running[execution] = process
-            if execution in self._killed:
-                _end(process)
             try:
-                return await self._finish(execution, process, script, place)
+                process = await _start(await guest.enter(machine.host), script)
+                self._running[execution] = process
+                if execution in self._killed:
+                    _end(process)
+                return await self._finish(execution, process, guest, script, place)
             finally:
-                _end(process)
+                await guest.leave()
                 self._running.pop(execution, None)
                 self._streams.pop(execution, None)
 
     def kill(self, execution: int) -> None:
-        """End a script and everything it started, now or as soon as it starts."""
+        """End a script's process group, as the handlers do, now or as soon as it starts."""
         self._killed.add(execution)
         if execution in self._running:
             _end(self._running[execution])
@@ -126,16 +162,24 @@ class Sandboxes:
         return bytes(out.kept), bytes(err.kept)
 
     async def _finish(
-        self, execution: int, process: asyncio.subprocess.Process, script: Script, place: _Place
+        self, execution: int, process: asyncio.subprocess.Process, guest: _Guest, script: Script, place: _Place
     ) -> Result:
         out, err = self._streams[execution] = _Stream(), _Stream()
         assert process.stdout is not None and process.stderr is not None and process.stdin is not None
         async with asyncio.TaskGroup() as group:
-            group.create_task(out.drain(process.stdout))
-            group.create_task(err.drain(process.stderr))
+            drains = [
+                group.create_task(out.drain(process.stdout)),
+                group.create_task(err.drain(process.stderr)),
+            ]
             group.create_task(_feed(process.stdin, script.text))
             group.create_task(place.leave_after(_HELD, process))
-            code = await process.wait()
+            code = await _exit(process)
+            if guest.inside == 1:
+                await guest.end()
+            else:
+                await asyncio.wait(drains, timeout=_STOPPING)
+                for drain in drains:
+                    drain.cancel()
         killed = execution in self._killed or code < 0
         return Result(KILLED if killed else code, bytes(out.kept), bytes(err.kept))
 
@@ -145,7 +189,7 @@ class Sandboxes:
         async with lock:
             if machine.key not in self._guests:
                 place = self._folder / f"g-{machine.group.subscription.id}-{machine.kind}-{machine.vm_id}"
-                self._guests[machine.key] = await _to_its_end(_furnished, place, profile)
+                self._guests[machine.key] = await _to_its_end(_made, place, profile)
             return self._guests[machine.key]
 
 
@@ -168,7 +212,7 @@ class _Place:
         """Give the place up when the process ends, or after that many seconds."""
         try:
             async with asyncio.timeout(seconds):
-                await process.wait()
+                await _exit(process)
         except TimeoutError:
             self._leave()
 
@@ -186,26 +230,44 @@ def supported() -> str | None:
     if missing:
         return f"these programs are missing: {', '.join(missing)}"
     with Folder() as place:
-        guest = _furnished(
-            place / "trial", Profile("trial", "0" * 8 + "-0000-4000-8000-" + "0" * 12, "ubuntu", "22.04")
-        )
+        guest = _made(place / "trial", Profile("trial", "0" * 8 + "-0000-4000-8000-" + "0" * 12, "ubuntu", "22.04"))
         script = Script(
             "#!/bin/sh\ncat /proc/sys/kernel/random/boot_id >&2\ntest -w /usr || echo works\n", "/var/trial"
         )
         try:
-            done = subprocess.run(  # noqa: S603
-                _command(guest, "trial", script),
-                input=script.text.encode(),
-                capture_output=True,
-                timeout=_TRIAL_LIMIT,
-                check=False,
-            )
+            done = _tried(guest, script)
         except (OSError, subprocess.SubprocessError) as problem:
             return f"a trial could not be started: {problem}"
     if done.returncode == 0 and done.stdout == b"works\n":
         return None
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
     return f"namespaces are not allowed here ({said[-1] if said else f'exit code {done.returncode}'})"
+
+
+def _tried(guest: _Guest, script: Script) -> subprocess.CompletedProcess[bytes]:
+    """Open a guest and run a script in it."""
+    first = subprocess.Popen(  # noqa: S603
+        _opening(guest, "trial"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with first:
+        assert first.stdout is not None
+        try:
+            if first.stdout.readline() != b"open\n":
+                _, said = first.communicate(timeout=_TRIAL_LIMIT)
+                return subprocess.CompletedProcess((), first.wait(_TRIAL_LIMIT) or 1, b"", said)
+            return subprocess.run(  # noqa: S603
+                _command(_child(first.pid), script),
+                input=script.text.encode(),
+                capture_output=True,
+                timeout=_TRIAL_LIMIT,
+                check=False,
+            )
+        finally:
+            first.kill()
 
 
 class Folder:
@@ -234,105 +296,39 @@ def _unlocked(function: object, path: str, _: object) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-def _furnished(place: Path, profile: Profile) -> _Guest:
-    """Make a guest's folder and the table of its mounts."""
-    root = place / "root"
-    root.mkdir(parents=True)
-    furnish(root, profile)
-    boot = place / "boot_id"
-    boot.write_text(f"{profile.boot_id}\n", encoding="ascii")
-    release = place / "os-release"
-    release.write_text((root / "etc/os-release").read_text(encoding="utf-8"), encoding="utf-8")
-    lines = [_mount(root, root, "bind")]
-    for each in map(Path, _SYSTEM):
-        inside = root / each.relative_to("/")
-        if each.is_symlink():
-            inside.symlink_to(each.readlink())
-        elif each.is_dir():
-            inside.mkdir(exist_ok=True)
-            lines.append(_mount(each, inside, _read_only(each)))
-    for each in map(Path, _READABLE):
-        lines += _readable(each, root)
-    lines += _devices(root)
-    lines.append(f"proc {_escaped(root / 'proc')} proc nosuid,nodev,noexec 0 0")
-    lines.append(f"sysfs {_escaped(root / 'sys')} sysfs ro,nosuid,nodev,noexec,nofail 0 0")
-    lines.append(_mount(boot, root / "proc/sys/kernel/random/boot_id", _read_only(boot)))
-    if Path("/usr/lib/os-release").is_file():
-        lines.append(_mount(release, root / "usr/lib/os-release", _read_only(release)))
-    table = place / "mounts"
-    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    if os.geteuid() == 0:
-        _hand_over(place)
-    return _Guest(place, table)
-
-
-def _readable(each: Path, root: Path) -> list[str]:
-    if not each.exists():
-        return []
-    inside = root / each.relative_to("/")
-    if each.is_dir():
-        inside.mkdir(parents=True, exist_ok=True)
-    else:
-        inside.touch()
-    return [_mount(each, inside, _read_only(each))]
-
-
-def _devices(root: Path) -> list[str]:
-    lines = []
-    for name in _DEVICES:
-        if Path("/dev", name).exists():
-            (root / "dev" / name).touch()
-            lines.append(_mount(Path("/dev", name), root / "dev" / name, "bind"))
-    for name, goal in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
-        (root / "dev" / name).symlink_to(f"/proc/self/fd{goal}")
-    return lines
-
-
-def _mount(source: Path, target: Path, options: str) -> str:
-    return f"{_escaped(source)} {_escaped(target)} none {options} 0 0"
-
-
-def _escaped(path: Path) -> str:
-    text = str(path)
-    for character in ("\\", " ", "\t", "\n"):
-        text = text.replace(character, f"\\{ord(character):03o}")
-    return text
-
-
-def _read_only(path: Path) -> str:
-    """Return the options of a read-only bind. Flags the host's mount has may not be dropped in a user
-    namespace.
-    """
-    flags = os.statvfs(path).f_flag
-    kept = {
-        "nosuid": os.ST_NOSUID,
-        "nodev": os.ST_NODEV,
-        "noexec": os.ST_NOEXEC,
-        "noatime": os.ST_NOATIME,
-        "nodiratime": os.ST_NODIRATIME,
-        "relatime": os.ST_RELATIME,
-    }
-    return ",".join(["bind", "ro", *(name for name, flag in kept.items() if flags & flag)])
-
-
-def _hand_over(place: Path) -> None:
-    for path in (place, *place.rglob("*")):
-        os.chown(path, _NOBODY, _NOBODY, follow_symlinks=False)
+def _made(place: Path, profile: Profile) -> _Guest:
+    return _Guest(place, furnished(place, profile))
 
 
 def _identity() -> list[str]:
-    return [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"] if os.geteuid() == 0 else []
+    return [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.geteuid() == 0 else []
 
 
-def _command(guest: _Guest, name: str, script: Script) -> list[str]:
-    mode = "0550" if script.user else "0500"  # handler source
+def _opening(guest: _Guest, name: str) -> list[str]:
     return [
         *("setpriv", "--pdeathsig", "KILL", *_identity()),  # a lab that dies takes its sandboxes along
         *("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"),
         *("--uts", "--net", "--ipc"),
-        *("sh", "-c", _SETUP, "sh", str(guest.table), str(guest.folder / "root"), name),
-        *(script.folder, mode, script.arguments, script.user),
+        *("sh", "-c", _OPEN, "sh", str(guest.table), str(guest.folder / "root"), name),
     ]
+
+
+def _command(first: int, script: Script) -> list[str]:
+    mode = "0550" if script.user else "0500"  # handler source
+    return [
+        *("setpriv", "--pdeathsig", "KILL", *_identity()),
+        *("nsenter", "--target", str(first), "--user", "--preserve-credentials"),
+        *("--mount", "--pid", "--uts", "--net", "--ipc"),
+        *("sh", "-c", _SETUP, "sh", script.folder, mode, script.arguments, script.user),
+    ]
+
+
+def _child(pid: int) -> int:
+    """The one child of a process: namespaces are entered through a process that lives in all of them."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    if not found:
+        raise ProcessLookupError("the guest's first process is gone")
+    return int(found[0])
 
 
 def _environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -343,17 +339,47 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": _PATH, **usable}
 
 
-async def _start(guest: _Guest, name: str, script: Script) -> asyncio.subprocess.Process:
-    guest.runs += 1
+async def _opened(guest: _Guest, name: str) -> asyncio.subprocess.Process:
+    """Start a guest's first process, and return when its folders are mounted. Raises OSError."""
+    first = await _process(_opening(guest, name), {"PATH": _PATH})
+    assert first.stdout is not None
+    if await first.stdout.readline() != b"open\n":
+        _end(first)
+        raise OSError("a sandbox could not be opened")
+    return first
+
+
+async def _start(first: int, script: Script) -> asyncio.subprocess.Process:
+    return await _process(_command(first, script), _environment(script.environment))
+
+
+async def _process(command: list[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *_command(guest, name, script),
+        *command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd="/",
-        env=_environment(script.environment),
+        env=environment,
         start_new_session=True,
     )
+
+
+async def _exit(process: asyncio.subprocess.Process) -> int:
+    """Wait for a process alone: ``Process.wait`` also waits for all that hold its pipes (Python 3.11)."""
+    with suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(process.pid)
+        gone = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(descriptor, gone.set)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+    while process.returncode is None:  # noqa: ASYNC110  the loop learns of it a moment later, and tells nobody
+        await asyncio.sleep(0.005)
+    return process.returncode
 
 
 async def _to_its_end(work: Callable[[Path, Profile], _Guest], place: Path, profile: Profile) -> _Guest:
@@ -377,9 +403,10 @@ async def _feed(stdin: asyncio.StreamWriter, text: str) -> None:
 
 
 def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill the sandbox; the kernel then kills every process in its pid namespace."""
+    """Kill a process group; with a guest's first process the kernel kills all others in its pid namespace."""
     if process.returncode is None:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _has_user(place: Path, user: str) -> bool:

@@ -148,6 +148,24 @@ async def test_everything_ends_with_the_script(guests: Guests) -> None:
     await until(lambda: not running(mark))
 
 
+@pytest.mark.asyncio
+async def test_scripts_of_one_guest_share_its_processes(guests: Guests) -> None:
+    """Two scripts at once see each other's processes; killing one, or its end, leaves the other alone."""
+    mark = f"9{uuid.uuid4().int % 10**8:08}"
+    long = asyncio.create_task(guests.run(f"sleep {mark} & echo $! >/tmp/pid; wait 2>/dev/null; echo over"))
+    await until(lambda: running(mark))
+    seen = await guests.run(f"grep -q {mark} /proc/$(cat /tmp/pid)/cmdline && echo seen")
+    assert seen.stdout == b"seen\n"
+    assert not long.done()
+    again = asyncio.create_task(guests.run("echo mine; sleep 600"))
+    await until(lambda: guests.sandboxes.so_far(3)[0])
+    guests.sandboxes.kill(3)
+    assert (await again).exit_code == -1
+    freed = await guests.run("kill $(cat /tmp/pid)")
+    assert freed.exit_code == 0
+    assert await long == Result(0, b"over\n")
+
+
 def on_host(places: list[str]) -> list[str]:
     """Return the places that are there on the host."""
     return [place for place in places if Path(place).exists()]

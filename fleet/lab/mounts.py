@@ -1,0 +1,99 @@
+"""A sandboxed guest's folder and the table of what is mounted there: its own places, and the host's system read-only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fleet.lab.template import Profile, furnish
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu")
+_READABLE = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+NOBODY = 65533  # owns nothing anywhere; within the range that nested containers map
+
+
+def furnished(place: Path, profile: Profile) -> Path:
+    """Make a guest's folder below ``place/root``, and return the table of its mounts."""
+    root = place / "root"
+    root.mkdir(parents=True)
+    furnish(root, profile)
+    boot = place / "boot_id"
+    boot.write_text(f"{profile.boot_id}\n", encoding="ascii")
+    release = place / "os-release"
+    release.write_text((root / "etc/os-release").read_text(encoding="utf-8"), encoding="utf-8")
+    lines = [_mount(root, root, "bind")]
+    for each in map(Path, _SYSTEM):
+        inside = root / each.relative_to("/")
+        if each.is_symlink():
+            inside.symlink_to(each.readlink())
+        elif each.is_dir():
+            inside.mkdir(exist_ok=True)
+            lines.append(_mount(each, inside, _read_only(each)))
+    for each in map(Path, _READABLE):
+        lines += _readable(each, root)
+    lines += _devices(root)
+    lines.append(f"proc {_escaped(root / 'proc')} proc nosuid,nodev,noexec 0 0")
+    lines.append(f"sysfs {_escaped(root / 'sys')} sysfs ro,nosuid,nodev,noexec,nofail 0 0")
+    lines.append(_mount(boot, root / "proc/sys/kernel/random/boot_id", _read_only(boot)))
+    if Path("/usr/lib/os-release").is_file():
+        lines.append(_mount(release, root / "usr/lib/os-release", _read_only(release)))
+    table = place / "mounts"
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if os.geteuid() == 0:
+        _hand_over(place)
+    return table
+
+
+def _readable(each: Path, root: Path) -> list[str]:
+    if not each.exists():
+        return []
+    inside = root / each.relative_to("/")
+    if each.is_dir():
+        inside.mkdir(parents=True, exist_ok=True)
+    else:
+        inside.touch()
+    return [_mount(each, inside, _read_only(each))]
+
+
+def _devices(root: Path) -> list[str]:
+    lines = []
+    for name in _DEVICES:
+        if Path("/dev", name).exists():
+            (root / "dev" / name).touch()
+            lines.append(_mount(Path("/dev", name), root / "dev" / name, "bind"))
+    for name, goal in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        (root / "dev" / name).symlink_to(f"/proc/self/fd{goal}")
+    return lines
+
+
+def _mount(source: Path, target: Path, options: str) -> str:
+    return f"{_escaped(source)} {_escaped(target)} none {options} 0 0"
+
+
+def _escaped(path: Path) -> str:
+    text = str(path)
+    for character in ("\\", " ", "\t", "\n"):
+        text = text.replace(character, f"\\{ord(character):03o}")
+    return text
+
+
+def _read_only(path: Path) -> str:
+    """Return the options of a read-only bind. Flags the host's mount has may not be dropped in a user
+    namespace.
+    """
+    flags = os.statvfs(path).f_flag
+    kept = {
+        "nosuid": os.ST_NOSUID,
+        "nodev": os.ST_NODEV,
+        "noexec": os.ST_NOEXEC,
+        "noatime": os.ST_NOATIME,
+        "nodiratime": os.ST_NODIRATIME,
+        "relatime": os.ST_RELATIME,
+    }
+    return ",".join(["bind", "ro", *(name for name, flag in kept.items() if flags & flag)])
+
+
+def _hand_over(place: Path) -> None:
+    for path in (place, *place.rglob("*")):
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
