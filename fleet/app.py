@@ -282,10 +282,12 @@ def make_plan(
     *,
     allow_empty: bool = False,
 ) -> Plan:
-    """Freeze the plan. Raises Refused where no target was found, unless that is allowed."""
+    """Freeze the plan. Raises Refused where no target was found, unless that is allowed; InvalidInput."""
     require_some(found.chosen, allow_empty)
     settings = replace(settings, seed=found.scope.seed)
-    return replace(build(playbook, found.chosen, parameters, settings), cloud=connection.name, scope=found.scope)
+    plan = replace(build(playbook, found.chosen, parameters, settings), cloud=connection.name, scope=found.scope)
+    command.check_sizes(plan)
+    return plan
 
 
 def settings_of(config: Config) -> Settings:

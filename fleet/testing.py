@@ -190,12 +190,13 @@ class _Execution:
     behaviour: Behaviour
     ends: float
     replayed: bool
+    started: float = 0.0
 
 
 class ScriptedCloud:
     """A Cloud in memory: ``behave(command, n)`` says what the n-th submission of a command (from 1) meets.
 
-    Like a guest, it runs the script of one delivery key once and answers later deliveries from what it kept;
+    Like a guest, it runs one content of a command once and answers later deliveries of it from what it kept;
     ``executions`` counts what really ran, by VM. Everything happens in the loop's time, so a virtual loop costs nothing.
     """
 
@@ -206,7 +207,7 @@ class ScriptedCloud:
         self.calls: Counter[str] = Counter()
         self.most_at_once = 0
         self._running: dict[str, _Execution] = {}
-        self._ran: dict[str, Behaviour] = {}
+        self._ran: dict[str, tuple[Behaviour, float]] = {}
 
     async def submit(self, command: Command) -> Reply[a.SubmitAnswer]:
         self.calls["submit"] += 1
@@ -238,9 +239,12 @@ class ScriptedCloud:
     async def find(self, target: Target, name: str) -> Reply[a.FindAnswer]:
         self.calls["find"] += 1
         await asyncio.sleep(0.02)
-        if f"{target.key}/{name}" in self._running:
-            return Reply(a.Found(self._operation(target, Transport.MANAGED, name)))
-        return Reply(a.Missing())
+        execution = self._running.get(f"{target.key}/{name}")
+        if execution is None:
+            return Reply(a.Missing())
+        running = asyncio.get_running_loop().time() < execution.ends
+        mark = a.Mark(execution.command.source, f"at {execution.started}", running)
+        return Reply(a.Found(self._operation(target, Transport.MANAGED, name), mark))
 
     async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
         self.calls["remove"] += 1
@@ -250,12 +254,16 @@ class ScriptedCloud:
 
     def _run(self, command: Command, behaviour: Behaviour) -> None:
         place = f"{command.target.key}/{command.name}"
-        replayed = place in self._ran
+        content = f"{place}/{command.source}"
+        now = asyncio.get_running_loop().time()
+        replayed = content in self._ran
         if not replayed:
-            self._ran[place] = behaviour
+            self._ran[content] = behaviour, now
             self.executions[command.target.key] += 1
-        ends = asyncio.get_running_loop().time() + (0.0 if replayed else behaviour.duration)
-        self._running[place] = _Execution(command, self._ran[place], ends, replayed)
+        behaviour, started = self._ran[content]
+        self._running[place] = _Execution(
+            command, behaviour, now + (0.0 if replayed else behaviour.duration), replayed, started
+        )
         self.most_at_once = max(self.most_at_once, len(self._running))
 
     @staticmethod
@@ -282,4 +290,4 @@ def _answer(execution: _Execution) -> a.Answer:
     if command.transport is Transport.ACTION:
         return a.Answer(combined=f"Enable succeeded: \n[stdout]\n{stdout}\n[stderr]\n{stderr}")
     state = "Succeeded" if code == 0 else "Failed"
-    return a.Answer(state, "Execution completed", code, stdout, stderr)
+    return a.Answer(state, "Execution completed", code, stdout, stderr, started=f"at {execution.started}")

@@ -140,7 +140,7 @@ class AzureCloud:
     async def find(self, target: Target, name: str) -> Reply[FindAnswer]:
         """Look whether a managed command exists. That its VM does not is a refusal, not ``Missing``."""
         resource = run_command.resource_id(target, name)
-        answer = await self._transport.send(run_command.reading(resource, instance_view=False))
+        answer = await self._transport.send(run_command.reading(resource))
         left = quota(answer, target.subscription, target.location)
         if isinstance(answer, Response) and answer.status == 404:
             if not as_object(answer.json()):
@@ -152,7 +152,7 @@ class AzureCloud:
             return Reply(failed or Lost(LostReason.MALFORMED), left)
         if as_text(answer.object().get("name")).casefold() != name.casefold():
             return Reply(Lost(LostReason.MALFORMED, "the answer is not the run command asked for"), left)
-        return Reply(Found(Operation(Way.MANAGED, resource=resource)), left)
+        return Reply(Found(Operation(Way.MANAGED, resource=resource), run_command.mark(answer.json())), left)
 
     async def remove(self, target: Target, name: str) -> Reply[RemoveAnswer]:
         """Delete a managed command; one that is not there counts as removed."""

@@ -15,7 +15,8 @@ from fleet.cli.screen import table, width
 from fleet.errors import InvalidInput, Problem
 from fleet.plan import estimate as estimates
 from fleet.plan.estimate import Estimate
-from fleet.plan.model import Limits, Plan, Wave
+from fleet.plan.model import Limits, Plan, PlannedStep, Wave
+from fleet.playbook.model import OnExisting
 from fleet.report.model import Report
 from fleet.report.words import KINDS, duration, plural, unread
 from fleet.store.files import write_private
@@ -207,6 +208,7 @@ def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
         ("calls", f"{cost.submissions:,} submissions, about {cost.reads:,} reads, {cost.deletes:,} deletes"),
         ("time", f"about {duration(cost.seconds)} if each script takes {duration(cost.script_seconds)}"),
         ("transport", f"{plan.transport.value}, receipts {'on' if plan.receipts else 'off'}, cloud {plan.cloud}"),
+        *(("standing", _standing(plan, step)) for step in plan.steps if step.properties.command),
         ("digest", plan.digest),
     ]
 
@@ -248,3 +250,21 @@ def _budget(plan: Plan) -> str:
         return "none: every target is tried, whatever fails"
     kind = "strict: work in flight counts" if limits.strict else "not strict: work in flight may overshoot it"
     return "; ".join([*(allowed or ["none for the whole run"]), kind])
+
+
+_WHERE_THERE = {
+    OnExisting.UPDATE: "changed where it is there",
+    OnExisting.REPLACE: "set anew where it is there",
+    OnExisting.FAIL: "left alone where it is there",
+}
+
+
+def _standing(plan: Plan, step: PlannedStep) -> str:
+    """Say what becomes of a step's standing command, and whether an unchanged one runs again."""
+    own = step.properties
+    rule = (
+        "it runs in every run"
+        if plan.receipts and step.script.is_text
+        else "unchanged, it is not run again: the row then shows its earlier result"
+    )
+    return f"{own.command} (step {step.id}) stays on each VM, {_WHERE_THERE[own.on_existing]}; {rule}"

@@ -23,6 +23,8 @@ from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Command, Operation
 from fleet.run.command import command_name
+from fleet.run.job import is_earlier_result
+from fleet.run.model import Phase
 from fleet.run.retry import is_unreadable
 from fleet.run.state import Run
 
@@ -168,7 +170,7 @@ class Engine:
     def _call(self, effect: f.Effect) -> Coroutine[Any, Any, None] | None:
         match effect:
             case f.Submit(job):
-                return self._submit(job)
+                return self._submit(job, effect.update)
             case f.Look(job):
                 return self._look(job)
             case f.Find(job):
@@ -178,18 +180,25 @@ class Engine:
             case _:
                 return None
 
-    async def _submit(self, job: JobId) -> None:
-        reply = await self._cloud.submit(self._commands(job))
+    async def _submit(self, job: JobId, update: bool) -> None:
+        reply = await self._cloud.submit(replace(self._commands(job), update=update))
         self._hear(reply, submission_event(reply.answer, self._now(), job))
 
     async def _look(self, job: JobId) -> None:
         operation = self._run.jobs[job].operation or Operation(self._run.jobs[job].transport)
         reply = await self._cloud.look(self._run.jobs[job].job.target, operation)
-        self._hear(reply, look_event(reply.answer, self._now(), job))
+        if isinstance(reply.answer, a.Finished) and is_earlier_result(self._run.jobs[job], reply.answer.answer):
+            self._hear(reply, e.SeenRunning(self._now(), job))
+        else:
+            self._hear(reply, look_event(reply.answer, self._now(), job))
 
     async def _find(self, job: JobId) -> None:
         reply = await self._cloud.find(self._run.jobs[job].job.target, self._name(job))
-        self._hear(reply, find_event(reply.answer, self._now(), job))
+        surveying = self._run.jobs[job].phase is Phase.WAITING  # nothing is lost: the look comes before the submission
+        if surveying and isinstance(reply.answer, a.Refused) and is_unreadable(reply.answer.refusal):
+            self._hear(reply, e.SubmissionRefused(self._now(), job, reply.answer.refusal))
+        else:
+            self._hear(reply, find_event(reply.answer, self._now(), job))
 
     async def _remove(self, job: JobId) -> None:
         reply = await self._cloud.remove(self._run.jobs[job].job.target, self._name(job))
@@ -241,8 +250,8 @@ def look_event(answer: a.LookAnswer, now: float, job: JobId) -> e.Event:
 def find_event(answer: a.FindAnswer, now: float, job: JobId) -> e.Event:
     """The event that answers the search for a lost submission's command."""
     match answer:
-        case a.Found(operation):
-            return e.CommandFound(now, job, operation)
+        case a.Found(operation, mark):
+            return e.CommandFound(now, job, operation, mark)
         case a.Missing():
             return e.CommandMissing(now, job)
         case a.Refused(refusal) if is_unreadable(refusal):

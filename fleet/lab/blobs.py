@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import unquote, urlsplit
@@ -46,10 +47,24 @@ class Blobs:
         self.known[path] = Blob(BlobKind.APPEND)
         return True
 
+    def begin(self, properties: Mapping[str, object], stream: str) -> str:
+        """Make the blob for a command's ``output`` or ``error``, if it has one; return why it cannot be, or ""."""
+        uri, identity = properties.get(f"{stream}BlobUri"), properties.get(f"{stream}BlobManagedIdentity")
+        if isinstance(identity, Mapping) and identity.get("objectId"):  # text: handler source
+            return "Managed identity's ObjectId is not supported. Use ClientId instead"
+        if isinstance(uri, str) and uri and not self.create(uri):
+            return f"failed to create the append blob named by {stream}BlobUri"
+        return ""
+
     def append(self, path: str, more: bytes) -> None:
         """Add to a blob, up to the largest size kept."""
         blob = self.known[path]
         blob.content += more[: LARGEST - len(blob.content)]
+
+    def gallery(self, version: str) -> bytes | None:
+        """Return the script of a gallery's version, by its resource id: the lab keeps it as a blob of that path."""
+        wanted = f"{ROOT.rstrip('/')}{version}".casefold()
+        return next((blob.content for path, blob in self.known.items() if path.casefold() == wanted), None)
 
     def fetch(self, uri: str) -> bytes | None:
         """Return a blob's content, or None."""

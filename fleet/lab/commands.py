@@ -141,6 +141,9 @@ class Command:
         for key in ("runAsUser", "outputBlobUri", "errorBlobUri"):
             if self.text(key):
                 properties[key] = self.text(key)
+        for key in ("outputBlobManagedIdentity", "errorBlobManagedIdentity"):
+            if isinstance(given.get(key), Mapping):
+                properties[key] = given[key]
         properties["timeoutInSeconds"] = int(self.limit)
         properties["provisioningState"] = self.provisioning.value
         properties["asyncExecution"] = self.flag("asyncExecution")

@@ -331,9 +331,8 @@ class Life:
         text = self._source(command)
         if isinstance(text, Result):
             return text
-        for key in ("outputBlobUri", "errorBlobUri"):
-            if command.text(key) and not self._blobs.create(command.text(key)):
-                return Result(NO_BLOB, message=f"failed to create the append blob named by {key}")
+        if why := next(filter(None, (self._blobs.begin(command.properties, s) for s in ("output", "error"))), ""):
+            return Result(NO_BLOB, message=why)
         values = command.parameters()
         user = command.text("runAsUser")
         root = f"/home/{user}/waagent/run-command-handler-runas/download" if user else _MANAGED_FOLDER
@@ -356,6 +355,11 @@ class Life:
             if found is None:
                 return Result(NO_DOWNLOAD, message="failed to download the script: the URI cannot be reached")
             return found.decode("utf-8", errors="surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n")
+        if isinstance(gallery := source.get("galleryScriptReferenceId"), str) and gallery:
+            kept = self._blobs.gallery(gallery)
+            if kept is None:
+                return Result(NO_DOWNLOAD, message="failed to download the script: the gallery has no such version")
+            return kept.decode("utf-8", errors="surrogateescape")
         if isinstance(name := source.get("commandId"), str) and (known := builtins.find(name)):
             return "\n".join(known.script)
         return Result(

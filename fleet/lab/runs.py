@@ -154,6 +154,8 @@ class Runs:
             return denied(400, "LocationRequired", "The location property is required for this definition.")
         properties = body.get("properties")
         properties = dict(properties) if isinstance(properties, Mapping) else {}
+        if (wrong := _wrong_source(properties.get("source"), request.query["api-version"])) is not None:
+            return wrong
         known = self._life.commands.get(machine.key, {})
         earlier = known.get(name.casefold())
         refused = _refused(machine, name, earlier, len(known), patch)
@@ -161,7 +163,7 @@ class Runs:
             return refused
         if patch and earlier is not None:
             properties = {**earlier.properties, **properties}
-        command, again = written(machine, name, earlier, body, properties, rerun=self._rerun_identical)
+        command, again = written(machine, name, earlier, body, properties, patch=patch, rerun=self._rerun_identical)
         work = Work.PATCH if patch else Work.PUT
         operation = self._life.put(command, request.query["api-version"], now, again=again, work=work)
         headers = {**self._operations.urls(operation, self.base), "x-ms-request-id": operation.id}
@@ -183,12 +185,17 @@ def written(
     body: Mapping[str, object],
     properties: Mapping[str, object],
     *,
+    patch: bool = False,
     rerun: bool = False,
 ) -> tuple[Command, bool]:
-    """Make or change a command, and say whether it is to run: only if its content is new (reported), or ``rerun``."""
+    """Make or change a command, and say whether it is to run: only if its content is new (reported), or ``rerun``.
+
+    A PUT sets the tags whole, a PATCH leaves them alone where it names none (ARM RPC contract).
+    """
     location = str(body.get("location") or (earlier.location if earlier else machine.location))
-    tags = body.get("tags") if isinstance(body.get("tags"), Mapping) else (earlier.tags if earlier else {})
-    assert isinstance(tags, Mapping)
+    given = body.get("tags")
+    kept: Mapping[str, str] = earlier.tags if earlier is not None and patch else {}
+    tags = {str(key): str(value) for key, value in given.items()} if isinstance(given, Mapping) else kept
     if earlier is None:
         return Command(machine, name, location, tags, properties), True
     again = rerun or earlier.properties != properties
@@ -212,6 +219,23 @@ def _refused(machine: Machine, name: str, earlier: Command | None, count: int, p
     if earlier is None and count >= LIMIT:
         # Text reported; neither code nor status is known.
         return compute(409, refusal("OperationNotAllowed", _TOO_MANY.format(LIMIT)))
+    return None
+
+
+_LATER = ("galleryScriptReferenceId", "scriptShell")
+_SHELLS = ("Default", "Powershell7")
+
+
+def _wrong_source(source: object, version: str) -> Answer | None:
+    """Refuse a source that the api-version does not know: two of its keys came with 2025-04-01 (REST spec)."""
+    if not isinstance(source, Mapping):
+        return None
+    early = next((key for key in _LATER if key in source and version < "2025-04-01"), None)
+    if early is not None:
+        text = f"Could not find member '{early}' on object of type 'VirtualMachineRunCommandScriptSource'."
+        return invalid(text, f"properties.source.{early}")
+    if source.get("scriptShell", "Default") not in _SHELLS:
+        return invalid("The value of parameter 'scriptShell' is invalid.", "properties.source.scriptShell")
     return None
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from fleet.plan.model import Limits, Plan, Wave
-from fleet.playbook.model import Transport
+from fleet.plan.rights import is_action
 from fleet.targets.model import Kind
 from fleet.targets.traits import alike, trait
 
@@ -39,17 +39,19 @@ class Estimate:
 def estimate(plan: Plan, script_seconds: float | None = None) -> Estimate:
     """Estimate a run without refusals: one submission and about one and a half reads a job, a delete where managed.
 
-    Without ``script_seconds`` each job takes as long as is usual on the slowest kind of machine in the plan.
+    A standing command is read once more, before it is sent, and not deleted. Without ``script_seconds`` each job takes as
+    long as is usual on the slowest kind of machine in the plan.
     """
     arc = sum(target.kind is Kind.ARC for target in plan.targets)
     if script_seconds is None:
         script_seconds = TYPICAL_ARC_SECONDS if arc else TYPICAL_SECONDS
     jobs = len(plan)
-    managed = sum(1 for step in plan.steps if not step.script.command_id) * len(plan.targets)
-    deletes = 0 if plan.transport is Transport.ACTION else managed
+    managed = [step for step in plan.steps if not is_action(step, plan.transport)]
+    standing = sum(1 for step in managed if step.properties.command) * len(plan.targets)
+    deletes = len(managed) * len(plan.targets) - standing
     seconds = _seconds(plan, script_seconds)
     at_full_width = _seconds(replace(plan, limits=replace(plan.limits, slow_start=False)), script_seconds)
-    reads = jobs + jobs // 2 + arc * len(plan.steps)  # an Arc machine is asked first whether it is connected
+    reads = jobs + jobs // 2 + standing + arc * len(plan.steps)  # an Arc machine is asked first whether it is connected
     return Estimate(jobs, jobs, reads, deletes, script_seconds, seconds, seconds - at_full_width)
 
 

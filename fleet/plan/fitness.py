@@ -86,12 +86,22 @@ def language_of(step: PlannedStep) -> Shell:
     return Shell.AUTO
 
 
+def encoded(size: int) -> int:
+    """How many bytes a script of ``size`` bytes has as base64, which is what the action's handler counts."""
+    return -(-size // 3) * 4
+
+
+def too_long(size: int) -> str:
+    """Say that a script, encoded, is too long for the action."""
+    return f"the script is too long for the action: {size:,} bytes encoded, {ACTION_SCRIPT:,} at most"
+
+
 def _size(plan: Plan, step: PlannedStep, system: Os, size: int) -> Iterator[Misfit]:
     if is_action(step, plan.transport):
-        encoded = -(-size // 3) * 4
-        if system is Os.LINUX and encoded > ACTION_SCRIPT:
-            text = f"the script is too long for the action: {encoded:,} bytes encoded, {ACTION_SCRIPT:,} at most"
-            yield Misfit("size", text, "let a short script fetch the rest, or use --transport managed")
+        if system is Os.LINUX and encoded(size) > ACTION_SCRIPT:
+            yield Misfit(
+                "size", too_long(encoded(size)), "let a short script fetch the rest, or use --transport managed"
+            )
     elif size > MANAGED_SCRIPT:
         text = f"the script has {size:,} bytes; beyond {MANAGED_SCRIPT:,} nothing is promised"
         yield Misfit("size", text, "let a short script fetch the rest", fatal=False)

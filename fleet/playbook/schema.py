@@ -271,7 +271,7 @@ class Step(Keys):
     command: NameKey | None = Field(
         default=None,
         description="A managed command of this name stays on the VM: made where it is missing, never deleted by a "
-        "run..",
+        "run. See [standing commands](standing-commands.md).",
         examples=["nightly-check"],
     )
     on_existing: Literal["update", "replace", "fail"] = Field(

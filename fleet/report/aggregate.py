@@ -192,6 +192,8 @@ def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
         yield "Receipts were off: what only a receipt could prove is unverified"
     if replayed := sum(outcome.replayed for outcome in outcomes):
         yield f"{replayed} answers were kept ones: the script ran at an earlier delivery, not again"
+    if unchanged := sum(outcome.cause.code is CauseCode.UNCHANGED for outcome in outcomes):
+        yield f"Rows with an earlier result, as Azure does not run an unchanged standing command again: {unchanged}"
     if cut := sum(outcome.truncated for outcome in outcomes):
         yield (
             f"The beginning of the output of {plural(cut, 'job')} was too much for the channel: "

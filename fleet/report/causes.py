@@ -142,6 +142,14 @@ CAUSES = {
     CauseCode.NO_ANSWER: Explanation(
         "The command was accepted and no answer has been read.", "Resume the run, or look at the VM."
     ),
+    CauseCode.EXISTS: Explanation(
+        "A managed command of the step's `command` is on the VM already, and the step says to leave it alone.",
+        "Choose another name, or `on_existing: update`.",
+    ),
+    CauseCode.UNCHANGED: Explanation(
+        "The standing command was the same as before, so Azure did not run it again: this is its earlier result.",
+        "To run it again, change it, or run with receipts on.",
+    ),
     CauseCode.EARLIER_STEP: Explanation(
         "An earlier step on this target did not succeed.", "Mend that step; then rerun."
     ),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from fleet.report import causes, safe, words
 from fleet.report.model import Group, Report
-from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Status
+from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, CauseCode, Status
 
 _SGR = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -97,7 +97,7 @@ def _group(page: _Page, group: Group, tail: int, brief: int) -> None:
     page.wrap(f"{group.names}{size}", indent=2, style="cyan")
     told = [f"step {group.step}", words.STATUS[group.status], words.exit_text(group.exit_code)]
     page.add(", ".join(part for part in told if part), indent=4, style=_tint(group.status))
-    if group.status is not Status.SUCCEEDED:
+    if group.cause.code is not CauseCode.COMPLETED:
         page.wrap(f"{group.cause.code}: {causes.message(group.cause)}", indent=4)
         page.wrap(f"hint: {causes.hint(group.cause)}", indent=4)
     tail = tail if group.status in FAILURES else brief

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -44,6 +45,18 @@ class Command:
     blob_identity: Identity | None = None
     update: bool = False
     """The managed command is there and is to be changed (PATCH), not set whole (PUT)."""
+
+    @property
+    def source(self) -> str:
+        """What the command runs, as a text to compare with what stands on a VM; see :func:`source_key`."""
+        return source_key(self.script, self.uri, self.gallery, self.command_id)
+
+
+def source_key(script: str, uri: str, gallery: str, command_id: str) -> str:
+    """Tell a source by its script's digest, or by where it lies, without a signature."""
+    if script:
+        return hashlib.sha256(script.encode("utf-8", "surrogatepass")).hexdigest()
+    return uri.partition("?")[0] or gallery or command_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +152,11 @@ class Answer:
     stdout: str = ""
     stderr: str = ""
     combined: str | None = None
+    started: str = ""
+    """When the script started, as the instance view writes it; empty where nobody says."""
+    ended: str = ""
+    statuses: tuple[str, ...] = ()
+    """What further statuses of the instance view say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +176,23 @@ class OperationFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """How a managed command stood when it was found."""
+
+    source: str = ""
+    """By :func:`source_key`."""
+    started: str = ""
+    """When its script started last, as the instance view writes it; empty if never."""
+    running: bool = False
+    """It is being set up, or its script has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """A managed command of that name exists: the submission had been accepted."""
+    """A managed command of that name exists."""
 
     operation: Operation
+    mark: Mark = field(default_factory=Mark)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from fleet.errors import InvalidInput, Problem
 from fleet.guest.delivery import Delivery, script_digest, secret_parameters
 from fleet.guest.delivery import Shell as GuestShell
 from fleet.guest.wrapper import wrap
-from fleet.plan.fitness import ACTION_SCRIPT
+from fleet.plan.fitness import ACTION_SCRIPT, encoded, too_long
 from fleet.plan.model import Job, Plan, PlannedStep
 from fleet.plan.rights import is_action
 from fleet.playbook.model import Shell, Transport
@@ -101,9 +101,7 @@ def check(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:
     Raises :class:`fleet.errors.InvalidInput` with the problems of the first job that cannot.
     """
     _check_values(plan, run_id, secrets)
-    for job in plan.jobs():
-        if transport_of(plan, job.step) is Transport.ACTION and is_wrapped(plan, job.step):
-            _check_size(plan, run_id, job, secrets)
+    check_sizes(plan)
 
 
 def _check_values(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:
@@ -114,20 +112,33 @@ def _check_values(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:
             secret_parameters(protected)
 
 
-def _check_size(plan: Plan, run_id: str, job: Job, secrets: Mapping[str, str]) -> None:
-    """Refuse what the action's handler on Linux would refuse in the VM, after the wait for it (handler source)."""
-    plain, _ = _environment(plan, job, secrets)
-    least = sum(len(text) for text in (job.step.script.text, *plain.values(), *job.step.args))
-    if job.target.os is Os.WINDOWS or least < _SURELY_FITS:
-        return
-    size = len(build(plan, run_id, job, secrets).script.encode("utf-8"))
-    if -(-size // 3) * 4 > ACTION_SCRIPT:
-        message = (
-            f"step {job.step.id}: the script, with its values, has {size:,} bytes, and the action carries "
-            f"{ACTION_SCRIPT * 3 // 4:,}"
-        )
-        hint = "use the managed transport, or let the script fetch what is long"
-        raise InvalidInput([Problem("delivery", message, hint=hint)])
+def check_sizes(plan: Plan) -> None:
+    """Refuse scripts that the action's Linux handler would refuse in the VM, after the wait for it (handler source).
+
+    They are measured as they would be sent, values included. Raises :class:`fleet.errors.InvalidInput` with one problem
+    for each step.
+    """
+    longest: dict[str, int] = {}
+    for job in plan.jobs():
+        if job.target.os is Os.LINUX and job.step.script.is_text and is_action(job.step, plan.transport):
+            longest[job.step.id] = max(longest.get(job.step.id, 0), _encoded(plan, job))
+    hint = "let a short script fetch the rest, or use --transport managed"
+    problems = [
+        Problem("script_too_large", f"step {step!r}: {too_long(size)}", plan.playbook.file, hint=hint)
+        for step, size in longest.items()
+        if size > ACTION_SCRIPT
+    ]
+    if problems:
+        raise InvalidInput(problems)
+
+
+def _encoded(plan: Plan, job: Job) -> int:
+    """How long a job's script is as the handler counts it; 0 where it is short beyond doubt."""
+    plain, _ = _environment(plan, job, {})
+    least = sum(len(text) for text in (job.step.script.text, *plain.values(), *_arguments(plan, job)))
+    if least < _SURELY_FITS:
+        return 0
+    return encoded(len(build(plan, PATTERN_RUN, job, {}).script.encode("utf-8", "surrogatepass")))
 
 
 def sizes(plan: Plan, secrets: Mapping[str, str]) -> dict[tuple[str, Os], int]:

@@ -10,10 +10,11 @@ from fleet.run.model import CauseCode
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Send the job's command."""
+    """Send the job's command; with ``update`` as a change of the standing one that is there."""
 
     job: JobId
     attempt: int
+    update: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """Look whether the managed command of a lost submission exists."""
+    """Look whether the managed command of a lost submission exists, or how a standing one is before it is sent."""
 
     job: JobId
 

@@ -6,12 +6,12 @@ cheap to lose: after a crash the same question is simply asked again. All times 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
 from fleet.plan.model import JobId
-from fleet.run.answers import Answer, LostReason, Operation, Quota, Refusal
+from fleet.run.answers import Answer, LostReason, Mark, Operation, Quota, Refusal
 from fleet.run.model import CauseCode
 
 
@@ -93,17 +93,18 @@ class SubmissionLost:
 
 @dataclass(frozen=True, slots=True)
 class CommandFound:
-    """The managed command of a lost submission exists after all."""
+    """The managed command of a lost submission exists after all; or a standing one does, before anything is sent."""
 
     at: float
     job: JobId
     operation: Operation
+    mark: Mark = field(default_factory=Mark)
     durable: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
 class CommandMissing:
-    """The managed command of a lost submission was not there at this look."""
+    """The managed command of a lost submission, or a standing one, was not there at this look."""
 
     at: float
     job: JobId

@@ -4,11 +4,15 @@
 phase                   event                      becomes
 ======================  =========================  ==================================================
 waiting                 SubmissionIntended         submitting
+waiting (standing)      FindBegun                  waiting, until it is known what stands on the VM
+waiting (standing)      CommandFound               waiting to be sent, or done: unreachable (on_existing: fail)
+waiting (standing)      CommandMissing             waiting to be sent
+waiting (standing)      SubmissionRefused          done: unreachable (the VM may not be read, or is gone)
 submitting              SubmissionAccepted         running
 submitting              SubmissionRefused          waiting (again, later) or done
 submitting              SubmissionLost             waiting (not connected, or receipts make it safe),
                                                    finding (managed) or done: unknown
-finding                 CommandFound               running
+finding                 CommandFound               running; a standing one only if it shows our submission
 finding                 CommandMissing             waiting: same attempt, same name (unwrapped: after a second look)
 finding                 ResultUnreadable           done: unknown (the VM is gone, or may not be read)
 running                 ResultReceived             done: as judged
@@ -25,14 +29,14 @@ Sent but never answered is *unknown*, not failed: it is never sent again blindly
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fleet.plan.model import Job
-from fleet.playbook.model import Transport
+from fleet.playbook.model import OnExisting, Transport
 from fleet.run import events as e
-from fleet.run.answers import LostReason, Operation
-from fleet.run.judge import judge_answer, judge_failure
+from fleet.run.answers import Answer, LostReason, Mark, Operation, Refusal
+from fleet.run.judge import judge_answer, judge_failure, unchanged
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.retry import GiveUp, backoff, judge_refusal, not_connected
 
@@ -41,6 +45,24 @@ SECOND_FIND_AFTER = 60.0
 
 RESEND_AFTER = 2.0
 """An action whose answer was lost is sent again after this: the guest runs it once and returns the kept answer."""
+
+
+@dataclass(slots=True)
+class StandingCommand:
+    """What is known of a command that stays on its VM. Written only by :func:`advance`."""
+
+    on_existing: OnExisting
+    source: str
+    """What the job sends, by its source; a wrapped script's is different in every job and run."""
+    surveyed: bool = False
+    """It is known how the command stood before anything was sent."""
+    present: bool = False
+    earlier: str = ""
+    """When its script had started last, before anything was sent; empty if never."""
+
+    @property
+    def is_updated(self) -> bool:
+        return self.present and self.on_existing is OnExisting.UPDATE
 
 
 @dataclass(slots=True)
@@ -79,6 +101,8 @@ class JobState:
     """The moment at which the job is given up."""
     outcome: Outcome | None = None
     ended: float | None = None
+    standing: StandingCommand | None = None
+    """None where the command is the run's own."""
 
     @property
     def salt(self) -> str:
@@ -91,13 +115,14 @@ class JobState:
 
     @property
     def held_back(self) -> bool:
-        """Whether the job waits to be sent again although it may have arrived already."""
-        return self.phase is Phase.WAITING and self.possibly_sent
+        """Whether the job waits with its slot: it may have arrived already, or its standing command was looked at."""
+        surveyed = self.standing is not None and self.standing.surveyed
+        return self.phase is Phase.WAITING and (self.possibly_sent or self.calling or surveyed)
 
     @property
     def tried(self) -> bool:
-        """Whether the job waits to be sent again after a refusal: it may yet turn out to be out of reach."""
-        return self.phase is Phase.WAITING and self.attempt > 0 and not self.possibly_sent
+        """Whether the job waits without its slot after a refusal or a look: it may yet turn out to be out of reach."""
+        return self.phase is Phase.WAITING and (self.attempt > 0 or self.looks > 0) and not self.held_back
 
 
 def advance(state: JobState, event: Any) -> None:
@@ -132,6 +157,10 @@ def _run(state: JobState, operation: Operation) -> None:
 
 def _refused(state: JobState, event: e.SubmissionRefused) -> None:
     state.calling = False
+    if state.standing is not None and _is_gone(event.refusal, state.standing):
+        state.standing.surveyed = False  # somebody deleted it since: look again, and make it anew
+        state.phase, state.due = Phase.WAITING, event.at + backoff(state.attempt, state.salt)
+        return
     verdict = judge_refusal(event.refusal, now=event.at, tries=state.attempt, salt=state.salt)
     if isinstance(verdict, GiveUp):
         end(state, event.at, _never_answered(state, verdict.cause))
@@ -161,12 +190,74 @@ def _lost_text(event: e.SubmissionLost) -> str:
     return f"the answer to the submission was lost: {event.reason.value.replace('_', ' ')}{what}"
 
 
+def _is_gone(refusal: Refusal, standing: StandingCommand) -> bool:
+    return refusal.status == 404 and standing.is_updated and "/runcommands/" in refusal.message.casefold()
+
+
+def _survey_begun(state: JobState, event: e.FindBegun) -> None:
+    state.calling = True
+    _first_contact(state, event.at)
+
+
+def _first_contact(state: JobState, at: float) -> None:
+    """The time to deliver begins with the first request, which may be a look."""
+    if state.first_intended is None:
+        state.first_intended = at
+
+
+def _surveyed(state: JobState, event: e.CommandFound | e.CommandMissing) -> None:
+    """Learn how the standing command was before anything is sent. One that runs is waited for: a change would kill it."""
+    state.calling = False
+    if state.standing is None:
+        return
+    _first_contact(state, event.at)
+    mark = event.mark if isinstance(event, e.CommandFound) else None
+    if mark is not None and state.standing.on_existing is OnExisting.FAIL:
+        cause = Cause(CauseCode.EXISTS, f"the managed command {state.job.step.properties.command!r} is there already")
+        end(state, event.at, Outcome(Status.UNREACHABLE, cause))
+    elif mark is not None and mark.running:
+        state.looks += 1
+        message = f"the standing command {state.job.step.properties.command!r} is still running"
+        state.trouble = Cause(CauseCode.BUSY, message, "wait for its end, or delete it, which ends its script")
+        state.due = event.at + backoff(state.looks + 2, state.salt)
+    else:
+        state.standing.surveyed, state.standing.present = True, mark is not None
+        state.standing.earlier = mark.started if mark is not None else ""
+        state.looks, state.due = 0, event.at
+
+
 def _found(state: JobState, event: e.CommandFound) -> None:
+    if state.standing is not None and not _shows_ours(state, state.standing, event.mark):
+        _missing(state, event)
+        return
     _run(state, event.operation)
     state.due = event.at
 
 
-def _missing(state: JobState, event: e.CommandMissing) -> None:
+def _shows_ours(state: JobState, standing: StandingCommand, mark: Mark) -> bool:
+    """Whether a standing command shows that our lost submission arrived.
+
+    A wrapped script is different in every job and run, so its source proves it. Others may have stood there before:
+    they must have been started since, or be on their way. If not, sending the same once more is safe: Azure does not
+    run content again that has not changed (reported).
+    """
+    if mark.source != standing.source:
+        return False
+    return state.nonce is not None or mark.running or mark.started != standing.earlier
+
+
+def is_earlier_result(state: JobState, answer: Answer) -> bool:
+    """Whether a look at a standing command shows what stood there before our submission, and should be repeated.
+
+    A wrapped script always runs anew, so an earlier start is always an old answer. Another script may not have run
+    again because nothing had changed: its second answer counts.
+    """
+    if state.standing is None or not answer.started or answer.started != state.standing.earlier:
+        return False
+    return state.nonce is not None or state.looks == 0
+
+
+def _missing(state: JobState, event: e.CommandMissing | e.CommandFound) -> None:
     """Missing proves nothing while the first PUT may still be on its way.
 
     Wrapped scripts are sent again, under the same name: should both arrive, the guest runs one. Others are looked
@@ -183,7 +274,10 @@ def _missing(state: JobState, event: e.CommandMissing) -> None:
 
 def _result(state: JobState, event: e.ResultReceived) -> None:
     ok_exit = state.job.step.ok_exit
-    end(state, event.at, judge_answer(event.answer, nonce=state.nonce, digest=state.digest, ok_exit=ok_exit))
+    outcome = judge_answer(event.answer, nonce=state.nonce, digest=state.digest, ok_exit=ok_exit)
+    if state.standing is not None and event.answer.started and event.answer.started == state.standing.earlier:
+        outcome = replace(outcome, cause=unchanged(outcome.cause, event.answer.started))
+    end(state, event.at, outcome)
 
 
 def _failed(state: JobState, event: e.ResultFailed) -> None:
@@ -238,6 +332,11 @@ def _look_failed(state: JobState, event: e.LookFailed) -> None:
 _MOVES: dict[tuple[Phase, type], Callable[[JobState, Any], None]] = {
     (Phase.WAITING, e.SubmissionIntended): _intended,
     (Phase.WAITING, e.JobExpired): _expired,
+    (Phase.WAITING, e.FindBegun): _survey_begun,
+    (Phase.WAITING, e.CommandFound): _surveyed,
+    (Phase.WAITING, e.CommandMissing): _surveyed,
+    (Phase.WAITING, e.SubmissionRefused): _refused,
+    (Phase.WAITING, e.LookFailed): _look_failed,
     (Phase.SUBMITTING, e.SubmissionAccepted): _accepted,
     (Phase.SUBMITTING, e.SubmissionRefused): _refused,
     (Phase.SUBMITTING, e.SubmissionLost): _lost,

@@ -55,6 +55,13 @@ def judge_failure(code: str, message: str, cancelled: bool) -> Outcome:
     return Outcome(Status.FAILED, Cause(CauseCode.OPERATION_FAILED, text))
 
 
+def unchanged(cause: Cause, started: str) -> Cause:
+    """Say of a standing command's result that it is an earlier one: Azure does not run again what has not changed."""
+    ended = f"; that ended with: {cause.message}" if cause.message else ""
+    message = f"not run again, because nothing had changed: this is the result of {started}{ended}"
+    return Cause(CauseCode.UNCHANGED, message, "to run it again, change the step, or run with receipts on")
+
+
 def _read(answer: Answer, nonce: str) -> Reading:
     if answer.combined is not None:
         return read_combined(answer.combined, nonce)

@@ -60,6 +60,8 @@ class CauseCode(StrEnum):
     ANSWER_LOST = "answer_lost"
     OPERATION_GONE = "operation_gone"
     NO_ANSWER = "no_answer"
+    EXISTS = "exists"
+    UNCHANGED = "unchanged"
     EARLIER_STEP = "earlier_step"
     BUDGET_FAILURES = "budget_failures"
     BUDGET_UNREACHABLE = "budget_unreachable"

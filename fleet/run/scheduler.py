@@ -41,7 +41,8 @@ class Lane:
     again: list[Entry] = field(default_factory=list)
     """Jobs of targets that are under way, tried and refused."""
     resends: list[Entry] = field(default_factory=list)
-    """Jobs whose submission may have arrived and is safely sent again; they hold their slot already."""
+    """Jobs whose submission may have arrived and is safely sent again, and those whose standing command was looked at:
+    they hold their slot already."""
     looks: list[Entry] = field(default_factory=list)
     """Running jobs, and lost ones to be found."""
     removals: list[Entry] = field(default_factory=list)
@@ -52,7 +53,7 @@ class Lane:
         entry = (state.due, state.job.id)
         if state.phase is Phase.WAITING and not state.held_back and rank is not None:
             heapq.heappush(self.starting(state), (state.due, rank, state.job.id))
-        elif state.phase is Phase.WAITING:
+        elif state.phase is Phase.WAITING and not state.calling:
             heapq.heappush(self._queue(state), entry)
         elif state.phase in (Phase.RUNNING, Phase.FINDING) and not state.calling:
             heapq.heappush(self.looks, entry)
@@ -71,7 +72,8 @@ class Lane:
         _drop(self.removals, lambda e: jobs[e[1]].removal_due == e[0] and not jobs[e[1]].removing)
 
     def _waits_in(self, queue: list[Entry], entry: Entry, state: JobState) -> bool:
-        return state.phase is Phase.WAITING and state.due == entry[0] and self._queue(state) is queue
+        waits = state.phase is Phase.WAITING and not state.calling and state.due == entry[0]
+        return waits and self._queue(state) is queue
 
     def starting(self, state: JobState) -> list[Start]:
         """The queue of a job that would begin its target."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from fleet.plan.model import Job, JobId, Limits, Plan
 from fleet.playbook.model import Transport
 from fleet.run import events as e
-from fleet.run.command import command_name, guest_digest, is_wrapped, nonce, transport_of
+from fleet.run.command import build, command_name, guest_digest, is_wrapped, nonce, transport_of
 from fleet.run.control import Control
 from fleet.run.effects import (
     AwaitApproval,
@@ -23,7 +23,7 @@ from fleet.run.effects import (
     Submit,
     WaitUntil,
 )
-from fleet.run.job import JobState
+from fleet.run.job import JobState, StandingCommand
 from fleet.run.limits import CALLS_AT_ONCE, Budget
 from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.pace import Pace
@@ -243,7 +243,7 @@ class Standing:
         room, again = slot and self._has_room(self.tried), slot and self._has_room(self.tried - 1)
         begins = self.pace.has_room()
         for lane in lanes:
-            if lane.resends and not self.stop:  # what never arrived would begin now
+            if lane.resends and self._may_send(lane.resends[0][1]):
                 due, job = lane.resends[0]
                 yield max(due, lane.rates.submit_at()), self._submit, job
             if not slot or not self._lane_has_room(lane):
@@ -265,8 +265,18 @@ class Standing:
                 due, job = lane.removals[0]
                 yield max(due, lane.rates.remove_at()), Remove, job
 
-    def _submit(self, job: JobId) -> Submit:
-        return Submit(job, self.jobs[job].attempt + 1)
+    def _submit(self, job: JobId) -> Submit | Find:
+        """Send the job's command; a standing one is looked at first, so that it is known what stood before."""
+        state = self.jobs[job]
+        if state.standing is not None and not state.standing.surveyed:
+            return Find(job)
+        return Submit(job, state.attempt + 1, state.standing is not None and state.standing.is_updated)
+
+    def _may_send(self, job: JobId) -> bool:
+        """Whether a job that has its slot may go: after a stop what never arrived would begin now, as would, in a pause,
+        what was never sent.
+        """
+        return not self.stop and (self.jobs[job].possibly_sent or not self.control.paused)
 
     def _look(self, job: JobId) -> Find | Look:
         return Find(job) if self.jobs[job].phase is Phase.FINDING else Look(job)
@@ -286,7 +296,14 @@ class Standing:
             transport=transport_of(self.plan, job.step),
             nonce=nonce(self.run_id, job) if wrapped else None,
             digest=digests[job.step.id, job.target.os] if wrapped else "",
+            standing=self._new_standing(job),
         )
+
+    def _new_standing(self, job: Job) -> StandingCommand | None:
+        own = job.step.properties
+        if not own.command:
+            return None
+        return StandingCommand(own.on_existing, source=build(self.plan, self.run_id, job, {}).source)
 
 
 def _operation_id(url: str) -> str:

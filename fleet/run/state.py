@@ -257,6 +257,18 @@ class Run(Standing):
             self._watch(state)
             if state.phase is not Phase.WAITING or state.attempt:
                 self._lanes.index(state)
+        self._look_anew()
+
+    def _look_anew(self) -> None:
+        """Forget how standing commands stood of which nothing was sent: others may have changed or started them since."""
+        for state in self.jobs:
+            if state.standing is None or not state.held_back or state.possibly_sent or state.calling:
+                continue
+            before = _Counted.of(state)
+            state.standing.surveyed = False
+            self._count(state, before)
+            self._lanes.index(state)
+            self._lanes.let_go(state)
 
     def _open_wave(self, event: e.WaveOpened) -> None:
         self.wave, self._wave_closed = event.wave, None
@@ -285,6 +297,8 @@ class Run(Standing):
                 self._end_launching(event, CauseCode.WAVE_REJECTED)
             case e.WaveApproved() if event.wave == self.awaiting:
                 self.awaiting = None
+            case e.RunUnpaused():
+                self._look_anew()
             case _:
                 pass
 

@@ -34,7 +34,13 @@ COMMAND = {
         "protectedParameters": [{"name": "B", "value": "2"}],
         "asyncExecution": False,
         "runAsUser": "root",
+        "runAsPassword": "x",
         "timeoutInSeconds": 60,
+        "treatFailureAsDeploymentFailure": True,
+        "outputBlobUri": "https://elsewhere.example/out",
+        "outputBlobManagedIdentity": {},
+        "errorBlobUri": "https://elsewhere.example/err",
+        "errorBlobManagedIdentity": {"clientId": "33333333-3333-4333-8333-333333333333"},
     },
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fleet.lab.blobs import Blob, BlobKind
 from tests.lab.desk import BASE, Desk, code, decoded, spec
 
 FAILS = {"name": "vm1", "rules": [{"stdout": "out\n", "stderr": "err\n", "exit": 7}]}
@@ -240,3 +241,39 @@ def test_put_needs_a_location() -> None:
     """PUT without location is refused as ARM does."""
     desk = Desk(spec())
     assert code(desk.send("PUT", f"{desk.vm().id}/runCommands/c", {"properties": {}})) == "400 LocationRequired"
+
+
+def test_a_put_sets_tags_whole_and_a_patch_leaves_unnamed_ones() -> None:
+    """A PATCH without tags keeps them and runs nothing; a PUT without tags drops them."""
+    desk = Desk(spec())
+    url = f"{desk.vm().id}/runCommands/c1"
+    body = {"location": "westeurope", "tags": {"a": "b"}, "properties": {"source": {"script": "true"}}}
+    desk.send("PUT", url, body)
+    desk.wait(120)
+    desk.send("PATCH", url, {"properties": {"timeoutInSeconds": 5}})
+    assert desk.get(url)["tags"] == {"a": "b"}
+    desk.put()
+    assert "tags" not in desk.get(url)
+
+
+def test_newer_sources_need_their_api_version() -> None:
+    """Gallery scripts and PowerShell 7 are unknown before 2025-04-01; the lab keeps a gallery's script as a blob."""
+    desk = Desk(spec())
+    version = f"{desk.vm().group.id}/providers/Microsoft.Compute/galleries/g/scripts/s/versions/1.0.0"
+    desk.plane.blobs.known[f"/blobs{version}"] = Blob(BlobKind.BLOCK, b"echo hi")
+    url = f"{desk.vm().id}/runCommands/c1"
+    body = {"location": "westeurope", "properties": {"source": {"galleryScriptReferenceId": version}}}
+    assert desk.send("PUT", url, body).status == 400
+    assert desk.send("PUT", f"{url}?api-version=2025-04-01", body).status == 201
+    desk.wait(120)
+    assert desk.command()["instanceView"]["exitCode"] == 0
+    wrong = {"location": "westeurope", "properties": {"source": {"script": "x", "scriptShell": "zsh"}}}
+    assert desk.send("PUT", f"{url}?api-version=2025-04-01", wrong).status == 400
+
+
+def test_blobs_are_not_written_by_an_identity_named_by_its_object_id() -> None:
+    """The Linux handler refuses it with -101."""
+    desk = Desk(spec())
+    desk.put(outputBlobUri=f"{BASE}/blobs/o", outputBlobManagedIdentity={"objectId": "x"})
+    desk.wait(120)
+    assert desk.command()["instanceView"]["exitCode"] == -101

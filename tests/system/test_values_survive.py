@@ -77,5 +77,5 @@ def test_what_the_action_cannot_carry_is_refused(here: Here, machine: Machine) -
         before = lab.executions()
         refused = here(*words, "--transport", "action")
         assert (refused.code, lab.executions(before)) == (2, {})
-        assert "the action carries 196,608" in refused.err and "managed transport" in refused.err
+        assert "bytes encoded, 262,144 at most" in refused.err and "--transport managed" in refused.err
         assert here(*words, "--transport", "managed", "-q", "-o", "json").code == 0

@@ -22,9 +22,11 @@ from fleet.run.answers import (
     LookAnswer,
     Lost,
     LostReason,
+    Mark,
     OperationFailed,
     Refusal,
     StillRunning,
+    source_key,
 )
 from fleet.targets.model import Kind, Target, kind_of
 
@@ -95,12 +97,12 @@ def _version_for(command: Command) -> str:
     return max(version, GALLERY_VERSION) if command.gallery or command.powershell7 else version
 
 
-def reading(resource: str, *, instance_view: bool = True) -> Request:
+def reading(resource: str) -> Request:
     """Build the GET of one managed command; ``$expand`` comes first and unencoded, as recorded.
 
     An Arc machine's holds the instance view unasked (recorded), and its API has no ``$expand`` (REST spec).
     """
-    expand = {"$expand": "instanceView"} if instance_view and kind_of(resource) is not Kind.ARC else {}
+    expand = {"$expand": "instanceView"} if kind_of(resource) is not Kind.ARC else {}
     return Request("GET", path(resource, {**expand, "api-version": api_version(resource)}), cap=RESOURCE_CAP)
 
 
@@ -270,7 +272,25 @@ def managed_answer(view: dict[str, Json]) -> Answer:
         exit_code=exit_code,
         stdout=as_text(view.get("output")),
         stderr=as_text(view.get("error")),
+        started=as_text(view.get("startTime")),
+        ended=as_text(view.get("endTime")),
+        statuses=tuple(_status(as_object(status)) for status in as_list(view.get("statuses"))),
     )
+
+
+def _status(status: dict[str, Json]) -> str:
+    parts = (as_text(status.get(key)) for key in ("code", "displayStatus", "message"))
+    return ": ".join(part for part in parts if part)
+
+
+def mark(data: Json) -> Mark:
+    """Read how a managed command stands: what it runs, when it started, whether it has ended."""
+    properties = as_object(as_object(data).get("properties"))
+    source, view = as_object(properties.get("source")), as_object(properties.get("instanceView"))
+    parts = (as_text(source.get(key)) for key in ("script", "scriptUri", "galleryScriptReferenceId", "commandId"))
+    settled = is_terminal(as_text(properties.get("provisioningState")) or "Succeeded")
+    started = as_text(view.get("startTime"))
+    return Mark(source_key(*parts), started, not settled or bool(started and not has_ended(view)))
 
 
 def provisioning_failed(data: Json, operation: OperationStatus | None) -> OperationFailed:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 from fleet.report.aggregate import aggregate
 from fleet.report.render_text import columns, render
+from fleet.run.model import Cause, CauseCode, Outcome, Status
 
 from . import factory as f
 from .hostile import texts
@@ -86,3 +87,11 @@ def test_an_empty_run_is_said_plainly() -> None:
     """A run over nothing renders, and says that there was nothing."""
     text = render(aggregate(f.record(f.plan([]), []), allow_empty=True))
     assert "0 targets" in text and "Exit code 0" in text
+
+
+def test_an_earlier_result_is_never_shown_as_a_new_one() -> None:
+    """A green row whose script did not run in this run says so, in the row and in the notes."""
+    cause = Cause(CauseCode.UNCHANGED, "not run again, because nothing had changed")
+    text = render(aggregate(f.record(f.plan(f.fleet(2)), [Outcome(Status.SUCCEEDED, cause, 0, verified=True)])))
+    assert "unchanged: not run again, because nothing had changed" in text
+    assert "an unchanged standing command again: 2" in " ".join(text.split())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from fleet.errors import InvalidInput
 from fleet.guest.envelope import open as open_envelope
-from fleet.playbook.model import Parameter, Transport
-from fleet.run.command import build, check, command_name
+from fleet.playbook.model import Parameter, Script, Transport
+from fleet.run.command import build, check, check_sizes, command_name
 from tests.unit.run.factory import plan
 
 RUN = "20260101-000000-test"
@@ -65,3 +68,16 @@ def test_arguments_are_filled_in_wrapped_or_not() -> None:
         command = build(made, RUN, next(made.jobs()), {})
         opened = open_envelope(command.script, {})
         assert (opened.args if opened else command.args) == ("vm0000", "all")
+
+
+@pytest.mark.parametrize(("length", "fits"), [(170_000, True), (200_000, False)])
+def test_a_script_too_long_for_the_action_is_refused_with_the_figure(length: int, fits: bool) -> None:
+    """The handler's bound of 262,144 bytes, counted on the base64 of the wrapped script, holds before anything is sent."""
+    made = plan(2, transport=Transport.ACTION)
+    made = replace(made, steps=(replace(made.steps[0], script=Script(text="#" * length)),))
+    if fits:
+        check_sizes(made)
+    else:
+        with pytest.raises(InvalidInput, match=r"'step0': .* \d{3},\d{3} bytes encoded, 262,144 at most"):
+            check_sizes(made)
+    check_sizes(replace(made, transport=Transport.MANAGED))
