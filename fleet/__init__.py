@@ -8,5 +8,6 @@ Data flows one way, and the packages are named after its stages::
 ``engine`` makes a run happen, ``azure`` is the real cloud, ``lab`` the pretend one, ``store`` the
 memory on disk, ``app`` the only place where they are put together, ``cli`` the terminal. Beneath them all, ``documents``
 (with ``positions``, ``sentences`` and ``keys``) turns YAML text into positioned, validated values, ``settings`` is the
-table of the config's keys, and ``codec`` turns frozen values into JSON and back.
+table of the config's keys, and ``files`` reads what a person
+names, and ``codec`` turns frozen values into JSON and back.
 """

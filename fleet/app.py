@@ -23,7 +23,8 @@ from fleet.engine.desk import Desk
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Cloud, Inventory, ManagedCommands, Preflight
-from fleet.errors import InvalidInput, Problem, Refused, StateError
+from fleet.errors import Refused, StateError
+from fleet.files import MOST_READ, read_bounded, read_text
 from fleet.plan import doctor
 from fleet.plan.build import Settings, build
 from fleet.plan.model import JobId, Plan, Scope
@@ -202,28 +203,13 @@ def lab_spec(lab: str) -> LabSpec:
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_text(path: Path, what: str) -> str:
-    """Read a file that a person named. Raises InvalidInput with a sentence."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        problem = Problem("no_file", f"{what} {path} does not exist", hint="check the path")
-    except IsADirectoryError:
-        problem = Problem("no_file", f"{path} is a folder, not {what}", hint="name a file in it")
-    except UnicodeDecodeError as error:
-        problem = Problem("not_utf8", f"{what} {path} is not UTF-8 text ({error.reason} at byte {error.start})")
-    except OSError as error:
-        problem = Problem("unreadable", f"{what} {path} cannot be read: {error.strerror}")
-    raise InvalidInput([problem])
-
-
 def load_playbook(path: Path) -> Playbook:
     """Load a playbook and its script files. Raises InvalidInput with every problem."""
     folder = path.parent
     return load(
         read_text(path, "the playbook"),
         file=str(path),
-        read_script=lambda name: (folder / name).read_text(encoding="utf-8"),
+        read_script=lambda name: read_bounded(folder / name, MOST_READ),
     )
 
 

@@ -75,8 +75,7 @@ def _decoder(kind: Any) -> Decode:
     if origin is tuple:
         return _tuple(get_args(kind))
     if origin is not None and issubclass(origin, Mapping):
-        inner = _decoder(get_args(kind)[1])
-        return lambda data: {key: inner(item) for key, item in data.items()}
+        return _mapping(_decoder(get_args(kind)[1]))
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _dataclass(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
@@ -91,7 +90,18 @@ def _dataclass(kind: type) -> Decode:
     fields = [(field.name, _decoder(hints[field.name])) for field in dataclasses.fields(kind)]
 
     def build(data: Any) -> object:
+        if not isinstance(data, dict):
+            raise ValueError(f"expected a {kind.__name__}, got {type(data).__name__}")
         return kind(**{name: read(data[name]) for name, read in fields if name in data})
+
+    return build
+
+
+def _mapping(each: Decode) -> Decode:
+    def build(data: Any) -> object:
+        if not isinstance(data, dict):
+            raise ValueError(f"expected a mapping, got {type(data).__name__}")
+        return {key: each(item) for key, item in data.items()}
 
     return build
 
@@ -99,9 +109,15 @@ def _dataclass(kind: type) -> Decode:
 def _tuple(args: tuple[Any, ...]) -> Decode:
     if len(args) == 2 and args[1] is Ellipsis:
         each = _decoder(args[0])
-        return lambda data: tuple(each(item) for item in data)
+        return lambda data: tuple(each(item) for item in _listed(data))
     parts = [_decoder(arg) for arg in args]
-    return lambda data: tuple(read(item) for read, item in zip(parts, data, strict=True))
+    return lambda data: tuple(read(item) for read, item in zip(parts, _listed(data), strict=True))
+
+
+def _listed(data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise ValueError(f"expected a list, got {type(data).__name__}")
+    return data
 
 
 def _union(args: tuple[Any, ...]) -> Decode:

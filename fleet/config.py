@@ -120,7 +120,8 @@ def _files(
 
 def _text(path: Path, named_by: str, problems: list[Problem]) -> bytes | None:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(documents.MAX_BYTES + 1)
     except FileNotFoundError as error:
         if not named_by:
             return None

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import pydantic
 import yaml
 
-from fleet.errors import InvalidInput, Problem
+from fleet.errors import MOST_LOOKED_FOR, InvalidInput, Problem
 from fleet.positions import Document as Document
 from fleet.positions import Lookalike as Lookalike
 from fleet.positions import Mark as Mark
@@ -33,7 +34,7 @@ M = TypeVar("M", bound=pydantic.BaseModel)
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
-MAX_NODES = 200_000
+MAX_NODES = 100_000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _CONTROL = re.compile(
@@ -110,7 +111,8 @@ def checked(document: Document, model: type[M], path: Sequence[str | int] = ()) 
     try:
         return model.model_validate(data), in_order(own)
     except pydantic.ValidationError as error:
-        own.extend(complaints(document, model, base, error.errors(include_url=False)))
+        found = complaints(document, model, base, error.errors(include_url=False, include_input=False))
+        own.extend(islice(found, MOST_LOOKED_FOR))
         return None, in_order(own)
 
 
@@ -294,9 +296,7 @@ class _Reader:
             hit = _CONTROL.search(text)
             if hit:
                 mark = event.start_mark
-                self._document.problems.append(
-                    _control(self._document.file, mark.line + 1, mark.column + 1, hit.group())
-                )
+                self._add(_control(self._document.file, mark.line + 1, mark.column + 1, hit.group()))
                 return Refused()
             return text
         if text in _WORDS:
@@ -320,9 +320,12 @@ class _Reader:
 
     def _say(self, event: Any, code: str, message: str, *, found: str = "", hint: str = "") -> None:
         mark = event.start_mark
-        self._document.problems.append(
-            Problem(code, message, self._document.file, mark.line + 1, mark.column + 1, shown(found), hint=hint)
-        )
+        self._add(Problem(code, message, self._document.file, mark.line + 1, mark.column + 1, shown(found), hint=hint))
+
+    def _add(self, found: Problem) -> None:
+        self._document.problems.append(found)
+        if len(self._document.problems) >= MOST_LOOKED_FOR:
+            raise _Stop
 
 
 def _syntax(error: Exception, file: str) -> Problem:

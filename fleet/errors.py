@@ -73,15 +73,36 @@ class FleetError(Exception):
             self.code = code
 
 
+MOST_SHOWN = 100
+"""Problems told at once. Who made more mends these first."""
+
+MOST_LOOKED_FOR = 1000
+"""Problems after which nobody looks further: a text of mistakes must not cost more time than it is worth."""
+
+
 class InvalidInput(FleetError):
-    """Something a person wrote cannot be used. Carries every problem found, in the order of the text."""
+    """Something a person wrote cannot be used.
+
+    Carries the problems found, in the order of the text; beyond ``MOST_SHOWN`` the last one says how many more there
+    are.
+    """
 
     code = "invalid_input"
     exit_code = ExitCode.USAGE
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
+        self.problems = _bounded(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))
+
+
+def _bounded(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    if len(problems) <= MOST_SHOWN:
+        return tuple(problems)
+    more = len(problems) - MOST_SHOWN
+    count = f"at least {more}" if len(problems) >= MOST_LOOKED_FOR else f"{more}"
+    message = f"and {count} more, not shown"
+    note = Problem("more_problems", message, problems[MOST_SHOWN].file, hint="mend these first, then look again")
+    return (*problems[:MOST_SHOWN], note)
 
 
 class Refused(FleetError):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pydantic
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from fleet.errors import Problem
+from fleet.errors import MOST_LOOKED_FOR, Problem
 from fleet.positions import (
     ABSENT,
     Document,
@@ -39,6 +39,9 @@ def refusal(code: str, message: str, *, expected: str = "", hint: str = "") -> P
         "refusal", "{sentence}", {"code": code, "sentence": message, "expected": expected, "hint": hint}
     )
 
+
+_ALTERNATIVES = 4
+"""Errors that pydantic may report for one wrong value: one for each thing it could have been."""
 
 _TYPES = {
     "string_type": "text",
@@ -70,7 +73,7 @@ def complaints(
 ) -> Iterator[Problem]:
     """Turn pydantic's errors into problems, one for each place that is wrong."""
     placed: dict[Path, list[ErrorDetails]] = {}
-    for error in errors:
+    for error in errors[: _ALTERNATIVES * MOST_LOOKED_FOR]:
         path = base + _without_tags(document.at(base), error)
         placed.setdefault(path, []).append(error)
     parents = {path[:length] for path in placed for length in range(len(path))}

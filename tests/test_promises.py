@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+HOSTILE = (ROOT / "docs" / "hostile.md").read_text(encoding="utf-8")
 
 
 def known_tests() -> set[str]:
@@ -25,3 +26,12 @@ def test_every_promise_names_a_test_or_says_what_is_not_promised() -> None:
     """A bullet without a test is a sentence about a limit, and says so by a negation."""
     for bullet in re.findall(r"^- (.+?)(?=^- |^#|\Z)", PAGE, re.MULTILINE | re.DOTALL):
         assert "`test_" in bullet or re.search(r"\b(not|cannot)\b", bullet), bullet
+
+
+def test_every_row_about_hostile_input_names_tests_that_exist() -> None:
+    """Each attack has a rule, and at least one test of the suite that holds it."""
+    rows = [line.split(" | ") for line in HOSTILE.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 15
+    for where, _attack, rule, tests in rows:
+        named = set(re.findall(r"`(test_\w+)`", tests))
+        assert rule and named and named <= known_tests(), where

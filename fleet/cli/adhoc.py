@@ -19,6 +19,7 @@ from fleet.cli.driving import Ended, Show, carry_out, config_of, confirm, narrow
 from fleet.cli.output import write_streams
 from fleet.cli.screen import colour_on, emit
 from fleet.errors import InvalidInput, Problem
+from fleet.files import read_text
 from fleet.playbook.model import Playbook, Rollout, Script, Selection, Shell, Step
 from fleet.report import safe
 from fleet.report.model import Group, Report
@@ -101,7 +102,7 @@ def _script(words: Sequence[str]) -> tuple[str, str]:
         if len(words) > 1:
             hint = "arguments belong into the script, or into a playbook's `args`"
             raise InvalidInput([Problem("bad_command", "a script is run without arguments here", "exec", hint=hint)])
-        return app.read_text(Path(words[0][1:]), "the script"), words[0][1:]
+        return read_text(Path(words[0][1:]), "the script"), words[0][1:]
     return (words[0] if len(words) == 1 else shlex.join(words)) + "\n", ""
 
 

@@ -25,6 +25,7 @@ from fleet.clock import SystemClock, wall_time
 from fleet.config import Config
 from fleet.engine import bulk
 from fleet.errors import ExitCode, InvalidInput, Problem
+from fleet.files import read_text
 from fleet.report.words import plural
 from fleet.run.bulk import Ended, Fate
 from fleet.run.managed import Change, ManagedCommand, chosen
@@ -265,7 +266,7 @@ async def _look(connection: Connection, config: Config, what: str, flags: Mappin
 def _change(flags: Mapping[str, Any]) -> Change:
     problems: list[Problem] = []
     change = Change(
-        script=None if flags["script"] is None else app.read_text(flags["script"], "the script"),
+        script=None if flags["script"] is None else read_text(flags["script"], "the script"),
         timeout=flags["timeout"],
         parameters=_pairs("--parameter", flags["parameters"], problems),
         protected={

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fleet import documents
-from fleet.app import read_text
 from fleet.errors import InvalidInput, Problem
+from fleet.files import read_text
 from fleet.logs import conceal
 from fleet.playbook.model import Parameter, ParameterValue, Playbook
 from fleet.playbook.parameters import resolve

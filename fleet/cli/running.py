@@ -22,6 +22,7 @@ from fleet.cli.screen import colour_on, emit, say
 from fleet.clock import SystemClock
 from fleet.config import Config
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
+from fleet.files import read_text
 from fleet.plan import file as plan_files
 from fleet.plan.compare import Difference, differences, drift
 from fleet.plan.model import Plan
@@ -143,7 +144,7 @@ def _listed(found: tuple[Difference, ...]) -> str:
 
 
 def _plan_file(path: Path) -> Plan:
-    return plan_files.load(app.read_text(path, "the plan file"), file=str(path))
+    return plan_files.load(read_text(path, "the plan file", most=plan_files.MAX_BYTES), file=str(path))
 
 
 @click.command(

@@ -33,7 +33,7 @@ def load(text: str, *, file: str) -> Plan:
         raise _invalid(file, f"has the format {document.get('format')!r}; this version reads {FORMAT!r}")
     try:
         plan = codec.decode(Plan, document["plan"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _invalid(file, f"does not hold a whole plan ({error})") from None
     if plan.digest != document["digest"]:
         raise _invalid(file, "was changed after it was written: its digest does not match")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 from fleet import codec, documents
 from fleet.documents import Document
-from fleet.errors import InvalidInput, Problem
+from fleet.errors import MOST_LOOKED_FOR, InvalidInput, Problem
 from fleet.playbook import carrying, coherence, schema
 from fleet.playbook import rollout as rollout_keys
 from fleet.playbook.model import (
@@ -44,7 +45,9 @@ def load(text: str, *, file: str, read_script: ReadScript) -> Playbook:
     """
     document = documents.examine(text, file=file)
     written, problems = documents.checked(document, schema.Playbook)
-    found = [*problems, *coherence.check(document), *carrying.check(document)]
+    found = list(problems)
+    for check in (coherence.check, carrying.check):
+        found.extend(islice(check(document), MOST_LOOKED_FOR))
     scripts: dict[str, str] = {}
     for path, name in _script_files(document):
         found.extend(_read(document, path, name, read_script, scripts))

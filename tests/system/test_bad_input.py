@@ -197,3 +197,15 @@ def test_any_words(place: Here, words: list[str]) -> None:
     if "--lab" in words:
         words = [word for word in words if word != "--lab"]  # a lab for each example would take long
     assert place(*words).code in {0, *REFUSALS}
+
+
+def test_an_endless_file_is_read_to_its_bound(place: Here, machine: Machine) -> None:
+    """A device that never ends, in place of a playbook, a script, a config or a plan, is refused without filling memory."""
+    (machine.cwd / "endless.yaml").symlink_to("/dev/zero")
+    (machine.cwd / "names.yaml").write_text(
+        "apiVersion: fleet/v1\nkind: Playbook\nmetadata: {name: x, version: 1.0.0}\n"
+        "steps: [{id: a, run: {file: endless.yaml}}]\n"
+    )
+    for args in (["validate", "endless.yaml"], ["validate", "names.yaml"], ["config", "show", "--config=endless.yaml"]):
+        told(place, *args)
+    assert "more than" in told(place, "apply", "endless.yaml", "-y")

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from fleet import documents
 from fleet.documents import Document, Keys, Lookalike
-from fleet.errors import InvalidInput, Problem
+from fleet.errors import MOST_LOOKED_FOR, MOST_SHOWN, InvalidInput, Problem
 
 
 def _even(value: int) -> int:
@@ -275,3 +275,22 @@ def test_quoted_text_survives(mapping: dict[str, str]) -> None:
     import json
 
     assert data(json.dumps(mapping)) == mapping
+
+
+@pytest.mark.parametrize("unit", ["- yes\n", "- *a\n", '- "\\x01"\n', "- !!x y\n"])
+def test_a_text_of_mistakes_is_bounded(unit: str) -> None:
+    """Of ever so many mistakes the first hundred are told, and how many more are known of."""
+    text = "name: a\ncode: x\ndoors:\n" + unit * 9_000
+    with pytest.raises(InvalidInput) as caught:
+        documents.validated(documents.examine(text, file="f"), House)
+    problems = caught.value.problems
+    count = MOST_LOOKED_FOR - MOST_SHOWN
+    assert (problems[-1].code, problems[-1].message) == ("more_problems", f"and at least {count} more, not shown")
+    assert [item.line for item in problems[:-1]] == list(range(4, 4 + MOST_SHOWN))
+
+
+def test_few_mistakes_are_all_told() -> None:
+    """A hundred mistakes are told one by one; of one more there is a count."""
+    some = [Problem("x", "wrong", "f", line, 1) for line in range(1, 102)]
+    assert InvalidInput(some[:100]).problems == tuple(some[:100])
+    assert InvalidInput(some).problems[-1].message == "and 1 more, not shown"
