@@ -85,7 +85,12 @@ BUILT_IN = Right(
 
 
 def _action(kind: Kind) -> tuple[Right, ...]:
-    """The right to start, on the machine; the operation is read at the subscription's location (documented)."""
+    """The right to start, on the machine; the operation is read at the subscription's location (documented).
+
+    Arc machines have no action, and a plan that would need it there is refused.
+    """
+    if kind is Kind.ARC:
+        return ()
     follow = "see how an action ended: without it a script starts and nobody sees its end"
     return (
         Right(f"{_TYPES[kind]}/runCommand/action", "start a script by the action"),

@@ -49,7 +49,7 @@ def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Ver
     if refusal.code == LEASED and refusal.status == 0:
         hint = f"wait for the other run's end or end it; --lease {Lease.NONE} goes ahead all the same"
         leased = Cause(CauseCode.LEASED_BY_OTHER_RUN, refusal.message, hint)
-        return Again(now + max(wait, backoff(tries, salt, longest=15.0)), leased) if wait else GiveUp(leased)
+        return Again(now + max(wait, backoff(tries, salt)), leased) if wait else GiveUp(leased)
     if refusal.code == AWAY and refusal.status == 0:
         hint = "start it, see that its Connected Machine agent reaches Azure, then rerun the unreachable ones"
         return GiveUp(Cause(CauseCode.DISCONNECTED, refusal.message, hint))

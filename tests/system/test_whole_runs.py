@@ -51,7 +51,7 @@ def same_whatever_carried_it(row: dict[str, Any]) -> dict[str, Any]:
 def test_a_failing_tenth_over_both_transports(machine: Machine) -> None:
     """A tenth fails with 3, the stopped ones are unreachable with a cause; action and managed give the same rows."""
     with lab_up(machine, ROOT / "tests/lab/labs/failing-tenth.yaml") as lab:
-        command = ("run", PLAYBOOKS / "everything.yaml", lab.flag, "-y", "-o", "json", "--transport")
+        command = ("run", PLAYBOOKS / "everything.yaml", lab.flag, "-y", "--lease", "none", "-o", "json", "--transport")
         started = [machine.start(*command, transport) for transport in ("managed", "action")]
         managed, action = map(ended, started)
     assert managed.code == action.code == 3
