@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from fleet.clock import SystemClock
+from fleet.engine.ports import Reply
 from fleet.plan.model import JobId, Limits, Plan
-from fleet.playbook.model import OnExisting, Properties, Script
+from fleet.playbook.model import OnExisting, Properties, Script, Transport
 from fleet.run import events as e
-from fleet.run.answers import Command, LostReason, Refusal
+from fleet.run.answers import Command, LostReason, Operation, Refusal
 from fleet.run.model import CauseCode, Outcome, Status
 from fleet.run.record import RunRecord
 from fleet.testing import Behaviour, ScriptedCloud
@@ -83,19 +84,45 @@ async def test_what_has_not_changed_does_not_run_again_and_the_row_says_so() -> 
 @pytest.mark.parametrize("there", [True, False])
 async def test_a_lost_answer_is_resolved_without_a_second_execution(receipts: bool, arrives: bool, there: bool) -> None:
     """Whether a lost PUT or PATCH arrived is told by what stands on the VM; the script runs exactly once."""
-    losing = False
+    losing: set[str] | None = None
 
     def behave(command: Command, n: int) -> Behaviour:
-        lost = losing and n == (2 if there else 1)
+        lost = losing is not None and command.target.name not in losing
+        if losing is not None:
+            losing.add(command.target.name)
         return Behaviour(lose=LostReason.RESET if lost else None, arrives=arrives or not lost, duration=30.0)
 
     cloud = ScriptedCloud(behave)
     if there:
         await Trial(standing(script="echo 1\n", receipts=receipts), cloud).start()
-    losing = True
+    losing = set()
     record = await Trial(standing(script="echo 2\n", receipts=receipts), cloud).start()
     assert {(o.status, o.cause.code) for o in outcomes(record)} == {(Status.SUCCEEDED, CauseCode.COMPLETED)}
     assert set(cloud.executions.values()) == {2 if there else 1}
+    assert len(losing) == 3
+
+
+@pytest.mark.parametrize("receipts", [True, False])
+async def test_an_old_answer_that_is_still_shown_is_not_taken_for_the_new_one(receipts: bool) -> None:
+    """Right after a change the service may still show the result before: it is read again."""
+
+    class Slow(ScriptedCloud):
+        shown = 0
+
+        async def look(self, target, operation):  # type: ignore[no-untyped-def]
+            if self.shown == 0 and old:
+                self.shown += 1
+                return old[0]
+            return await super().look(target, operation)
+
+    old: list[Reply[object]] = []
+    cloud = Slow(lambda command, n: Behaviour(exit_code=n - 1))
+    first = await Trial(standing(1, receipts=receipts), cloud).start()
+    assert outcomes(first)[0].exit_code == 0
+    (place,) = cloud._running
+    old.append(await ScriptedCloud.look(cloud, first.jobs[0].job.target, Operation(Transport.MANAGED, resource=place)))
+    (outcome,) = outcomes(await Trial(standing(1, script="echo 2\n", receipts=receipts), cloud).start())
+    assert (cloud.shown, outcome.exit_code, outcome.cause.code) == (1, 1, CauseCode.EXIT_CODE)
 
 
 async def test_on_existing_fail_leaves_it_alone() -> None:
