@@ -366,7 +366,7 @@ async def carry_out(
     run = opened.run
 
     def command_of(job: JobId) -> Command:
-        return command.build(run.plan, run.run_id, run.jobs[job].job, secrets)
+        return run.command(job, secrets)
 
     try:
         async with _leasing(opened, connection, clock) as (cloud, observers):

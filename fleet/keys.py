@@ -75,6 +75,12 @@ Duration = Annotated[
 ]
 """A field of a document that holds a duration; seconds once it is read."""
 
+Text = Annotated[str, pydantic.Field(max_length=4096)]
+"""A field that holds text of a reasonable length."""
+
+Item = Annotated[str, pydantic.Field(min_length=1, max_length=4096)]
+"""The same, and some text there must be."""
+
 
 def json_schema(model: type[pydantic.BaseModel], *, title: str) -> Json:
     """Return the JSON Schema (2020-12) of a document, for editors and for checking before Fleet is asked."""

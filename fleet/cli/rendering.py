@@ -16,7 +16,7 @@ from fleet.errors import InvalidInput, Problem
 from fleet.plan import estimate as estimates
 from fleet.plan.estimate import Estimate
 from fleet.plan.model import Limits, Plan, PlannedStep, Wave
-from fleet.playbook.model import OnExisting
+from fleet.playbook.model import OnExisting, Strategy, Turn
 from fleet.report.model import Report
 from fleet.report.words import KINDS, duration, plural, unread
 from fleet.store.files import write_private
@@ -125,6 +125,7 @@ def _plan_text(plan: Plan, cost: Estimate) -> str:
         table(_wave_head(plan), [_wave_row(plan, wave) for wave in plan.waves]),
         table(STEP_HEAD, _step_rows(plan)),
     ]
+    lines += [f"{'condition':<12}{text}" for text in _conditions(plan)]
     lines += [f"{label:<12}{text}" for label, text in _facts(plan, cost)]
     lines += [f"warning     {unread(scope)}" for scope in plan.unread]
     return "\n".join(lines) + "\n"
@@ -141,6 +142,7 @@ def _plan_markdown(plan: Plan, cost: Estimate) -> str:
     lines = [f"### Plan: {markdown(plan.playbook.name)} {markdown(plan.playbook.version)}", ""]
     lines += [*rows(_wave_head(plan), (_wave_row(plan, wave) for wave in plan.waves)), ""]
     lines += [*rows(STEP_HEAD, _step_rows(plan)), ""]
+    lines += [f"- **condition** {markdown(text)}" for text in _conditions(plan)]
     lines += [f"- **{label}** {markdown(text)}" for label, text in _facts(plan, cost)]
     lines += [f"- **warning** {markdown(unread(scope))}" for scope in plan.unread]
     return "\n".join(lines) + "\n"
@@ -160,6 +162,26 @@ def _has_wave_budgets(plan: Plan) -> bool:
 def _wave_head(plan: Plan) -> tuple[str, ...]:
     budgets = ("failures allowed", "unreachable allowed") if _has_wave_budgets(plan) else ()
     return ("wave", "up to", "targets", "at once", *budgets, "names")
+
+
+def _conditions(plan: Plan) -> Iterator[str]:
+    """Say of every step what decides whether it runs, how its end is judged, and what follows from it."""
+    if plan.strategy is Strategy.STEP:
+        yield "every step waits until the one before has ended on all targets of the wave"
+    for step in plan.steps:
+        flow = step.flow
+        parts = [
+            {Turn.RESCUE: "after a failure", Turn.ALWAYS: "always", Turn.NOTIFIED: "after a notice"}.get(flow.turn, ""),
+            f"when {flow.when}" if flow.when else "",
+            f"collects {', '.join(flow.collect)}" if flow.collect else "",
+            f"failed without {flow.ok_stdout!r} in its output" if flow.ok_stdout else "",
+            f"failed when {flow.failed_when}" if flow.failed_when else "",
+            f"notifies {', '.join(flow.notify)}" if flow.notify else "",
+            f"if {flow.changed_when}" if flow.changed_when else "",
+            f"again up to {plural(flow.retries, 'time')}, {duration(flow.retry_delay)} apart" if flow.retries else "",
+        ]
+        if told := ", ".join(part for part in parts if part):
+            yield f"{step.id}: {told}"
 
 
 def _wave_row(plan: Plan, wave: Wave) -> tuple[str, ...]:

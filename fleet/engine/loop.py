@@ -145,8 +145,8 @@ class Engine:
     def _begun(self, effect: f.Effect) -> e.Event:
         now = self._now()
         match effect:
-            case f.Submit(job, attempt):
-                return e.SubmissionIntended(now, job, attempt)
+            case f.Submit(job, attempt, _, retry):
+                return e.SubmissionIntended(now, job, attempt, retry)
             case f.Look(job):
                 return e.LookBegun(now, job)
             case f.Find(job):
@@ -193,19 +193,22 @@ class Engine:
             self._hear(reply, look_event(reply.answer, self._now(), job))
 
     async def _find(self, job: JobId) -> None:
-        reply = await self._cloud.find(self._run.jobs[job].job.target, self._name(job))
-        surveying = self._run.jobs[job].phase is Phase.WAITING  # nothing is lost: the look comes before the submission
+        state = self._run.jobs[job]
+        reply = await self._cloud.find(state.job.target, self._name(job, state.retry))
+        surveying = state.phase is Phase.WAITING  # nothing is lost: the look comes before the submission
         if surveying and isinstance(reply.answer, a.Refused) and is_unreadable(reply.answer.refusal):
             self._hear(reply, e.SubmissionRefused(self._now(), job, reply.answer.refusal))
         else:
             self._hear(reply, find_event(reply.answer, self._now(), job))
 
     async def _remove(self, job: JobId) -> None:
-        reply = await self._cloud.remove(self._run.jobs[job].job.target, self._name(job))
-        self._hear(reply, removal_event(reply.answer, self._now(), job))
+        state = self._run.jobs[job]
+        retry = state.removals[0]
+        reply = await self._cloud.remove(state.job.target, self._name(job, retry))
+        self._hear(reply, removal_event(reply.answer, self._now(), job, retry))
 
-    def _name(self, job: JobId) -> str:
-        return command_name(self._run.run_id, self._run.jobs[job].job)
+    def _name(self, job: JobId, retry: int) -> str:
+        return command_name(self._run.run_id, self._run.jobs[job].job, retry)
 
     def _hear(self, reply: Reply[Any], event: e.Event) -> None:
         if reply.quota is not None:
@@ -263,11 +266,11 @@ def find_event(answer: a.FindAnswer, now: float, job: JobId) -> e.Event:
     assert_never(answer)
 
 
-def removal_event(answer: a.RemoveAnswer, now: float, job: JobId) -> e.Event:
+def removal_event(answer: a.RemoveAnswer, now: float, job: JobId, retry: int) -> e.Event:
     """The event that answers a removal."""
     match answer:
         case a.Removed():
-            return e.CommandRemoved(now, job)
+            return e.CommandRemoved(now, job, retry=retry)
         case a.Refused(refusal):
             return e.RemovalFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
         case a.Lost():

@@ -11,7 +11,7 @@ from fleet.plan.model import Gate, Limits, Plan, PlannedStep, PlaybookRef, Wave
 from fleet.plan.order import NO_TIMES, Times, arranged, ordered
 from fleet.plan.rights import is_action
 from fleet.plan.waves import split
-from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Shell, Step, Transport
+from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Shell, Step, Strategy, Transport
 from fleet.playbook.parameters import secret_reference
 from fleet.targets.folding import fold
 from fleet.targets.model import Kind, TargetSet
@@ -68,6 +68,7 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
         report=playbook.report,
         lease=settings.override_lease or playbook.rollout.lease,
         timed_by=settings.times.run if timed != waves else "",
+        strategy=playbook.rollout.strategy,
     )
 
 
@@ -126,11 +127,13 @@ def _planned(step: Step, settings: Settings) -> PlannedStep:
         ok_exit=step.ok_exit,
         run_as=step.run_as,
         properties=step.properties,
+        flow=step.flow,
     )
 
 
 def _limits(playbook: Playbook, total: int, settings: Settings) -> Limits:
     rollout = playbook.rollout
+    slow_start = rollout.slow_start if settings.override_slow_start is None else settings.override_slow_start
     concurrency = settings.override_concurrency or rollout.concurrency or Amount(settings.concurrency)
     return Limits(
         concurrency=max(concurrency.of(total), 1),
@@ -138,7 +141,7 @@ def _limits(playbook: Playbook, total: int, settings: Settings) -> Limits:
         max_failures=_maximum(settings.override_max_failures or rollout.max_failures, total),
         max_unreachable=_maximum(settings.override_max_unreachable or rollout.max_unreachable, total),
         strict=rollout.strict,
-        slow_start=rollout.slow_start if settings.override_slow_start is None else settings.override_slow_start,
+        slow_start=slow_start and rollout.strategy is Strategy.NODE,  # step by step, all go together
         spread=rollout.spread,
         soak=rollout.soak,
         deadline=rollout.deadline,

@@ -50,7 +50,7 @@ def differences(old: Plan, new: Plan) -> tuple[Difference, ...]:
     found += _values("parameter", codec.encode(old.parameters), codec.encode(new.parameters))
     found += _values("limit", _limits(old.limits), _limits(new.limits))
     found += _values("gate before wave", _gates(old), _gates(new))
-    for name in ("transport", "receipts", "cloud"):
+    for name in ("transport", "receipts", "cloud", "strategy"):
         if getattr(old, name) != getattr(new, name):
             found.append(_changed("setting", name, getattr(old, name), getattr(new, name)))
     if not found and _waves(old) != _waves(new):

@@ -8,6 +8,7 @@ from typing import NewType
 
 from fleet import codec
 from fleet.playbook.model import (
+    Flow,
     Lease,
     Parameter,
     ParameterValue,
@@ -16,6 +17,7 @@ from fleet.playbook.model import (
     Selection,
     Shell,
     Spread,
+    Strategy,
     Transport,
 )
 from fleet.targets.model import Target, UnreadScope
@@ -51,6 +53,7 @@ class PlannedStep:
     ok_exit: tuple[int, ...] = (0,)
     run_as: str | None = None
     properties: Properties = field(default_factory=Properties)
+    flow: Flow = field(default_factory=Flow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,7 @@ class Plan:
     gates: tuple[Gate, ...] = ()
     timed_by: str = ""
     """The kept run whose durations decide the order inside the waves; empty where none is known."""
+    strategy: Strategy = Strategy.NODE
 
     @property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""What a playbook's values mean to each other: the checks that no single key can make.
+"""What a playbook's values mean to each other: the checks that no single key can make (for steps: ``order``).
 
 They read the document itself, not its model, so that a mistake in one place hides no mistake in another.
 """
@@ -9,14 +9,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from fleet.documents import Document, partial
-from fleet.errors import InvalidInput, Problem
+from fleet.errors import Problem
+from fleet.playbook import order, schema
 from fleet.playbook import rollout as rollout_keys
-from fleet.playbook import schema
 from fleet.playbook.model import Amount, Parameter, ParameterValue
 from fleet.playbook.parameters import misfits
 from fleet.playbook.template import Reference, has_expressions, read_template, references, spelled
 from fleet.positions import Path, closest, described, dotted, problem, shown
-from fleet.targets import selector
 from fleet.targets.traits import alike
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -32,6 +31,7 @@ def check(document: Document) -> Iterator[Problem]:
     yield from _step_ids(document)
     for index in range(length(document, ("steps",))):
         yield from _step(document, ("steps", index), declared)
+    yield from order.check(document)
     yield from _misplaced(document, (), document.data)
 
 
@@ -152,17 +152,8 @@ def _valid_pattern(pattern: str) -> bool:
 
 def _where(document: Document) -> Iterator[Problem]:
     path = ("targets", "where")
-    text = document.at(path)
-    if not isinstance(text, str):
-        return
-    try:
-        selector.parse(text, file=document.file, line=1, column=1)
-    except InvalidInput as error:
-        for item in error.problems:
-            rows = text.split("\n")[: max(item.line, 1) - 1]
-            offset = sum(len(row) + 1 for row in rows) + max(item.column, 1) - 1
-            line, column = document.within(path, text, min(offset, len(text)))
-            yield Problem(item.code, item.message, document.file, line, column, item.found, item.expected, item.hint)
+    if isinstance(text := document.at(path), str):
+        yield from order.expression_problems(document, path, text, None)
 
 
 def _waves(document: Document) -> Iterator[Problem]:
@@ -248,7 +239,7 @@ def _sources(document: Document, path: Path) -> Iterator[Problem]:
 
 def pasted(script: str) -> Iterator[tuple[int, str]]:
     """Yield the place and text of everything in a script that looks like an expression of ours."""
-    for match in re.finditer(r"\{\{\s*(?:params|target)\b[^}\n]*(?:\}\})?", script):
+    for match in re.finditer(r"\{\{\s*(?:params|target|facts)\b[^}\n]*(?:\}\})?", script):
         yield match.start(), match[0]
 
 

@@ -13,6 +13,8 @@ from fleet.playbook import carrying, coherence, schema
 from fleet.playbook import rollout as rollout_keys
 from fleet.playbook.model import (
     Amount,
+    Fact,
+    Flow,
     Gate,
     Lease,
     OnExisting,
@@ -25,9 +27,12 @@ from fleet.playbook.model import (
     Shell,
     Spread,
     Step,
+    Strategy,
     Transport,
+    Turn,
     WavesBy,
 )
+from fleet.playbook.step import Step as StepKeys
 from fleet.positions import Path, dotted, in_order, problem
 from fleet.targets.model import Kind
 
@@ -149,6 +154,7 @@ def _rollout(written: rollout_keys.Rollout) -> Rollout:
         soak=written.soak,
         deadline=written.deadline,
         lease=Lease(written.lease),
+        strategy=Strategy(written.strategy),
     )
 
 
@@ -158,7 +164,7 @@ def _waves(written: list[Amount | str] | rollout_keys.WavesBy) -> tuple[Amount |
     return tuple(written)
 
 
-def _step(step: schema.Step, scripts: Mapping[str, str]) -> Step:
+def _step(step: StepKeys, scripts: Mapping[str, str]) -> Step:
     run = step.run
     script = Script(
         text=scripts[run.file] if run.file else run.inline or "",
@@ -179,10 +185,11 @@ def _step(step: schema.Step, scripts: Mapping[str, str]) -> Step:
         ok_exit=tuple(step.ok.exit),
         run_as=step.run_as.user if step.run_as else None,
         properties=_properties(step),
+        flow=_flow(step),
     )
 
 
-def _properties(step: schema.Step) -> Properties:
+def _properties(step: StepKeys) -> Properties:
     return Properties(
         transport=Transport(step.transport),
         parameters=dict(step.parameters),
@@ -195,4 +202,21 @@ def _properties(step: schema.Step) -> Properties:
         stdout_blob=step.output.stdout_blob or "",
         stderr_blob=step.output.stderr_blob or "",
         blob_identity=step.output.identity,
+    )
+
+
+def _flow(step: StepKeys) -> Flow:
+    return Flow(
+        turn=Turn(step.turn),
+        when=step.when.strip(),
+        collect={
+            name: Fact(regex=fact.regex or "", key=fact.key or "", path=fact.path or "")
+            for name, fact in step.collect.items()
+        },
+        ok_stdout=step.ok.stdout or "",
+        failed_when=step.failed_when.strip(),
+        changed_when=step.changed_when.strip(),
+        notify=tuple(dict.fromkeys(step.notify)),
+        retries=step.retries,
+        retry_delay=step.retry_delay if step.retries else 0.0,
     )

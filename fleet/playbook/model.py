@@ -39,6 +39,28 @@ class Lease(StrEnum):
     """Neither take leases nor heed them: for scripts that only read."""
 
 
+class Turn(StrEnum):
+    """What a step's turn depends on; steps stand in the order in which they are asked."""
+
+    SUCCESS = "success"
+    """Nothing above has gone wrong, or a rescue has taken care of it."""
+    RESCUE = "rescue"
+    """A step above has failed."""
+    ALWAYS = "always"
+    """Whatever happened, as long as the target was reached and no script can still be running."""
+    NOTIFIED = "notified"
+    """As ``success``, and a step above changed something and names this one."""
+
+
+class Strategy(StrEnum):
+    """How the targets of a wave go through the steps."""
+
+    NODE = "node"
+    """Each target by itself: its next step starts when the one before has ended there."""
+    STEP = "step"
+    """Together: a step starts when the one before has ended on every target of the wave."""
+
+
 ParameterValue = str | int | float | bool | tuple[str, ...]
 
 
@@ -159,6 +181,7 @@ class Rollout:
     soak: float = 0.0
     deadline: float | None = None
     lease: Lease = Lease.WAIT
+    strategy: Strategy = Strategy.NODE
 
 
 class OnExisting(StrEnum):
@@ -226,6 +249,39 @@ class Properties:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """Where a fact is found in a step's output; exactly one of the three is given."""
+
+    regex: str = ""
+    """RE2 syntax; the fact is its first group, or the whole match where it has none."""
+    key: str = ""
+    """The fact is what stands behind ``KEY=``."""
+    path: str = ""
+    """A path such as ``os.release`` or ``disks[0].free`` into JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """When a step has its turn, what it finds out, and how its end is judged beside the exit code.
+
+    Conditions are expressions as text (``fleet.targets.grammar``), empty for none.
+    """
+
+    turn: Turn = Turn.SUCCESS
+    when: str = ""
+    collect: Mapping[str, Fact] = field(default_factory=dict, hash=False)
+    ok_stdout: str = ""
+    """A regular expression (RE2) that must be found in standard output."""
+    failed_when: str = ""
+    changed_when: str = ""
+    """Whether a success changed something; a success without this condition did."""
+    notify: tuple[str, ...] = ()
+    retries: int = 0
+    retry_delay: float = 0.0
+    """Seconds between the end of one try and the start of the next."""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One script, run once on each target."""
 
@@ -241,6 +297,7 @@ class Step:
     ok_exit: tuple[int, ...] = (0,)
     run_as: str | None = None
     properties: Properties = field(default_factory=Properties)
+    flow: Flow = field(default_factory=Flow)
 
 
 @dataclass(frozen=True, slots=True)

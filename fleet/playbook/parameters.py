@@ -77,9 +77,15 @@ def misfits(parameter: Parameter, value: ParameterValue) -> Iterator[str]:
             yield f"must be at most {parameter.maximum:g}"
 
 
-def render(template: str, *, params: Mapping[str, ParameterValue], target: Target | None = None) -> str:
+def render(
+    template: str,
+    *,
+    params: Mapping[str, ParameterValue],
+    target: Target | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> str:
     """Put values into the text of an ``env`` entry or an argument; see ``fleet.playbook.template.render``."""
-    return templates.render(template, params=params, target=target)
+    return templates.render(template, params=params, target=target, facts=facts)
 
 
 def secret_reference(template: str, declared: Iterable[Parameter]) -> str | None:

@@ -223,3 +223,9 @@ class Rollout(Keys):
         "leave it out as unreachable, or not to care, which suits scripts that only read.",
         examples=["none"],
     )
+    strategy: Literal["node", "step"] = Field(
+        default="node",
+        description="`node`: each VM goes through the steps by itself. `step`: a step starts when the one before has "
+        "ended on every VM of the wave.",
+        examples=["step"],
+    )

@@ -1,4 +1,4 @@
-"""The one table of a playbook's keys: what may be written, what it means, its default, an example.
+"""The one table of a playbook's keys: what may be written, what it means, its default, an example (steps: ``step``).
 
 Everything that needs to know a key derives it from here: the loader, the JSON Schema, the reference page.
 What a single value may be is checked here; what values mean to each other in ``fleet.playbook.coherence``.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import pydantic
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from fleet import keys
 from fleet.documents import Keys, Lookalike, refusal
-from fleet.keys import Duration, Json
-from fleet.playbook.properties import BlobKey, GalleryKey, IdentityKey, NameKey, Output, RunAsKey, TagsKey
+from fleet.keys import Item, Json, Text
 from fleet.playbook.rollout import Rollout
+from fleet.playbook.step import Step
 
 
 def _scalar(value: object) -> object:
@@ -48,8 +47,6 @@ ScalarKey = Annotated[
         }
     ),
 ]
-Text = Annotated[str, Field(max_length=4096)]
-Item = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class Metadata(Keys):
@@ -145,147 +142,6 @@ class Targets(Keys):
     )
     max: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Refuse to start if more VMs than this are selected.", examples=[400]
-    )
-
-
-class Run(Keys):
-    """What a step runs: exactly one of the first five."""
-
-    model_config = pydantic.ConfigDict(
-        json_schema_extra={"oneOf": [{"required": [key]} for key in ("file", "inline", "command_id", "uri", "gallery")]}
-    )
-
-    file: Item | None = Field(
-        default=None,
-        description="A script file, relative to the playbook.",
-        examples=["scripts/linux-patch.sh"],
-    )
-    inline: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="The script itself.", examples=["uname -r"]
-    )
-    command_id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$")] | None = Field(
-        default=None,
-        description="A command built into the service; sent by the action API, unless the step says "
-        "`transport: managed`.",
-        examples=["ifconfig"],
-    )
-    uri: BlobKey | None = Field(
-        default=None,
-        description="A script that the VM downloads itself; sent by managed Run Command, without a receipt. "
-        "Expressions work, secrets (a signature) too.",
-        examples=["https://example.org/patch.sh"],
-    )
-    gallery: GalleryKey | None = Field(
-        default=None,
-        description="A version of a script in a gallery, by its resource id; sent by managed Run Command, without a "
-        "receipt.",
-        examples=[
-            "/subscriptions/11111111-1111-4111-8111-111111111111/resourceGroups/rg-tools/providers/Microsoft.Compute"
-            "/galleries/tools/scripts/patch/versions/1.0.0"
-        ],
-    )
-    identity: IdentityKey | None = Field(
-        default=None,
-        description="The managed identity that downloads `uri`: `system`, or a `client_id` or `object_id`. If left "
-        "out: the address is public or signed.",
-        examples=[{"client_id": "22222222-2222-4222-8222-222222222222"}],
-    )
-
-
-class Ok(Keys):
-    """When a step counts as succeeded."""
-
-    exit: Annotated[list[Annotated[int, Field(ge=-(2**31), lt=2**32)]], Field(min_length=1)] = Field(
-        default=[0], description="Exit codes that mean success.", examples=[[0, 80]]
-    )
-
-
-class Step(Keys):
-    """One script, run once on each VM. Steps of a VM run in order; one that fails ends them for that VM."""
-
-    id: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,60}$")] = Field(
-        description="The step's name in reports: lower-case letters, digits, `_`, `-`; unique.",
-        examples=["patch"],
-    )
-    title: Text = Field(default="", description="One line for people.", examples=["Install updates"])
-    run: Run = Field(description="What to run.", examples=[{"file": "scripts/linux-patch.sh"}])
-    shell: Literal["auto", "bash", "sh", "pwsh", "pwsh7"] = Field(
-        default="auto",
-        description="What runs the script; `auto` is bash on Linux, PowerShell on Windows. `pwsh7` asks managed Run "
-        "Command for PowerShell 7, which must be on the VM.",
-        examples=["sh"],
-    )
-    env: dict[str, str] = Field(
-        default={},
-        description="Environment of the script. Values may use `{{ params.x }}` and `{{ target.name }}`.",
-        examples=[{"SCOPE": "{{ params.scope }}"}],
-    )
-    args: list[str] = Field(
-        default=[],
-        description="Arguments of the script. May use the same expressions, but no secrets.",
-        examples=[["--quick"]],
-    )
-    timeout: Duration = Field(
-        default=1800.0,
-        description="How long the script may run.",
-        examples=["45m"],
-        json_schema_extra={"default": "30m"},
-    )
-    ok: Ok = Field(default=Ok(), description="When the step counts as succeeded.", examples=[{"exit": [0, 80]}])
-    run_as: RunAsKey | None = Field(
-        default=None,
-        description="The user to run as, by name or with a password, which is one secret parameter; sent by managed "
-        "Run Command.",
-        examples=[{"user": "deploy", "password": "{{ params.password }}"}],
-    )
-    transport: Literal["auto", "managed", "action"] = Field(
-        default="auto",
-        description="Which Run Command carries this step; `auto` leaves it to the run. What is said here goes before "
-        "`--transport`.",
-        examples=["managed"],
-    )
-    parameters: dict[str, str] = Field(
-        default={},
-        description="Named parameters for a `command_id`, `uri` or `gallery`, as the service passes them: environment "
-        "on Linux, `-NAME value` on Windows. Expressions work; a secret is sent protected.",
-        examples=[{"Mode": "{{ params.scope }}"}],
-    )
-    async_: bool | None = Field(
-        default=None,
-        alias="async",
-        description="Whether the command counts as set up as soon as its script starts. Fleet waits for the script "
-        "all the same. If left out: only where `timeout` needs it (from 87 minutes).",
-        examples=[True],
-    )
-    fail_deployment: bool = Field(
-        default=False,
-        description="Whether a failed script fails the deployment of its managed command, too, so that it shows in "
-        "the activity log.",
-        examples=[True],
-    )
-    tags: TagsKey = Field(
-        default={},
-        description="Tags of the managed command. Expressions work, but no secrets.",
-        examples=[{"change": "{{ params.change }}"}],
-    )
-    command: NameKey | None = Field(
-        default=None,
-        description="A managed command of this name stays on the VM: made where it is missing, never deleted by a "
-        "run. See [standing commands](standing-commands.md).",
-        examples=["nightly-check"],
-    )
-    on_existing: Literal["update", "replace", "fail"] = Field(
-        default="update",
-        description="Where `command` is on the VM already: change what the step names, set all of it anew, or leave "
-        "it alone and end unreachable.",
-        examples=["replace"],
-    )
-    output: Output = Field(
-        default=Output(),
-        description="Where the service also writes the streams.",
-        examples=[
-            {"stdout_blob": "https://logs.blob.core.windows.net/runs/{{ target.name }}.out", "identity": "system"}
-        ],
     )
 
 

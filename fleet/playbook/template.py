@@ -1,4 +1,4 @@
-"""Expressions in text: ``{{ params.scope }}``, ``{{ target.name }}``, ``{{ target.tag.env }}``. Nothing else.
+"""Expressions in text: ``{{ params.scope }}``, ``{{ target.tag.env }}``, ``{{ facts.kernel }}``. Nothing else.
 
 No filters, no conditions, no code: an expression names one value, which travels as environment or argument
 and is never pasted into a script. ``{{ "{{" }}`` writes two braces.
@@ -32,6 +32,7 @@ TARGET_FIELDS = (
 _BRACES = re.compile(r"\{\{(.*?)(\}\}|\Z)", re.DOTALL)
 _EXPRESSION = re.compile(
     r"""params\.(?P<param>[A-Za-z_][A-Za-z0-9_]*)
+      | facts\.(?P<fact>[a-z][a-z0-9_]*)
       | target\.tag\.(?P<tag>[\w.:/@+-]+)
       | target\.tag\["(?P<named>[^"]+)"\]
       | target\.(?P<field>[a-z_]+)
@@ -42,7 +43,7 @@ _EXPRESSION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One expression: a parameter, a field or a tag of the target; ``offset`` is where it begins."""
+    """One expression: a parameter, a fact, a field or a tag of the target; ``offset`` is where it begins."""
 
     scope: str
     name: str
@@ -85,15 +86,21 @@ def has_expressions(text: str) -> bool:
     return re.search(r"\{\{\s*(params|target)\b", text) is not None
 
 
-def render(template: str, *, params: Mapping[str, ParameterValue], target: Target | None = None) -> str:
-    """Put values in: an absent parameter or tag is empty text, true and false are words, lists have commas.
+def render(
+    template: str,
+    *,
+    params: Mapping[str, ParameterValue],
+    target: Target | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> str:
+    """Put values in: an absent parameter, fact or tag is empty text, true and false are words, lists have commas.
 
     Raises ValueError for a template that ``read_template`` finds mistakes in, and for a field of no target.
     """
     parts, mistakes = read_template(template)
     if mistakes:
         raise ValueError(mistakes[0].message)
-    return "".join(part if isinstance(part, str) else _value(part, params, target) for part in parts)
+    return "".join(part if isinstance(part, str) else _value(part, params, target, facts or {}) for part in parts)
 
 
 def spelled(value: ParameterValue) -> str:
@@ -114,13 +121,15 @@ def _part(match: re.Match[str]) -> Part | Mistake:
         return Mistake(match.start(), found, "the expression is not closed", hint)
     hit = _EXPRESSION.fullmatch(inner)
     if hit is None:
-        hint = "write {{ params.name }}, {{ target.name }} or {{ target.tag.name }}"
+        hint = "write {{ params.name }}, {{ target.name }}, {{ target.tag.name }} or {{ facts.name }}"
         return Mistake(match.start(), found, f"'{shown(inner)}' is no expression", hint)
     for group in ("double", "single"):
         if hit[group] is not None:
             return hit[group]
     if hit["param"]:
         return Reference("params", hit["param"], match.start())
+    if hit["fact"]:
+        return Reference("facts", hit["fact"], match.start())
     if tag := hit["tag"] or hit["named"]:
         return Reference("tag", tag, match.start())
     if hit["field"] not in TARGET_FIELDS:
@@ -129,9 +138,13 @@ def _part(match: re.Match[str]) -> Part | Mistake:
     return Reference("target", hit["field"], match.start())
 
 
-def _value(reference: Reference, params: Mapping[str, ParameterValue], target: Target | None) -> str:
+def _value(
+    reference: Reference, params: Mapping[str, ParameterValue], target: Target | None, facts: Mapping[str, str]
+) -> str:
     if reference.scope == "params":
         return spelled(params.get(reference.name, ""))
+    if reference.scope == "facts":
+        return facts.get(reference.name, "")
     if target is None:
         raise ValueError("there is no target here")
     if reference.scope == "target":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fleet.clock import iso
 from fleet.plan.model import Plan
+from fleet.report import words
 from fleet.report.model import WORST_FIRST, Counts, Group, JobRow, Leftover, Report, StepRow, Stopped, WaveRow
 from fleet.report.verdict import exit_code
 from fleet.report.words import plural
@@ -89,11 +91,16 @@ def row(job: JobRecord, record: RunRecord) -> JobRow:
         started=job.started,
         ended=job.ended,
         kind=target.kind.value,
+        retries=job.retries,
+        rescued=job.rescued,
+        facts=job.facts,
     )
 
 
 def _unfinished(job: JobRecord, record: RunRecord) -> Outcome:
     hint = f"fleet resume {record.run_id}"
+    if job.earlier is not None and job.phase is Phase.WAITING and not job.possibly_sent:
+        return replace(job.earlier, cause=replace(job.earlier.cause, hint=hint))
     if job.phase is not Phase.WAITING or job.possibly_sent:
         cause = Cause(CauseCode.NO_ANSWER, "Sent, and its answer has not been read yet", hint)
         return Outcome(Status.UNKNOWN, cause)
@@ -113,7 +120,8 @@ def group(jobs: Sequence[JobRow], labels: Mapping[str, str]) -> tuple[Group, ...
     """Put rows with the same outcome and output together: failures first, then the largest groups."""
     members: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, job in enumerate(jobs):
-        key = (job.status, job.cause.code, job.exit_code, job.step, job.stdout, job.stderr)
+        facts = tuple(sorted(job.facts.items()))
+        key = (job.status, job.cause.code, job.exit_code, job.step, job.stdout, job.stderr, job.rescued, facts)
         members[key].append(index)
     ordered = sorted(members.values(), key=lambda m: (SEVERITY[jobs[m[0]].status], -len(m), m[0]))
     return tuple(_group(jobs, labels, indexes) for indexes in ordered)
@@ -130,6 +138,8 @@ def _group(jobs: Sequence[JobRow], labels: Mapping[str, str], indexes: Sequence[
         stderr=first.stderr,
         names=fold(labels.get(jobs[index].target, jobs[index].name) for index in indexes),
         jobs=tuple(indexes),
+        rescued=first.rescued,
+        facts=first.facts,
     )
 
 
@@ -188,6 +198,8 @@ def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
     open_jobs = len(record.jobs) - len(outcomes)
     if open_jobs:
         yield f"The run has not ended: {open_jobs} of {len(record.jobs)} jobs have no outcome yet"
+    if rescued := sum(job.rescued for job in record.jobs):
+        yield f"{words.plural(rescued, 'failure')} rescued: the later steps of the target went on, and it counts as failed"
     if not record.plan.receipts:
         yield "Receipts were off: what only a receipt could prove is unverified"
     if replayed := sum(outcome.replayed for outcome in outcomes):

@@ -45,7 +45,8 @@ STATUSES = {
         "Look at the VM before running it again.",
     ),
     Status.SKIPPED: Explanation(
-        "Not sent because an earlier step on the same target did not succeed.", "Mend the earlier step."
+        "Not sent, because of how the steps above ended on the same target, or because a condition says so.",
+        "Read its cause.",
     ),
     Status.NOT_STARTED: Explanation(
         "Not sent because launching had stopped.", "Decide about the cause, then rerun the not started ones."
@@ -149,6 +150,19 @@ CAUSES = {
     CauseCode.UNCHANGED: Explanation(
         "The standing command was the same as before, so Azure did not run it again: this is its earlier result.",
         "To run it again, change it, or run with receipts on.",
+    ),
+    CauseCode.WRONG_OUTPUT: Explanation(
+        "The exit code was right, and the output does not hold what `ok.stdout` asks for.",
+        "Read its output.",
+    ),
+    CauseCode.FAILED_WHEN: Explanation(
+        "The exit code was right, and the step's `failed_when` is true.", "Read its facts and its output."
+    ),
+    CauseCode.WHEN_FALSE: Explanation(
+        "The step's `when` is false on this target, as the playbook means it.", "Nothing."
+    ),
+    CauseCode.NOT_NEEDED: Explanation(
+        "The step's turn did not come: nothing above failed, or nothing that was changed named it.", "Nothing."
     ),
     CauseCode.EARLIER_STEP: Explanation(
         "An earlier step on this target did not succeed.", "Mend that step; then rerun."

@@ -76,6 +76,9 @@ def job(row: JobRow) -> dict[str, Json]:
         "started": _time(row.started),
         "ended": _time(row.ended),
         "duration_s": row.duration_s,
+        "retries": row.retries,
+        "rescued": row.rescued,
+        "facts": dict(row.facts),
     }
 
 
@@ -112,6 +115,7 @@ def _time(at: float | None) -> str | None:
 _TEXT: dict[str, Json] = {"type": "string"}
 _COUNT: dict[str, Json] = {"type": "integer", "minimum": 0}
 _FLAG: dict[str, Json] = {"type": "boolean"}
+_NAMED: dict[str, Json] = {"type": "object", "additionalProperties": _TEXT}
 _CODE: dict[str, Json] = {"type": ["integer", "null"]}
 _STATUS: dict[str, Json] = {"enum": [status.value for status in Status]}
 _CAUSE_CODE: dict[str, Json] = {"enum": [code.value for code in CauseCode]}
@@ -141,7 +145,7 @@ def schema() -> dict[str, Json]:
         notes=_array(_TEXT),
         leftovers=_array(_object(target=_TEXT, command=_TEXT)),
         plan=_TEXT,
-        subscriptions={"type": "object", "additionalProperties": _TEXT},
+        subscriptions=_NAMED,
     )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -186,6 +190,9 @@ def _job_schema(cause: dict[str, Json]) -> dict[str, Json]:
         started=_MAYBE_WHEN,
         ended=_MAYBE_WHEN,
         duration_s={"type": ["number", "null"], "minimum": 0},
+        retries=_COUNT,
+        rescued=_FLAG,
+        facts=_NAMED,
     )
 
 

@@ -38,6 +38,9 @@ class JobRow:
     ended: float | None = None
     kind: str = "vm"
     """What sort of machine: ``vm``, ``scale_set`` or ``arc``."""
+    retries: int = 0
+    rescued: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def duration_s(self) -> float | None:
@@ -49,7 +52,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows with the same step, status, cause code, exit code and output, told once.
+    """Rows with the same step, status, cause code, exit code, output and facts, told once.
 
     ``names`` is the folded text of their labels, ``jobs`` their places in the report's rows. ``cause`` is the
     first row's: its code is everybody's, its message may name one target.
@@ -63,6 +66,8 @@ class Group:
     stderr: str
     names: str
     jobs: tuple[int, ...]
+    rescued: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def count(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 from fleet.clock import iso
 from fleet.report import safe
@@ -33,8 +34,11 @@ COLUMNS = (
     "started",
     "ended",
     "duration_s",
+    "retries",
+    "rescued",
+    "facts",
 )
-"""The header: the fields of a job, with its cause in three columns (``cause`` is the code)."""
+"""The header: the fields of a job, with its cause in three columns (``cause`` is the code), facts as JSON."""
 
 
 def render(report: Report) -> str:
@@ -71,6 +75,9 @@ def _cells(row: JobRow) -> list[str]:
         None if row.started is None else iso(row.started),
         None if row.ended is None else iso(row.ended),
         row.duration_s,
+        row.retries,
+        row.rescued,
+        json.dumps(dict(row.facts), sort_keys=True) if row.facts else "",
     )
     return [_cell(value) for value in values]
 

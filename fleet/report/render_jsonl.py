@@ -69,7 +69,7 @@ def _details(event: e.Event) -> dict[str, Json]:  # noqa: C901  one case per kin
         case e.WaveOpened() | e.ApprovalAwaited():
             return {"wave": event.wave}
         case e.SubmissionIntended():
-            return {"attempt": event.attempt}
+            return {"attempt": event.attempt, "retry": event.retry}
         case e.SubmissionAccepted() | e.CommandFound():
             operation = event.operation
             return {"transport": operation.transport.value, "command": operation.resource.rsplit("/", 1)[-1]}
@@ -99,7 +99,7 @@ def _details(event: e.Event) -> dict[str, Json]:  # noqa: C901  one case per kin
         case e.LaunchStopped():
             return {"cause": event.cause.value, "message": safe.without_query(event.message)}
         case e.CommandRemoved():
-            return {"detail": safe.without_query(event.detail)}
+            return {"detail": safe.without_query(event.detail), "retry": event.retry}
         case e.SeenRunning():
             return {"retry_after": event.retry_after}
         case e.LookFailed() | e.RemovalFailed():

@@ -50,7 +50,12 @@ def _suite(report: Report, rows: Sequence[JobRow], number: int) -> Iterator[str]
         f'<property name="fleet.run" value={_quoted(report.run)}/>'
         f'<property name="fleet.target" value={_quoted(first.target)}/>'
         f'<property name="fleet.wave" value="{first.wave}"/>'
-        "</properties>"
+        + "".join(
+            f"<property name={_quoted(f'fleet.facts.{row.step}.{name}')} value={_quoted(value)}/>"
+            for row in rows
+            for name, value in row.facts.items()
+        )
+        + "</properties>"
     )
     for row in rows:
         yield _case(report, row)
@@ -93,7 +98,7 @@ def _kind(row: JobRow) -> str:
 def _story(row: JobRow) -> str:
     exit_code = "" if row.exit_code is None else f"exit code {row.exit_code}"
     parts = (
-        row.status.value,
+        row.status.value + (", rescued" if row.rescued else ""),
         exit_code,
         causes.message(row.cause),
         causes.hint(row.cause),

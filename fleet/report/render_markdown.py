@@ -85,7 +85,7 @@ def _group(group: Group) -> str:
     told = [
         f"{safe.markdown_code(names)} ({words.number(group.count)})",
         f"step {safe.markdown_code(group.step[:100])}",
-        words.STATUS[group.status],
+        words.STATUS[group.status] + (", rescued" if group.rescued else ""),
         words.exit_text(group.exit_code),
     ]
     lines = [f"- {_MARKS[group.status]} " + ", ".join(part for part in told if part)]
@@ -94,6 +94,8 @@ def _group(group: Group) -> str:
         lines.append(
             f"  {group.cause.code.value.replace('_', ' ')}: {safe.markdown(causes.message(group.cause)[:500])}{hint}"
         )
+    if group.facts:
+        lines.append(f"  {safe.markdown(words.facts(group.facts)[:500])}")
     for name, output in (("stdout", group.stdout), ("stderr", group.stderr)):
         if output.strip():
             lines += ["", _indented(_output(name, output)), ""]

@@ -95,11 +95,14 @@ def _section(page: _Page, title: str, groups: Sequence[Group], limit: int, more:
 def _group(page: _Page, group: Group, tail: int, brief: int) -> None:
     size = f" ({words.number(group.count)})" if group.count > 1 else ""
     page.wrap(f"{group.names}{size}", indent=2, style="cyan")
-    told = [f"step {group.step}", words.STATUS[group.status], words.exit_text(group.exit_code)]
+    ended = words.STATUS[group.status] + (", rescued" if group.rescued else "")
+    told = [f"step {group.step}", ended, words.exit_text(group.exit_code)]
     page.add(", ".join(part for part in told if part), indent=4, style=_tint(group.status))
     if group.cause.code is not CauseCode.COMPLETED:
         page.wrap(f"{group.cause.code}: {causes.message(group.cause)}", indent=4)
         page.wrap(f"hint: {causes.hint(group.cause)}", indent=4)
+    if group.facts:
+        page.wrap(words.facts(group.facts), indent=4)
     tail = tail if group.status in FAILURES else brief
     for stream, text in (("stdout", group.stdout), ("stderr", group.stderr)):
         _output(page, stream, text, tail)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fleet.errors import ExitCode
 from fleet.report.model import JobRow
-from fleet.run.model import FAILURES, CauseCode, Status
+from fleet.run.model import FAILURES, FINE_SKIPS, CauseCode, Status
 
 STOP_CODES = {
     CauseCode.AZURE_UNUSABLE: ExitCode.AZURE_UNUSABLE,
@@ -43,7 +43,8 @@ def exit_code(
 ) -> ExitCode:
     """Return the one exit code of a run.
 
-    0 means that every selected target ended ``succeeded`` with proof and every selected scope could be read.
+    0 means that every step of every selected target ended ``succeeded`` with proof, or was not to run there, and that
+    every selected scope could be read.
     An empty run is refused (6) unless ``allow_empty``.
     """
     rows = tuple(jobs)
@@ -64,6 +65,8 @@ def _of_row(row: JobRow) -> ExitCode:
         return ExitCode.OK if row.verified else ExitCode.NOT_REACHED
     if row.status in FAILURES:
         return ExitCode.SCRIPT_FAILED
+    if row.status is Status.SKIPPED and row.cause.code in FINE_SKIPS:
+        return ExitCode.OK
     if row.status is Status.NOT_STARTED:
         return STOP_CODES.get(row.cause.code, ExitCode.NOT_REACHED)
     return ExitCode.NOT_REACHED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fleet.clock import iso
 from fleet.errors import ExitCode
 from fleet.report.model import Counts, Report
@@ -88,6 +90,12 @@ def scope(counts: Counts) -> str:
 def verdict(report: Report) -> str:
     """Say in a few words what the exit code means."""
     return EXIT.get(ExitCode(report.exit_code), "")
+
+
+def facts(found: Mapping[str, str]) -> str:
+    """Say facts on one line: ``facts: kernel=6.1.0, state=converged``; empty without any."""
+    told = ", ".join(f"{name}={value}" for name, value in found.items())
+    return f"facts: {told}" if told else ""
 
 
 def exit_text(code: int | None) -> str:

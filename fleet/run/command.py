@@ -37,34 +37,46 @@ def is_wrapped(plan: Plan, step: PlannedStep) -> bool:
     return plan.receipts and step.script.is_text
 
 
-def delivery_key(run_id: str, job: Job) -> str:
-    """The key of a job's delivery in the guest: one per job, different in every run."""
-    return f"fleet-{run_id}-{job.id}"
+def delivery_key(run_id: str, job: Job, retry: int = 0) -> str:
+    """The key of a delivery in the guest: one per try of a job, different in every run."""
+    return f"fleet-{run_id}-{job.id}" + (f"-r{retry}" if retry else "")
 
 
-def command_name(run_id: str, job: Job) -> str:
-    """The managed command's name: the standing one's that the step names, else one per job, different in every run."""
-    return job.step.properties.command or delivery_key(run_id, job)
+def command_name(run_id: str, job: Job, retry: int = 0) -> str:
+    """The managed command's name: the standing one's that the step names, else one per try, different in every run."""
+    return job.step.properties.command or delivery_key(run_id, job, retry)
 
 
-def nonce(run_id: str, job: Job) -> str:
-    """The receipt's nonce for a job: known before sending, the same after a restart, different in every run.
+def nonce(run_id: str, job: Job, retry: int = 0) -> str:
+    """The receipt's nonce for a try of a job: known before sending, the same after a restart, different in every run.
 
-    Every submission of a job carries the same one. It names the job's one delivery, not the request: whichever request
+    Every submission of one try carries the same one. It names the job's one delivery, not the request: whichever request
     arrives first runs the script, and a later one returns that answer, which must still match, also after a crash that
-    forgot how many were sent. A receipt of another job, step, VM or run can never match.
+    forgot how many were sent. A receipt of another job, try, step, VM or run can never match.
     """
-    return hashlib.sha256(f"{run_id}/{job.id}/{job.target.key}".encode()).hexdigest()[:32]
+    again = f"/{retry}" if retry else ""
+    return hashlib.sha256(f"{run_id}/{job.id}/{job.target.key}{again}".encode()).hexdigest()[:32]
 
 
-def build(plan: Plan, run_id: str, job: Job, secrets: Mapping[str, str]) -> Command:
-    """Build a job's command, the same for each of its attempts. ``secrets`` holds the values of the secret parameters."""
+def build(
+    plan: Plan,
+    run_id: str,
+    job: Job,
+    secrets: Mapping[str, str],
+    *,
+    facts: Mapping[str, str] | None = None,
+    retry: int = 0,
+) -> Command:
+    """Build a job's command, the same for each submission of one try.
+
+    ``secrets`` holds the values of the secret parameters, ``facts`` what earlier steps found out about the target.
+    """
     step, target, own = job.step, job.target, job.step.properties
-    plain, protected = _environment(plan, job, secrets)
+    plain, protected = _environment(plan, job, secrets, facts)
     wrapped = is_wrapped(plan, step)
     script = step.script.text
     if wrapped:
-        script = wrap(_delivery(plan, run_id, job, plain, tuple(protected)))
+        script = wrap(_delivery(plan, run_id, job, plain, tuple(protected), retry))
 
     def filled(template: str) -> str:
         """Put values into a text that goes to the service alone, which may hold secrets."""
@@ -73,7 +85,7 @@ def build(plan: Plan, run_id: str, job: Job, secrets: Mapping[str, str]) -> Comm
     return Command(
         target=target,
         transport=transport_of(plan, step),
-        name=command_name(run_id, job),
+        name=command_name(run_id, job, retry),
         script=script,
         command_id=step.script.command_id,
         uri=filled(step.script.uri),
@@ -170,13 +182,15 @@ def guest_shell(shell: Shell, os: Os) -> GuestShell:
     return GuestShell(shell.value)
 
 
-def _delivery(plan: Plan, run_id: str, job: Job, env: Mapping[str, str], secret_names: tuple[str, ...]) -> Delivery:
+def _delivery(
+    plan: Plan, run_id: str, job: Job, env: Mapping[str, str], secret_names: tuple[str, ...], retry: int = 0
+) -> Delivery:
     step = job.step
     return Delivery(
         script=step.script.text,
         shell=guest_shell(step.shell, job.target.os),
-        key=delivery_key(run_id, job),
-        nonce=nonce(run_id, job),
+        key=delivery_key(run_id, job, retry),
+        nonce=nonce(run_id, job, retry),
         timeout=step.timeout,
         env=env,
         args=_arguments(plan, job),
@@ -188,7 +202,9 @@ def _arguments(plan: Plan, job: Job) -> tuple[str, ...]:
     return tuple(render(value, params=plan.parameters, target=job.target) for value in job.step.args)
 
 
-def _environment(plan: Plan, job: Job, secrets: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def _environment(
+    plan: Plan, job: Job, secrets: Mapping[str, str], facts: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
     """Split the step's environment into plain values and secret ones."""
     plain: dict[str, str] = {}
     protected: dict[str, str] = {}
@@ -197,5 +213,5 @@ def _environment(plan: Plan, job: Job, secrets: Mapping[str, str]) -> tuple[dict
         if secret is not None:
             protected[name] = secrets.get(secret, "")  # an optional one that was not given is empty, as plain ones are
         else:
-            plain[name] = render(template, params=plan.parameters, target=job.target)
+            plain[name] = render(template, params=plan.parameters, target=job.target, facts=facts)
     return plain, protected

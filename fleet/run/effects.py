@@ -15,6 +15,7 @@ class Submit:
     job: JobId
     attempt: int
     update: bool = False
+    retry: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,15 @@ class WaveOpened:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionIntended:
-    """A submission is about to leave. On disk before its first byte is sent."""
+    """A submission is about to leave. On disk before its first byte is sent.
+
+    ``retry`` counts the runs of the script that were asked for before and failed: 0 for the first.
+    """
 
     at: float
     job: JobId
     attempt: int
+    retry: int = 0
     durable: ClassVar[bool] = True
 
 
@@ -255,11 +259,12 @@ class LaunchStopped:
 
 @dataclass(frozen=True, slots=True)
 class CommandRemoved:
-    """The managed command of an ended (or cancelled) job was deleted, or could not be (``detail``)."""
+    """The managed command of an ended (or cancelled) try of a job was deleted, or could not be (``detail``)."""
 
     at: float
     job: JobId
     detail: str = ""
+    retry: int = 0
     durable: ClassVar[bool] = True
 
 

@@ -20,6 +20,7 @@ running                 ResultFailed               done: as judged
 running                 ResultUnreadable           done: unknown
 running                 CommandRemoved             done: cancelled
 waiting finding running JobExpired                 done: unreachable, or unknown once something was sent
+done                    (by :func:`again`)         waiting: a new try, with a name, a nonce and a key of its own
 any                     what is not listed         stays (a late answer to a question no longer open)
 ======================  =========================  ==================================================
 
@@ -28,14 +29,15 @@ Sent but never answered is *unknown*, not failed: it is never sent again blindly
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleet.plan.model import Job
 from fleet.playbook.model import OnExisting, Transport
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Mark, Operation, Refusal
+from fleet.run.facts import Known, judged
 from fleet.run.judge import judge_answer, judge_failure, unchanged
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.retry import GiveUp, backoff, judge_refusal, not_connected
@@ -77,7 +79,22 @@ class JobState:
     """What a receipt must name as the script's digest."""
     phase: Phase = Phase.WAITING
     attempt: int = 0
-    """Submissions so far. All of them carry the same name and key, so that one that arrived twice runs once."""
+    """Submissions so far. Those of one try carry the same name and key, so that one that arrived twice runs once."""
+    retry: int = 0
+    """Which try this is: 0 for the first."""
+    first_attempt: int = 0
+    """Submissions before this try."""
+    earlier: Outcome | None = None
+    """How the try before ended. It stands if no other can be delivered."""
+    released: bool = False
+    """The job's turn has come."""
+    known: Known = field(default_factory=Known)
+    """What was known of the target when the job's turn came."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What the step itself found out."""
+    changed: bool = False
+    free: bool = False
+    """Its target has spent its part of the budget already, so the job reserves nothing."""
     due: float = 0.0
     """The moment of the next thing to do: launch while waiting, find, look."""
     calling: bool = False
@@ -89,8 +106,10 @@ class JobState:
     operation: Operation | None = None
     looks: int = 0
     missing: int = 0
+    removals: list[int] = field(default_factory=list)
+    """The tries whose managed commands are to be deleted, in order."""
     removal_due: float | None = None
-    """The moment to delete the managed command: after its result was read, or to cancel it."""
+    """The moment to delete the first of them: after its result was read, or to cancel it."""
     removing: bool = False
     removed: bool = False
     """The managed command was deleted, or is being deleted."""
@@ -109,6 +128,11 @@ class JobState:
         return f"{self.job.id}"
 
     @property
+    def tries(self) -> int:
+        """Submissions of this try so far."""
+        return self.attempt - self.first_attempt
+
+    @property
     def in_flight(self) -> bool:
         """Whether the job holds a slot: something was sent, or is about to be."""
         return self.phase in (Phase.SUBMITTING, Phase.FINDING, Phase.RUNNING) or self.held_back
@@ -122,7 +146,14 @@ class JobState:
     @property
     def tried(self) -> bool:
         """Whether the job waits without its slot after a refusal or a look: it may yet turn out to be out of reach."""
-        return self.phase is Phase.WAITING and (self.attempt > 0 or self.looks > 0) and not self.held_back
+        is_waiting = self.phase is Phase.WAITING and (self.tries > 0 or self.looks > 0) and not self.held_back
+        return is_waiting and not self.reserves and not self.free
+
+    @property
+    def reserves(self) -> bool:
+        """Whether the job may yet spend some of the budget: it is in flight, or has failed and waits for its next try."""
+        waits = self.earlier is not None and self.phase is not Phase.DONE
+        return not self.free and (self.in_flight or waits)
 
 
 def advance(state: JobState, event: Any) -> None:
@@ -132,8 +163,22 @@ def advance(state: JobState, event: Any) -> None:
         move(state, event)
 
 
+def again(state: JobState, at: float, nonce: str | None) -> None:
+    """Begin a new try of an ended job: it is released ``retry_delay`` after ``at``, and nothing of it was sent yet."""
+    assert state.phase is Phase.DONE
+    state.earlier, state.outcome, state.ended = state.outcome, None, None
+    state.phase, state.due, state.nonce = Phase.WAITING, at + state.job.step.flow.retry_delay, nonce
+    state.retry += 1
+    state.first_attempt = state.attempt
+    state.possibly_sent, state.first_intended, state.operation, state.trouble = False, None, None, None
+    state.looks = state.missing = 0
+    state.removed = False
+
+
 def end(state: JobState, at: float, outcome: Outcome) -> None:
-    """The job is done."""
+    """The job is done. A try that could not be delivered takes nothing away from what the one before found."""
+    if state.earlier is not None and outcome.status in (Status.UNREACHABLE, Status.NOT_STARTED):
+        outcome = state.earlier
     state.phase, state.outcome, state.ended, state.calling = Phase.DONE, outcome, at, False
     state.deadline = None
 
@@ -159,9 +204,9 @@ def _refused(state: JobState, event: e.SubmissionRefused) -> None:
     state.calling = False
     if state.standing is not None and _is_gone(event.refusal, state.standing):
         state.standing.surveyed = False  # somebody deleted it since: look again, and make it anew
-        state.phase, state.due = Phase.WAITING, event.at + backoff(state.attempt, state.salt)
+        state.phase, state.due = Phase.WAITING, event.at + backoff(state.tries, state.salt)
         return
-    verdict = judge_refusal(event.refusal, now=event.at, tries=state.attempt, salt=state.salt)
+    verdict = judge_refusal(event.refusal, now=event.at, tries=state.tries, salt=state.salt)
     if isinstance(verdict, GiveUp):
         end(state, event.at, _never_answered(state, verdict.cause))
         return
@@ -171,7 +216,7 @@ def _refused(state: JobState, event: e.SubmissionRefused) -> None:
 def _lost(state: JobState, event: e.SubmissionLost) -> None:
     state.calling = False
     if event.reason is LostReason.NOT_CONNECTED:
-        again = not_connected(event.detail, now=event.at, tries=state.attempt, salt=state.salt)
+        again = not_connected(event.detail, now=event.at, tries=state.tries, salt=state.salt)
         state.phase, state.due, state.trouble = Phase.WAITING, again.at, again.cause
         return
     state.possibly_sent = True
@@ -180,7 +225,7 @@ def _lost(state: JobState, event: e.SubmissionLost) -> None:
         state.phase, state.due, state.missing = Phase.FINDING, event.at, 0
     elif state.nonce is not None:
         state.phase = Phase.WAITING
-        state.due = event.at + max(RESEND_AFTER, backoff(state.attempt, state.salt))
+        state.due = event.at + max(RESEND_AFTER, backoff(state.tries, state.salt))
     else:
         end(state, event.at, Outcome(Status.UNKNOWN, state.trouble))
 
@@ -269,15 +314,17 @@ def _missing(state: JobState, event: e.CommandMissing | e.CommandFound) -> None:
     if state.nonce is None and state.missing < 2:
         state.due = event.at + SECOND_FIND_AFTER
     else:
-        state.phase, state.due = Phase.WAITING, event.at + backoff(state.attempt, state.salt)
+        state.phase, state.due = Phase.WAITING, event.at + backoff(state.tries, state.salt)
 
 
 def _result(state: JobState, event: e.ResultReceived) -> None:
-    ok_exit = state.job.step.ok_exit
-    outcome = judge_answer(event.answer, nonce=state.nonce, digest=state.digest, ok_exit=ok_exit)
+    step = state.job.step
+    outcome = judge_answer(event.answer, nonce=state.nonce, digest=state.digest, ok_exit=step.ok_exit)
     if state.standing is not None and event.answer.started and event.answer.started == state.standing.earlier:
         outcome = replace(outcome, cause=unchanged(outcome.cause, event.answer.started))
-    end(state, event.at, outcome)
+    verdict = judged(step, outcome, state.job.target, state.known)
+    state.facts, state.changed = verdict.facts, verdict.changed
+    end(state, event.at, verdict.outcome)
 
 
 def _failed(state: JobState, event: e.ResultFailed) -> None:
@@ -293,6 +340,8 @@ def _unreadable(state: JobState, event: e.ResultUnreadable) -> None:
 
 
 def _cancelled(state: JobState, event: e.CommandRemoved) -> None:
+    if event.retry != state.retry:
+        return  # the command of an earlier try, which had ended
     cause = Cause(CauseCode.CANCELLED, "stopped on request; the command was deleted, which ends its script")
     end(state, event.at, Outcome(Status.CANCELLED, cause))
 

@@ -62,7 +62,11 @@ class CauseCode(StrEnum):
     NO_ANSWER = "no_answer"
     EXISTS = "exists"
     UNCHANGED = "unchanged"
+    WRONG_OUTPUT = "wrong_output"
+    FAILED_WHEN = "failed_when"
     EARLIER_STEP = "earlier_step"
+    WHEN_FALSE = "when_false"
+    NOT_NEEDED = "not_needed"
     BUDGET_FAILURES = "budget_failures"
     BUDGET_UNREACHABLE = "budget_unreachable"
     NOT_SENT = "not_sent"
@@ -110,8 +114,25 @@ class Outcome:
     verified: bool = False
     replayed: bool = False
     boot_id: str = ""
+    """The VM's boot, as the receipt told it; empty without a receipt."""
     stdout_extent: Extent | None = None
     stderr_extent: Extent | None = None
+
+    @property
+    def may_still_run(self) -> bool:
+        """Whether the script may be running on the VM still, as far as anybody can know.
+
+        A receipt is printed after the script's end, and a deleted command's script is ended (documented). When the
+        service itself gives up, only the shell dies and its children go on (measured), or nobody knows.
+        """
+        match self.status:
+            case Status.UNVERIFIED | Status.UNKNOWN:
+                return True
+            case Status.TIMED_OUT:
+                return not self.boot_id
+            case Status.FAILED:
+                return not self.verified and self.exit_code is None
+        return False
 
 
 FAILURES = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED})
@@ -119,6 +140,9 @@ FAILURES = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED})
 
 NOT_REACHED = frozenset({Status.UNREACHABLE, Status.UNVERIFIED, Status.UNKNOWN})
 """What counts against ``max_unreachable``: nothing certain came back."""
+
+FINE_SKIPS = frozenset({CauseCode.WHEN_FALSE, CauseCode.NOT_NEEDED})
+"""Why a step is skipped as its playbook means it: nothing is missing."""
 
 NOT_RUN = frozenset({Status.SKIPPED, Status.NOT_STARTED})
 """Never sent."""

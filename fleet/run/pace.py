@@ -76,6 +76,13 @@ class Pace:
         standing.flying += change
         self._count(standing, before)
 
+    def begun(self, target: int) -> None:
+        """A job of the target ended and will be tried again: the target stays under way."""
+        standing = self._targets[target]
+        before = standing.under_way
+        standing.ran = True
+        self._count(standing, before)
+
     def ended(self, target: int, status: Status, *, costs: bool) -> None:
         """A job of the target ended; ``costs`` says that a budget counts how."""
         standing = self._targets[target]

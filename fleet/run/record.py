@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fleet.plan.model import Job, Plan
 from fleet.run.events import Directive
@@ -26,6 +27,13 @@ class JobRecord:
     ended: float | None = None
     left: bool = False
     """The run has ended, and the job's managed command may still lie on its VM."""
+    retries: int = 0
+    """How often the script was run again."""
+    earlier: Outcome | None = None
+    """How the try before the open one ended."""
+    facts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    rescued: bool = False
+    """It failed, and a rescue step took care of its target."""
 
 
 @dataclass(frozen=True, slots=True)

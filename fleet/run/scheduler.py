@@ -40,6 +40,8 @@ class Lane:
     """Released jobs of targets that are under way, never tried."""
     again: list[Entry] = field(default_factory=list)
     """Jobs of targets that are under way, tried and refused."""
+    freed: list[Entry] = field(default_factory=list)
+    """Released jobs of targets that have spent or reserved their part of the budget: no budget holds them back."""
     resends: list[Entry] = field(default_factory=list)
     """Jobs whose submission may have arrived and is safely sent again, and those whose standing command was looked at:
     they hold their slot already."""
@@ -51,7 +53,9 @@ class Lane:
     def index(self, state: JobState, rank: int | None) -> None:
         """Enter a job where it now belongs; ``rank`` is its place in the wave's order if it would begin its target."""
         entry = (state.due, state.job.id)
-        if state.phase is Phase.WAITING and not state.held_back and rank is not None:
+        if state.phase is Phase.WAITING and not (state.released or state.possibly_sent):
+            pass  # its turn has not come
+        elif state.phase is Phase.WAITING and not state.held_back and rank is not None:
             heapq.heappush(self.starting(state), (state.due, rank, state.job.id))
         elif state.phase is Phase.WAITING and not state.calling:
             heapq.heappush(self._queue(state), entry)
@@ -65,7 +69,7 @@ class Lane:
         for starts in (self.starts, self.restarts):
             while starts and (not self._begins_in(starts, starts[0], jobs[starts[0][2]]) or held(starts[0])):
                 heapq.heappop(starts)
-        for queue in (self.launches, self.again, self.resends):
+        for queue in (self.launches, self.again, self.freed, self.resends):
             while queue and not self._waits_in(queue, queue[0], jobs[queue[0][1]]):
                 heapq.heappop(queue)
         _drop(self.looks, lambda e: _is_looked_at(jobs[e[1]], e))
@@ -86,6 +90,8 @@ class Lane:
         """The queue of a job of a target that is under way."""
         if state.held_back:
             return self.resends
+        if state.free or state.earlier is not None:
+            return self.freed
         return self.again if state.tried else self.launches
 
 
@@ -195,6 +201,6 @@ def _begins(state: JobState, start: Start) -> bool:
 
 
 def _is_looked_at(state: JobState, entry: Entry) -> bool:
-    if state.removing or state.removal_due is not None:
+    if state.retry in state.removals:
         return False  # it is being cancelled: a look that found it gone would not know why
     return state.phase in (Phase.RUNNING, Phase.FINDING) and not state.calling and state.due == entry[0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from fleet.plan.model import Job, JobId, Limits, Plan
 from fleet.playbook.model import Transport
 from fleet.run import events as e
+from fleet.run.answers import Command
+from fleet.run.chain import rescued
 from fleet.run.command import build, command_name, guest_digest, is_wrapped, nonce, transport_of
 from fleet.run.control import Control
 from fleet.run.effects import (
@@ -64,14 +66,24 @@ class Standing:
         """Jobs in flight that wait to be sent again; a stop leaves them as they are."""
         self.tried = 0
         """Jobs that wait to be sent again after a refusal: not in flight, and able to end out of reach."""
+        self.reserved = 0
+        """Jobs that could still spend some of the budget."""
         self.calls = 0
         self.done = 0
+        self.applied = 0
+        """How many events the run was told of."""
+        self.endings: list[tuple[JobId, int]] = []
+        """The jobs that have ended, in that order, each with the number of the event that ended it, counted from 1."""
         self.signed_out = False
         """Azure answered 401 to a job until it gave up, and to nobody else otherwise: nothing more can be sent."""
         self.leftovers: list[JobId] = []
         """Jobs whose managed command could not be deleted."""
         self._wave_left = [len(wave.targets) * len(plan.steps) for wave in plan.waves]
+        self._step_left = [[len(wave.targets)] * len(plan.steps) for wave in plan.waves]
+        """Targets of a wave on which a step has not ended; counted where all wait for each other."""
         self._wave_closed: float | None = None
+        self._spent: set[int] = set()
+        """Targets that count against a budget already."""
         self.pace = Pace(plan)
         self._lanes = Lanes(plan, self.jobs, self.pace)
         self._opened = 0.0
@@ -118,7 +130,7 @@ class Standing:
         return RunRecord(
             run_id=self.run_id,
             plan=self.plan,
-            jobs=tuple(self._job_record(state) for state in self.jobs),
+            jobs=tuple(self._job_records()),
             started=self.started or 0.0,
             ended=self.ended,
             stop_cause=self.launch_stop.cause if self.launch_stop else self._stop_cause(),
@@ -136,12 +148,25 @@ class Standing:
             return self.launch_stop.message
         return "" if self.awaiting is None else f"wave {self.awaiting + 1} waits for approval"
 
-    def _job_record(self, state: JobState) -> JobRecord:
+    def command(self, job: JobId, secrets: Mapping[str, str]) -> Command:
+        """Build the command of a job's present try. ``secrets`` holds the values of the secret parameters."""
+        state = self.jobs[job]
+        return build(self.plan, self.run_id, state.job, secrets, facts=state.known.facts, retry=state.retry)
+
+    def _job_records(self) -> Iterator[JobRecord]:
+        steps = len(self.plan.steps)
+        for first in range(0, len(self.jobs), max(steps, 1)):
+            states = self.jobs[first : first + steps]
+            mended = rescued(states)
+            for place, state in enumerate(states):
+                yield self._job_record(state, place in mended)
+
+    def _job_record(self, state: JobState, mended: bool) -> JobRecord:
         operation = ""
         if state.operation is not None:
             managed = state.transport is Transport.MANAGED
             url = state.operation.status_url
-            operation = command_name(self.run_id, state.job) if managed else _operation_id(url)
+            operation = command_name(self.run_id, state.job, state.retry) if managed else _operation_id(url)
         return JobRecord(
             job=state.job,
             phase=state.phase,
@@ -152,6 +177,10 @@ class Standing:
             started=state.intended,
             ended=state.ended,
             left=self._is_left(state),
+            retries=state.retry,
+            earlier=state.earlier,
+            facts=state.facts,
+            rescued=mended,
         )
 
     def _durations_of(self, state: JobState) -> Durations:
@@ -160,6 +189,8 @@ class Standing:
 
     def _is_left(self, state: JobState) -> bool:
         """Whether the run ended and its command may lie on the VM: not deleted, nor cancelled by somebody who did."""
+        if self.finished and state.removals:
+            return True
         if not (self.finished and state.transport is Transport.MANAGED and state.possibly_sent) or state.removed:
             return False
         if state.job.step.properties.command:
@@ -248,7 +279,7 @@ class Standing:
                 yield max(due, lane.rates.submit_at()), self._submit, job
             if not slot or not self._lane_has_room(lane):
                 continue
-            for queue, may in ((lane.again, again), (lane.launches, room)):
+            for queue, may in ((lane.freed, slot), (lane.again, again), (lane.launches, room)):
                 if queue and may:
                     due, job = queue[0]
                     yield max(due, lane.rates.submit_at()), self._submit, job
@@ -270,7 +301,7 @@ class Standing:
         state = self.jobs[job]
         if state.standing is not None and not state.standing.surveyed:
             return Find(job)
-        return Submit(job, state.attempt + 1, state.standing is not None and state.standing.is_updated)
+        return Submit(job, state.attempt + 1, state.standing is not None and state.standing.is_updated, state.retry)
 
     def _may_send(self, job: JobId) -> bool:
         """Whether a job that has its slot may go: after a stop what never arrived would begin now, as would, in a pause,
@@ -283,7 +314,9 @@ class Standing:
 
     def _has_room(self, tried: int) -> bool:
         """Whether the budgets let one more job go beside those in flight and so many that wait to be tried again."""
-        return all(budget.room(self.in_flight, tried) for budget in (self.budget, self.wave_budget))
+        if self.launch_stop is not None:
+            return True  # what still goes cleans up after what was begun
+        return all(budget.room(self.reserved, tried) for budget in (self.budget, self.wave_budget))
 
     def _lane_has_room(self, lane: Lane) -> bool:
         limit = self.plan.limits.concurrency_per_subscription

@@ -10,14 +10,17 @@ import heapq
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from fleet.plan.model import Limits
-from fleet.playbook.model import Transport
+from fleet.plan.model import JobId, Limits
+from fleet.playbook.model import Strategy, Transport
 from fleet.run import events as e
 from fleet.run.answers import LostReason
+from fleet.run.chain import CLEANING_UP, decide
+from fleet.run.command import nonce
 from fleet.run.control import sentence
-from fleet.run.job import JobState, advance, end
+from fleet.run.facts import Known
+from fleet.run.job import JobState, advance, again, end
 from fleet.run.limits import Budget
-from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
+from fleet.run.model import FAILURES, NOT_REACHED, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.polling import LONGEST_HINT, next_look
 from fleet.run.retry import backoff
 from fleet.run.scheduler import Lane
@@ -56,10 +59,11 @@ class _Counted(NamedTuple):
     in_flight: bool
     held_back: bool
     tried: bool
+    reserves: bool
 
     @classmethod
     def of(cls, state: JobState) -> _Counted:
-        return cls(state.in_flight, state.held_back, state.tried)
+        return cls(state.in_flight, state.held_back, state.tried, state.reserves)
 
 
 class Run(Standing):
@@ -67,6 +71,10 @@ class Run(Standing):
 
     def apply(self, event: e.Event) -> None:
         """Take over one event. The only place where the run changes."""
+        self.applied += 1
+        self._take(event)
+
+    def _take(self, event: e.Event) -> None:
         self.calls += isinstance(event, _CALLS)
         self.calls -= isinstance(event, _ANSWERS)
         if isinstance(event, (e.SubmissionAccepted, e.ResultReceived)):
@@ -114,14 +122,17 @@ class Run(Standing):
         if self.launch_stop is not None and state.phase is Phase.WAITING and state.attempt:
             self._stop_job(state, event.at, self.launch_stop)
         if isinstance(event, e.CommandRemoved):
-            state.removal_due, state.removing, state.removed = None, False, True
+            self._forget_removal(state, event.at, event.retry)
+            state.removed = state.removed or event.retry == state.retry
             self._progress = event.at
         self._pace(state, event)
+        if state.phase is Phase.DONE and not was_done and self._is_tried_again(state):
+            self._try_again(state, event.at)
         self._count(state, before)
         if state.phase is Phase.DONE and not was_done:
             self._job_done(state, event.at)
         if self._is_to_be_cancelled(state):
-            state.removal_due = event.at
+            self._plan_removal(state, event.at)
         self._watch(state)
         self._lanes.index(state)
         self._lanes.let_go(state)
@@ -131,13 +142,42 @@ class Run(Standing):
             self._cancels()
             and state.phase is Phase.RUNNING
             and self._is_to_be_deleted(state)
-            and state.removal_due is None
+            and state.retry not in state.removals
             and state.removal_tries < REMOVAL_TRIES
         )
 
     def _is_to_be_deleted(self, state: JobState) -> bool:
         """Whether the job's command may be deleted: a standing one stays, even where that means it runs on."""
         return state.transport is Transport.MANAGED and not state.job.step.properties.command
+
+    def _is_tried_again(self, state: JobState) -> bool:
+        """Only what has certainly ended is run again, and after a stop only what brings a target to a good end."""
+        flow, outcome = state.job.step.flow, state.outcome
+        assert outcome is not None
+        return (
+            state.retry < flow.retries
+            and outcome.status in (Status.FAILED, Status.TIMED_OUT)
+            and not outcome.may_still_run
+            and (self.launch_stop is None or flow.turn in CLEANING_UP)
+        )
+
+    def _try_again(self, state: JobState, at: float) -> None:
+        if self._is_to_be_deleted(state):
+            self._plan_removal(state, at)
+        self.pace.begun(self.plan.target_index(state.job.id))
+        again(state, at, nonce(self.run_id, state.job, state.retry + 1) if state.nonce is not None else None)
+
+    def _plan_removal(self, state: JobState, at: float) -> None:
+        """Have the managed command of the job's present try deleted, after those of earlier ones."""
+        if state.retry not in state.removals:
+            state.removals.append(state.retry)
+        state.removal_due = at if state.removal_due is None else state.removal_due
+
+    def _forget_removal(self, state: JobState, at: float, retry: int) -> None:
+        """The managed command of a try is gone, or stays for good; on to the next."""
+        state.removals = [other for other in state.removals if other != retry]
+        state.removal_due = at if state.removals else None
+        state.removing, state.removal_tries = False, 0
 
     def _count_call(self, state: JobState, event: e.Event) -> None:
         rates = self._lanes.of(state).rates
@@ -170,6 +210,7 @@ class Run(Standing):
         self.in_flight += change
         self.held_back += int(state.held_back) - int(before.held_back)
         self.tried += int(state.tried) - int(before.tried)
+        self.reserved += int(state.reserves) - int(before.reserves)
         if change:
             self._lanes.count_flight(state, change)
             self.pace.flown(self.plan.target_index(state.job.id), change)
@@ -195,14 +236,12 @@ class Run(Standing):
     def _job_done(self, state: JobState, at: float) -> None:
         assert state.outcome is not None
         self.done += 1
+        self.endings.append((state.job.id, self.applied))
         self._progress = at
         wave = state.job.wave
         self._wave_left[wave] -= 1
         status = state.outcome.status
-        by_us = self.stop is not None or self.control.cancelled is not None
-        if not (by_us and status is Status.CANCELLED):
-            self.budget.count(status)
-            self.wave_budget.count(status)
+        self._spend(state, status)
         costs = self.budget.minds(status) or self.wave_budget.minds(status)
         self.pace.ended(self.plan.target_index(state.job.id), status, costs=costs)
         refused = state.outcome.cause.code is CauseCode.UNAUTHENTICATED
@@ -210,32 +249,46 @@ class Run(Standing):
         if state.operation is not None and state.intended is not None and state.outcome.verified:
             self._durations_of(state).add(at - state.intended)
         if self._is_to_be_deleted(state) and state.possibly_sent and status not in _NOT_TO_BE_REMOVED:
-            state.removal_due = at
-        self._next_step(state, at)
+            self._plan_removal(state, at)
+        self._go_on(state, at)
         if wave == self.wave and self._wave_left[wave] == 0:
             self._wave_closed = at
 
-    def _next_step(self, state: JobState, at: float) -> None:
-        """Release the target's next step after a success; otherwise it will not be sent."""
-        position = self.plan.step_index(state.job.id) + 1
-        if position == len(self.plan.steps):
+    def _spend(self, state: JobState, status: Status) -> None:
+        """Count a bad end against the budget: a target spends its part once, whatever its other steps do."""
+        target = self.plan.target_index(state.job.id)
+        by_us = self.stop is not None or self.control.cancelled is not None
+        if target in self._spent or (by_us and status is Status.CANCELLED) or status not in FAILURES | NOT_REACHED:
             return
-        following = self.jobs[state.job.id + 1]
-        assert state.outcome is not None
-        if state.outcome.status is Status.SUCCEEDED and self.launch_stop is None:
-            following.due = at
-            self._lanes.index(following)
+        self._spent.add(target)
+        self.budget.count(status)
+        self.wave_budget.count(status)
+
+    def _go_on(self, state: JobState, at: float) -> None:
+        """A step has ended: the next has its turn, on this target or, step by step, on all of the wave."""
+        step = self.plan.step_index(state.job.id)
+        wave = self.plan.waves[state.job.wave]
+        if step + 1 == len(self.plan.steps):
             return
-        if state.outcome.status is Status.SUCCEEDED and self.launch_stop is not None:
-            outcome = Outcome(Status.NOT_STARTED, Cause(self.launch_stop.cause, self.launch_stop.message))
-        elif state.outcome.status is Status.NOT_STARTED:
-            outcome = state.outcome
+        if self.plan.strategy is Strategy.NODE:
+            self._give_turn(JobId(state.job.id + 1), at)
+            return
+        self._step_left[wave.index][step] -= 1
+        if self._step_left[wave.index][step] == 0:
+            for target in wave.targets:
+                self._give_turn(self.plan.job_id(target, step + 1), at)
+
+    def _give_turn(self, job: JobId, at: float) -> None:
+        """Release a job, or end it without having been sent."""
+        state = self.jobs[job]
+        verdict = self._decide(state)
+        if isinstance(verdict, Outcome):
+            end(state, at, verdict)
+            self._job_done(state, at)
         else:
-            outcome = Outcome(
-                Status.SKIPPED, Cause(CauseCode.EARLIER_STEP, f"step {state.job.step.id!r} did not succeed")
-            )
-        end(following, at, outcome)
-        self._job_done(following, at)
+            state.released, state.known, state.due = True, verdict, at
+            state.free = self.plan.target_index(job) in self._spent
+            self._lanes.index(state)
 
     def _open(self, event: e.RunOpened) -> None:
         """Take the run over. What was on the wire when the last owner ended is lost; reads are simply asked again."""
@@ -247,11 +300,12 @@ class Run(Standing):
             lane.rates.arm.share(event.principals)
         for state in self.jobs:
             state.removing = False
-            if state.phase is not Phase.DONE:
-                state.removal_due = None
+            if state.phase is not Phase.DONE:  # nobody asks any more that what runs be cancelled
+                state.removals = [retry for retry in state.removals if retry != state.retry]
+                state.removal_due = event.at if state.removals else None
             if state.phase is Phase.SUBMITTING:
                 self.calls += 1  # the answer that will never come is counted down by the event below
-                self.apply(e.SubmissionLost(event.at, state.job.id, LostReason.CRASHED))
+                self._take(e.SubmissionLost(event.at, state.job.id, LostReason.CRASHED))
             elif state.phase is not Phase.DONE and state.calling:
                 state.calling = False
             self._watch(state)
@@ -277,9 +331,7 @@ class Run(Standing):
         self.wave_budget = Budget(own, where=f" in wave {event.wave + 1}")
         self.pace.open_wave()
         for target in wave.targets:
-            state = self.jobs[self.plan.job_id(target, 0)]
-            state.due = event.at
-            self._lanes.index(state)
+            self._give_turn(self.plan.job_id(target, 0), event.at)
 
     def _request_stop(self, event: e.StopRequested) -> None:
         self.stop = event
@@ -309,34 +361,37 @@ class Run(Standing):
     def _cancel_what_runs(self, at: float) -> None:
         for state in self.jobs:
             if self._is_to_be_cancelled(state):
-                state.removal_due = at
+                self._plan_removal(state, at)
                 self._lanes.index(state)
 
     def _stop_launching(self, event: e.LaunchStopped) -> None:
         """From now on nothing is sent: what waits is over, at once or when it comes back to waiting."""
         self.launch_stop, self.awaiting = event, None
         for state in self.jobs:
-            if state.phase is Phase.WAITING and not self._waits_for_earlier_step(state):
+            first = self.plan.step_index(state.job.id) == 0
+            if state.phase is Phase.WAITING and (state.released or first):
                 before = _Counted.of(state)
                 self._stop_job(state, event.at, event)
                 self._count(state, before)
-                self._job_done(state, event.at)
+                if state.outcome is not None:
+                    self._job_done(state, event.at)
+
+    def _decide(self, state: JobState) -> Known | Outcome:
+        first = state.job.id - self.plan.step_index(state.job.id)
+        return decide(self.jobs[first : state.job.id], state, self.launch_stop)
 
     def _stop_job(self, state: JobState, at: float, stop: e.LaunchStopped) -> None:
-        """End a waiting job. One whose submission may have arrived is not sent again: it would begin only now."""
-        if not state.possibly_sent:
-            end(state, at, Outcome(Status.NOT_STARTED, Cause(stop.cause, stop.message)))
-            return
-        message = f"the answer was lost, and the run sends nothing again ({stop.cause.value}: {stop.message})"
-        end(
-            state,
-            at,
-            Outcome(Status.UNKNOWN, Cause(CauseCode.ANSWER_LOST, message, "look at the VM before running again")),
-        )
+        """End a waiting job, unless it brings its target to a good end.
 
-    def _waits_for_earlier_step(self, state: JobState) -> bool:
-        """Whether an earlier step of the target is under way; its end decides about this one."""
-        return self.plan.step_index(state.job.id) > 0 and self.jobs[state.job.id - 1].phase is not Phase.DONE
+        One whose submission may have arrived is not sent again: it would begin only now.
+        """
+        verdict = self._decide(state)
+        if isinstance(verdict, Outcome) and state.possibly_sent:
+            message = f"the answer was lost, and the run sends nothing again ({stop.cause.value}: {stop.message})"
+            cause = Cause(CauseCode.ANSWER_LOST, message, "look at the VM before running again")
+            verdict = Outcome(Status.UNKNOWN, cause)
+        if isinstance(verdict, Outcome):
+            end(state, at, verdict)
 
     def _write_removal(self, event: e.RemovalBegun | e.RemovalFailed) -> None:
         state = self.jobs[event.job]
@@ -350,7 +405,10 @@ class Run(Standing):
         if event.status == 429:
             lane.rates.refused_removal(event.at, event.retry_after, event.code)
         if state.removal_tries >= REMOVAL_TRIES or event.status == FORBIDDEN:
-            state.removal_due, state.removal_tries = None, REMOVAL_TRIES
+            gone = state.removals[0]
+            self._forget_removal(state, event.at, gone)
+            if gone == state.retry:
+                state.removal_tries = REMOVAL_TRIES
             self.leftovers.append(state.job.id)
             self._lanes.index(state)  # one that could not be cancelled is looked at again
         else:

@@ -13,6 +13,15 @@ from fleet.targets.model import Kind, Os, Power, Target
 
 TargetTest = Callable[[Target], bool]
 
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What an expression may speak of beside a target's own fields: facts and earlier steps, by their names."""
+
+    facts: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+
+
 FIELDS = (
     "name",
     "os",
@@ -31,6 +40,10 @@ CLOSED: dict[str, tuple[str, ...]] = {
     "os": tuple(member.value for member in Os),
     "kind": tuple(member.value for member in Kind),
     "power": tuple(member.value for member in Power),
+    "status": (
+        *("succeeded", "failed", "timed_out", "cancelled", "unreachable"),
+        *("unverified", "unknown", "skipped", "not_started"),
+    ),
 }
 """Fields with a closed list of values: a value outside the list could never match, so it is a mistake."""
 
@@ -46,7 +59,11 @@ class Operator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One comparison. ``tag`` is a tag's name when ``field`` is ``tag``; ``text`` is how it was written."""
+    """One comparison; ``text`` is how it was written.
+
+    ``tag`` is the name of the tag when ``field`` is ``tag``, of the fact when it is ``fact``, the step's id when it is
+    ``status`` or ``exit_code``.
+    """
 
     field: str
     operator: Operator
@@ -95,6 +112,20 @@ def compile_expression(expression: Expression) -> TargetTest:
             return lambda target: any(test(target) for test in tests)
 
 
+def holds(expression: Expression, read: Callable[[Clause], tuple[str, ...]]) -> bool:
+    """Say whether an expression is true where ``read`` says what a clause's field has: one value, several, or none."""
+    match expression:
+        case Clause():
+            fits = _compile_values(expression)
+            return any(fits(value) for value in read(expression)) != expression.negated
+        case Not(part):
+            return not holds(part, read)
+        case All(parts):
+            return all(holds(part, read) for part in parts)
+        case Any(parts):
+            return any(holds(part, read) for part in parts)
+
+
 def read_field(clause: Clause, target: Target) -> tuple[str, ...]:
     """Return what the target has in the field: nothing for a missing tag, id and name of a subscription."""
     if clause.field == "tag":
@@ -108,10 +139,10 @@ def read_field(clause: Clause, target: Target) -> tuple[str, ...]:
 def normal_form(field: str) -> Callable[[str], str]:
     """Return how a field's values are brought to one form before they are compared.
 
-    Tag values are compared letter for letter (documented: tag names ignore case, tag values do not). A
+    Facts are compared letter for letter, and so are tag values (documented: tag names ignore case, values do not). A
     location's display name and its name are the same place (``West Europe``, ``westeurope``).
     """
-    if field == "tag":
+    if field in ("tag", "fact"):
         return str
     if field == "location":
         return lambda text: same_case(text).replace(" ", "")

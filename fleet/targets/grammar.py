@@ -5,10 +5,12 @@ Recursive descent, one method a rule::
     any        = all { "or" all }
     all        = negation { "and" negation }
     negation   = "not" negation | "(" any ")" | clause
-    clause     = field ( "==" | "!=" | "matches" ) string | field [ "not" ] "in" list | tag
+    clause     = field ( "==" | "!=" | "matches" ) string | field [ "not" ] "in" list | tag | fact
     list       = "[" string { "," string } "]"
-    field      = "name" | "os" | ... | tag
+    field      = "name" | "os" | ... | tag | fact | step
     tag        = "tag." NAME | "tag" "[" string "]"
+    fact       = "facts." NAME                                     (conditions of steps only)
+    step       = "steps." ID ".status" | "steps." ID ".exit_code"  (conditions of steps only)
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from difflib import get_close_matches
 from typing import Final, NoReturn
 
 from fleet.errors import Problem
-from fleet.targets.expression import CLOSED, FIELDS, All, Any, Clause, Expression, Not, Operator
+from fleet.targets.expression import CLOSED, FIELDS, All, Any, Clause, Expression, Not, Operator, Words
 from fleet.targets.glob import same_case
 
 MAX_LENGTH: Final = 10_000
@@ -110,12 +112,15 @@ class _Unreadable(Exception):
     """The text makes no sense from here on; the mistake is already noted."""
 
 
-def read_expression(text: str) -> tuple[Expression, tuple[Mistake, ...]]:
-    """Read a selector. With mistakes, the tree is not to be used. Never raises, for any text."""
+def read_expression(text: str, words: Words | None = None) -> tuple[Expression, tuple[Mistake, ...]]:
+    """Read a selector, or with ``words`` a condition of a step, which may speak of these facts and steps as well.
+
+    With mistakes, the tree is not to be used. Never raises, for any text.
+    """
     if len(text) > MAX_LENGTH:
         message = f"a selector may have {MAX_LENGTH:,} characters, this one has {len(text):,}"
         return All(()), (Mistake("selector_too_long", message, 0),)
-    parser = _Parser(text)
+    parser = _Parser(text, words)
     try:
         expression = parser.whole()
     except _Unreadable:
@@ -133,8 +138,9 @@ def _tokens(text: str) -> Iterator[_Token]:
 class _Parser:
     """One reading of one text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, words: Words | None) -> None:
         self.text = text
+        self.words = words
         self.tokens = tuple(_tokens(text))
         self.at = 0
         self.depth = 0
@@ -201,10 +207,27 @@ class _Parser:
             name = self.string()
             self.need("]")
             return "tag", name
+        if self.words is not None and token.text.startswith(("facts.", "steps.")):
+            return self.known(token, self.words)
         if token.text not in FIELDS:
             self.unknown_field(token)
             return "tag", token.text
         return token.text, ""
+
+    def known(self, token: _Token, words: Words) -> tuple[str, str]:
+        """Read ``facts.NAME``, ``steps.ID.status`` or ``steps.ID.exit_code``."""
+        kind, _, rest = token.text.partition(".")
+        name, field = (rest, "fact") if kind == "facts" else rest.rpartition(".")[::2]
+        names = words.facts if kind == "facts" else words.steps
+        if field not in ("fact", "status", "exit_code"):
+            expected = "steps.ID.status or steps.ID.exit_code"
+            self.note("unknown_field", f"a step has no {token.text!r}", token, expected=expected)
+            return "status", name
+        if name not in names:
+            what = "no step collects the fact" if kind == "facts" else "there is no step"
+            hint = _did_you_mean(name, names) or "only what stands above this step, or belongs to it, is known"
+            self.note(f"unknown_{kind[:-1]}", f"{what} {name!r} here", token, expected=", ".join(names), hint=hint)
+        return field, name
 
     def comparison(self, field: str) -> tuple[Operator, bool, tuple[str, ...]]:
         negated = False
@@ -219,7 +242,7 @@ class _Parser:
             negated = True
         if self.took("in"):
             return Operator.ONE_OF, negated, self.listing(field)
-        if field != "tag" or self.token.kind not in ("end", "word", "sign"):
+        if field not in ("tag", "fact") or self.token.kind not in ("end", "word", "sign"):
             self.stop("==, !=, in, not in or matches")
         return Operator.PRESENT, False, ()
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from fleet.clock import SystemClock
 from fleet.engine.loop import Engine
 from fleet.plan.model import Plan
-from fleet.run.command import build
 from fleet.run.events import Event, StopKind
 from fleet.run.record import RunRecord
 from fleet.run.state import Run
@@ -51,7 +50,7 @@ class Trial:
             self.cloud,
             journal,  # type: ignore[arg-type]
             SystemClock(),
-            lambda job: build(self.plan, RUN_ID, run.jobs[job].job, self.secrets),
+            lambda job: run.command(job, self.secrets),
             observe,
         )
         await self.engine.drive(epoch, "test")

@@ -18,7 +18,7 @@ from .hostile import texts
 TOP = ["schema", "run", "playbook", "started", "ended", "exit_code", "counts", "groups", "jobs"]
 JOB = (
     "target subscription resource_group name location os kind step wave status cause exit_code stdout stderr "
-    "truncated attempts verified operation started ended duration_s"
+    "truncated attempts verified operation started ended duration_s retries rescued facts"
 )
 
 
