@@ -49,6 +49,10 @@ _LOOKALIKE = re.compile(
     r"|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"  # base 60 to YAML 1.1 readers
     r"|[-+]?[0-9][0-9]*(_[0-9]+)+"  # digits grouped by underscores
 )
+_PAIR = re.compile(
+    r"(?P<before>(?<!\\)(?:\\\\)*)\\u(?P<d1>[dD])(?P<high>[89abAB][0-9a-fA-F]{2})"
+    r"\\u(?P<d2>[dD])(?P<low>[c-fC-F][0-9a-fA-F]{2})"
+)
 _WORDS: Mapping[str, bool | None] = {
     **dict.fromkeys(("null", "Null", "NULL", "~", "")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -84,7 +88,8 @@ def examine(text: str | bytes, *, file: str) -> Document:
     try:
         plain = _decoded(text, document)
         document.lines = tuple(re.split("\r\n|[\n\r\x85\u2028\u2029]", plain))
-        document.data = reader.run(plain)
+        reader.stand_in = _stand_in(plain)
+        document.data = reader.run(_stood_in(plain, reader.stand_in))
     except _Stop:
         raise InvalidInput(in_order(document.problems)) from None
     return document
@@ -167,6 +172,42 @@ def _control(file: str, line: int, column: int, character: str) -> Problem:
     return Problem("control_character", message, file, line, column, name, hint="remove the character")
 
 
+# JSON escapes a character beyond U+FFFF as two surrogates (RFC 8259, section 7), which YAML's own readers refuse. So the
+# first digit of both is changed to one that makes characters the text does not have, and changed back in the value:
+# that moves nothing, and every place that is told stays true.
+
+
+def _stand_in(text: str) -> str:
+    """Return the digit that stands in for the ``d`` of surrogate escapes, "" where none is needed or free."""
+    if not _PAIR.search(text):
+        return ""
+    for digit in "ecba":
+        used = rf"[\u{digit}800-\u{digit}fff]|\\(u|U0000){digit}[89a-f]"
+        if not re.search(used, text, re.IGNORECASE):
+            return digit
+    return ""
+
+
+def _stood_in(text: str, digit: str) -> str:
+    def other(match: re.Match[str]) -> str:
+        first, second = (digit if match[d] == "d" else digit.upper() for d in ("d1", "d2"))
+        return f"{match['before']}\\u{first}{match['high']}\\u{second}{match['low']}"
+
+    return _PAIR.sub(other, text) if digit else text
+
+
+def _put_back(value: str, digit: str, *, escaped: bool) -> str:
+    """Return a scalar's value as it was meant: characters where escapes count, the very text elsewhere."""
+    if not escaped:
+        other = {digit: "d", digit.upper(): "D"}
+        return re.sub(
+            rf"\\u({digit})(?=[89a-f][0-9a-f]{{2}})", lambda m: f"\\u{other[m[1]]}", value, flags=re.IGNORECASE
+        )
+    base = int(f"{digit}000", 16)
+    pair = rf"([\u{digit}800-\u{digit}bff])([\u{digit}c00-\u{digit}fff])"
+    return re.sub(pair, lambda m: chr(0x10000 + ((ord(m[1]) - base - 0x800) << 10) + ord(m[2]) - base - 0xC00), value)
+
+
 class _Reader:
     """Builds plain data from the parser's events, which name place, style and tag of each node."""
 
@@ -174,6 +215,7 @@ class _Reader:
         self._document = document
         self._events: Iterator[Any] = iter(())
         self._nodes = 0
+        self.stand_in = ""
 
     def run(self, text: str) -> object:
         self._events = iter(yaml.parse(text, Loader=_LOADER))
@@ -190,7 +232,10 @@ class _Reader:
 
     def _next(self) -> Any:
         try:
-            return next(self._events, None)
+            event = next(self._events, None)
+            if self.stand_in and isinstance(event, yaml.ScalarEvent):
+                event.value = _put_back(event.value, self.stand_in, escaped=event.style == '"')
+            return event
         except (yaml.YAMLError, UnicodeError, RecursionError) as error:
             self._document.problems.append(_syntax(error, self._document.file))
             raise _Stop from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 
 import pytest
@@ -294,3 +295,24 @@ def test_few_mistakes_are_all_told() -> None:
     some = [Problem("x", "wrong", "f", line, 1) for line in range(1, 102)]
     assert InvalidInput(some[:100]).problems == tuple(some[:100])
     assert InvalidInput(some).problems[-1].message == "and 1 more, not shown"
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1), st.text('a\\😀\ue83d𝄞é"u'), max_size=5
+    )
+)
+def test_what_json_writes_is_read(mapping: dict[str, str]) -> None:
+    """JSON as programs write it, with characters beyond U+FFFF as pairs of escapes, is read as it was meant."""
+    assert documents.read(json.dumps(mapping), file="values.json").data == mapping
+
+
+def test_pairs_of_escapes_move_nothing() -> None:
+    """Places behind a pair are the text's own; outside double quotes letters are letters; half a pair is refused."""
+    document = documents.read('{"a": "\\ud83d\\uDE00", "b": 2}', file="x")
+    assert (document.data, document.mark(("b",)).column) == ({"a": "😀", "b": 2}, 28)
+    plain = "a: '\\ud83d\\uDE00'\nb: \\uD83D\\ude00\nc: \"\\\\ud83d\\\\ude00 \\uD83D\\ude00\"\n"
+    found = documents.read(plain, file="x").data
+    assert found == {"a": r"\ud83d\uDE00", "b": r"\uD83D\ude00", "c": r"\ud83d\ude00 😀"}
+    with pytest.raises(InvalidInput, match="escape"):
+        documents.read('{"a": "\\ud83d"}', file="x")
