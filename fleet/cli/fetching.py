@@ -17,11 +17,12 @@ from fleet import app
 from fleet.cli.screen import say, warn
 from fleet.clock import SystemClock
 from fleet.config import Config
-from fleet.engine.fetch import Fetcher, NotFetched, Source
+from fleet.engine.asking import NotFetched, Source
+from fleet.engine.fetch import Fetcher
 from fleet.guest.packing import CHANNEL_TAIL
 from fleet.guest.spool import Stream
 from fleet.plan.model import Plan
-from fleet.run.command import command_name, transport_of
+from fleet.run.command import delivery_key, transport_of
 from fleet.run.model import Extent
 from fleet.run.record import JobRecord
 from fleet.run.state import Run
@@ -147,4 +148,4 @@ async def _fetched(fetcher: Fetcher, kept: SavedRun, each: _Missing, quiet: int)
 
 def _source(plan: Plan, run_id: str, record: JobRecord) -> Source:
     job = record.job
-    return Source(job.target, transport_of(plan, job.step), command_name(run_id, job), job.step.run_as)
+    return Source(job.target, transport_of(plan, job.step), delivery_key(run_id, job), job.step.run_as)

@@ -15,14 +15,21 @@ import click
 from fleet import app
 from fleet.cli import options
 from fleet.cli.fetching import fetch_missing
+from fleet.cli.following import follow, row_to_follow
 from fleet.cli.reading import tell_state
 from fleet.cli.screen import emit, emit_bytes, say, settings
-from fleet.errors import ExitCode, RunNotFound, StateError
+from fleet.config import Config
+from fleet.engine.asking import NotFetched
+from fleet.errors import ExitCode, Refused, RunNotFound, StateError
 from fleet.report import safe
 from fleet.report.aggregate import aggregate
 from fleet.report.model import JobRow
+from fleet.report.verdict import exit_code
 from fleet.report.words import plural
+from fleet.run.model import Phase
+from fleet.run.state import Run
 from fleet.store.files import write_private
+from fleet.store.journal import SavedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,7 @@ Examples:
   fleet output last 'web*' --stream stderr
   fleet output last --outdir out/       one file per VM, step and stream
   fleet output last web001 --full       all of it, fetched from the VM
+  fleet output last web001 --follow     as it comes, until the script has ended
 """
 )
 @click.argument("run_id", metavar="RUN")
@@ -55,6 +63,7 @@ Examples:
     "--stream", type=click.Choice(["both", "stdout", "stderr"]), default="both", help="Which stream (default both)."
 )
 @click.option("--full", is_flag=True, help="Fetch from the VMs what was too long for the channel.")
+@click.option("--follow", is_flag=True, help="Show what one VM's script prints while it runs, until it has ended.")
 @click.option("--outdir", type=click.Path(path_type=Path), help="Write files into this folder instead.")
 @click.option("--raw", is_flag=True, help="Print what came, control characters included. Not on a terminal.")
 @options.connecting
@@ -64,7 +73,13 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     Azure carries 4,096 bytes of each stream, which hold some 30 KB of packed text. A VM keeps longer output for seven
     days: --full fetches it, proves it by its digest and keeps it with the run. That takes one run command for about
     25 KB, some 20 seconds each.
+
+    --follow asks a VM whose script is running what is new, with a managed run command beside it: a few times at once,
+    then every 30 seconds, as often as Azure lets one. Its exit code is what a report of that row alone has. Ctrl-C ends
+    the following, never the job.
     """
+    if flags["follow"] and (flags["full"] or flags["outdir"]):
+        raise click.UsageError("--follow goes with neither --full nor --outdir")
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     kept = app.saved(config, run_id)
     run = app.replay(kept)
@@ -78,6 +93,8 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
             hint=f"fleet show {found.run} lists them",
             code="no_rows",
         )
+    if flags["follow"]:
+        return _follow(config, kept, run, row_to_follow(run, chosen, kept.live), flags)
     complete = True
     whole: Mapping[int, Mapping[str, bytes]] = {}
     if flags["full"]:
@@ -89,6 +106,23 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
         for each in rows:
             _print(each, flags["stream"], raw=flags["raw"])
     return ExitCode.OK if complete else ExitCode.NOT_REACHED
+
+
+def _follow(config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[str, Any]) -> int:
+    """Follow a row. Of one that has ended already, print what is kept."""
+    found = aggregate(run.record()).jobs[row]
+    if run.jobs[row].phase is Phase.DONE:
+        say(f"{found.name} {found.step} has ended: {found.status.value}", quiet=flags["quiet"])
+        _print(Streams(found, {}), flags["stream"], raw=flags["raw"])
+        return exit_code([found])
+    try:
+        return asyncio.run(follow(config, kept, run, row, flags, os.environ))
+    except KeyboardInterrupt:
+        say(f"\nno longer following {found.name}; its job goes on", quiet=flags["quiet"])
+        return ExitCode.INTERRUPTED
+    except NotFetched as error:
+        message = f"{found.name} cannot be followed: {error.cause.message}"
+        raise Refused(message, hint=error.cause.hint, code="not_followed") from error
 
 
 def _is_meant(row: JobRow, names: tuple[str, ...], step: str | None) -> bool:

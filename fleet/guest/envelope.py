@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleet.errors import InvalidInput
-from fleet.guest import wrapper_pwsh, wrapper_sh
+from fleet.guest import live, spool, wrapper_pwsh, wrapper_sh
 from fleet.guest.delivery import CARRIER, Delivery, script_digest, secret_value
 from fleet.guest.receipt import Receipt, printed
-from fleet.guest.spool import Stream, asked, shown
+from fleet.guest.spool import Stream
 from fleet.guest.wrapper import wrap
 
 TIMED_OUT_EXIT = 124
@@ -92,18 +92,23 @@ def open(delivered: str, environment: Mapping[str, str]) -> Opened | None:
 
 
 def asks_for(delivered: str) -> str | None:
-    """Return the key whose kept output a reader asks for; None if the text is no reader of this version."""
-    wanted = asked(delivered)
+    """Return the key whose output a reader or follower asks for; None if the text is neither of this version."""
+    wanted = spool.asked(delivered) or live.asked(delivered)
     return None if wanted is None else wanted.key
 
 
-def show(delivered: str, stdout: bytes | None, stderr: bytes | None) -> tuple[bytes, bytes]:
-    """Return what a reader prints on stdout and stderr in a VM that keeps this output, or with None has none of it."""
-    wanted = asked(delivered)
-    assert wanted is not None, "only a reader is answered"
-    if stdout is None or stderr is None:
-        return shown(wanted, None)
-    return shown(wanted, {Stream.STDOUT: stdout, Stream.STDERR: stderr})
+def show(delivered: str, kept: tuple[bytes, bytes] | None, exit_code: int | None) -> tuple[bytes, bytes]:
+    """Return what a reader or follower prints on stdout and stderr in a VM with this output; None has none of it.
+
+    ``exit_code`` is the inner script's, None while it runs.
+    """
+    streams = None if kept is None else dict(zip(Stream, kept, strict=True))
+    since = live.asked(delivered)
+    if since is not None:
+        return live.shown(since, streams, exit_code)
+    wanted = spool.asked(delivered)
+    assert wanted is not None, "only a reader or follower is answered"
+    return spool.shown(wanted, streams, running=exit_code is None)
 
 
 def wrapper_exit(receipt: Receipt) -> int:

@@ -4,16 +4,6 @@ fleet_say() {
     printf '\nfleet-piece v1 nonce=%s %s end\n' "$fleet_nonce" "$1"
 }
 
-fleet_find() {
-    for fleet_spool in "${FLEET_SPOOL:-/var/lib/fleet/receipts}" "${FLEET_SPOOL:-${TMPDIR:-/tmp}/fleet-$(id -u)}"; do
-        fleet_dir=$fleet_spool/$fleet_key
-        if [ -d "$fleet_dir" ] && fleet_private "$fleet_dir" && [ -L "$fleet_dir/claim" ]; then
-            return
-        fi
-    done
-    return 1
-}
-
 # The stream is packed as a whole, once, beside it: so its pieces are few, and the same for whoever asks.
 fleet_open() {
     fleet_source=$fleet_dir/$fleet_stream.gz fleet_form=gzip

@@ -26,7 +26,9 @@ PIECE = 5700
 LARGEST = 64 * 1024 * 1024
 """Bytes of a stream that the wrapper keeps, at most: of longer ones it keeps the end."""
 
-_BODY_SH = wrapper_sh.TOOLS + files("fleet.guest").joinpath("reader.sh").read_text(encoding="ascii")
+_BODY_SH = wrapper_sh.TOOLS + "".join(
+    files("fleet.guest").joinpath(name).read_text(encoding="ascii") for name in ("folder.sh", "reader.sh")
+)
 _BODY_PS1 = wrapper_pwsh.TOOLS + files("fleet.guest").joinpath("reader.ps1").read_text(encoding="ascii")
 _TITLE = "# Fleet reads back what a script has printed; nothing is run.\n"
 
@@ -107,10 +109,10 @@ def asked(script: str) -> Wanted | None:
     return wanted if same else None
 
 
-def shown(wanted: Wanted, kept: Mapping[Stream, bytes] | None) -> tuple[bytes, bytes]:
+def shown(wanted: Wanted, kept: Mapping[Stream, bytes] | None, *, running: bool = False) -> tuple[bytes, bytes]:
     """Return what a reader prints on stdout and stderr in a VM that keeps these streams, or has none of the key."""
-    if kept is None:
-        return _frame(wanted, "error=missing"), b""
+    if kept is None or running:
+        return _frame(wanted, "error=missing" if kept is None else "error=running"), b""
     import gzip
 
     packed = gzip.compress(kept[wanted.stream], mtime=0)

@@ -93,9 +93,14 @@ function Stop-FleetTree([int]$Id) {
     & taskkill.exe /PID $Id /T /F 2>&1 | Out-Null
 }
 
+# Without a buffer: whoever follows the script reads the file while it grows.
+function Open-FleetLive([string]$Path) {
+    return New-Object System.IO.FileStream ($Path + '.live'), 'Create', 'Write', 'ReadWrite', 1
+}
+
 function Invoke-FleetScript {
-    $out = [System.IO.File]::Open($FleetOut + '.live', 'Create', 'Write', 'ReadWrite')
-    $err = [System.IO.File]::Open($FleetErr + '.live', 'Create', 'Write', 'ReadWrite')
+    $out = Open-FleetLive $FleetOut
+    $err = Open-FleetLive $FleetErr
     $process = Start-FleetScript
     $pumps = [System.Threading.Tasks.Task[]]@(
         $process.StandardOutput.BaseStream.CopyToAsync($out),

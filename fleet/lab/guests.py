@@ -93,8 +93,11 @@ class Envelope(Protocol):
         """Return the key whose kept output a script wants to read, or None if it is no such script."""
         ...
 
-    def show(self, delivered: str, stdout: bytes | None, stderr: bytes | None) -> tuple[bytes, bytes]:
-        """Return what that script prints where this output is kept; None and None where nothing is."""
+    def show(self, delivered: str, kept: tuple[bytes, bytes] | None, exit_code: int | None) -> tuple[bytes, bytes]:
+        """Return what that script prints where this output is kept, or has come so far; None where nothing is.
+
+        ``exit_code`` is None while the inner script runs.
+        """
         ...
 
 
@@ -115,6 +118,11 @@ class _Kept:
     started: float
     ended: float
 
+    def so_far(self, now: float) -> tuple[bytes, bytes]:
+        """What has been printed until now."""
+        share = (now - self.started) / (self.ended - self.started) if now < self.ended else 1.0
+        return lines(self.result.stdout, share), lines(self.result.stderr, share)
+
 
 class ScriptedGuests:
     """Answers scripts by rules, and keeps the answers of wrapped scripts by their key."""
@@ -132,8 +140,9 @@ class ScriptedGuests:
             return Plan(unknown_user(script.user), 0.0, ran=False)
         if self._envelope and (key := self._envelope.asks_for(script.text)) is not None:
             kept = self._kept.get((machine.key, key))
-            out, err = (kept.result.stdout, kept.result.stderr) if kept else (None, None)
-            return self._limited(Plan(Result(0, *self._envelope.show(script.text, out, err)), 1.0, ran=False), script)
+            streams = kept.so_far(now) if kept else None
+            code = kept.result.exit_code if kept and now >= kept.ended else None
+            return Plan(Result(0, *self._envelope.show(script.text, streams, code)), 1.0, ran=False)
         opened = self._envelope.open(script.text, script.environment) if self._envelope else None
         if opened is None:
             rule, duration = self._ruling(machine, script.text)
@@ -170,6 +179,12 @@ class ScriptedGuests:
         if script.limit and plan.duration > script.limit:
             return Plan(Result(KILLED), script.limit, plan.ran)
         return plan
+
+
+def lines(stream: bytes, share: float) -> bytes:
+    """Return the first lines of a stream, as large a share of them: a scripted guest prints evenly over time."""
+    each = stream.splitlines(keepends=True)
+    return b"".join(each[: int(len(each) * share)])
 
 
 def unknown_user(user: str) -> Result:

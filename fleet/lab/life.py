@@ -16,7 +16,7 @@ from fleet.lab import builtins
 from fleet.lab.blobs import Blobs
 from fleet.lab.classes import AgentState, GuestKind, System
 from fleet.lab.commands import Command, Provisioning
-from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Plan, Result, Script, ScriptedGuests, tail
+from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Plan, Result, Script, ScriptedGuests, lines, tail
 from fleet.lab.operations import Operation, Operations, Phase
 from fleet.lab.timing import GIVE_UP, REFRESH, Delays, Timing, Work
 from fleet.lab.wire import Json
@@ -319,7 +319,7 @@ class Life:
         elif execution.command and execution.started is not None:
             share = (now - execution.started) / (execution.ends - execution.started)
             stdout, stderr = execution.result.stdout, execution.result.stderr
-            execution.command.view.so_far(_lines(stdout, share), _lines(stderr, share))
+            execution.command.view.so_far(lines(stdout, share), lines(stderr, share))
             if (then := now + self._timing.scaled(REFRESH)) < execution.ends:
                 self._later(then, Due.REFRESH, execution)
 
@@ -466,11 +466,6 @@ def _statuses(machine: Machine, result: Result) -> list[Json]:
         _status("ComponentStatus/StdOut/succeeded", out),
         _status("ComponentStatus/StdErr/succeeded", err),
     ]
-
-
-def _lines(stream: bytes, share: float) -> bytes:
-    lines = stream.splitlines(keepends=True)
-    return b"".join(lines[: int(len(lines) * share)])
 
 
 def _status(code: str, message: str) -> Mapping[str, object]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.guest.delivery import Delivery, script_digest
+from fleet.guest.live import News, Part, Since, follower, read_news
 from fleet.guest.receipt import Reading, read, verify
 from fleet.guest.spool import Absence, Piece, Stream, Wanted, joined, read_piece, reader
 from tests.system.test_guest_shells import Guest, _tools, delivery, guest, interpreter, spool
@@ -173,10 +174,62 @@ def test_of_a_flood_the_end_is_kept(spool: Path) -> None:
     assert verify(reading, nonce=order.nonce, digest=script_digest(order)).truncated
 
 
-def test_shellcheck_is_content_with_the_reader() -> None:
-    """The reader is clean POSIX sh."""
+def news_of(guest: Guest, out: int | None, err: int | None, *, wait: int = 0) -> News:
+    """Send a follower to the guest, and read its answer as it comes through the channel."""
+    since = Since("run-step", out, err, wait, NONCE)
+    environment = {"PATH": os.environ["PATH"], "FLEET_SPOOL": str(guest.spool)}
+    command = [shutil.which(guest.interpreter[0]) or "", *guest.interpreter[1:], "-c", follower(since, windows=False)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=30)
+    assert max(len(done.stdout), len(done.stderr)) <= 4096
+    found = read_news(f"{done.stdout.decode()}\n[stderr]\n{done.stderr.decode()}", since)
+    assert isinstance(found, News), (done.stdout, done.stderr)
+    return found
+
+
+def test_a_script_is_followed_while_it_runs(guest: Guest, tmp_path: Path) -> None:
+    """Growing streams of any bytes come as they are; a follower that waits gets news at once when there are some."""
+    go = tmp_path / "go"
+    order = delivery(
+        f"printf 'a\\0b\\377'; echo warned >&2; while [ ! -e {go} ]; do sleep 0.1; done; head -c 9000 /dev/urandom; exit 7"
+    )
+    process = guest.start(order)
+    live = guest.spool / order.key / "stderr.live"
+    while not live.exists() or not live.stat().st_size:
+        pass
+    first = news_of(guest, 0, 0)
+    assert (first.stdout.data, first.stderr.data, first.exit) == (b"a\0b\xff", b"warned\n", None)
+    assert news_of(guest, 4, None).stdout == Part(4, b"", 4)
+    go.touch()
+    process.communicate(timeout=30)
+    rest, data = news_of(guest, 4, 7, wait=9), b""
+    while rest.stdout.data:
+        data += rest.stdout.data
+        rest = news_of(guest, 4 + len(data), 7)
+    assert (b"a\0b\xff" + data, rest.exit) == (guest.kept(order, "stdout"), 7)
+    left = [path for path in live.parent.iterdir() if NONCE in path.name]
+    assert left == []
+
+
+def test_of_a_flood_the_end_is_followed(spool: Path) -> None:
+    """Of a stream that the guest kept the end of, offsets stay those of all of it."""
+    guest = Guest(["dash"], spool)
+    answer(guest, delivery("head -c 70000000 /dev/zero; echo end", timeout=60.0))
+    news = news_of(guest, 69_999_999, None)
+    assert (news.stdout, news.exit) == (Part(69_999_999, b"\0end\n", 70_000_004), 0)
+    assert news_of(guest, 0, None).stdout.end == 70_000_004
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        reader(Wanted("run-step", Stream.STDERR, 7, NONCE), windows=False),
+        follower(Since("run-step", 7, None, 15, NONCE), windows=False),
+    ],
+    ids=["reader", "follower"],
+)
+def test_shellcheck_is_content_with_readers(text: str) -> None:
+    """What reads kept output, and what follows growing output, is clean POSIX sh."""
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    text = reader(Wanted("run-step", Stream.STDERR, 7, NONCE), windows=False)
     checked = subprocess.run(["shellcheck", "-s", "sh", "-"], input=text.encode(), capture_output=True, check=False)
     assert checked.stdout == b""

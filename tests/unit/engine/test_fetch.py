@@ -9,7 +9,8 @@ from itertools import count
 import pytest
 
 from fleet.clock import SystemClock
-from fleet.engine.fetch import AT_ONCE, Fetcher, NotFetched, Source
+from fleet.engine.asking import NotFetched, Source
+from fleet.engine.fetch import AT_ONCE, Fetcher
 from fleet.engine.ports import Reply
 from fleet.guest.spool import LARGEST, Stream, Wanted, asked, shown
 from fleet.playbook.model import Transport

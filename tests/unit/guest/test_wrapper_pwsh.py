@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from tree_sitter import Language, Parser
 
+from fleet.guest import live
 from fleet.guest.delivery import Delivery, Shell
 from fleet.guest.spool import Stream, Wanted, asked, reader
 from fleet.guest.wrapper import wrap
@@ -57,6 +58,15 @@ def test_the_reader_parses_and_survives_the_way(stream: Stream) -> None:
     assert text.isascii() and "\\" not in text
     assert asked(text.replace("\n", "\r\n")) == wanted
     assert wrapper_entry(wrap(Delivery("x", Shell.PWSH, wanted.key, "0" * 16, 1.0))) == wrapper_entry(text)
+
+
+def test_the_follower_parses_and_survives_the_way() -> None:
+    """The script that follows growing output is PowerShell, ASCII and free of backslashes, and is read back as it is."""
+    since = live.Since("20260301-020304-abcd-1", 12, None, 15, "0" * 32)
+    text = live.follower(since, windows=True)
+    assert not PARSER.parse(text.encode()).root_node.has_error
+    assert text.isascii() and "\\" not in text
+    assert live.asked(text.replace("\n", "\r\n")) == since
 
 
 def wrapper_entry(text: str) -> str:

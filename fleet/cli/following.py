@@ -1,0 +1,235 @@
+"""A running script's output as it comes: asked of its VM, made safe for the terminal, shown once."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Any
+
+from fleet import app
+from fleet.cli.screen import emit_bytes, say, warn
+from fleet.clock import Clock, SystemClock
+from fleet.config import Config
+from fleet.engine.asking import NotFetched, Source
+from fleet.engine.follow import Follower, Places
+from fleet.errors import ExitCode, Refused, RunNotFound
+from fleet.guest.live import News, Part
+from fleet.guest.spool import Stream
+from fleet.playbook.model import Transport
+from fleet.report import safe
+from fleet.report.aggregate import aggregate
+from fleet.report.model import JobRow
+from fleet.report.verdict import exit_code
+from fleet.run.command import delivery_key, is_wrapped
+from fleet.run.model import Phase
+from fleet.run.record import JobRecord
+from fleet.run.state import Run
+from fleet.store.journal import SavedRun
+
+BEGIN_WITHIN = 60.0
+"""Seconds that an accepted script may take to begin before somebody is told that it has not."""
+
+_GLANCE = 0.5
+"""Seconds between looks at the journal, at least. Reading a large one takes longer, and is done less often."""
+
+_BEGUN = (Phase.SUBMITTING, Phase.FINDING, Phase.RUNNING)
+
+
+@dataclass(slots=True)
+class _Screen:
+    """Writes parts of streams, each byte once, with a line on stderr wherever the stream changes."""
+
+    head: str
+    several: bool
+    raw: bool
+    quiet: int
+    _decoders: dict[Stream, codecs.IncrementalDecoder] = field(default_factory=dict)
+    _last: Stream | None = None
+    _in_line: bool = False
+
+    def show(self, stream: Stream, data: bytes, left_out: int) -> None:
+        if left_out:
+            say(f"-- {left_out:,} bytes of {stream} are left out here; --full fetches all once it has ended")
+        if not data:
+            return
+        if self.several and stream is not self._last:
+            self.end_line()
+            say(f"-- {self.head}  {stream}", quiet=self.quiet)
+        self._last, self._in_line = stream, not data.endswith(b"\n")
+        if self.raw:
+            emit_bytes(data)
+            return
+        if stream not in self._decoders:
+            self._decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
+        text = self._decoders[stream].decode(data)
+        emit_bytes(safe.terminal(text).encode("utf-8", "backslashreplace"))
+
+    def end_line(self) -> None:
+        if self._in_line and not self.raw:
+            emit_bytes(b"\n")
+            self._in_line = False
+
+
+def row_to_follow(run: Run, chosen: Sequence[int], live: bool) -> int:
+    """Choose the one row that can be followed: of one VM's steps the one under way, else the last that ended.
+
+    Raises RunNotFound for several VMs, and Refused where nothing of it can be followed.
+    """
+    jobs = run.record().jobs
+    if len({jobs[row].job.target.key for row in chosen}) > 1:
+        raise RunNotFound("--follow shows one VM", hint="name it: fleet output RUN VM --follow", code="several_vms")
+    under_way = [row for row in chosen if _has_begun(jobs[row])]
+    ended = [row for row in chosen if jobs[row].phase is Phase.DONE and jobs[row].attempts]
+    if not under_way and not ended:
+        hint = "wait for its turn; `fleet show` tells" if live else "fleet resume goes on with the run"
+        raise Refused(f"{jobs[chosen[0]].job.target.name}: the job has not begun", hint=hint, code="not_begun")
+    row = under_way[0] if under_way else ended[-1]
+    if not is_wrapped(run.plan, jobs[row].job.step) and under_way:
+        raise Refused(
+            f"{jobs[row].job.target.name}: a script without a receipt cannot be followed",
+            hint="its output comes when it has ended; run.receipts: true keeps it where it can be followed",
+            code="not_followed",
+        )
+    return row
+
+
+def _has_begun(job: JobRecord) -> bool:
+    return job.phase in _BEGUN or (job.phase is Phase.WAITING and job.possibly_sent)
+
+
+@dataclass(slots=True)
+class _Session:
+    """One job being followed."""
+
+    config: Config
+    row: int
+    kept: SavedRun
+    run: Run
+    places: Places
+    screen: _Screen
+    clock: Clock
+    _read_took: float = 0.0
+
+    @property
+    def job(self) -> JobRecord:
+        return self.run.record().jobs[self.row]
+
+    @property
+    def ended(self) -> bool:
+        return self.run.jobs[self.row].phase is Phase.DONE
+
+    def read_again(self) -> None:
+        """Read the journal as it is now."""
+        begun = self.clock.now()
+        self.kept = app.saved(self.config, self.kept.run_id)
+        self.run = app.replay(self.kept)
+        self._read_took = self.clock.now() - begun
+
+    async def wait(self, until: float) -> None:
+        """Wait until a moment, or until the journal says that the job has ended."""
+        while not self.ended and (left := until - self.clock.now()) > 0:
+            await asyncio.sleep(min(left, max(_GLANCE, 10 * self._read_took)))
+            if self.kept.live:
+                self.read_again()
+
+    def show(self, news: News) -> None:
+        for stream in self.places.streams:
+            left_out, data = self.places.advance(stream, news.of(stream))
+            self.screen.show(stream, data, left_out)
+
+    def show_kept(self) -> bool:
+        """Show the rest from the journal. False if it lacks bytes between what was shown and what it holds."""
+        parts = {stream: _kept_part(self.job, stream) for stream in self.places.streams}
+        if any(part is None or part.start > self.places.shown.get(stream, 0) for stream, part in parts.items()):
+            return False
+        for stream, part in parts.items():
+            assert part is not None
+            left_out, data = self.places.advance(stream, part)
+            self.screen.show(stream, data, left_out)
+        return True
+
+
+def _kept_part(job: JobRecord, stream: Stream) -> Part | None:
+    """What the journal holds of an ended job's stream; None if it is not known which bytes they are."""
+    outcome = job.outcome
+    if outcome is None:
+        return None
+    extent, text = outcome.stdout_extent, outcome.stdout
+    if stream is Stream.STDERR:
+        extent, text = outcome.stderr_extent, outcome.stderr
+    if extent is None:
+        return None
+    data = text.encode("utf-8", "replace")
+    return Part(extent.length - len(data), data, extent.length) if len(data) <= extent.length else None
+
+
+async def follow(
+    config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[str, Any], environ: Mapping[str, str]
+) -> int:
+    """Show what a job prints until it has ended, and return the exit code that a report of its row alone has.
+
+    Raises NotFetched where the VM cannot be asked.
+    """
+    record = run.record().jobs[row]
+    streams = tuple(stream for stream in Stream if flags["stream"] in ("both", stream))
+    head = safe.terminal_line(f"{record.job.target.name}  {record.job.step.id}")
+    screen = _Screen(head, len(streams) > 1, flags["raw"], flags["quiet"])
+    session = _Session(config, row, kept, run, Places(streams), screen, SystemClock())
+    app.check_cloud(kept.plan, flags["lab"])
+    async with app.connect(config, flags["lab"], environ) as connection:
+        app.check_same_cloud(kept.plan, connection)
+        follower = Follower(connection.cloud, session.clock, lambda: token_hex(16))
+        code = await _to_the_end(session, follower)
+    screen.end_line()
+    # The script has ended: a run that goes on hears of it within its next look or two.
+    await session.wait(session.clock.now() + (BEGIN_WITHIN if session.kept.live else 0.0))
+    return _told(session, code, flags["quiet"])
+
+
+async def _to_the_end(session: _Session, follower: Follower) -> int | None:
+    """Show everything. Return the wrapper's exit code where the VM told it."""
+    source = _source(session)
+    patience = session.clock.now() + BEGIN_WITHIN
+    while not (session.ended and session.show_kept()):
+        try:
+            news = await follower.news(source, session.places)
+        except NotFetched:
+            if session.kept.live:
+                session.read_again()
+            if not session.ended:
+                raise
+            warn("the VM could not be asked for the rest; what follows may lack a part")
+            return None
+        if session.kept.live:
+            session.read_again()
+        if news is not None:
+            session.show(news)
+            if news.exit is not None and session.places.all_shown(news):
+                return news.exit
+        elif session.ended:
+            return None
+        elif session.clock.now() > patience:
+            say(f"-- {session.screen.head}: the script has not begun yet", quiet=session.screen.quiet)
+            patience += BEGIN_WITHIN
+        await session.wait(follower.ready_at())
+    return None
+
+
+def _source(session: _Session) -> Source:
+    """Questions are managed commands whatever carries the job: an action runs beside nothing, they beside anything."""
+    job = session.job.job
+    return Source(job.target, Transport.MANAGED, delivery_key(session.kept.run_id, job), job.step.run_as)
+
+
+def _told(session: _Session, code: int | None, quiet: int) -> int:
+    """Say how the job ended, by the journal where it knows, else by what the VM keeps."""
+    if session.ended:
+        row: JobRow = aggregate(session.run.record()).jobs[session.row]
+        exit_text = "" if row.exit_code is None else f", exit code {row.exit_code}"
+        say(f"-- {session.screen.head}  {row.status.value}{exit_text}", quiet=quiet)
+        return exit_code([row])
+    say(f"-- {session.screen.head}  ended in the VM, exit code {code}", quiet=quiet)
+    return ExitCode.OK if code in session.job.job.step.ok_exit else ExitCode.SCRIPT_FAILED

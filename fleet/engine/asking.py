@@ -1,0 +1,130 @@
+"""Asks a VM about what its wrapper keeps: sends a reading script until its answer has come.
+
+Nothing of this belongs to a run. Such a script changes nothing, so it is sent again as often as it takes, under a new
+name each time, and a managed command of it is deleted whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from fleet.clock import Clock
+from fleet.engine.ports import Cloud
+from fleet.guest.spool import Absence
+from fleet.playbook.model import Transport
+from fleet.run import answers as a
+from fleet.run.answers import Command, Operation
+from fleet.run.model import Cause, CauseCode
+from fleet.run.retry import GiveUp, backoff, judge_refusal, not_connected
+from fleet.targets.model import Target
+
+A = TypeVar("A")
+
+FIRST_LOOK = 0.3
+"""Seconds between looks, at least."""
+TRIES = 8
+PATIENCE = 600.0
+"""Seconds that one question may take to be answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a job's output is kept: the machine, the delivery's key, and how questions are sent."""
+
+    target: Target
+    transport: Transport
+    key: str
+    run_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[A]):
+    """A script that prints an answer, and what finds the answer in what came back; None if there is none."""
+
+    nonce: str
+    script: str
+    read: Callable[[str], A | Absence | None]
+
+
+class NotFetched(Exception):
+    """An answer could not be had; ``cause`` says why and what to do. The rest goes on without it."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause.message)
+        self.cause = cause
+
+
+@dataclass(slots=True)
+class Asker:
+    """Asks through a cloud. ``nonce`` gives fresh hex for each question."""
+
+    cloud: Cloud
+    clock: Clock
+    nonce: Callable[[], str]
+    _shortest: float = 0.0
+    """Seconds that the quickest answer took: nobody looks much sooner, as each look counts too."""
+
+    async def ask(self, source: Source, question: Callable[[str], Question[A]]) -> A | Absence:
+        """Ask, again and again if need be, until there is an answer. Raises NotFetched, AzureUnusable."""
+        trouble = Cause(CauseCode.NO_ANSWER, "the VM gave no usable answer", "try again later")
+        for tries in range(1, TRIES + 1):
+            found = await self._once(source, question(self.nonce()), tries)
+            if found is not None and not isinstance(found, Cause):
+                return found
+            trouble = found or trouble
+        raise NotFetched(trouble)
+
+    async def _once(self, source: Source, asked: Question[A], tries: int) -> A | Absence | Cause | None:
+        """Send a script once and wait for its answer. A cause says why there is none; then some time has passed."""
+        command = _command(source, asked)
+        try:
+            answer = (await self.cloud.submit(command)).answer
+            if isinstance(answer, a.Refused):
+                verdict = judge_refusal(answer.refusal, now=self.clock.now(), tries=tries, salt=asked.nonce)
+                if isinstance(verdict, GiveUp):
+                    raise NotFetched(verdict.cause)
+                await asyncio.sleep(max(verdict.at - self.clock.now(), 0.0))
+                return verdict.cause
+            if isinstance(answer, a.Lost):
+                await asyncio.sleep(backoff(tries, asked.nonce))
+                return not_connected(answer.detail, now=0.0, tries=tries, salt="").cause
+            return await self._await(source, answer.operation, asked)
+        finally:
+            if source.transport is Transport.MANAGED:
+                await self.cloud.remove(source.target, command.name)
+
+    async def _await(self, source: Source, operation: Operation, asked: Question[A]) -> A | Absence | Cause | None:
+        begun, looks, hint = self.clock.now(), 0, 0.0
+        while (age := self.clock.now() - begun) < PATIENCE:
+            pause = max(FIRST_LOOK, 0.25 * age) if looks else max(FIRST_LOOK, 0.9 * self._shortest)
+            await asyncio.sleep(max(pause, hint))
+            answer = (await self.cloud.look(source.target, operation)).answer
+            looks += 1
+            if isinstance(answer, a.Finished):
+                self._shortest = min(self._shortest or PATIENCE, self.clock.now() - begun)
+                return asked.read(_message(answer.answer))
+            if isinstance(answer, a.OperationFailed):
+                return Cause(CauseCode.OPERATION_FAILED, f"{answer.code}: {answer.message}")
+            if isinstance(answer, a.Refused) and answer.refusal.status in (403, 404, 410):
+                return Cause(CauseCode.OPERATION_GONE, f"{answer.refusal.code}: {answer.refusal.message}")
+            hint = (answer.refusal if isinstance(answer, a.Refused) else answer).retry_after or 0.0
+        return None
+
+
+def _command(source: Source, asked: Question[A]) -> Command:
+    """The script's command. Its name begins with the delivery's, so that one left behind can be told by its run."""
+    return Command(
+        target=source.target,
+        transport=source.transport,
+        name=f"{source.key}-read-{asked.nonce[:8]}",
+        script=asked.script,
+        timeout=PATIENCE,
+        run_as=source.run_as,
+    )
+
+
+def _message(answer: a.Answer) -> str:
+    return answer.combined if answer.combined is not None else f"{answer.stdout}\n[stderr]\n{answer.stderr}"

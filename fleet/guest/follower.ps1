@@ -1,0 +1,89 @@
+
+# Prints what a script has printed since, as base64 over stdout and stderr, and what it is. Nothing is kept of it.
+function Write-FleetNews([string]$About, [string]$Head, [string]$Rest) {
+    $line = [string][char]10
+    $frame = $line + 'fleet-news v1 nonce=' + $FleetNonce + ' ' + $About + ' end' + $line
+    Write-FleetBytes ([Console]::OpenStandardOutput()) ($FleetUtf8.GetBytes($Head + $frame))
+    Write-FleetBytes ([Console]::OpenStandardError()) ($FleetUtf8.GetBytes($Rest))
+}
+
+# Where a stream is, how many bytes of it are there, and how many there have been: of long ones the end is kept.
+function Get-FleetMeasure([string]$Name) {
+    $path = Join-Path $FleetFolder $Name
+    if (-not $FleetKept) { $path = $path + '.live' }
+    $there = [long]0
+    if (Test-Path -LiteralPath $path) { $there = (New-Object System.IO.FileInfo $path).Length }
+    $all = $there
+    if ($FleetKept) { $all = [long][regex]::Match($FleetKept, ' ' + $Name + '=([0-9]+):').Groups[1].Value }
+    return @{ Path = $path; There = $there; All = $all }
+}
+
+function Test-FleetStill([string]$Name, [long]$From) {
+    return ($From -lt 0) -or ((Get-FleetMeasure $Name).All -le $From)
+}
+
+function Wait-FleetNews {
+    for ($left = $FleetWait; $left -gt 0; $left--) {
+        if (Test-Path -LiteralPath $FleetAnswerFile) { return }
+        if (-not (Test-FleetStill 'stdout' $FleetStdout)) { return }
+        if (-not (Test-FleetStill 'stderr' $FleetStderr)) { return }
+        Start-Sleep -Seconds 1
+    }
+}
+
+# A stream from a byte on, at most so many; of one that ran far ahead only the end, so that nobody lags behind.
+function Get-FleetPart([string]$Name, [long]$From, [int]$Most) {
+    if ($From -lt 0) { return @{ Bytes = [byte[]]@(); About = $Name + '=0:0:0' } }
+    $stream = Get-FleetMeasure $Name
+    if ($stream.All - $From -gt $FleetFar) { $From = $stream.All - $Most }
+    $From = [Math]::Max($From, $stream.All - $stream.There)
+    $bytes = [byte[]]@()
+    if ($From -lt $stream.All) {
+        $file = [System.IO.File]::Open($stream.Path, 'Open', 'Read', 'ReadWrite, Delete')
+        [void]$file.Seek($From - $stream.All + $stream.There, 'Begin')
+        $bytes = Read-FleetBytes $file ([int][Math]::Min($Most, $stream.All - $From))
+        $file.Dispose()
+    }
+    return @{ Bytes = $bytes; About = '{0}={1}:{2}:{3}' -f $Name, $From, $bytes.Length, $stream.All }
+}
+
+# How the wrapper itself ends with this answer.
+function Get-FleetEndOf([string]$Answer) {
+    if (-not $Answer) { return '-' }
+    if ($Answer.Contains(' timed_out=1 ')) { return '124' }
+    $found = [regex]::Match($Answer, ' exit=(-?[0-9]+) ')
+    if ($found.Success) { return $found.Groups[1].Value }
+    return '125'
+}
+
+function Show-FleetNews {
+    foreach ($most in 32768, 8192, 2800) {
+        $out = Get-FleetPart 'stdout' $FleetStdout $most
+        $err = Get-FleetPart 'stderr' $FleetStderr $most
+        $bytes = [byte[]](@($out.Bytes) + @($err.Bytes))
+        $memory = New-Object System.IO.MemoryStream
+        $zip = Open-FleetZip $memory
+        $zip.Write($bytes, 0, $bytes.Length)
+        $zip.Dispose()
+        $text = [Convert]::ToBase64String($memory.ToArray())
+        if ($text.Length -le 7600) { break }
+    }
+    $sha = [System.Security.Cryptography.SHA256]::Create()
+    $sum = [BitConverter]::ToString($sha.ComputeHash($bytes)).Replace('-', '').ToLowerInvariant()
+    $head = $text.Substring(0, [Math]::Min(3800, $text.Length))
+    $rest = $text.Substring($head.Length)
+    $about = 'exit={0} {1} {2} form=gzip sum={3}' -f (Get-FleetEndOf $FleetKept), $out.About, $err.About, $sum
+    Write-FleetNews ($about + (' base64={0}:{1}' -f $head.Length, $rest.Length)) $head $rest
+}
+
+$FleetSpool = $env:FLEET_SPOOL
+if (-not $FleetSpool) { $FleetSpool = Join-Path (Join-Path $env:ProgramData 'Fleet') 'receipts' }
+$FleetFolder = Join-Path $FleetSpool $FleetEntry
+$FleetAnswerFile = Join-Path $FleetFolder 'answer'
+$FleetKept = ''
+if (-not (Test-Path -LiteralPath (Join-Path $FleetFolder 'claim'))) { Write-FleetNews 'error=missing' '' '' }
+else {
+    Wait-FleetNews
+    if (Test-Path -LiteralPath $FleetAnswerFile) { $FleetKept = [System.IO.File]::ReadAllText($FleetAnswerFile) }
+    Show-FleetNews
+}

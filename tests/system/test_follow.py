@@ -1,0 +1,89 @@
+"""A running script's output, followed from another terminal."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fleet.lab import sandbox
+from tests.system.cli import Here, LabUp, Machine, ended, lab_up, wait_for
+from tests.system.test_full_output import playbook
+
+WITHOUT_SANDBOXES = sandbox.supported()
+LAB = """
+apiVersion: fleet/v1
+kind: Lab
+speed: 100
+rules: [{when: speaks, stdout: "SPEECH", exit: 3, duration: [600, 600]}]
+subscriptions:
+  - {name: prod, groups: [{name: rg, vms: [{name: "web{n:02}", count: 2, guest: GUEST}]}]}
+"""
+
+
+@contextmanager
+def under_way(machine: Machine, here: Here, lab: LabUp, play: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a run and go on when its scripts have started; in the end it is ended."""
+    process = machine.start("run", play, lab.flag, "-y", "-q", "-o", "json", *more)
+    try:
+        wait_for(lambda: sum(lab.executions().values()) == 2)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.sandbox
+@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
+@pytest.mark.parametrize("transport", ["managed", "action"])
+def test_a_real_script_is_followed(here: Here, machine: Machine, transport: str) -> None:
+    """First lines are shown while the script waits; the rest, each byte once, when it ends, and its exit code."""
+    file = machine.cwd / "lab.yaml"
+    file.write_text(LAB.replace("SPEECH", "").replace("GUEST", "sandbox"))
+    script = (
+        "printf 'first \\033[2J é\\n'\necho warned >&2\nwhile [ ! -e /tmp/go ]; do sleep 0.1; done\necho last\nexit 3"
+    )
+    with lab_up(machine, file) as lab:
+        go = playbook(machine, "touch /tmp/go").rename(machine.cwd / "go.yaml")
+        with under_way(machine, here, lab, playbook(machine, script), "--transport", transport) as run:
+            follower = machine.start("output", "last", "web01", "--follow", lab.flag)
+            assert follower.stdout is not None
+            assert follower.stdout.readline() == "first \\x1b[2J é\n"
+            assert run.poll() is None
+            release = here("run", go, lab.flag, "-y", "-q", "--lease", "none", "--transport", "managed")
+            assert release.code == 0, release.err
+            assert follower.stderr is not None
+            with follower:
+                rest, said = follower.stdout.read(), follower.stderr.read()
+            assert (follower.returncode, rest) == (3, "warned\nlast\n"), said
+            assert "web01  long  failed, exit code 3" in said
+            run.communicate(timeout=60)
+
+
+def test_a_played_script_is_followed_and_left(here: Here, machine: Machine) -> None:
+    """Ctrl-C ends the following and not the job; several VMs, a job not begun and a bare script are told apart."""
+    file = machine.cwd / "lab.yaml"
+    file.write_text(LAB.replace("SPEECH", "line\\n" * 600).replace("GUEST", "scripted"))
+    with lab_up(machine, file) as lab:
+        play = playbook(machine, "echo speaks")
+        with under_way(machine, here, lab, play):
+            follower = machine.start("output", "last", "web02", "--follow", "--stream", "stdout", lab.flag)
+            assert follower.stdout is not None
+            assert follower.stdout.readline() == "line\n"
+            follower.send_signal(signal.SIGINT)
+            left = ended(follower)
+            assert (left.code, "its job goes on" in left.err) == (130, True), left.err
+            several = here("output", "last", "--follow", lab.flag)
+            assert (several.code, "one VM" in several.err) == (2, True)
+        # The run was killed: nobody tells how it ends but the VM itself.
+        alone = here("output", "last", "web02", "--follow", lab.flag)
+        assert (alone.code, alone.out) == (3, "line\n" * 600), alone.err
+        assert "ended in the VM, exit code 3" in alone.err
+        here("run", play, lab.flag, "-y", "-q", "--lease", "none")
+        past = here("output", "last", "web01", "--follow", lab.flag)
+        assert (past.code, past.out) == (3, "line\n" * 600)
+        assert here("output", "last", "web01", "--follow", "--full").code == 2
