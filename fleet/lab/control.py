@@ -35,7 +35,7 @@ class ControlPlane:
 
     def __init__(self, spec: LabSpec, *, sandboxed: bool, envelope: Envelope | None = None) -> None:
         self.world: World = build(spec, sandboxed=sandboxed)
-        self.blobs = Blobs()
+        self.blobs = Blobs(seed=spec.seed)
         self.operations = Operations(spec.seed, self.world.tenant, spec.url_length)
         self.throttle = Throttle(enforced=spec.throttling == "real")
         self.faults = fault_rules.Faults(spec.seed, spec.faults)

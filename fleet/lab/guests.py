@@ -104,12 +104,13 @@ class Envelope(Protocol):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a scripted guest is going to do: the answer, how long it takes (model seconds), and whether it
-    counts.
+    counts. ``growing``: its output comes while it runs; a wrapper prints when the script has ended.
     """
 
     result: Result
     duration: float
     ran: bool
+    growing: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ class ScriptedGuests:
             replayed=replayed,
         )
         left = max(0.0, kept.ended - now) * self._speed
-        return self._limited(Plan(Result(code, stdout, stderr), left, ran=not replayed), script)
+        return self._limited(Plan(Result(code, stdout, stderr), left, ran=not replayed, growing=False), script)
 
     def _ruling(self, machine: Machine, text: str) -> tuple[RuleSpec, float]:
         rule = next((rule for rule in machine.rules if re.search(rule.when, text)), _SILENT)

@@ -42,7 +42,9 @@ class Due(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Execution:
-    """One script on its way through one machine. ``over``: nobody waits for it any more. ``cut``: its machine went off."""
+    """One script on its way through one machine. ``over``: nobody waits for it any more. ``cut``: its machine went off.
+    ``poured``: bytes of each stream that its blob has.
+    """
 
     id: int
     machine: Machine
@@ -56,6 +58,7 @@ class Execution:
     ended: bool = False
     over: bool = False
     cut: bool = False
+    poured: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,7 @@ class Life:
         found = self._executions.get(execution)
         if found is not None and found.command is not None and not found.ended:
             found.command.view.so_far(stdout, stderr)
+            self._blobs.pour(found.command.properties, found.poured, stdout, stderr)
 
     def ended(self, execution: int, result: Result, now: float) -> None:
         """Learn how a sandboxed script ended."""
@@ -305,7 +309,7 @@ class Life:
         execution.result = plan.result
         execution.ends = now + self._timing.scaled(plan.duration)
         self._later(execution.ends, Due.END, execution)
-        if execution.command and plan.duration > REFRESH:
+        if execution.command and plan.growing and plan.duration > REFRESH:
             self._later(now + self._timing.scaled(REFRESH), Due.REFRESH, execution)
 
     def _every(self) -> float:
@@ -319,7 +323,9 @@ class Life:
         elif execution.command and execution.started is not None:
             share = (now - execution.started) / (execution.ends - execution.started)
             stdout, stderr = execution.result.stdout, execution.result.stderr
-            execution.command.view.so_far(lines(stdout, share), lines(stderr, share))
+            stdout, stderr = lines(stdout, share), lines(stderr, share)
+            execution.command.view.so_far(stdout, stderr)
+            self._blobs.pour(execution.command.properties, execution.poured, stdout, stderr)
             if (then := now + self._timing.scaled(REFRESH)) < execution.ends:
                 self._later(then, Due.REFRESH, execution)
 
@@ -373,10 +379,7 @@ class Life:
         command = execution.command
         if command is not None:
             command.view.end(result, now, command.done_text)
-            for key, stream in (("outputBlobUri", result.stdout), ("errorBlobUri", result.stderr)):
-                path = self._blobs.path(command.text(key)) if command.text(key) else None
-                if path is not None and path in self._blobs.known:
-                    self._blobs.append(path, stream)
+            self._blobs.pour(command.properties, execution.poured, result.stdout, result.stderr)
             if command.flag("asyncExecution"):
                 if execution.operation.done and command.provisioning in _SETTLED:
                     self._forget(execution)

@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleet.lab.blobs import LARGEST
 from fleet.lab.guests import KILLED, Result, Script, unknown_user
 from fleet.lab.mounts import NOBODY, furnished
 from fleet.lab.template import Profile
@@ -33,7 +34,7 @@ from fleet.lab.world import Machine
 _TOOLS = ("unshare", "nsenter", "mount", "umount", "pivot_root", "setpriv", "sh", "cat", "mkdir", "chmod")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HELD = 1.0  # seconds after which a sandbox that is still running no longer counts as starting
-_KEPT = 1024 * 1024  # bytes kept of each stream: far more than the handlers report, for blobs
+_KEPT = LARGEST  # bytes kept of each stream: far more than the handlers report, for blobs
 _TRIAL_LIMIT = 20.0
 
 _STOPPING = 1.0  # seconds that what a script left behind may hold its streams while others run in the guest

@@ -20,7 +20,7 @@ from fleet.clock import Clock, SystemClock
 from fleet.lab import faults as fault_rules
 from fleet.lab import sandbox
 from fleet.lab.answers import os_names
-from fleet.lab.blobs import ROOT, Blob, BlobKind
+from fleet.lab.blobs import ROOT
 from fleet.lab.classes import GuestKind
 from fleet.lab.control import ControlPlane, fault_specs
 from fleet.lab.file import FaultKind, FaultOn, LabSpec
@@ -87,7 +87,7 @@ class Lab:
         if path.startswith("/lab/"):
             return self._own(request, now)
         if path.startswith(ROOT):
-            return self._blob(request)
+            return self._plane.blobs.answer(request)
         answer = self._sign_in(request, now) or self._plane.handle(request, now)
         self._wake.set()
         return answer
@@ -124,6 +124,10 @@ class Lab:
             case "GET", "/lab/state":
                 self._plane.life.advance(now)
                 return gateway(200, {**self._plane.state(), "now": now, "notes": list(self.notes)})
+            case "GET", "/lab/sas":
+                container = request.query["container"].strip("/")
+                blobs = self._plane.blobs
+                return gateway(200, {"container": f"{self.url}{ROOT}{container}", "sas": blobs.sas(container)})
             case "GET", "/lab/clock":
                 return gateway(200, {"now": now, "moved": self._offset})
             case "POST", "/lab/clock":
@@ -153,25 +157,6 @@ class Lab:
         self._wake.set()
         told = {"id": machine.id, "power": machine.power, "agent": machine.agent, "tags": machine.tags}
         return gateway(200, told)
-
-    def _blob(self, request: Request) -> Answer:
-        """Serve blobs, as far as reading outputs and putting scripts there needs."""
-        known = self._plane.blobs.known
-        headers = {"x-ms-version": "2021-08-06"}
-        if request.method == "PUT" and request.query.get("comp") == "appendblock":
-            if request.path not in known:
-                return Answer(404, b"", headers)
-            self._plane.blobs.append(request.path, request.body)
-            return Answer(201, b"", headers)
-        if request.method == "PUT":
-            kind = BlobKind(request.headers.get("x-ms-blob-type", BlobKind.BLOCK))
-            known[request.path] = Blob(kind, request.body)
-            return Answer(201, b"", headers)
-        blob = known.get(request.path)
-        if request.method not in ("GET", "HEAD") or blob is None:
-            return Answer(404, b"", headers)
-        content = {"Content-Type": "application/octet-stream", "x-ms-blob-type": blob.kind.value}
-        return Answer(200, blob.content, {**headers, **content})
 
     # -- sandboxed scripts ---------------------------------------------------------------------------------
 

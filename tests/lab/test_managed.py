@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from fleet.lab.blobs import Blob, BlobKind
@@ -194,6 +196,8 @@ def test_a_vm_that_is_not_running(power: str) -> None:
         ({"source": {}}, -202),
         ({"source": {"scriptUri": "https://elsewhere.example/x.sh"}}, -100),
         ({"outputBlobUri": "https://elsewhere.example/out"}, -101),
+        ({"outputBlobUri": f"{BASE}/blobs/store/c/out"}, -101),
+        ({"errorBlobUri": f"{BASE}/blobs/store/c/err?sv=2021-08-06&sig=wrong"}, -101),
         ({"runAsUser": "stranger"}, -102),
     ],
 )
@@ -210,12 +214,38 @@ def test_the_handler_speaks_for_itself(properties: dict[str, object], exit_code:
 def test_outputs_go_to_blobs() -> None:
     """Output and error blobs of the lab are made and filled, and earlier content is overwritten."""
     desk = Desk(spec(FAILS))
-    out, err = f"{BASE}/blobs/store/c/out?sig=1", f"{BASE}/blobs/store/c/err?sig=1"
+    sas = desk.plane.blobs.sas("store/c")
+    out, err = f"{BASE}/blobs/store/c/out?{sas}", f"{BASE}/blobs/store/c/err?{sas}"
     for script in ("one", "two"):
         desk.put(script=script, outputBlobUri=out, errorBlobUri=err)
         desk.wait(120)
         desk.command()
     assert (desk.plane.blobs.fetch(out), desk.plane.blobs.fetch(err)) == (b"out\n", b"err\n")
+
+
+def test_blobs_grow_while_a_script_runs() -> None:
+    """A blob is there and empty when the script starts, and has every byte once, in steps of 15 s, until the end."""
+    speaks = {"when": "speaks", "stdout": "".join(f"line {n}\\n" for n in range(10)).replace("\\n", "\n")}
+    desk = Desk(spec({"name": "vm1", "rules": [{**speaks, "duration": [100, 100]}]}))
+    out = f"{BASE}/blobs/store/c/out?{desk.plane.blobs.sas('store/c')}"
+    desk.put(script="speaks", outputBlobUri=out)
+    seen = []
+    for _ in range(40):
+        desk.wait(5)
+        if (content := desk.plane.blobs.fetch(out)) is not None and content not in seen:
+            seen.append(content)
+    assert (seen[0], seen[-1].decode()) == (b"", speaks["stdout"])
+    assert len(seen) >= 6
+    assert all(later.startswith(earlier) for earlier, later in pairwise(seen))
+
+
+def test_an_identity_needs_no_signature() -> None:
+    """A blob that a managed identity writes is named by its bare address."""
+    desk = Desk(spec(FAILS))
+    out = f"{BASE}/blobs/store/c/out"
+    desk.put(script="x", outputBlobUri=out, outputBlobManagedIdentity={})
+    desk.wait(120)
+    assert desk.plane.blobs.known["/blobs/store/c/out"].content == b"out\n"
 
 
 def test_the_resource_may_lag_behind_its_operation() -> None:

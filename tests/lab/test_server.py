@@ -179,15 +179,47 @@ async def test_blobs_over_http() -> None:
     """A script put into a blob of the lab can be a command's source, and its output can be read from one."""
     vms = {"name": "vm1", "rules": [{"when": "from a blob", "stdout": "found"}]}
     async with serve(spec(vms, speed=500.0)) as lab, client(lab) as session:
-        script, out = f"{lab.url}/blobs/s/c/script.sh", f"{lab.url}/blobs/s/c/out"
-        await session.put(script, data=b"# from a blob")
-        properties = {"source": {"scriptUri": script}, "outputBlobUri": out}
+        async with session.get("/lab/sas?container=s/c") as answer:
+            given = await answer.json()
+        assert given["container"] == f"{lab.url}/blobs/s/c"
+        script, out = (f"{given['container']}/{name}?{given['sas']}" for name in ("script.sh", "out"))
+        script, out = URL(script, encoded=True), URL(out, encoded=True)
+        async with session.put(script, data=b"# from a blob", headers={"x-ms-blob-type": "BlockBlob"}) as answer:
+            assert answer.status == 201
+        properties = {"source": {"scriptUri": str(script)}, "outputBlobUri": str(out)}
         body = {"location": "westeurope", "properties": properties}
         async with session.put(f"{VM}/vm1/runCommands/c?api-version=2024-07-01", json=body) as answer:
             await finished(session, answer.headers["Azure-AsyncOperation"])
         async with session.get(out) as answer:
             assert (answer.status, await answer.read()) == (200, b"found")
             assert answer.headers["x-ms-blob-type"] == "AppendBlob"
+        async with session.get(out, headers={"Range": "bytes=2-"}) as answer:
+            assert (answer.status, await answer.read()) == (206, b"und")
+            assert answer.headers["Content-Range"] == "bytes 2-4/5"
+        async with session.get(out, headers={"x-ms-range": "bytes=5-"}) as answer:
+            assert (answer.status, answer.headers["x-ms-error-code"]) == (416, "InvalidRange")
+
+
+@pytest.mark.asyncio
+async def test_blobs_ask_who_reads() -> None:
+    """A wrong signature is 403, none and no token 401, a token needs a version that knows it; one not made is 404."""
+    async with serve(spec()) as lab, client(lab) as session:
+        async with session.get("/lab/sas?container=s/c") as answer:
+            sas = (await answer.json())["sas"]
+        version = {"x-ms-version": "2021-08-06"}
+        for query, headers, status, code_ in (
+            ("sig=wrong", {}, 403, "AuthenticationFailed"),
+            ("", {"Authorization": ""}, 401, "NoAuthenticationInformation"),
+            ("", {"Authorization": "Bearer t", **version}, 404, "BlobNotFound"),
+            ("", {"Authorization": "Bearer t"}, 403, "AuthenticationFailed"),
+            (sas, {"Authorization": ""}, 404, "BlobNotFound"),
+        ):
+            url = URL(f"{lab.url}/blobs/s/c/none?{query}", encoded=True)
+            async with session.get(url, headers=headers) as answer:
+                assert (answer.status, answer.headers["x-ms-error-code"]) == (status, code_), query
+        other = URL(f"{lab.url}/blobs/s/other/none?{sas}", encoded=True)
+        async with session.get(other) as answer:
+            assert answer.status == 403
 
 
 @pytest.mark.asyncio
