@@ -129,10 +129,11 @@ class _Session:
         self._read_took = self.clock.now() - begun
 
     async def wait(self, until: float) -> None:
-        """Wait until a moment, or until the journal says that the job has ended."""
-        while not self.ended and (left := until - self.clock.now()) > 0:
+        """Wait until a moment, or until the journal says that a job that was under way has ended."""
+        under_way = not self.ended
+        while (left := until - self.clock.now()) > 0 and not (under_way and self.ended):
             await asyncio.sleep(min(left, max(_GLANCE, 10 * self._read_took)))
-            if self.kept.live:
+            if under_way and self.kept.live:
                 self.read_again()
 
     def show(self, news: News) -> None:
@@ -185,7 +186,8 @@ async def follow(
         code = await _to_the_end(session, follower)
     screen.end_line()
     # The script has ended: a run that goes on hears of it within its next look or two.
-    await session.wait(session.clock.now() + (BEGIN_WITHIN if session.kept.live else 0.0))
+    if session.kept.live and not session.ended:
+        await session.wait(session.clock.now() + BEGIN_WITHIN)
     return _told(session, code, flags["quiet"])
 
 
@@ -194,6 +196,7 @@ async def _to_the_end(session: _Session, follower: Follower) -> int | None:
     source = _source(session)
     patience = session.clock.now() + BEGIN_WITHIN
     while not (session.ended and session.show_kept()):
+        was_ended = session.ended
         try:
             news = await follower.news(source, session.places)
         except NotFetched:
@@ -207,7 +210,8 @@ async def _to_the_end(session: _Session, follower: Follower) -> int | None:
             session.read_again()
         if news is not None:
             session.show(news)
-            if news.exit is not None and session.places.all_shown(news):
+            # Of a job that was given up or cancelled the VM may never tell an end.
+            if session.places.all_shown(news) and (was_ended or news.exit is not None):
                 return news.exit
         elif session.ended:
             return None

@@ -64,6 +64,26 @@ def test_a_real_script_is_followed(here: Here, machine: Machine, transport: str)
             run.communicate(timeout=60)
 
 
+def test_a_cancelled_script_ends_the_following(here: Here, machine: Machine) -> None:
+    """Where a job ends without a word from its VM, what had come is shown, and its row's exit code returned."""
+    file = machine.cwd / "lab.yaml"
+    file.write_text(
+        LAB.replace("SPEECH", "line\\n" * 600).replace("GUEST", "scripted").replace("600, 600", "6000, 6000")
+    )
+    with lab_up(machine, file) as lab, under_way(machine, here, lab, playbook(machine, "echo speaks")) as run:
+        follower = machine.start("output", "last", "web02", "--follow", "--stream", "stdout", lab.flag)
+        assert follower.stdout is not None and follower.stderr is not None
+        with follower:
+            assert follower.stdout.readline() == "line\n"
+            for _ in range(2):
+                run.send_signal(signal.SIGINT)
+            rest, said = follower.stdout.read(), follower.stderr.read()
+    # Azure says of a deleted command's script that it was killed, if one looks before the command is gone.
+    ends = {3: "web02  long  failed, exit code -1", 4: "web02  long  cancelled"}
+    assert ends[follower.returncode] in said, said
+    assert set(rest.splitlines()) <= {"line"}
+
+
 def test_a_played_script_is_followed_and_left(here: Here, machine: Machine) -> None:
     """Ctrl-C ends the following and not the job; several VMs, a job not begun and a bare script are told apart."""
     file = machine.cwd / "lab.yaml"
