@@ -27,6 +27,7 @@ from fleet.run.answers import (
     StillRunning,
     SubmitAnswer,
 )
+from fleet.run.retry import is_unreadable
 from fleet.targets.model import Kind, Target
 
 
@@ -134,6 +135,8 @@ class AzureCloud:
         if not operation.status_url:
             return Reply(run_command.provisioning_failed(data, None), left)
         answer, more = await self._get(target, Request("GET", operation.status_url))
+        if isinstance(answer, Lost) or (isinstance(answer, Refused) and not is_unreadable(answer.refusal)):
+            return Reply(answer, merge(left, more))  # why it failed decides how the job ended: it is asked again
         status = read_operation(answer.json()) if isinstance(answer, Response) else None
         return Reply(run_command.provisioning_failed(data, status), merge(left, more))
 

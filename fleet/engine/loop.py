@@ -102,7 +102,7 @@ class Engine:
             if isinstance(effect, f.Halt):
                 self._halted = True
                 break
-            events.append(self._apply(self._begun(effect)))
+            events.append(self._apply(begun(effect, self._now())))
             if (call := self._call(effect)) is not None:
                 calls.append(call)
         try:
@@ -141,31 +141,6 @@ class Engine:
     def _apply(self, event: e.Event) -> e.Event:
         self._run.apply(event)
         return event
-
-    def _begun(self, effect: f.Effect) -> e.Event:
-        now = self._now()
-        match effect:
-            case f.Submit(job, attempt, _, retry):
-                return e.SubmissionIntended(now, job, attempt, retry)
-            case f.Look(job):
-                return e.LookBegun(now, job)
-            case f.Find(job):
-                return e.FindBegun(now, job)
-            case f.Remove(job):
-                return e.RemovalBegun(now, job)
-            case f.Expire(job):
-                return e.JobExpired(now, job)
-            case f.OpenWave(wave):
-                return e.WaveOpened(now, wave)
-            case f.AwaitApproval(wave):
-                return e.ApprovalAwaited(now, wave)
-            case f.StopLaunching(cause, message):
-                return e.LaunchStopped(now, cause, message)
-            case f.Finish():
-                return e.RunEnded(now)
-            case f.Halt() | f.WaitUntil():
-                raise AssertionError("not an event")
-        assert_never(effect)
 
     def _call(self, effect: f.Effect) -> Coroutine[Any, Any, None] | None:
         match effect:
@@ -218,6 +193,32 @@ class Engine:
     def _put(self, event: e.Event) -> None:
         self._inbox.append(event)
         self._arrived.set()
+
+
+def begun(effect: f.Effect, now: float) -> e.Event:
+    """The event by which an effect begins, or is done."""
+    match effect:
+        case f.Submit(job, attempt, _, retry):
+            return e.SubmissionIntended(now, job, attempt, retry)
+        case f.Look(job):
+            return e.LookBegun(now, job)
+        case f.Find(job):
+            return e.FindBegun(now, job)
+        case f.Remove(job):
+            return e.RemovalBegun(now, job)
+        case f.Expire(job):
+            return e.JobExpired(now, job)
+        case f.OpenWave(wave):
+            return e.WaveOpened(now, wave)
+        case f.AwaitApproval(wave):
+            return e.ApprovalAwaited(now, wave)
+        case f.StopLaunching(cause, message):
+            return e.LaunchStopped(now, cause, message)
+        case f.Finish():
+            return e.RunEnded(now)
+        case f.Halt() | f.WaitUntil():
+            raise AssertionError("not an event")
+    assert_never(effect)
 
 
 def submission_event(answer: a.SubmitAnswer, now: float, job: JobId) -> e.Event:

@@ -29,7 +29,8 @@ ANSWERED = frozenset(
     {Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNVERIFIED, Status.UNKNOWN}
 )
 SERVICE_FAILED = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNREACHABLE})
-BETWEEN_LOOKS = 60.0
+BETWEEN_LOOKS = 59.999
+"""Seconds: a minute, and what a float of epoch seconds may lack of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,9 +84,13 @@ class Network:
         self.clock = clock
         self.listener = listener
         self._rng = rng
-        self._rates = [(fault, rate) for fault, rate in rates.items() if rate > 0]
         self._latency = latency
         self._grid = grid
+        self.suffer(rates)
+
+    def suffer(self, rates: Mapping[Fault, float]) -> None:
+        """Let requests meet these faults from now on."""
+        self._rates = [(fault, rate) for fault, rate in rates.items() if rate > 0]
 
     def fault(self, method: str) -> Fault | None:
         """Draw what happens to a request."""
@@ -136,9 +140,10 @@ class Network:
             answer = self.plane.handle(request, now)
             own = self.plane.throttle.refused > before
         self.listener.answered(number, answer, own)
-        if fault is Fault.HANG or answer.fate is Fate.DROPPED:
-            if fault is not Fault.HANG:
-                _tell(waiting, NoResponse(Silence.RESET, "connection reset"))
+        if fault is Fault.HANG:
+            return
+        if answer.fate is not Fate.DELIVERED:
+            _tell(waiting, NoResponse(Silence.RESET, "connection reset"))
             return
         back = self.delay() + answer.delay
         told: Response | NoResponse = _response(answer)

@@ -17,7 +17,6 @@ from fleet.engine.ports import Cloud, Journal, Reply
 from fleet.errors import AzureUnusable, FleetError
 from fleet.plan.model import JobId, Plan
 from fleet.run import answers as a
-from fleet.run import command
 from fleet.run.answers import Command, Operation
 from fleet.run.events import Event, StopKind
 from fleet.run.state import Run
@@ -84,7 +83,7 @@ class _Named:
 
 def job_of(name: str) -> JobId:
     """The job whose command has this name."""
-    return JobId(int(name.removeprefix(f"fleet-{RUN_ID}-")))
+    return JobId(int(name.removeprefix(f"fleet-{RUN_ID}-").partition("-r")[0]))
 
 
 class Process:
@@ -149,7 +148,7 @@ class Process:
 
     async def _live(self, run: Run, journal: Journal) -> None:
         def command_of(job: JobId) -> Command:
-            return command.build(self._plan, RUN_ID, run.jobs[job].job, {})
+            return run.command(job, {})
 
         def observe(event: Event) -> None:
             if not self._dead:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from fleet.lab.file import LabSpec
+from fleet.lab.file import ON_OPERATIONS, FaultKind, FaultOn, FaultSpec, LabSpec
 from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
 from fleet.playbook.model import Amount, Script, Transport
@@ -161,6 +161,8 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None) -> Scenario:
         # Documented limit: a process that was frozen between its intent and its request, lost the lock and thawed sends
         # once more; only the guest's receipt makes that harmless.
         interruptions = tuple(item for item in interruptions if item.blow is not Blow.FROZEN)
+    sqlite = rng.random() < 0.01
+    lab = lab.model_copy(update=_oddities(rng))
     return Scenario(
         seed=seed,
         lab=lab,
@@ -170,7 +172,7 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None) -> Scenario:
         grid=grid,
         interruptions=interruptions,
         happenings=happenings,
-        sqlite=rng.random() < 0.01,
+        sqlite=sqlite,
     )
 
 
@@ -217,6 +219,44 @@ def _lab(rng: random.Random, seed: int, steps: int) -> LabSpec:
             "subscriptions": groups,
         }
     )
+
+
+def _oddities(rng: random.Random) -> dict[str, object]:
+    """What else the lab has in store: its own faults, of every kind, and services that are not as documented."""
+    faults = []
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 3))):
+        on = FaultOn.SUBMIT if (kind := rng.choice(tuple(FaultKind))) in ON_OPERATIONS else rng.choice(_ASKED_IN_A_RUN)
+        rule = {"request": on.value, "kind": int(kind) if kind.isdigit() else kind.value}
+        faults.append(
+            FaultSpec.model_validate({**rule, "chance": rng.choice((0.05, 0.2)), "delay": rng.uniform(0.0, 90.0)})
+        )
+    return {"faults": faults, "rerun_identical": rng.random() < 0.2, "clock_skew": rng.choice((0.0, 0.0, -90.0, 90.0))}
+
+
+_ASKED_IN_A_RUN = (FaultOn.SUBMIT, FaultOn.POLL, FaultOn.READ, FaultOn.DELETE)
+
+
+def twenty(rates: Mapping[Fault, float]) -> Scenario:
+    """A plain run of twenty VMs and two steps, which is killed at every write."""
+    drawn = draw(1)
+    rng = random.Random("fleet-sim/twenty")
+    lab = LabSpec.model_validate(
+        {
+            "speed": 4.0,
+            "url_length": 700,
+            "rules": [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(2)],
+            "subscriptions": [
+                {"name": f"sub-{n}", "groups": [{"name": f"rg{n}", "vms": [{"name": "vm{n:03}", "count": 10}]}]}
+                for n in range(2)
+            ],
+        }
+    )
+    targets = pretend_targets(lab)
+    steps = tuple(PlannedStep(f"step-{n}", Script(text=marker(n)), f"digest{n}", timeout=120.0) for n in range(2))
+    waves = split(targets, (Amount(1), Amount(30, percent=True)))
+    plan = replace(drawn.plan, targets=targets, steps=steps, waves=waves, limits=Limits(concurrency=5))
+    plan = replace(plan, transport=Transport.AUTO, receipts=True)
+    return Scenario(seed=0, lab=lab, plan=plan, rates=rates)
 
 
 def _classes(rng: random.Random, count: int) -> list[dict[str, object]]:

@@ -82,7 +82,7 @@ class _World:
         )
         self.disk = Disk(rng, self.clock)
         self.history = History(plan, RUN_ID, ORIGIN)
-        self.history.lossy = any(scenario.rates.get(fault, 0) for fault in LOSSES)
+        self.history.lossy = any(scenario.rates.get(fault, 0) for fault in LOSSES) or bool(scenario.lab.faults)
         self.history.disturbed = frozenset(plan.targets[event.vm].key for event in scenario.happenings)
         self._number = {target.key: index for index, target in enumerate(plan.targets)}
         self._processes: list[Process] = []
@@ -199,5 +199,5 @@ class _World:
             case Happening.AGENT_BACK:
                 self.plane.move(machine, now, agent=AgentState.READY)
             case Happening.DELETED:
-                machine.power, machine.agent = PowerState.DEALLOCATED, AgentState.NOT_READY
-                machine.group.machines.pop(machine.name.casefold(), None)
+                self.plane.move(machine, now, power=PowerState.DEALLOCATED, agent=AgentState.NOT_READY)
+                self.plane.world.remove(machine)

@@ -1,0 +1,347 @@
+"""The verb that simulates: a rehearsal of a playbook, or Fleet itself under seeded faults."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleet import app
+from fleet.app import Connection, Found
+from fleet.cli import given as parameter_values
+from fleet.cli import options
+from fleet.cli.driving import narrowing_of, settings_of, tell
+from fleet.cli.rendering import check_writable
+from fleet.cli.screen import emit, say, settings
+from fleet.errors import ExitCode, InvalidInput, Problem
+from fleet.files import read_text
+from fleet.plan import file as plan_files
+from fleet.plan.model import Plan
+from fleet.playbook.model import Playbook
+from fleet.report.words import duration, number, plural
+
+if TYPE_CHECKING:
+    from fleet.lab.file import LabSpec
+    from fleet.simulation.rehearsal import Ailment, Rehearsed
+    from fleet.simulation.seeds import Tally, Verdict
+
+DEFAULT_VMS = 100
+
+
+class FaultsType(click.ParamType[dict[str, float]]):
+    """``KIND=PERCENT,...``: what goes wrong, and how often."""
+
+    name = "KIND=PERCENT,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from fleet.simulation.rehearsal import Trouble, ailment
+        from fleet.simulation.scenario import Fault
+
+        if isinstance(value, dict):
+            return value
+        found: dict[Ailment, float] = {}
+        for item in str(value).split(","):
+            kind, _, share = item.strip().partition("=")
+            match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?)%", share.strip())
+            if match is None or float(match[1]) > 100:
+                self.fail(f"{item.strip()!r} is not KIND=PERCENT, such as 429=5%", param, ctx)
+            try:
+                found[ailment(kind.strip())] = float(match[1]) / 100
+            except ValueError:
+                kinds = ", ".join(member.value for group in (Fault, Trouble) for member in group)
+                self.fail(f"{kind.strip()!r} is no fault; there are {kinds}", param, ctx)
+        return found
+
+
+class SpanType(click.ParamType[tuple[float, float]]):
+    """``20s`` or ``5s..1m``."""
+
+    name = "DURATION[..DURATION]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        shortest, dots, longest = str(value).partition("..")
+        first = options.DurationType().convert(shortest, param, ctx)
+        last = options.DurationType().convert(longest, param, ctx) if dots else first
+        if last < first:
+            self.fail(f"{value!r} ends before it begins", param, ctx)
+        return first, last
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet sim patch.yaml
+  fleet sim patch.yaml --vms 2000 --fault 429=5%,agent-down=2%,straggler=1%
+  fleet sim patch.plan --report html=rehearsal.html     with the frozen targets
+  fleet sim patch.yaml --lab=my-lab.yaml -o json
+  fleet sim --seeds 10000                               Fleet itself, under faults
+  fleet sim --seed 4711 -v                              one of them, told event by event
+"""
+)
+@click.argument("play", required=False, type=click.Path(), metavar="[PLAYBOOK|PLANFILE]")
+@click.option("--vms", type=click.IntRange(1, 100_000), help=f"Size of the pretend fleet (default {DEFAULT_VMS}).")
+@click.option(
+    "--fault",
+    "faults",
+    type=FaultsType(),
+    default={},
+    help="What goes wrong: of requests 429, 409, 401, 5xx, "
+    "5xx-after, reset, lost, late, hang, torn, slow, unconnected; of VMs agent-down, stopped, failing, straggler.",
+)
+@click.option("--duration", type=SpanType(), default=(5.0, 30.0), help="How long the scripts take (default 5s..30s).")
+@click.option("--seeds", type=click.IntRange(1), metavar="N", help="Try Fleet itself: N scenarios full of faults.")
+@click.option("--first", type=click.IntRange(0), default=0, metavar="N", help="The first of the --seeds.")
+@click.option("--kills", is_flag=True, help="Try Fleet itself: a run of 20 VMs, killed at every write to its journal.")
+@click.option(
+    "--model",
+    "model_steps",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Try Fleet itself: N events beside the reference model.",
+)
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes for these (default: one a processor).")
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Seeds that ever failed: tried first, and added to.",
+)
+@options.values
+@options.narrowing
+@options.launching
+@options.reporting
+@options.showing("table", "json", "jsonl", "csv", "md")
+@options.connecting
+def sim(play: str | None, **flags: Any) -> int:
+    """Rehearse PLAYBOOK (or a plan file) in virtual time, and print the report it would have had.
+
+    The plan, the engine and every word on the wire are the real ones; Azure and the VMs are pretended, in this
+    process: nothing is ever sent anywhere. The pretend fleet is derived from the playbook's own selection, or is that of
+    --lab=FILE, or the plan file's frozen targets. Equal seeds give equal rehearsals.
+
+    Without a PLAYBOOK, Fleet itself is tried: --seeds, --kills, --model, or one --seed again.
+    """
+    context = click.get_current_context()
+    given = context.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE
+    modes = [flags["seeds"] is not None, flags["kills"], flags["model_steps"] is not None]
+    if play is not None:
+        if any(modes):
+            raise click.UsageError("--seeds, --kills and --model try Fleet itself and take no playbook")
+        return _rehearse(Path(play), flags)
+    if sum(modes) + given != 1:
+        raise click.UsageError("name a playbook to rehearse, or one of --seeds N, --seed N, --kills, --model N")
+    if given:
+        return _one(flags["seed"], flags)
+    if flags["model_steps"] is not None:
+        return _model(flags["model_steps"])
+    return _kills(flags) if flags["kills"] else _many(flags)
+
+
+# -- a rehearsal -----------------------------------------------------------------------------------------------------
+
+
+def _rehearse(path: Path, flags: dict[str, Any]) -> int:
+    from fleet.cli.timeline import drawn
+    from fleet.simulation.rehearsal import Wishes, rehearse
+
+    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    check_writable(flags["report_files"])
+    seed = flags["seed"]
+    wishes = Wishes(flags["faults"], flags["duration"], seed)
+    text = read_text(path, "the playbook")
+    if text.lstrip().startswith("{"):
+        frozen = plan_files.load(text, file=str(path))
+        spec = _lab_of(flags) or _of_plan(frozen, seed)
+        secrets = dict.fromkeys(frozen.secrets, "rehearsed-secret")
+
+        async def planned(connection: Connection) -> Plan:
+            return replace(frozen, cloud=connection.name)
+
+    else:
+        loaded = app.load_playbook(path)
+        values, secrets = parameter_values.parameters(
+            loaded,
+            _with_secrets(loaded, flags),
+            {
+                **os.environ,
+                **{
+                    f"{parameter_values.VARIABLE}{parameter.name}": "rehearsed-secret"
+                    for parameter in loaded.parameters
+                    if parameter.secret
+                },
+            },
+        )
+        spec = _lab_of(flags) or _of_playbook(loaded, flags, seed)
+
+        async def planned(connection: Connection) -> Plan:
+            found = await app.find(connection, loaded.selection, narrowing_of(flags))
+            _check_derived(found, loaded, flags)
+            return app.make_plan(
+                connection, loaded, found, values, settings_of(config, flags), allow_empty=flags["allow_empty"]
+            )
+
+    rehearsed = rehearse(spec, planned, wishes, secrets)
+    say(
+        "rehearsal: nothing is sent anywhere; Azure and the VMs are pretended, and no script runs", quiet=flags["quiet"]
+    )
+    tell(rehearsed.report, flags)
+    on_stdout = (flags["output_format"] or ("table" if sys.stdout.isatty() else "json")) == "table"
+    told = drawn(rehearsed.report) + "".join(f"{line}\n" for line in _facts(rehearsed))
+    if on_stdout:
+        emit(told)
+    else:
+        say(told.rstrip("\n"), quiet=flags["quiet"])
+    return rehearsed.report.exit_code
+
+
+def _with_secrets(loaded: Playbook, flags: Mapping[str, Any]) -> tuple[str, ...]:
+    """The values given, without those of secrets: a rehearsal needs none, and none is read."""
+    secret = {parameter.name for parameter in loaded.parameters if parameter.secret}
+    return tuple(item for item in flags["given"] if item.partition("=")[0] not in secret)
+
+
+def _lab_of(flags: Mapping[str, Any]) -> LabSpec | None:
+    lab = flags["lab"]
+    if lab is None:
+        return None
+    if app.is_url(lab):
+        raise click.UsageError("a rehearsal has a lab of its own: name a lab file, not a URL")
+    if flags["vms"] is not None:
+        raise click.UsageError("--vms is the size of a derived fleet; the lab file says how many VMs it has")
+    return app.lab_spec(lab)
+
+
+def _of_plan(frozen: Plan, seed: int) -> LabSpec:
+    from fleet.simulation.pretend import from_targets
+
+    return from_targets(frozen.targets, seed)
+
+
+def _of_playbook(loaded: Playbook, flags: Mapping[str, Any], seed: int) -> LabSpec:
+    from fleet.simulation.pretend import from_selection
+
+    selection = loaded.selection
+    if flags["subscriptions"]:
+        selection = replace(selection, subscriptions=flags["subscriptions"])
+    return from_selection(selection, flags["vms"] or min(selection.max or DEFAULT_VMS, DEFAULT_VMS), seed)
+
+
+def _check_derived(found: Found, loaded: Playbook, flags: Mapping[str, Any]) -> None:
+    """Say so where no fleet could be thought up that the playbook's selection lets in."""
+    if flags["lab"] is None and found.rows and not found.chosen.targets and not (flags["limit"] or flags["exclude"]):
+        message = "no pretend fleet could be derived from the playbook's selection"
+        hint = "name one with --lab=FILE, or rehearse a plan file (fleet plan PLAYBOOK --out FILE)"
+        raise InvalidInput([Problem("no_pretend_fleet", message, loaded.file, hint=hint)])
+
+
+def _facts(rehearsed: Rehearsed) -> Iterator[str]:
+    report, traffic = rehearsed.report, rehearsed.traffic
+    ended = report.ended if report.ended is not None else report.started
+    yield f"would take   {duration(ended - report.started)}"
+    calls = ", ".join(f"{number(count)} {kind}" for kind, count in sorted(traffic.calls.items()))
+    targets = max(report.counts.targets, 1)
+    work = sum(count for kind, count in traffic.calls.items() if kind != "listing")
+    yield f"calls        {calls}; {work / targets:.1f} for each target"
+    odd = {status: count for status, count in sorted(traffic.statuses.items()) if status >= 400}
+    answers = ", ".join(f"{number(count)} x {status}" for status, count in odd.items()) or "none was an error"
+    yield f"answers      {answers}; {number(traffic.self_inflicted)} met a limit of Azure's"
+    stop = f"stopped      {report.stopped.cause.value}: {report.stopped.message}" if report.stopped else ""
+    yield stop or "stopped      by nothing"
+
+
+# -- Fleet itself ----------------------------------------------------------------------------------------------------
+
+
+def _many(flags: Mapping[str, Any]) -> int:
+    from fleet.simulation import seeds
+
+    corpus = flags["corpus"] or (seeds.CORPUS if seeds.CORPUS.exists() else None)
+    known = seeds.read_corpus(corpus) if corpus is not None and corpus.exists() else ()
+    wanted = [*known, *range(flags["first"], flags["first"] + flags["seeds"])]
+    return _judged(seeds.judge_all(wanted, flags["jobs"], _rates(flags)), len(wanted), flags, corpus)
+
+
+def _kills(flags: Mapping[str, Any]) -> int:
+    from fleet.simulation import seeds
+    from fleet.simulation.scenario import twenty
+
+    return _judged(seeds.judge_kills(twenty(_rates(flags) or {}), flags["jobs"]), 0, flags, None)
+
+
+def _rates(flags: Mapping[str, Any]) -> dict[Any, float] | None:
+    from fleet.simulation.scenario import Fault
+
+    if any(not isinstance(kind, Fault) for kind in flags["faults"]):
+        raise click.UsageError("seeds have VMs of their own: --fault takes faults of requests here")
+    return dict(flags["faults"]) or None
+
+
+def _judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any], corpus: Path | None) -> int:
+    from fleet.simulation import seeds
+
+    tally = seeds.Tally()
+    watched = sys.stderr.isatty() and not flags["quiet"]
+    for verdict in verdicts:
+        tally.add(verdict)
+        if verdict.breaches:
+            click.echo(f"{'write' if flags['kills'] else 'seed'} {verdict.seed} failed:", err=True)
+            for breach in verdict.breaches:
+                click.echo(f"  {breach}", err=True)
+            if not flags["kills"]:
+                click.echo(f"  fleet sim --seed {verdict.seed} -v{_again(flags)}", err=True)
+        if watched and tally.seeds % 20 == 0:
+            of = f" of {number(expected)}" if expected else ""
+            click.echo(f"\r{number(tally.seeds)}{of}, {len(tally.failed)} failed", err=True, nl=False)
+    if watched:
+        click.echo("\r", err=True, nl=False)
+    if tally.failed and corpus is not None and not flags["faults"]:
+        seeds.keep(corpus, tally.failed)
+        say(f"kept in {corpus}", quiet=flags["quiet"])
+    emit("".join(f"{line}\n" for line in _sums(tally, "kills" if flags["kills"] else "seeds")))
+    return ExitCode.INTERNAL if tally.failed else ExitCode.OK
+
+
+def _again(flags: Mapping[str, Any]) -> str:
+    rates = ",".join(f"{kind.value}={rate * 100:g}%" for kind, rate in flags["faults"].items())
+    return f" --fault {rates}" if rates else ""
+
+
+def _sums(tally: Tally, what: str) -> Iterator[str]:
+    yield f"{number(tally.seeds)} {what}, {number(len(tally.failed))} failed"
+    yield f"{duration(tally.seconds)} of virtual time"
+    for name, count in sorted(tally.counts.items()):
+        yield f"{number(count)} {name}"
+
+
+def _one(seed: int, flags: Mapping[str, Any]) -> int:
+    from fleet.simulation.scenario import draw
+    from fleet.simulation.trace import trace
+
+    shown, breaches = trace(draw(seed, _rates(flags)), events=bool(flags["verbose"]))
+    emit(shown)
+    for breach in breaches:
+        click.echo(f"failed: {breach}", err=True)
+    return ExitCode.INTERNAL if breaches else ExitCode.OK
+
+
+def _model(steps: int) -> int:
+    from fleet.simulation.agreement import Disagreement, walk
+
+    done = seed = 0
+    while done < steps:
+        try:
+            done += walk(seed, min(2000, steps - done))
+        except Disagreement as found:
+            click.echo(f"failed: {found}", err=True)
+            return ExitCode.INTERNAL
+        seed += 1
+    emit(f"{number(done)} events in {plural(seed, 'run')}: engine and reference model agree\n")
+    return ExitCode.OK

@@ -1,0 +1,202 @@
+"""Engine and reference model side by side: a random walk through everything that may happen to a run.
+
+The run decides; the model is told what is on disk, and must allow every submission and every end.
+"""
+
+from __future__ import annotations
+
+import random
+
+from fleet.engine import loop
+from fleet.plan.model import JobId, Limits, Plan, PlannedStep, PlaybookRef
+from fleet.plan.waves import split
+from fleet.playbook.model import Script, Transport
+from fleet.run import answers as a
+from fleet.run import effects as f
+from fleet.run import events as e
+from fleet.run.answers import Answer, LostReason, Operation, Refusal
+from fleet.run.model import Phase
+from fleet.run.state import Run
+from fleet.simulation import model
+from fleet.simulation.model import Promise, Stage
+from fleet.targets.model import Os, Target
+
+RUN = "20260101-000000-walk"
+
+_REFUSALS = (
+    Refusal(429, "TooManyRequests", "slow down", 1.0),
+    Refusal(429, "SubscriptionRequestsThrottled", "slow down"),
+    Refusal(409, "Conflict", "Run command extension execution is in progress."),
+    Refusal(408, "RequestTimeout", "timed out"),
+    Refusal(401, "ExpiredAuthenticationToken", "expired"),
+    Refusal(403, "AuthorizationFailed", "no right"),
+    Refusal(404, "ResourceNotFound", "no such VM"),
+    Refusal(409, "OperationNotAllowed", "The operation requires the VM to be running (or set to run)."),
+    Refusal(400, "InvalidParameter", "bad"),
+)
+_STAGES = {
+    Phase.WAITING: (Stage.PLANNED, Stage.UNKNOWN_START),
+    Phase.SUBMITTING: (Stage.INTENT,),
+    Phase.FINDING: (Stage.UNKNOWN_START,),
+    Phase.RUNNING: (Stage.ACCEPTED,),
+}
+
+
+_CALLS = {f.Submit: "submit", f.Look: "look", f.Find: "find", f.Remove: "remove"}
+
+
+class Disagreement(AssertionError):
+    """The engine did what the table forbids; the text says where and after what."""
+
+
+class Walk:
+    """One run, driven by chance."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.steps = 0
+        self.disk: list[e.Event] = []
+        self._rng = random.Random(f"fleet-walk/{seed}")
+        self._plan = _plan(self._rng)
+        managed = self._plan.transport is not Transport.ACTION
+        self._promises = [Promise(managed=managed, receipts=self._plan.receipts) for _ in range(len(self._plan))]
+        self._now = 0.0
+        self._epoch = 0
+        self._open()
+
+    def go(self, most: int) -> int:
+        """Walk until the run is over, or for ``most`` events; return how many there were. Raises Disagreement."""
+        while not self._run.finished and self.steps < most:
+            self._move()
+        return self.steps
+
+    def _open(self) -> None:
+        """A new owner, from what is on disk."""
+        self._run = Run(self._plan, RUN)
+        for event in self.disk:
+            self._run.apply(event)
+        self._calls: list[tuple[str, JobId]] = []
+        self._epoch += 1
+        self._tell(e.RunOpened(self._now, self._epoch))
+
+    def _move(self) -> None:
+        """Let chance choose: the run's next wish, an answer, a person, a power cut."""
+        draw = self._rng.random()
+        if draw < 0.01:
+            self._open()
+        elif draw < 0.012:
+            self._tell(e.StopRequested(self._now, self._rng.choice(tuple(e.StopKind))))
+        elif draw < 0.4 and self._calls:
+            self._answer()
+        else:
+            self._wish()
+
+    def _wish(self) -> None:
+        """Do what the run wants, if the table allows it."""
+        effect = self._run.next(self._now)
+        if isinstance(effect, f.Halt):
+            self._open()
+            return
+        if isinstance(effect, f.WaitUntil):
+            self._wait(effect.at)
+            return
+        if isinstance(effect, f.Submit) and not self._promises[effect.job].may_send:
+            raise self._differs(effect.job, "is sent")
+        if isinstance(effect, f.Submit | f.Look | f.Find | f.Remove):
+            self._calls.append((_CALLS[type(effect)], effect.job))
+        self._tell(loop.begun(effect, self._now))
+
+    def _wait(self, until: float | None) -> None:
+        if self._calls and (until is None or self._rng.random() < 0.7):
+            self._answer()
+        elif until is None:
+            raise Disagreement(f"seed {self.seed}: nothing will ever happen again")
+        else:
+            self._now = max(until, self._now)
+
+    def _answer(self) -> None:
+        kind, job = self._calls.pop(self._rng.randrange(len(self._calls)))
+        self._now += self._rng.choice((0.0, 0.1, 1.0, 20.0))
+        lost = a.Lost(self._rng.choice([reason for reason in LostReason if reason is not LostReason.CRASHED]))
+        refused = a.Refused(self._rng.choice(_REFUSALS))
+        operation = Operation(self._run.jobs[job].transport, resource="x")
+        match kind:
+            case "submit":
+                submitted = self._rng.choice((a.Accepted(operation), a.Accepted(operation), refused, lost))
+                self._tell(loop.submission_event(submitted, self._now, job))
+            case "look":
+                ended = a.Finished(
+                    Answer(self._rng.choice(("Succeeded", "Failed", "")), "", self._rng.choice((0, 1, None)))
+                )
+                failed = a.OperationFailed("VMExtensionProvisioningTimeout", "too long", self._rng.random() < 0.2)
+                seen = self._rng.choice((a.StillRunning(), a.StillRunning(), ended, ended, failed, refused, lost))
+                self._tell(loop.look_event(seen, self._now, job))
+            case "find":
+                found = self._rng.choice((a.Found(operation), a.Missing(), a.Missing(), refused, lost))
+                self._tell(loop.find_event(found, self._now, job))
+            case _:
+                removed = self._rng.choice((a.Removed(), a.Removed(), refused, lost))
+                self._tell(loop.removal_event(removed, self._now, job, 0))  # no step is tried again here
+
+    def _tell(self, event: e.Event) -> None:
+        """Let the run and the model hear an event, and compare them."""
+        self._run.apply(event)
+        self.steps += 1
+        job: JobId | None = getattr(event, "job", None)
+        everybody = range(len(self._promises)) if job is None else (job,)
+        if event.durable:
+            self.disk.append(event)
+            for number in everybody:
+                self._promises[number] = model.told(self._promises[number], event)
+        for number in everybody:
+            self._compare(JobId(number), event)
+
+    def _compare(self, job: JobId, event: e.Event) -> None:
+        state, promise = self._run.jobs[job], self._promises[job]
+        if state.phase is Phase.DONE:
+            assert state.outcome is not None
+            if state.outcome.status not in promise.ends | model.NEVER_SENT:
+                raise self._differs(job, f"ended {state.outcome.status.value} after {event}")
+            if promise.may_have_run and state.outcome.status in model.NEVER_SENT:
+                raise self._differs(job, f"may have run and ended {state.outcome.status.value} after {event}")
+        elif promise.must_end or promise.stage not in _STAGES[state.phase]:
+            raise self._differs(job, f"is {state.phase.value} after {event}")
+        elif state.possibly_sent != promise.may_have_run:
+            raise self._differs(job, f"may have run: {state.possibly_sent} after {event}")
+
+    def _differs(self, job: JobId, what: str) -> Disagreement:
+        return Disagreement(
+            f"seed {self.seed}, step {self.steps}: job {job} {what}; the table has {self._promises[job]}"
+        )
+
+
+def walk(seed: int, most: int) -> int:
+    """Walk one seed for at most so many events; return how many there were. Raises Disagreement."""
+    return Walk(seed).go(most)
+
+
+def _plan(rng: random.Random) -> Plan:
+    base = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/vm"
+    targets = tuple(
+        Target(f"{base}{number}", "s", "s", "rg", f"vm{number}", "westeurope", Os.LINUX)
+        for number in range(rng.randint(1, 5))
+    )
+    return Plan(
+        playbook=PlaybookRef("walk", "1", "0" * 64),
+        targets=targets,
+        steps=tuple(
+            PlannedStep(f"step-{number}", Script(text="true\n"), "d", timeout=rng.choice((10.0, 600.0)))
+            for number in range(rng.randint(1, 2))
+        ),
+        waves=split(targets, ()),
+        limits=Limits(
+            concurrency=rng.choice((1, 2, 500)),
+            max_failures=rng.choice((None, None, 0, 2)),
+            max_unreachable=rng.choice((None, None, 0, 2)),
+            deadline=rng.choice((None, None, 30.0, 600.0)),
+            deliver_timeout=rng.choice((60.0, 600.0)),
+            answer_grace=rng.choice((30.0, 600.0)),
+        ),
+        transport=rng.choice((Transport.MANAGED, Transport.ACTION)),
+        receipts=rng.random() < 0.6,
+    )

@@ -1,0 +1,177 @@
+"""``fleet sim``: rehearsals that send nothing, and seeds that anyone can run again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import InvalidInput
+from fleet.lab.world import build
+from fleet.playbook.model import Selection
+from fleet.simulation import seeds
+from fleet.simulation.agreement import walk
+from fleet.simulation.pretend import from_selection
+from fleet.simulation.scenario import draw, pretend_targets
+from fleet.targets import selector
+from fleet.targets.model import Power
+from tests.system.cli import PLAYBOOKS, SHIPPED, Here
+from tests.system.conftest import here, machine
+
+__all__ = ["here", "machine"]
+
+CORPUS = Path(__file__).parent / "corpus.txt"
+
+
+def test_every_seed_that_ever_failed_holds_now() -> None:
+    """The corpus re-runs whole."""
+    known = seeds.read_corpus(CORPUS)
+    assert len(known) >= 6
+    assert [verdict.breaches for verdict in map(seeds.judge, known)] == [()] * len(known)
+
+
+def test_engine_and_model_agree() -> None:
+    """Side by side through thousands of events, the engine never does what the table of promises forbids."""
+    assert sum(walk(seed, 500) for seed in range(60)) > 500
+
+
+def test_a_rehearsal_reports_and_draws_its_time_line(here: Here) -> None:
+    """The report, the waves in time, calls and answers are printed; everything is marked as a rehearsal."""
+    done = here("sim", SHIPPED / "linux-health.yaml", "--vms", 40, "-o", "table")
+    assert done.code == 0, done.err
+    for word in ("40 targets: 40 succeeded", "A rehearsal", "time line", "in flight", "would take", "submissions"):
+        assert word in done.out
+    assert "nothing is sent anywhere" in done.err
+
+
+def test_equal_seeds_rehearse_alike(here: Here) -> None:
+    """Chance comes from the seed alone; refused reads do not change how a job ended."""
+    words = (
+        "sim",
+        PLAYBOOKS / "hello.yaml",
+        "--vms",
+        30,
+        "--fault",
+        "429=20%,failing=10%,agent-down=10%",
+        "-o",
+        "json",
+    )
+    one, again, other = here(*words).report, here(*words).report, here(*words, "--seed", 5).report
+    failed = [Counter(row["name"] for row in it["jobs"] if row["status"] == "failed") for it in (one, again, other)]
+    assert failed[0] == failed[1] != failed[2]
+    assert sum(failed[0].values()) == 3
+    assert sum(row["status"] == "timed_out" for row in one["jobs"]) <= 3
+    assert one["counts"] == again["counts"]
+
+
+def test_a_budget_stops_a_rehearsal_as_it_would_the_run(here: Here, tmp_path: Path) -> None:
+    """The exit code, the cause and the HTML report are those of the run."""
+    page = tmp_path / "r.html"
+    done = here(
+        "sim", PLAYBOOKS / "hello.yaml", "--fault", "failing=100%", "--max-failures", 2, "--report", f"html={page}",
+        "-o", "table",
+    )  # fmt: skip
+    assert done.code == 5
+    assert "budget_failures" in done.out
+    assert "A rehearsal" in page.read_text()
+
+
+def test_a_plan_file_is_rehearsed_on_its_own_targets(here: Here, tmp_path: Path) -> None:
+    """The frozen targets are the pretend fleet."""
+    frozen = tmp_path / "frozen.plan"
+    assert here("plan", PLAYBOOKS / "hello.yaml", "--lab", "--pick", 7, "--out", frozen).code == 0
+    done = here("sim", frozen, "-o", "json")
+    assert done.code == 0, done.err
+    assert done.report["counts"]["targets"] == 7
+
+
+def test_a_lab_file_is_a_pretend_fleet(here: Here) -> None:
+    """Its VMs, rules and troubles are rehearsed as they stand."""
+    lab = PLAYBOOKS.parent / "labs" / "forty.yaml"
+    assert here("sim", PLAYBOOKS / "hello.yaml", f"--lab={lab}", "-o", "json").report["counts"]["targets"] == 40
+
+
+def test_a_rehearsal_leaves_nothing_behind(here: Here) -> None:
+    """No run is kept."""
+    assert here("sim", PLAYBOOKS / "hello.yaml", "--vms", 2, "-q").code == 0
+    assert here("runs").out.strip() in ("", "no runs") or "hello" not in here("runs").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--fault", "429"), "KIND=PERCENT"),
+        (("--fault", "gremlins=5%"), "agent-down"),
+        (("--duration", "9s..1s"), "ends before it begins"),
+        (("--seeds", "3"), "take no playbook"),
+        (("--lab=http://127.0.0.1:1",), "name a lab file"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(here: Here, words: tuple[str, ...], said: str) -> None:
+    """A sentence, and exit code 2."""
+    done = here("sim", PLAYBOOKS / "hello.yaml", *words)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_a_selection_that_no_fleet_fits_is_told(here: Here, tmp_path: Path) -> None:
+    """Nobody rehearses on a fleet that the playbook would not select."""
+    playbook = tmp_path / "odd.yaml"
+    playbook.write_text(
+        (PLAYBOOKS / "hello.yaml").read_text().replace('power == "running"', 'name == "a" and name == "b"')
+    )
+    done = here("sim", playbook)
+    assert done.code == 2
+    assert "no pretend fleet" in done.err
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(),
+        Selection(("prod-*", "!prod-legacy"), ("rg-web-*",), 'tag.env == "prod" and os == "linux" and not tag.freeze'),
+        Selection(where='os != "linux" or name == "x"'),
+        Selection(where='name matches "web-*" and location in ["eastus", "westus"] and size matches "Standard_E*"'),
+        Selection(where='power == "deallocated" and subscription == "one" and resource_group == "rg"'),
+    ],
+)
+def test_a_fleet_is_derived_that_the_selection_lets_in(selection: Selection) -> None:
+    """Of the pretend VMs every one fits the expression."""
+    spec = from_selection(selection, 12, 1)
+    where = selector.parse(selection.where)
+    machines = list(build(spec, sandboxed=False).machines())
+    assert len(machines) == 12
+    for target, vm in zip(pretend_targets(spec), machines, strict=True):
+        assert where.matches(replace(target, tags=vm.tags, power=Power(vm.power.value)))
+
+
+def test_seeds_are_counted_and_a_failing_one_names_its_command(here: Here, tmp_path: Path) -> None:
+    """Good seeds end with 0; the corpus is read first, and a line that is no seed is told."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("3 # once\n")
+    done = here("sim", "--seeds", 3, "--jobs", 1, "--corpus", corpus)
+    assert done.code == 0, done.err
+    assert done.out.startswith("4 seeds, 0 failed")
+    corpus.write_text("three\n")
+    assert here("sim", "--seeds", 3, "--corpus", corpus).code == 2
+
+
+def test_a_failing_seed_is_kept(tmp_path: Path) -> None:
+    """It goes into the corpus once, with what it breached."""
+    corpus = tmp_path / "corpus.txt"
+    for _ in range(2):
+        seeds.keep(corpus, [seeds.Verdict(77, ("nothing runs twice: job 1 ran 2 times",))])
+    assert corpus.read_text() == "77  # nothing runs twice: job 1 ran 2 times\n"
+    corpus.write_text("x")
+    with pytest.raises(InvalidInput):
+        seeds.read_corpus(corpus)
+
+
+def test_one_seed_is_told_event_by_event(here: Here) -> None:
+    """Disk, wire and guests tell the story, and it ends with a row for each job."""
+    done = here("sim", "--seed", 1, "-v")
+    assert done.code == 0
+    assert "disk 1" in done.out and "wire 1" in done.out
+    assert done.out.count("job ") >= len(draw(1).plan)
