@@ -36,6 +36,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("fleet.cli.reading:runs", "List the runs kept here."),
     "show": ("fleet.cli.reading:show", "Show how a run stands, or how it ended."),
     "output": ("fleet.cli.output:output", "Print what a run's scripts printed, VM by VM."),
+    "probe": ("fleet.cli.probing:probe", "Look into VMs in which a run's scripts hang."),
+    "unstick": ("fleet.cli.probing:unstick", "End a script that hangs in a VM."),
     "report": ("fleet.cli.reading:report", "Render a run's report again, in any format."),
     "verify": ("fleet.cli.reading:verify", "Check that a run's journal is whole and unchanged."),
     "diff": ("fleet.cli.comparing:diff", "Show what differs between VMs, or between two runs."),

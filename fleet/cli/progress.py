@@ -156,8 +156,9 @@ def slow_jobs(run: Run, now: float) -> list[str]:
     found = stragglers(run.jobs, now)
     if not found:
         return []
+    head = f"{plural(len(found), 'straggler')} (usual: {duration(found[0].usual)}; fleet probe looks at them)"
     named = [f"{run.jobs[slow.job].job.target.name} {duration(slow.age)}" for slow in found]
-    return [f"{plural(len(found), 'straggler')} (usual: {duration(found[0].usual)})", *map(terminal, named)]
+    return [head, *map(terminal, named)]
 
 
 def fitting(parts: Sequence[str], width: int) -> str:

@@ -64,13 +64,17 @@ class Asker:
     cloud: Cloud
     clock: Clock
     nonce: Callable[[], str]
+    purpose: str = "read"
+    """What the commands are called after their delivery: read, probe or free."""
+    tries: int = TRIES
+    patience: float = PATIENCE
     _shortest: float = 0.0
     """Seconds that the quickest answer took: nobody looks much sooner, as each look counts too."""
 
     async def ask(self, source: Source, question: Callable[[str], Question[A]]) -> A | Absence:
         """Ask, again and again if need be, until there is an answer. Raises NotFetched, AzureUnusable."""
         trouble = Cause(CauseCode.NO_ANSWER, "the VM gave no usable answer", "try again later")
-        for tries in range(1, TRIES + 1):
+        for tries in range(1, self.tries + 1):
             found = await self._once(source, question(self.nonce()), tries)
             if found is not None and not isinstance(found, Cause):
                 return found
@@ -79,7 +83,7 @@ class Asker:
 
     async def _once(self, source: Source, asked: Question[A], tries: int) -> A | Absence | Cause | None:
         """Send a script once and wait for its answer. A cause says why there is none; then some time has passed."""
-        command = _command(source, asked)
+        command = self._command(source, asked)
         try:
             answer = (await self.cloud.submit(command)).answer
             if isinstance(answer, a.Refused):
@@ -98,13 +102,13 @@ class Asker:
 
     async def _await(self, source: Source, operation: Operation, asked: Question[A]) -> A | Absence | Cause | None:
         begun, looks, hint = self.clock.now(), 0, 0.0
-        while (age := self.clock.now() - begun) < PATIENCE:
+        while (age := self.clock.now() - begun) < self.patience:
             pause = max(FIRST_LOOK, 0.25 * age) if looks else max(FIRST_LOOK, 0.9 * self._shortest)
             await asyncio.sleep(max(pause, hint))
             answer = (await self.cloud.look(source.target, operation)).answer
             looks += 1
             if isinstance(answer, a.Finished):
-                self._shortest = min(self._shortest or PATIENCE, self.clock.now() - begun)
+                self._shortest = min(self._shortest or self.patience, self.clock.now() - begun)
                 return asked.read(_message(answer.answer))
             if isinstance(answer, a.OperationFailed):
                 return Cause(CauseCode.OPERATION_FAILED, f"{answer.code}: {answer.message}")
@@ -113,17 +117,16 @@ class Asker:
             hint = (answer.refusal if isinstance(answer, a.Refused) else answer).retry_after or 0.0
         return None
 
-
-def _command(source: Source, asked: Question[A]) -> Command:
-    """The script's command. Its name begins with the delivery's, so that one left behind can be told by its run."""
-    return Command(
-        target=source.target,
-        transport=source.transport,
-        name=f"{source.key}-read-{asked.nonce[:8]}",
-        script=asked.script,
-        timeout=PATIENCE,
-        run_as=source.run_as,
-    )
+    def _command(self, source: Source, asked: Question[A]) -> Command:
+        """The script's command. Its name begins with the delivery's, so that one left behind can be told by its run."""
+        return Command(
+            target=source.target,
+            transport=source.transport,
+            name=f"{source.key}-{self.purpose}-{asked.nonce[:8]}",
+            script=asked.script,
+            timeout=self.patience,
+            run_as=source.run_as,
+        )
 
 
 def _message(answer: a.Answer) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleet.errors import InvalidInput
-from fleet.guest import live, spool, wrapper_pwsh, wrapper_sh
+from fleet.guest import live, probe, spool, wrapper_pwsh, wrapper_sh
 from fleet.guest.delivery import CARRIER, Delivery, script_digest, secret_value
 from fleet.guest.receipt import Receipt, printed
 from fleet.guest.spool import Stream
@@ -92,22 +92,25 @@ def open(delivered: str, environment: Mapping[str, str]) -> Opened | None:
 
 
 def asks_for(delivered: str) -> str | None:
-    """Return the key whose output a reader or follower asks for; None if the text is neither of this version."""
-    wanted = spool.asked(delivered) or live.asked(delivered)
+    """Return the key that a script of ours asks about beside a running one; None if the text is none of this version."""
+    wanted = spool.asked(delivered) or live.asked(delivered) or probe.asked(delivered)
     return None if wanted is None else wanted.key
 
 
 def show(delivered: str, kept: tuple[bytes, bytes] | None, exit_code: int | None) -> tuple[bytes, bytes]:
-    """Return what a reader or follower prints on stdout and stderr in a VM with this output; None has none of it.
+    """Return what such a script prints on stdout and stderr in a VM with this output; None has none of it.
 
-    ``exit_code`` is the inner script's, None while it runs.
+    ``exit_code`` is the inner script's, None while it runs. A played guest runs nothing, so there is no process that a
+    probe could show.
     """
     streams = None if kept is None else dict(zip(Stream, kept, strict=True))
+    if (probed := probe.asked(delivered)) is not None:
+        return probe.nothing_to_tell(probed)
     since = live.asked(delivered)
     if since is not None:
         return live.shown(since, streams, exit_code)
     wanted = spool.asked(delivered)
-    assert wanted is not None, "only a reader or follower is answered"
+    assert wanted is not None, "only scripts that ask are answered"
     return spool.shown(wanted, streams, running=exit_code is None)
 
 

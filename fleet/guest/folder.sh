@@ -8,3 +8,4 @@ fleet_find() {
     done
     return 1
 }
+

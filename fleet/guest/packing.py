@@ -89,11 +89,19 @@ def inflate(text: str, length: int) -> bytes:
 
 def gunzip(data: bytes, length: int) -> bytes:
     """Unpack one gzip member of exactly ``length`` bytes, and never more than that. Raises ValueError."""
+    plain = gunzip_most(data, length)
+    if len(plain) != length:
+        raise ValueError("not as long as it says")
+    return plain
+
+
+def gunzip_most(data: bytes, most: int) -> bytes:
+    """Unpack one gzip member of at most so many bytes. Raises ValueError."""
     opener = zlib.decompressobj(_GZIP)
     try:
-        plain = opener.decompress(data, length + 1)
+        plain = opener.decompress(data, most + 1)
     except zlib.error as error:
         raise ValueError("not gzip") from error
-    if len(plain) != length or not opener.eof or opener.unused_data:
+    if len(plain) > most or not opener.eof or opener.unused_data:
         raise ValueError("not as long as it says")
     return plain

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -26,10 +27,12 @@ PIECE = 5700
 LARGEST = 64 * 1024 * 1024
 """Bytes of a stream that the wrapper keeps, at most: of longer ones it keeps the end."""
 
-_BODY_SH = wrapper_sh.TOOLS + "".join(
-    files("fleet.guest").joinpath(name).read_text(encoding="ascii") for name in ("folder.sh", "reader.sh")
+KEPT_SH = wrapper_sh.TOOLS + "".join(
+    files("fleet.guest").joinpath(name).read_text(encoding="ascii") for name in ("folder.sh", "kept.sh")
 )
-_BODY_PS1 = wrapper_pwsh.TOOLS + files("fleet.guest").joinpath("reader.ps1").read_text(encoding="ascii")
+KEPT_PS1 = wrapper_pwsh.TOOLS + files("fleet.guest").joinpath("kept.ps1").read_text(encoding="ascii")
+_BODY_SH = KEPT_SH + files("fleet.guest").joinpath("reader.sh").read_text(encoding="ascii")
+_BODY_PS1 = KEPT_PS1 + files("fleet.guest").joinpath("reader.ps1").read_text(encoding="ascii")
 _TITLE = "# Fleet reads back what a script has printed; nothing is run.\n"
 
 _HEAD = re.compile(
@@ -113,9 +116,11 @@ def shown(wanted: Wanted, kept: Mapping[Stream, bytes] | None, *, running: bool 
     """Return what a reader prints on stdout and stderr in a VM that keeps these streams, or has none of the key."""
     if kept is None or running:
         return _frame(wanted, "error=missing" if kept is None else "error=running"), b""
-    import gzip
+    return shown_piece(wanted, gzip.compress(kept[wanted.stream], mtime=0))
 
-    packed = gzip.compress(kept[wanted.stream], mtime=0)
+
+def shown_piece(wanted: Wanted, packed: bytes) -> tuple[bytes, bytes]:
+    """Return what is printed on stdout and stderr for one piece of a gzipped stream."""
     data = packed[wanted.number * PIECE :][:PIECE]
     text = base64.b64encode(data)
     head, rest = text[:3800], text[3800:]

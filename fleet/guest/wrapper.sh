@@ -32,24 +32,6 @@ fleet_now() {
     : "${fleet_idle-}"
 }
 
-fleet_boot_id() {
-    cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo -
-}
-
-fleet_pid_space() {
-    fleet_space=$(readlink /proc/self/ns/pid 2>/dev/null)
-    fleet_space=${fleet_space#*\[}
-    echo "${fleet_space%\]}"
-}
-
-# The start time of process $1 in ticks since boot: with it, a process id that was used again is told apart.
-fleet_birth() {
-    fleet_stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
-    # shellcheck disable=SC2086 # the fields after the name in brackets are plain words
-    set -- ${fleet_stat##*) }
-    echo "${20}"
-}
-
 fleet_open() {
     fleet_first=${FLEET_SPOOL:-/var/lib/fleet/receipts}
     fleet_second=${FLEET_SPOOL:-${TMPDIR:-/tmp}/fleet-$(id -u)}
@@ -162,15 +144,12 @@ fleet_keep() {
 
 # True while the wrapper that claimed the key, or the script it started, may still be alive.
 fleet_owner_lives() {
-    fleet_owner=$(readlink "$fleet_dir/claim" || ls -ld "$fleet_dir/claim") 2>/dev/null
-    fleet_owner=${fleet_owner##* -> }
-    fleet_rest=${fleet_owner#*.}
-    fleet_where=${fleet_rest#*.}
-    [ "${fleet_where#*.}" = "$(fleet_boot_id)" ] || return 1
+    fleet_read_claim
+    [ "$fleet_claim_boot" = "$(fleet_boot_id)" ] || return 1
     # Another pid namespace hides its processes; the time limit decides then.
-    [ "${fleet_where%%.*}" = "$(fleet_pid_space)" ] || return 0
-    if kill -0 "${fleet_owner%%.*}" 2>/dev/null; then
-        [ "${fleet_rest%%.*}" != "$(fleet_birth "${fleet_owner%%.*}")" ] || return 0
+    [ "$fleet_claim_space" = "$(fleet_pid_space)" ] || return 0
+    if kill -0 "$fleet_pid" 2>/dev/null; then
+        [ "$fleet_born" != "$(fleet_birth "$fleet_pid")" ] || return 0
     fi
     [ -f "$fleet_dir/group" ] || return 1
     read -r fleet_group <"$fleet_dir/group"

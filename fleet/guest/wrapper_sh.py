@@ -15,7 +15,8 @@ from importlib.resources import files
 from fleet.guest.delivery import CARRIER, Delivery, Shell, script_bytes, to_base64
 
 TOOLS = files("fleet.guest").joinpath("tools.sh").read_text(encoding="ascii")
-_BODY = TOOLS + files("fleet.guest").joinpath("wrapper.sh").read_text(encoding="ascii")
+CLAIM = files("fleet.guest").joinpath("claim.sh").read_text(encoding="ascii")
+_BODY = TOOLS + CLAIM + files("fleet.guest").joinpath("wrapper.sh").read_text(encoding="ascii")
 _WATCHDOG = files("fleet.guest").joinpath("watchdog.sh").read_text(encoding="ascii")
 
 _PLAIN = re.compile(r"[\t\n\x20-\x7e]*")

@@ -40,7 +40,7 @@ _TRIAL_LIMIT = 20.0
 _STOPPING = 1.0  # seconds that what a script left behind may hold its streams while others run in the guest
 
 # The first process of a guest: $1 table of mounts, $2 root folder, $3 host name. It lives until the lab closes its stdin,
-# or dies, and the kernel buries the guest's orphans for it.
+# or dies, and buries the guest's orphans: a shell that waits for one child reaps all.
 _OPEN = r"""
 set -e
 umask 022
@@ -49,9 +49,9 @@ hostname "$3" 2>/dev/null || :
 cd "$2"
 pivot_root . mnt
 umount -l /mnt
-trap '' CHLD
 echo open
-exec cat >/dev/null
+cat >/dev/null
+:
 """
 
 # $1 folder and $2 mode of the script, $3 its arguments, $4 user.

@@ -334,6 +334,8 @@ def _failed(state: JobState, event: e.ResultFailed) -> None:
 def _unreadable(state: JobState, event: e.ResultUnreadable) -> None:
     text = f"{event.refusal.code or event.refusal.status}: {event.refusal.message}"
     hint = "the script was started; the credential must also be allowed to read operations of the subscription"
+    if state.transport is Transport.MANAGED and event.refusal.status in (404, 410):
+        hint = "its managed command was deleted before its result was read, which ends a script that still runs"
     if state.phase is Phase.FINDING:
         hint = "whether the script was started is not known; look whether the VM is still there, and may be read"
     end(state, event.at, Outcome(Status.UNKNOWN, Cause(CauseCode.OPERATION_GONE, text, hint)))

@@ -13,7 +13,8 @@ from fleet.targets.model import Target
 LEFT_AFTER = 3600.0
 """Seconds after its end from which a command of a run that is not known here is left over: by then its run has read it."""
 
-_OWN = re.compile(r"fleet-([0-9]{8}-[0-9]{6}-[a-z0-9]{4})-[0-9]+", re.IGNORECASE)
+_OWN = re.compile(r"fleet-([0-9]{8}-[0-9]{6}-[a-z0-9]{4})-[0-9]+(?:-(?:read|probe|free)-[0-9a-f]{8})?", re.IGNORECASE)
+"""A job's command, or one that read from, probed or freed its VM."""
 
 
 def run_of(name: str) -> str:

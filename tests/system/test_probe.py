@@ -1,0 +1,131 @@
+"""Looking into VMs where a run hangs, and ending such a script, by the real command line and in real guests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.lab import sandbox
+from tests.system.cli import LABS, Here, LabUp, Machine, ended, lab_up, wait_for
+from tests.system.test_full_output import playbook
+
+WITHOUT_SANDBOXES = sandbox.supported()
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES)),
+]
+
+HANGS = r"""case $(hostname) in web02) echo fine; exit 0;; esac
+echo "working on it"
+printf 'beware \033[31m\n' >&2
+sleep 60000 | cat
+echo never"""
+
+
+def _lab(machine: Machine) -> Path:
+    """The lab of two real guests, slow enough that Azure does not give up on what hangs."""
+    path = machine.cwd / "lab.yaml"
+    path.write_text((LABS / "real.yaml").read_text().replace("speed: 200", "speed: 60"))
+    return path
+
+
+@contextmanager
+def hanging(machine: Machine, transport: str, script: str = HANGS) -> Iterator[tuple[LabUp, subprocess.Popen[str]]]:
+    """A run whose script hangs on web01; web02 waits for its turn."""
+    with lab_up(machine, _lab(machine)) as lab:
+        play = playbook(machine, script)
+        run = machine.start("run", play, lab.flag, "-y", "-o", "jsonl", "-q", "--transport", transport)
+        try:
+            wait_for(lambda: bool(lab.executions()))
+            wait_for(lambda: bool(begun(machine, lab)))
+            yield lab, run
+        finally:
+            run.kill()
+            run.communicate()
+
+
+def begun(machine: Machine, lab: LabUp) -> bool:
+    """Whether the script is seen at work in web01."""
+    asked = machine.run("probe", "last", "web01", lab.flag, "-o", "json")
+    return asked.code == 0 and asked.report[0]["state"] == "alive"
+
+
+def row(here: Here) -> dict[str, Any]:
+    """The report's row of web01."""
+    report = here("show", "last", "-o", "json").report
+    return next(job for job in report["jobs"] if job["name"] == "web01")
+
+
+@pytest.mark.parametrize("transport", ["managed", "action"])
+def test_a_hung_script_is_seen_and_freed(here: Here, machine: Machine, transport: str) -> None:
+    """Its processes, output and machine are seen from beside; ended in the guest, the run tells the signal by itself."""
+    with hanging(machine, transport) as (lab, run):
+        asked = machine.run("probe", "last", lab.flag, "-o", "json")
+        assert asked.code == 0, asked.err
+        (found,) = asked.report
+        assert (found["vm"], found["state"], found["whole"]) == ("web01", "alive", True)
+        assert found["stdout"] == "working on it\n"
+        commands = {process["command"]: process for process in found["processes"]}
+        assert commands["sleep 60000"]["depth"] == commands["cat"]["depth"] > 0
+        assert commands["sleep 60000"]["state"] == "S"
+        assert found["facts"]["memtotal"].isdigit() and found["disks"]
+        page = machine.run("probe", "last", "WEB01", lab.flag)
+        assert "the script is running" in page.out and "sleep 60000" in page.out
+        assert "beware \\x1b[31m" in page.out and "\x1b" not in page.out
+        dry = machine.run("unstick", "last", "web01", lab.flag, "--in-guest", "--dry-run")
+        assert (dry.code, "TERM, and KILL after" in dry.out) == (0, True)
+        freed = machine.run("unstick", "last", "web*", lab.flag, "--in-guest", "-y", "-o", "json")
+        assert freed.code == 0, freed.out + freed.err
+        assert [(each["vm"], each["done"]) for each in freed.report] == [("web01", True)]
+        assert "ended by TERM" in freed.report[0]["message"]
+        assert ended(run).code == 3
+    end = row(here)
+    assert (end["status"], end["cause"]["code"], end["verified"]) == ("failed", "signal", True)
+    assert end["stdout"] == "working on it\n"
+
+
+def test_a_managed_command_is_freed_by_deleting_it(here: Here, machine: Machine) -> None:
+    """Asked for nothing else, a managed command is deleted; the run ends by itself and claims nothing it cannot know."""
+    with hanging(machine, "managed") as (lab, run):
+        refused = machine.run("unstick", "last", "web01", lab.flag)
+        assert (refused.code, "[unconfirmed]" in refused.err) == (6, True)
+        assert machine.run("unstick", "last", "web02", lab.flag, "-y").code == 2
+        freed = machine.run("unstick", "last", "web01", lab.flag, "-y")
+        assert (freed.code, "is being deleted" in freed.out) == (0, True)
+        assert ended(run).code == 4
+    end = row(here)
+    assert (end["status"], end["cause"]["code"]) == ("unknown", "operation_gone")
+    assert "deleted" in json.dumps(end["cause"])
+
+
+def test_only_the_scripts_own_group_is_ended(here: Here, machine: Machine) -> None:
+    """What ignores TERM gets KILL; a neighbour in the same guest, by another run, lives on."""
+    stubborn = "trap '' TERM\nwhile :; do sleep 1; done"
+    with hanging(machine, "action", f"case $(hostname) in web02) exit 0;; esac\n{stubborn}") as (lab, run):
+        other = playbook(machine, "case $(hostname) in web02) exit 0;; esac\nsleep 8; echo unhurt")
+        flags = ("-y", "-o", "json", "-q", "--lease", "none")
+        neighbour = machine.start("run", other, lab.flag, *flags, "--transport", "managed", "-l", "web01")
+        first = here("runs", "-o", "json").report[-1]["id"]
+        freed = machine.run("unstick", first, "web01", lab.flag, "-y", "-o", "json")
+        assert (freed.code, "ended by KILL" in freed.report[0]["message"]) == (0, True), freed.out
+        assert ended(run).code == 3
+        done = ended(neighbour)
+        assert (done.code, done.report["jobs"][0]["stdout"]) == (0, "unhurt\n")
+    assert here("probe", "last", "nosuch", lab.flag).code == 2
+
+
+def test_without_anything_running_it_says_so(here: Here, machine: Machine, tmp_path: Path) -> None:
+    """A run that has ended has nothing to free, and an ended script can still be looked at by name."""
+    with lab_up(machine, _lab(machine)) as lab:
+        assert here("run", playbook(machine, "echo done"), lab.flag, "-y", "-q").code == 0
+        none = here("unstick", "last", "web01", lab.flag, "-y")
+        assert (none.code, "nothing of run" in none.err) == (2, True)
+        assert here("probe", "last", lab.flag).code == 2
+        (found,) = here("probe", "last", "web01", lab.flag, "-o", "json").report
+        assert (found["state"], found["stdout"]) == ("ended", "done\n")
