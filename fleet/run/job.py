@@ -80,6 +80,8 @@ class JobState:
     phase: Phase = Phase.WAITING
     attempt: int = 0
     """Submissions so far. Those of one try carry the same name and key, so that one that arrived twice runs once."""
+    turned_away: int = 0
+    """Submissions of these that were not sent: another run holds the machine, or it is not connected."""
     retry: int = 0
     """Which try this is: 0 for the first."""
     first_attempt: int = 0
@@ -202,6 +204,7 @@ def _run(state: JobState, operation: Operation) -> None:
 
 def _refused(state: JobState, event: e.SubmissionRefused) -> None:
     state.calling = False
+    state.turned_away += event.refusal.status == 0  # a refusal of our own: nothing left
     if state.standing is not None and _is_gone(event.refusal, state.standing):
         state.standing.surveyed = False  # somebody deleted it since: look again, and make it anew
         state.phase, state.due = Phase.WAITING, event.at + backoff(state.tries, state.salt)

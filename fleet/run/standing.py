@@ -171,7 +171,7 @@ class Standing:
             job=state.job,
             phase=state.phase,
             outcome=state.outcome,
-            attempts=state.attempt,
+            attempts=state.attempt - state.turned_away,
             possibly_sent=state.possibly_sent,
             operation=operation,
             started=state.intended,
