@@ -148,4 +148,4 @@ async def _fetched(fetcher: Fetcher, kept: SavedRun, each: _Missing, quiet: int)
 
 def _source(plan: Plan, run_id: str, record: JobRecord) -> Source:
     job = record.job
-    return Source(job.target, transport_of(plan, job.step), delivery_key(run_id, job), job.step.run_as)
+    return Source(job.target, transport_of(plan, job.step), delivery_key(run_id, job, record.retries), job.step.run_as)
