@@ -22,7 +22,7 @@ from fleet.config import Config
 from fleet.engine.desk import Desk
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
-from fleet.engine.ports import Cloud, Inventory, ManagedCommands, Preflight
+from fleet.engine.ports import Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
 from fleet.errors import Refused, StateError
 from fleet.files import MOST_READ, read_bounded, read_text
 from fleet.plan import doctor
@@ -69,6 +69,8 @@ class Connection:
     notes: tuple[str, ...] = ()
     principals: int = 1
     """How many can sign in, and share the calls."""
+    gatekeeper: Gatekeeper | None = None
+    """Who asks the webhooks of gates."""
     leases: str | None = None
     """What names this cloud among VM leases; None for a lab of this process alone, which nobody else can reach."""
 
@@ -117,23 +119,25 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
     """
     from fleet.azure.clouds import endpoints
     from fleet.azure.credentials import SignIn, StaticTokens, build_pool
+    from fleet.webhooks import Webhooks
 
+    gatekeeper = Webhooks(environ, _text(config.azure.ca_file))
     if lab is None:
         ends = endpoints(config.azure.cloud)
         where = SignIn(ends.authority, ends.scope, config.azure.tenant or "", _text(config.azure.ca_file))
         tokens = build_pool(config.azure.credential, where, environ)
         name = ends.name if ends.name != "custom" else ends.resource_manager
         async with _connected(ends.resource_manager, tokens, _text(config.azure.ca_file), name, ()) as connection:
-            yield replace(connection, leases=name)
+            yield replace(connection, leases=name, gatekeeper=gatekeeper)
     elif is_url(lab):
         async with _connected(lab, (StaticTokens("lab"),), _text(config.azure.ca_file), "lab", ()) as connection:
-            yield replace(connection, leases=lab.rstrip("/"))
+            yield replace(connection, leases=lab.rstrip("/"), gatekeeper=gatekeeper)
     else:
         async with (
             serve_lab(lab) as served,
             _connected(served.url, (StaticTokens("lab"),), served.ca_file, "lab", served.notes) as connection,
         ):
-            yield connection
+            yield replace(connection, gatekeeper=gatekeeper)
 
 
 def is_url(lab: str) -> bool:
@@ -308,7 +312,10 @@ async def examine(connection: Connection, plan: Plan, secrets: Mapping[str, str]
 
 
 def begin(config: Config, plan: Plan, secrets: Mapping[str, str], clock: Clock) -> OpenRun:
-    """Make a new run on disk and own it. Raises InvalidInput if a script cannot be carried, StateError."""
+    """Make a new run on disk and own it. Raises StateError, and InvalidInput if a script cannot be carried or a gate's
+    token is missing.
+    """
+    check_gates(plan, os.environ)
     runs = RunsFolder(config.state_dir)
     runs.prepare()
     run_id = new_id(clock.now(), random.SystemRandom())
@@ -323,6 +330,14 @@ def take_over(config: Config, run_id: str, secrets: Mapping[str, str], clock: Cl
     folder = RunsFolder(config.state_dir).folder(run_id)
     opened = journals.open_for_writing(folder, owner=owner(), now=clock.now())
     return OpenRun(_folded(opened.plan, run_id, opened.events), opened.journal, opened.epoch, folder, config.state_dir)
+
+
+def check_gates(plan: Plan, environ: Mapping[str, str]) -> None:
+    """See that this process could ask the plan's webhooks. Raises InvalidInput."""
+    if any(gate.webhook for gate in plan.gates):
+        from fleet.webhooks import check_tokens
+
+        check_tokens(plan, environ)
 
 
 def saved(config: Config, text: str) -> SavedRun:
@@ -371,7 +386,8 @@ async def carry_out(
     try:
         async with _leasing(opened, connection, clock) as (cloud, observers):
             desk = Desk(Directives(opened.folder), run)
-            engine = Engine(run, cloud, opened.journal, clock, command_of, _each(observe, desk.observe, *observers))
+            seen = _each(observe, desk.observe, *observers)
+            engine = Engine(run, cloud, opened.journal, clock, command_of, seen, connection.gatekeeper)
             with interrupts(engine, stopping, owner()), desk.open(engine):
                 await engine.drive(opened.epoch, owner(), connection.principals, waits=waits)
     except StateError:

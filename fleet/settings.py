@@ -17,7 +17,8 @@ from fleet.documents import Keys, refusal
 from fleet.keys import Duration
 
 
-def _url(value: str) -> str:
+def service_url(value: str) -> str:
+    """Let the URL of a service through. Raises a refusal for one with user, query or fragment, and for plain http."""
     try:
         parts = urlsplit(value)
         host, _ = parts.hostname or "", parts.port
@@ -33,7 +34,11 @@ def _url(value: str) -> str:
             expected="https://",
             hint="write https://",
         )
-    return value.rstrip("/")
+    return value
+
+
+def _url(value: str) -> str:
+    return service_url(value).rstrip("/")
 
 
 def is_loopback(host: str) -> bool:

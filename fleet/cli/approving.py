@@ -52,6 +52,7 @@ def approve(run_id: str, record: bool, **flags: Any) -> int:
     if not (kept.live or record):
         app.check_cloud(kept.plan, flags["lab"])
         parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
+        app.check_gates(kept.plan, os.environ)
     told = asyncio.run(direct(config, kept.run_id, event))
     say(f"run {kept.run_id}: {told.text}", quiet=flags["quiet"])
     if told.live or record:

@@ -123,6 +123,8 @@ class Progress:
             return "paused"
         if run.awaiting is not None:
             return f"wave {run.awaiting + 1} awaits fleet approve {run.run_id}"
+        if run.asking.calls:
+            return f"asking whether wave {run.wave + 2} may go"
         return f"wave {max(run.wave, 0) + 1}/{count}" if count > 1 else "running"
 
     def _counts(self) -> list[str]:

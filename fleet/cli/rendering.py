@@ -257,8 +257,11 @@ def _pace(plan: Plan, cost: Estimate) -> Iterator[str]:
 
 def _gates(plan: Plan) -> Iterator[str]:
     for gate in plan.gates:
-        who = " or ".join(gate.by) or "anybody who may steer the run"
-        yield f"wave {gate.wave + 1} ({plan.waves[gate.wave].label}) must be approved by {who}"
+        wave = f"wave {gate.wave + 1} ({plan.waves[gate.wave].label})"
+        if (hook := gate.webhook) is not None:
+            yield f"{wave} opens when {hook.url} lets it, asked for {duration(hook.timeout)} at most"
+        else:
+            yield f"{wave} must be approved by {' or '.join(gate.by) or 'anybody who may steer the run'}"
 
 
 def _budget(plan: Plan) -> str:

@@ -229,6 +229,7 @@ def go_on(config: Config, kept: SavedRun, flags: dict[str, Any]) -> int:
         report = aggregate(finished.record())
         tell(report, flags)
         return report.exit_code
+    app.check_gates(kept.plan, os.environ)
 
     async def go() -> int:
         async with app.connect(config, flags["lab"], os.environ) as connection:

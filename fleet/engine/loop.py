@@ -15,13 +15,14 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from fleet.clock import Clock
-from fleet.engine.ports import Cloud, Journal, Reply
+from fleet.engine.ports import Cloud, Gatekeeper, Journal, Reply
 from fleet.errors import StateError
 from fleet.plan.model import JobId
 from fleet.run import answers as a
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Command, Operation
+from fleet.run.asking import question
 from fleet.run.command import command_name
 from fleet.run.job import is_earlier_result
 from fleet.run.model import Phase
@@ -39,7 +40,14 @@ class Engine:
     """Drives one run to its end, or to where a person stopped it."""
 
     def __init__(
-        self, run: Run, cloud: Cloud, journal: Journal, clock: Clock, commands: Commands, observe: Observer
+        self,
+        run: Run,
+        cloud: Cloud,
+        journal: Journal,
+        clock: Clock,
+        commands: Commands,
+        observe: Observer,
+        gatekeeper: Gatekeeper | None = None,
     ) -> None:
         self._run = run
         self._cloud = cloud
@@ -47,6 +55,7 @@ class Engine:
         self._clock = clock
         self._commands = commands
         self._observe = observe
+        self._gatekeeper = gatekeeper
         self._inbox: deque[e.Event] = deque()
         self._arrived = asyncio.Event()
         self._halted = False
@@ -152,6 +161,8 @@ class Engine:
                 return self._find(job)
             case f.Remove(job):
                 return self._remove(job)
+            case f.AskGate(gate, within=within):
+                return self._ask(gate, within)
             case _:
                 return None
 
@@ -181,6 +192,12 @@ class Engine:
         retry = state.removals[0]
         reply = await self._cloud.remove(state.job.target, self._name(job, retry))
         self._hear(reply, removal_event(reply.answer, self._now(), job, retry))
+
+    async def _ask(self, gate: int, within: float) -> None:
+        assert self._gatekeeper is not None, "whoever drives a plan with webhooks can ask them"
+        asked = question(self._run.plan, self._run.run_id, gate, (state.outcome for state in self._run.jobs))
+        answer = await self._gatekeeper.ask(asked, within)
+        self._put(gate_event(answer, self._now(), gate))
 
     def _name(self, job: JobId, retry: int) -> str:
         return command_name(self._run.run_id, self._run.jobs[job].job, retry)
@@ -212,6 +229,8 @@ def begun(effect: f.Effect, now: float) -> e.Event:
             return e.WaveOpened(now, wave)
         case f.AwaitApproval(wave):
             return e.ApprovalAwaited(now, wave)
+        case f.AskGate(gate, ask):
+            return e.GateAsked(now, gate, ask)
         case f.StopLaunching(cause, message):
             return e.LaunchStopped(now, cause, message)
         case f.Finish():
@@ -276,6 +295,16 @@ def removal_event(answer: a.RemoveAnswer, now: float, job: JobId, retry: int) ->
             return e.RemovalFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
         case a.Lost():
             return e.RemovalFailed(now, job, 0, answer.retry_after)
+    assert_never(answer)
+
+
+def gate_event(answer: a.GateAnswer, now: float, gate: int) -> e.Event:
+    """The event that answers an ask."""
+    match answer:
+        case a.Said(go, why):
+            return e.GateAnswered(now, gate, go, why)
+        case a.Silent(detail):
+            return e.GateSilent(now, gate, detail)
     assert_never(answer)
 
 

@@ -1,4 +1,4 @@
-"""What the engine needs of the world, and what can be asked of it apart from a run: five protocols."""
+"""What the engine needs of the world, and what can be asked of it apart from a run: protocols only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from fleet.run.answers import (
     Accepted,
     Command,
     FindAnswer,
+    GateAnswer,
     LookAnswer,
     Lost,
     Operation,
+    Question,
     Quota,
     Refused,
     RemoveAnswer,
@@ -55,6 +57,14 @@ class Cloud(Protocol):
 
     async def remove(self, target: Target, name: str) -> Reply[RemoveAnswer]:
         """Delete a managed command; a running script ends. Safe to repeat; an absent one counts as removed."""
+        ...
+
+
+class Gatekeeper(Protocol):
+    """Asks the webhooks of gates. Never waits for anything but the wire, never asks again, never raises for an answer."""
+
+    async def ask(self, question: Question, within: float) -> GateAnswer:
+        """Ask once, for at most so many seconds."""
         ...
 
 

@@ -95,11 +95,11 @@ def gates(playbook: Playbook, waves: Sequence[Wave]) -> tuple[Gate, ...]:
     for gate in playbook.rollout.gates:
         at = gate.before_wave
         if at == "each":
-            found += [Gate(wave.index, gate.by) for wave in waves[1:]]
+            found += [Gate(wave.index, gate.by, gate.webhook) for wave in waves[1:]]
         elif isinstance(at, int):
-            found += [Gate(at - 1, gate.by)] if at <= len(waves) else []
+            found += [Gate(at - 1, gate.by, gate.webhook)] if at <= len(waves) else []
         else:
-            found.append(Gate(_labelled(at, waves, playbook.file), gate.by))
+            found.append(Gate(_labelled(at, waves, playbook.file), gate.by, gate.webhook))
     return tuple(sorted(found, key=lambda gate: gate.wave))
 
 

@@ -86,7 +86,8 @@ def _steps(old: Iterable[PlannedStep], new: Iterable[PlannedStep]) -> list[Diffe
 
 
 def _gates(plan: Plan) -> dict[str, object]:
-    return {str(gate.wave + 1): f"approval by {' or '.join(gate.by) or 'anybody'}" for gate in plan.gates}
+    waves = dict.fromkeys(gate.wave for gate in plan.gates)
+    return {str(wave + 1): "; ".join(str(gate) for gate in plan.gates if gate.wave == wave) for wave in waves}
 
 
 def _waves(plan: Plan) -> list[tuple[object, ...]]:

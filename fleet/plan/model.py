@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from fleet import codec
+from fleet.keys import spelled
 from fleet.playbook.model import (
     Flow,
     Lease,
@@ -19,6 +20,7 @@ from fleet.playbook.model import (
     Spread,
     Strategy,
     Transport,
+    Webhook,
 )
 from fleet.targets.model import Target, UnreadScope
 
@@ -70,10 +72,16 @@ class Wave:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A wave that a person must approve before it opens; ``by`` names users, none means anybody who may steer."""
+    """What a wave waits for: the approval of one of the users ``by`` (none: of anybody who may steer), or a webhook."""
 
     wave: int
     by: tuple[str, ...] = ()
+    webhook: Webhook | None = None
+
+    def __str__(self) -> str:
+        if self.webhook is None:
+            return f"approval by {' or '.join(self.by) or 'anybody'}"
+        return f"an answer of {self.webhook.url} within {spelled(self.webhook.timeout)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from fleet.playbook.model import (
     Transport,
     Turn,
     WavesBy,
+    Webhook,
 )
 from fleet.playbook.step import Step as StepKeys
 from fleet.positions import Path, dotted, in_order, problem
@@ -142,9 +143,7 @@ def _rollout(written: rollout_keys.Rollout) -> Rollout:
         order=Order(written.order),
         slow_start=written.slow_start,
         spread=Spread(spread.per, spread.max) if spread else None,
-        gates=tuple(
-            Gate(gate.before_wave, () if gate.approve is True else tuple(gate.approve)) for gate in written.gates
-        ),
+        gates=tuple(gate for keys in written.gates for gate in _gates(keys)),
         concurrency=written.concurrency,
         max_failures=written.max_failures,
         max_unreachable=written.max_unreachable,
@@ -156,6 +155,14 @@ def _rollout(written: rollout_keys.Rollout) -> Rollout:
         lease=Lease(written.lease),
         strategy=Strategy(written.strategy),
     )
+
+
+def _gates(written: rollout_keys.Gate) -> Iterator[Gate]:
+    """A person first: a webhook's answer is of the moment."""
+    if written.approve is not None or written.webhook is None:
+        yield Gate(written.before_wave, tuple(written.approve) if isinstance(written.approve, list) else ())
+    if (hook := written.webhook) is not None:
+        yield Gate(written.before_wave, webhook=Webhook(hook.url, hook.token_env or "", hook.timeout))
 
 
 def _waves(written: list[Amount | str] | rollout_keys.WavesBy) -> tuple[Amount | str, ...] | WavesBy:

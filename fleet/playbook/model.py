@@ -152,13 +152,25 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Who is asked whether a wave may open, and for how long, in seconds."""
+
+    url: str
+    token_env: str = ""
+    """The environment variable that holds the token to show; empty: none is shown."""
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
-    """A person must approve before a wave opens."""
+    """Before a wave opens a person must approve it, or a webhook must let it go."""
 
     before_wave: int | str
     """Its number from 1, ``each`` for every one but the first, or its label."""
     by: tuple[str, ...] = ()
     """Users of the machine who may; empty: anybody who may steer the run."""
+    webhook: Webhook | None = None
+    """Who is asked instead of a person."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from fleet.documents import Keys, closest, refusal
 from fleet.keys import Duration, Json
 from fleet.playbook.model import Amount
+from fleet.settings import service_url
 from fleet.targets.traits import TRAITS, is_trait
 
 _AMOUNT = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
@@ -128,17 +129,50 @@ class Spread(Keys):
     )
 
 
+def _some_time(value: float) -> float:
+    if value < 1:
+        raise refusal("duration", "is too short to ask anybody", expected="at least 1s", hint="write 30s")
+    return value
+
+
+class Webhook(Keys):
+    """A service that is asked whether a wave may open. What is sent and answered: [rollouts](rollouts.md#webhooks)."""
+
+    url: Annotated[str, AfterValidator(service_url), Field(json_schema_extra={"title": "URL"})] = Field(
+        description="Where to ask: https, or http on this machine. A secret has no place in it.",
+        examples=["https://change.example.org/fleet"],
+    )
+    token_env: Annotated[str, Field(pattern=r"^GATE_[A-Za-z0-9_]+$")] | None = Field(
+        default=None,
+        description="The environment variable that holds a bearer token to show. Its name begins with `GATE_`, so that "
+        "no playbook can have another secret of the machine sent anywhere.",
+        examples=["GATE_TOKEN"],
+    )
+    timeout: Annotated[Duration, AfterValidator(_some_time)] = Field(
+        default=30.0,
+        description="How long to ask again for an answer before the run stops.",
+        examples=["10m"],
+        json_schema_extra={"default": "30s"},
+    )
+
+
 class Gate(Keys):
-    """What must be so before a wave opens: a person has approved it."""
+    """What must be so before a wave opens: a person has approved it, a webhook lets it go, or both in this order."""
 
     before_wave: Annotated[int, Field(ge=1)] | Item = Field(
         description="The wave's number, its label as `fleet plan` shows it, or `each` for every one but the first.",
         examples=[2],
     )
-    approve: Literal[True] | list[Item] = Field(
-        default=True,
-        description="Who may approve with `fleet approve RUN`: names of users, or `true` for anybody who may steer the run.",
+    approve: Literal[True] | Annotated[list[Item], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Who may approve with `fleet approve RUN`: names of users, or `true` for anybody who may steer the "
+        "run. If left out, `true`, unless there is a webhook.",
         examples=[["alice", "bob"]],
+    )
+    webhook: Webhook | None = Field(
+        default=None,
+        description="A service that must let the wave go.",
+        examples=[{"url": "https://change.example.org/fleet", "token_env": "GATE_TOKEN"}],
     )
 
 

@@ -12,6 +12,7 @@ from fleet.report import words
 from fleet.report.model import WORST_FIRST, Counts, Group, JobRow, Leftover, Report, StepRow, Stopped, WaveRow
 from fleet.report.verdict import exit_code
 from fleet.report.words import plural
+from fleet.run.asking import told
 from fleet.run.command import command_name
 from fleet.run.control import sentence
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Outcome, Phase, Status
@@ -192,8 +193,10 @@ def _waves(plan: Plan, jobs: Sequence[JobRow]) -> tuple[WaveRow, ...]:
 
 def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
     """Say what a reader must know to trust the rows."""
-    for directive in record.directives:
-        yield f"{iso(directive.at)}: {sentence(directive)}"
+    said = [(directive.at, sentence(directive)) for directive in record.directives]
+    said += [(answer.at, told(record.plan, answer)) for answer in record.gates]
+    for at, what in sorted(said, key=lambda item: item[0]):
+        yield f"{iso(at)}: {what}"
     outcomes = [job.outcome for job in record.jobs if job.outcome is not None]
     open_jobs = len(record.jobs) - len(outcomes)
     if open_jobs:

@@ -189,6 +189,13 @@ CAUSES = {
     CauseCode.APPROVAL_AWAITED: Explanation(
         "The run waits for somebody to approve the next wave.", "`fleet approve RUN`, or `fleet reject RUN`."
     ),
+    CauseCode.GATE_REFUSED: Explanation(
+        "The webhook of a gate did not let the next wave go.", "Read why; then run again on what was not started."
+    ),
+    CauseCode.GATE_UNANSWERED: Explanation(
+        "The webhook of a gate gave no answer in its time.",
+        "See that it answers, then run again on what was not started.",
+    ),
     CauseCode.STOPPED_BY_USER: Explanation(
         "The run was stopped by a person before this job was sent.",
         "`fleet resume` the run when you are ready.",

@@ -24,7 +24,7 @@ def line(event: e.Event, plan: Plan) -> str:
     job = getattr(event, "job", None)
     if isinstance(job, int):
         said |= _job(JobId(job), plan)
-    return _line({**said, **_details(event)})
+    return _line({**said, **_details(event, plan)})
 
 
 def row_line(row: JobRow, *, at: float | None = None) -> str:
@@ -60,7 +60,18 @@ def _job(job: JobId, plan: Plan) -> dict[str, Json]:
     return {"job": job, "target": target.id, "name": target.name, "step": plan.steps[plan.step_index(job)].id}
 
 
-def _details(event: e.Event) -> dict[str, Json]:  # noqa: C901  one case per kind of event
+def _gate(event: e.GateAsked | e.GateAnswered | e.GateSilent, plan: Plan) -> dict[str, Json]:
+    said: dict[str, Json] = {"wave": plan.gates[event.gate].wave, "gate": event.gate}
+    match event:
+        case e.GateAsked():
+            return {**said, "ask": event.ask}
+        case e.GateAnswered():
+            return {**said, "go": event.go, "why": safe.without_query(event.why)}
+        case e.GateSilent():
+            return {**said, "detail": safe.without_query(event.detail)}
+
+
+def _details(event: e.Event, plan: Plan) -> dict[str, Json]:  # noqa: C901  one case per kind of event
     match event:
         case e.RunOpened():
             return {"epoch": event.epoch}
@@ -68,6 +79,8 @@ def _details(event: e.Event) -> dict[str, Json]:  # noqa: C901  one case per kin
             return {"wave": event.wave, "who": event.who, "why": event.why}
         case e.WaveOpened() | e.ApprovalAwaited():
             return {"wave": event.wave}
+        case e.GateAsked() | e.GateAnswered() | e.GateSilent():
+            return _gate(event, plan)
         case e.SubmissionIntended():
             return {"attempt": event.attempt, "retry": event.retry}
         case e.SubmissionAccepted() | e.CommandFound():

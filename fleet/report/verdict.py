@@ -17,6 +17,8 @@ STOP_CODES = {
     CauseCode.CANCELLED_BY_USER: ExitCode.STOPPED,
     CauseCode.WAVE_REJECTED: ExitCode.STOPPED,
     CauseCode.APPROVAL_AWAITED: ExitCode.STOPPED,
+    CauseCode.GATE_REFUSED: ExitCode.STOPPED,
+    CauseCode.GATE_UNANSWERED: ExitCode.STOPPED,
 }
 """What it means that launching stopped early, by its cause."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fleet.playbook.model import Identity, Transport
+from fleet.playbook.model import Identity, Transport, Webhook
 from fleet.targets.model import Target
 
 
@@ -209,6 +209,32 @@ SubmitAnswer = Accepted | Refused | Lost
 LookAnswer = StillRunning | Finished | OperationFailed | Refused | Lost
 FindAnswer = Found | Missing | Refused | Lost
 RemoveAnswer = Removed | Refused | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a gate's webhook is asked: whom, and what it is told (plain JSON)."""
+
+    webhook: Webhook
+    body: Mapping[str, object] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The webhook said whether the wave may open."""
+
+    go: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """It said nothing that means anything, or nothing at all."""
+
+    detail: str
+
+
+GateAnswer = Said | Silent
 
 
 @dataclass(frozen=True, slots=True)

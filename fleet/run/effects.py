@@ -61,6 +61,15 @@ class AwaitApproval:
 
 
 @dataclass(frozen=True, slots=True)
+class AskGate:
+    """Ask a gate's webhook whether its wave may open. ``gate`` is its place in the plan, ``within`` are seconds."""
+
+    gate: int
+    ask: int
+    within: float
+
+
+@dataclass(frozen=True, slots=True)
 class StopLaunching:
     """Launch nothing more, for this cause."""
 
@@ -85,4 +94,17 @@ class WaitUntil:
     at: float | None
 
 
-Effect = Submit | Look | Find | Remove | Expire | OpenWave | AwaitApproval | StopLaunching | Finish | Halt | WaitUntil
+Effect = (
+    Submit
+    | Look
+    | Find
+    | Remove
+    | Expire
+    | OpenWave
+    | AwaitApproval
+    | AskGate
+    | StopLaunching
+    | Finish
+    | Halt
+    | WaitUntil
+)

@@ -248,6 +248,37 @@ class WaveRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class GateAsked:
+    """A gate's webhook is about to be asked, the ``ask``-th time. ``gate`` is its place in the plan."""
+
+    at: float
+    gate: int
+    ask: int
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class GateAnswered:
+    """It said whether the wave may open. Nobody is asked again about that."""
+
+    at: float
+    gate: int
+    go: bool
+    why: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class GateSilent:
+    """It gave no answer that means anything; asking again is safe."""
+
+    at: float
+    gate: int
+    detail: str
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchStopped:
     """Nothing more will be launched: every waiting job is ``not_started`` for this cause."""
 
@@ -370,6 +401,9 @@ Event = (
     | ApprovalAwaited
     | WaveApproved
     | WaveRejected
+    | GateAsked
+    | GateAnswered
+    | GateSilent
     | LaunchStopped
     | CommandRemoved
     | RunEnded

@@ -74,6 +74,8 @@ class CauseCode(StrEnum):
     CANCELLED_BY_USER = "cancelled_by_user"
     WAVE_REJECTED = "wave_rejected"
     APPROVAL_AWAITED = "approval_awaited"
+    GATE_REFUSED = "gate_refused"
+    GATE_UNANSWERED = "gate_unanswered"
     DEADLINE = "deadline"
     AZURE_UNUSABLE = "azure_unusable"
 

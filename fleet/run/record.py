@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fleet.plan.model import Job, Plan
-from fleet.run.events import Directive
+from fleet.run.events import Directive, GateAnswered
 from fleet.run.model import CauseCode, Outcome, Phase
 
 
@@ -51,3 +51,5 @@ class RunRecord:
     stop_message: str = ""
     directives: tuple[Directive, ...] = ()
     """What people asked of the run from elsewhere while it went on."""
+    gates: tuple[GateAnswered, ...] = ()
+    """What webhooks said."""

@@ -8,10 +8,12 @@ from fleet.plan.model import Job, JobId, Limits, Plan
 from fleet.playbook.model import Transport
 from fleet.run import events as e
 from fleet.run.answers import Command
+from fleet.run.asking import Asking
 from fleet.run.chain import rescued
 from fleet.run.command import build, command_name, guest_digest, is_wrapped, nonce, transport_of
 from fleet.run.control import Control
 from fleet.run.effects import (
+    AskGate,
     AwaitApproval,
     Effect,
     Expire,
@@ -57,7 +59,8 @@ class Standing:
         self.control = Control(plan.limits)
         self.awaiting: int | None = None
         """The wave for whose approval the run waits."""
-        self._gates = frozenset(gate.wave for gate in plan.gates)
+        self._gates = frozenset(gate.wave for gate in plan.gates if gate.webhook is None)
+        self.asking = Asking(plan, run_id)
         self._waits = True
         self.budget = Budget(plan.limits)
         self.wave_budget = Budget(Limits())
@@ -114,7 +117,7 @@ class Standing:
         if self._deadlines and self._deadlines[0][0] <= now:
             return Expire(self._deadlines[0][1])
         if (wave_at := self._wave_at()) is not None and wave_at <= now:
-            return self._next_wave()
+            return self._next_wave(now)
         if self.done == len(self.jobs) and self._is_quiet(now):
             return Finish()
         if self.calls >= CALLS_AT_ONCE:
@@ -136,6 +139,7 @@ class Standing:
             stop_cause=self.launch_stop.cause if self.launch_stop else self._stop_cause(),
             stop_message=self._stop_message(),
             directives=tuple(self.control.given),
+            gates=self.asking.answers,
         )
 
     def _stop_cause(self) -> CauseCode | None:
@@ -222,15 +226,20 @@ class Standing:
             return None
         if self.awaiting is not None:
             return None
-        if self.wave < 0:
-            return self.started
-        return None if self._wave_closed is None else self._wave_closed + self.plan.limits.soak
+        if self.wave >= 0 and self._wave_closed is None:
+            return None
+        ready = self.started if self._wave_closed is None else self._wave_closed + self.plan.limits.soak
+        asked = self.asking.before(self.wave + 1)
+        if asked is None or ready is None:
+            return ready
+        return None if asked.calling else max(ready, asked.due)
 
-    def _next_wave(self) -> OpenWave | AwaitApproval:
+    def _next_wave(self, now: float) -> OpenWave | AwaitApproval | AskGate | StopLaunching:
         following = self.wave + 1
         if following in self._gates and following not in self.control.approved:
             return AwaitApproval(following)
-        return OpenWave(following)
+        asked = self.asking.before(following)
+        return OpenWave(following) if asked is None else asked.next(now)
 
     def _may_halt(self, now: float) -> bool:
         """Nothing is on the wire or to be deleted any more; soft: and nothing is in flight that could still be read."""
@@ -240,6 +249,8 @@ class Standing:
 
     def _is_quiet(self, now: float) -> bool:
         """Nothing is on the wire, and nothing is to be deleted, or has been possible to delete for long."""
+        if self.asking.calls:
+            return False
         return self.calls == 0 and (not self._lanes.removals_left or self._patience_ends() <= now)
 
     def _patience_ends(self) -> float:

@@ -14,6 +14,7 @@ from fleet.plan.model import JobId, Limits
 from fleet.playbook.model import Strategy, Transport
 from fleet.run import events as e
 from fleet.run.answers import LostReason
+from fleet.run.asking import told
 from fleet.run.chain import CLEANING_UP, decide
 from fleet.run.command import nonce
 from fleet.run.control import sentence
@@ -101,6 +102,8 @@ class Run(Standing):
                 | e.WaveRejected()
             ):
                 self._direct(event)
+            case e.GateAsked() | e.GateSilent() | e.GateAnswered():
+                self._hear_gate(event)
             case e.RunEnded():
                 self.ended = event.at
             case e.QuotaSeen():
@@ -296,6 +299,7 @@ class Run(Standing):
         self._opened = self._progress = event.at
         self.started = event.at if self.started is None else self.started
         self.stop, self.calls, self._waits = None, 0, event.waits
+        self.asking.take_over()
         for lane in self._lanes:
             lane.rates.arm.share(event.principals)
         for state in self.jobs:
@@ -353,6 +357,11 @@ class Run(Standing):
                 self._look_anew()
             case _:
                 pass
+
+    def _hear_gate(self, event: e.GateAsked | e.GateSilent | e.GateAnswered) -> None:
+        self.asking.take(event)
+        if isinstance(event, e.GateAnswered) and not event.go and self.launch_stop is None:
+            self._stop_launching(e.LaunchStopped(event.at, CauseCode.GATE_REFUSED, told(self.plan, event)))
 
     def _end_launching(self, event: e.Directive, cause: CauseCode) -> None:
         if self.launch_stop is None:

@@ -128,7 +128,7 @@ async def _rehearse(spec: LabSpec, planner: Planner, wishes: Wishes, secrets: Ma
         AzureManaged(transport),
         "rehearsal",
     )
-    plan = await planner(connection)
+    plan = replace(await planner(connection), gates=())  # nobody is asked: every wave may go
     _play(plane, plan, wishes, rng)
     network.suffer({kind: rate for kind, rate in wishes.faults.items() if isinstance(kind, Fault)})
     run = Run(plan, new_id(clock.now(), rng))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 import click
 
 from fleet.cli.main import VERBS, cli
 from fleet.errors import ExitCode
-from fleet.plan.model import JobId
+from fleet.plan.model import Gate, JobId
 from fleet.playbook.model import Transport
 from fleet.report import render_jsonl
 from fleet.run import events
@@ -88,11 +88,12 @@ def test_events_page(here: Here, lab: LabUp) -> None:
     """docs/events.md has each event that is streamed with its fields, and no other."""
     told = rows((DOCS / "events.md").read_text())
     streamed = {}
+    gated = replace(a_plan(fleet(1)), gates=(Gate(0), Gate(0)))
     for kind in get_args(events.Event):
         if kind.durable:
             values = {field.name: SAMPLES.get(field.name, 1) for field in fields(kind)}
-            values |= {name: "text" for name in values if name in ("detail", "message", "who", "code")}
-            line = json.loads(render_jsonl.line(kind(**values), a_plan(fleet(1))))
+            values |= {name: "text" for name in values if name in ("detail", "message", "who", "why", "code")}
+            line = json.loads(render_jsonl.line(kind(**values), gated))
             streamed[line["event"]] = [name for name in line if name not in ("event", "at")]
     done = here("run", PLAYBOOKS / "hello.yaml", lab.flag, "-y", "-o", "jsonl", "-l", "dev01")
     summary = done.lines[-1]

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from fleet.plan.model import JobId
+from fleet.plan.model import Gate, JobId
 from fleet.playbook.model import Transport
 from fleet.report.aggregate import aggregate
 from fleet.report.render_jsonl import line, report_line, row_line
@@ -25,6 +25,10 @@ SAMPLES: dict[str, object] = {
     "job": JobId(1),
     "epoch": 1,
     "wave": 0,
+    "gate": 0,
+    "ask": 1,
+    "go": False,
+    "why": "an incident is open",
     "attempt": 1,
     "operation": Operation(Transport.MANAGED, URL, URL, "/subscriptions/s/runCommands/fleet-1"),
     "refusal": Refusal(409, "Conflict", f"see {URL}"),
@@ -47,7 +51,7 @@ def sample(kind: type[e.Event]) -> e.Event:
 @pytest.mark.parametrize("kind", get_args(e.Event))
 def test_every_event_is_one_safe_line(kind: type[e.Event]) -> None:
     """Each kind of event is one line of JSON with its name, time and job, and no signature or raw output."""
-    text = line(sample(kind), f.plan(f.fleet(2)))
+    text = line(sample(kind), dataclasses.replace(f.plan(f.fleet(2)), gates=(Gate(0),)))
     assert text.count("\n") == 1 and text.endswith("\n") and text.isascii()
     assert CANARY not in text
     said = json.loads(text)

@@ -61,6 +61,8 @@ def begin(run: Run, effect: f.Effect, now: float) -> None:
             run.apply(e.WaveOpened(now, wave))
         case f.AwaitApproval(wave):
             run.apply(e.ApprovalAwaited(now, wave))
+        case f.AskGate(gate, ask):
+            run.apply(e.GateAsked(now, gate, ask))
         case f.StopLaunching(cause, message):
             run.apply(e.LaunchStopped(now, cause, message))
         case f.Finish():
