@@ -49,6 +49,7 @@ class RunConfig:
     receipts: bool = True
     deliver_timeout: float = 1800.0
     answer_grace: float = 600.0
+    require_approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)

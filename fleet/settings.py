@@ -219,6 +219,12 @@ class RunKeys(Keys):
         examples=["5m"],
         json_schema_extra={"default": "10m"},
     )
+    require_approval: bool = Field(
+        default=False,
+        description="Carry out approved plan files only: `fleet apply` asks for what `fleet approve PLANFILE` leaves, and "
+        "`run`, `exec` and `rerun` are refused. A rule among colleagues, no wall.",
+        examples=[True],
+    )
 
 
 class ConfigKeys(Keys):

@@ -14,6 +14,7 @@ import click
 
 from fleet import app, codec
 from fleet.cli import options
+from fleet.cli.approved import refuse_unapproved
 from fleet.cli.choosing import selection_of, warn_about
 from fleet.cli.driving import Ended, Show, carry_out, config_of, confirm, narrowing_of, settings_of, tell_notes
 from fleet.cli.output import write_streams
@@ -58,6 +59,7 @@ def execute(expression: str, words: tuple[str, ...], **flags: Any) -> int:
     proven by receipts, to be resumed and shown again.
     """
     config = config_of(flags)
+    refuse_unapproved(config)
     playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, Shell(flags["shell"]))
 
     async def go() -> Ended:

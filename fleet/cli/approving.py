@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ import click
 from fleet import app
 from fleet.cli import given as parameter_values
 from fleet.cli import options
+from fleet.cli.approved import approve_plan
 from fleet.cli.driving import config_of
 from fleet.cli.reading import keeping
 from fleet.cli.running import FORMATS, go_on
@@ -30,9 +32,10 @@ Examples:
   fleet approve last --why 'the canary looks fine'
   fleet approve 20260301-0203 --record
   fleet approve last --lab=http://127.0.0.1:8080
+  fleet approve patch.plan --why 'reviewed with the database team'
 """
 )
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN|PLANFILE")
 @steering
 @click.option("--record", is_flag=True, help="Only record it; `fleet resume` goes on later.")
 @options.values
@@ -41,11 +44,18 @@ Examples:
 @options.showing(*FORMATS)
 @options.connecting
 def approve(run_id: str, record: bool, **flags: Any) -> int:
-    """Approve the wave that RUN waits to open, and go on with it where no process does.
+    """Approve the wave that RUN waits to open, and go on with it where no process does; or approve PLANFILE.
 
-    The approval is journalled with who and why. It is of this run and its frozen plan, and of one wave.
+    The approval of a wave is journalled with who and why. It is of this run and its frozen plan, and of one wave.
+
+    The approval of a plan file is written beside it (PLANFILE.approval) with who, why, when and the plan's digest, and
+    nothing is sent: `fleet apply PLANFILE --approved` asks for it. It is a record, not a signature: whoever may write
+    the file could have written it.
     """
     config = config_of(flags)
+    if Path(run_id).is_file() or run_id.endswith(".plan"):
+        approve_plan(Path(run_id), flags)
+        return ExitCode.OK
     kept = app.saved(config, run_id)
     run = app.replay(kept)
     event = WaveApproved(0.0, _wave(run), asker(flags["name"]), flags["why"], new_directive())

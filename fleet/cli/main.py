@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("fleet.cli.running:resume", "Go on with a run that was left unfinished."),
     "rerun": ("fleet.cli.running:rerun", "Run again on the targets of a run that did not end well."),
     "commands": ("fleet.cli.commands:commands", "List, show, change or delete managed commands on VMs."),
-    "approve": ("fleet.cli.approving:approve", "Approve the wave that a run waits to open, and go on."),
+    "approve": ("fleet.cli.approving:approve", "Approve the wave that a run waits to open, or a plan file."),
     "reject": ("fleet.cli.approving:reject", "Reject the wave that a run waits to open, which ends it."),
     "pause": ("fleet.cli.steering:pause", "Launch nothing more in a run until it is unpaused."),
     "unpause": ("fleet.cli.steering:unpause", "Let a paused run launch again."),
@@ -119,7 +119,7 @@ def _terminated(number: int, frame: object) -> NoReturn:
 def invoke(args: list[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        result = cli.main(_with_lab(args), prog_name="fleet", standalone_mode=False)
+        result = cli.main(_with_values(args), prog_name="fleet", standalone_mode=False)
         sys.stdout.flush()
         return int(result) if isinstance(result, int) else ExitCode.OK
     except click.exceptions.Exit as ended:
@@ -140,10 +140,11 @@ def invoke(args: list[str]) -> int:
         return _internal(error)
 
 
-def _with_lab(args: list[str]) -> list[str]:
-    """Give a bare ``--lab`` its value: like this it cannot take the playbook behind it for a lab file."""
+def _with_values(args: list[str]) -> list[str]:
+    """Give a bare ``--lab`` or ``--approved`` its value: like this neither takes the file behind it for its own."""
     end = args.index("--") if "--" in args else len(args)
-    return ["--lab=default" if arg == "--lab" else arg for arg in args[:end]] + args[end:]
+    bare = {"--lab": "--lab=default", "--approved": "--approved=beside"}
+    return [bare.get(arg, arg) for arg in args[:end]] + args[end:]
 
 
 def _usage(error: click.ClickException, args: list[str]) -> int:

@@ -15,6 +15,7 @@ from fleet import app
 from fleet.app import Connection
 from fleet.cli import given as parameter_values
 from fleet.cli import options
+from fleet.cli.approved import BESIDE, check_approval, refuse_unapproved
 from fleet.cli.choosing import warn_about
 from fleet.cli.driving import carry_out, config_of, confirm, drive, narrowing_of, settings_of, tell, tell_notes
 from fleet.cli.rendering import render_plan
@@ -69,6 +70,7 @@ def run(playbook: str, dry_run: bool, **flags: Any) -> int:
     if dry_run:
         return _planned(playbook, flags)
     config = config_of(flags)
+    refuse_unapproved(config)
     loaded = app.load_playbook(Path(playbook))
     values, secrets = parameter_values.parameters(loaded, flags["given"], os.environ)
 
@@ -152,11 +154,20 @@ def _plan_file(path: Path) -> Plan:
 Examples:
   fleet apply patch.plan
   fleet apply patch.plan --tolerance 2% -y
+  fleet apply patch.plan --approved --by-other
 """
 )
 @click.argument("plan_file", metavar="PLANFILE", type=click.Path(path_type=Path))
 @options.values
 @click.option("--tolerance", type=options.AmountType(), help="Differences of targets that are still fine (default 0).")
+@click.option(
+    "--approved",
+    is_flag=False,
+    flag_value=BESIDE,
+    metavar="[=FILE]",
+    help="Refuse a plan that nobody approved with `fleet approve`; FILE if it is not PLANFILE.approval.",
+)
+@click.option("--by-other", is_flag=True, help="Refuse a plan that no other user than you approved.")
 @options.confirming
 @options.waiting
 @options.reporting
@@ -170,6 +181,7 @@ def apply(plan_file: Path, **flags: Any) -> int:
     """
     config = config_of(flags)
     frozen = _plan_file(plan_file)
+    check_approval(frozen, plan_file, config, flags)
     app.check_cloud(frozen, flags["lab"])
     secrets = parameter_values.secrets_of(frozen.declared, flags["given"], os.environ)
 
@@ -263,6 +275,7 @@ def rerun(selection: str, **flags: Any) -> int:
     Without statuses: failed, timed_out, unreachable, unverified, unknown, cancelled and not_started.
     """
     config = config_of(flags)
+    refuse_unapproved(config)
     text, statuses = _statuses(selection)
     kept = app.saved(config, text)
     app.check_cloud(kept.plan, flags["lab"])

@@ -151,11 +151,20 @@ def _reason(error: OSError) -> str:
 
 def write_private(path: Path, content: str | bytes) -> None:
     """Write a file that only its owner may read (0600), replacing it whole. Raises StateError."""
+    _write(path, content, 0o600)
+
+
+def write_shared(path: Path, content: str) -> None:
+    """Write a file that others may read as far as the umask lets them, replacing it whole. Raises StateError."""
+    _write(path, content, 0o644)
+
+
+def _write(path: Path, content: str | bytes, mode: int) -> None:
     if not path.name:
         raise StateError(f"{path} is a folder, not a file", hint="name a file in it")
     partial = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), mode)
         with os.fdopen(handle, "wb") as file:
             file.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
         partial.replace(path)

@@ -37,6 +37,24 @@ def test_engine_and_model_agree() -> None:
     assert sum(walk(seed, 500) for seed in range(60)) > 500
 
 
+def test_a_rehearsal_asks_nobody(here: Here, tmp_path: Path) -> None:
+    """Gates let every wave go: no person is awaited, and no webhook hears of it."""
+    play = tmp_path / "gated.yaml"
+    play.write_text("""
+apiVersion: fleet/v1
+kind: Playbook
+metadata: {name: gated, version: 1.0.0}
+targets: {}
+rollout:
+  waves: [1, 2]
+  gates: [{before_wave: each, approve: true, webhook: {url: "http://127.0.0.1:9/", token_env: GATE_TOKEN}}]
+steps:
+  - {id: say, run: {inline: "true"}}
+""")
+    done = here("sim", play, "-o", "json")
+    assert done.code == 0 and {row["status"] for row in done.report["jobs"]} == {"succeeded"}
+
+
 def test_a_rehearsal_reports_and_draws_its_time_line(here: Here) -> None:
     """The report, the waves in time, calls and answers are printed; everything is marked as a rehearsal."""
     done = here("sim", SHIPPED / "linux-health.yaml", "--vms", 40, "-o", "table")
