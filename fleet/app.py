@@ -10,9 +10,10 @@ import errno
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from fleet.engine.desk import Desk
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
+from fleet.engine.room import RoomMakingCloud
 from fleet.errors import Refused, StateError
 from fleet.files import MOST_READ, read_bounded, read_text
 from fleet.plan import doctor
@@ -41,7 +43,7 @@ from fleet.store import journal as journals
 from fleet.store.directives import Directives
 from fleet.store.journal import Journal, SavedRun
 from fleet.store.leases import FileLeases
-from fleet.store.runs import RunsFolder, new_id
+from fleet.store.runs import RunsFolder, RunState, new_id
 from fleet.targets import selector
 from fleet.targets.expand import Wanted, chosen_subscriptions, expand, require_some
 from fleet.targets.kinds import EVERY, wanted_kinds
@@ -411,16 +413,23 @@ async def _leasing(
     opened: OpenRun, connection: Connection, clock: Clock
 ) -> AsyncIterator[tuple[Cloud, tuple[Callable[[Event], None], ...]]]:
     """Put the VMs' leases before the cloud, where the plan heeds them and others can reach the same VMs."""
+    roomy = RoomMakingCloud(connection.cloud, connection.managed, partial(_have_ended, opened.state_dir), clock)
     if connection.leases is None or opened.run.plan.lease is Lease.NONE:
-        yield connection.cloud, ()
+        yield roomy, ()
         return
     leases = FileLeases(opened.state_dir, connection.leases)
-    cloud = LeasingCloud(connection.cloud, leases, opened.run, clock)
+    cloud = LeasingCloud(roomy, leases, opened.run, clock)
     try:
         yield cloud, (cloud.observe,)
     finally:
         cloud.release_idle()
         await leases.close()
+
+
+def _have_ended(state_dir: Path, run_ids: Sequence[str]) -> dict[str, bool]:
+    """Say of those of these runs that are kept here whether they have ended."""
+    kept = RunsFolder(state_dir).list()
+    return {run.id: run.state is RunState.ENDED for run in kept if run.id in run_ids}
 
 
 def _each(*observers: Callable[[Event], None]) -> Callable[[Event], None]:

@@ -76,7 +76,8 @@ def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Ver
     if refusal.status == 409 and _is_not_running(refusal):
         return GiveUp(Cause(CauseCode.VM_NOT_RUNNING, text, "start the VM, then run again on the unreachable ones"))
     if is_full(refusal):
-        return GiveUp(Cause(CauseCode.NO_SLOT, text, "make room: fleet commands list all, then fleet commands delete"))
+        full = Cause(CauseCode.NO_SLOT, text, "make room: fleet commands list all, then fleet commands delete")
+        return Again(now + max(wait, backoff(tries, salt)), full) if wait else GiveUp(full)
     return GiveUp(Cause(CauseCode.REFUSED, text))
 
 
