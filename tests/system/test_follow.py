@@ -28,7 +28,7 @@ subscriptions:
 @contextmanager
 def under_way(machine: Machine, here: Here, lab: LabUp, play: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     """Start a run and go on when its scripts have started; in the end it is ended."""
-    process = machine.start("run", play, lab.flag, "-y", "-q", "-o", "json", *more)
+    process = machine.start("run", play, lab.flag, "-y", "-q", "-o", "json", "--no-slow-start", *more)
     try:
         wait_for(lambda: sum(lab.executions().values()) == 2)
         yield process
