@@ -93,6 +93,7 @@ class ControlPlane:
         return {
             "machines": sum(1 for _ in self.world.everything()),
             "executions": dict(self.life.counts),
+            "boots": {machine.id: machine.boots for machine in self.world.everything() if machine.boots},
             "requests": dict(self.requests),
             "statuses": {str(status): count for status, count in self.statuses.items()},
             "throttled": self.throttle.refused,

@@ -51,6 +51,8 @@ class Result:
     stdout: bytes = b""
     stderr: bytes = b""
     message: str = ""
+    restart: float | None = None
+    """Seconds after which the guest wants to restart, if a script asked for it."""
 
 
 class Opened(Protocol):

@@ -18,7 +18,8 @@ from fleet.lab.classes import AgentState, GuestKind, System
 from fleet.lab.commands import Command, Provisioning
 from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Plan, Result, Script, ScriptedGuests, lines, tail
 from fleet.lab.operations import Operation, Operations, Phase
-from fleet.lab.timing import GIVE_UP, REFRESH, Delays, Timing, Work
+from fleet.lab.orders import Boot, Kill, Look, Order, Start
+from fleet.lab.timing import BOOT, GIVE_UP, REFRESH, Delays, Timing, Work
 from fleet.lab.wire import Json
 from fleet.lab.world import Kind, Machine
 
@@ -38,6 +39,8 @@ class Due(StrEnum):
     SETTLE = "settle"
     REFRESH = "refresh"
     GONE = "gone"
+    RESTART = "restart"
+    BACK = "back"
 
 
 @dataclass(slots=True, eq=False)
@@ -61,30 +64,6 @@ class Execution:
     poured: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """An order to run a script in a sandbox."""
-
-    execution: int
-    machine: Machine
-    script: Script
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """An order to end a sandboxed script and everything it started."""
-
-    execution: int
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """An order to tell what a sandboxed script has printed until now."""
-
-    execution: int
-
-
-Order = Start | Kill | Look
 _SOONEST_LOOK = 0.2  # real seconds: a fast lab does not look at its sandboxes more often
 
 
@@ -126,6 +105,8 @@ class Life:
         self._actions: dict[str, Execution] = {}
         self._managed: dict[str, Execution] = {}
         self._sequences: Counter[str] = Counter()
+        self._restarts: dict[str, float] = {}
+        """When machines that were asked to will restart; who asks again puts it off."""
 
     # -- what clients ask for ------------------------------------------------------------------------------
 
@@ -211,7 +192,12 @@ class Life:
     def ended(self, execution: int, result: Result, now: float) -> None:
         """Learn how a sandboxed script ended."""
         found = self._executions.get(execution)
-        if found is not None and not found.over and not found.cut and found.result is None:
+        if found is None:
+            return
+        if result.restart is not None and not found.cut:
+            at = self._restarts[found.machine.key] = now + self._timing.scaled(result.restart)
+            self._later(at, Due.RESTART, found)
+        if not found.over and not found.cut and found.result is None:
             self._end(found, result, now)
 
     # -- inside --------------------------------------------------------------------------------------------
@@ -246,6 +232,11 @@ class Life:
             command = execution.command
             self.commands.get(command.machine.key, {}).pop(command.name.casefold(), None)
             execution.operation.succeed(at)
+        elif due is Due.RESTART:
+            self._restart(execution, at)
+        elif due is Due.BACK:
+            execution.machine.agent = AgentState.READY
+            self.agent_is_back(execution.machine, at)
         elif due is not Due.GIVE_UP and (execution.over or execution.cut):
             return
         elif due is Due.DELIVER:
@@ -262,6 +253,18 @@ class Life:
             self._settle(execution, at)
         elif due is Due.REFRESH and not execution.ended:
             self._refresh(execution, at)
+
+    def _restart(self, execution: Execution, now: float) -> None:
+        """Take a machine down and up again: what runs in it ends without a word, and its agent is away for a while."""
+        machine = execution.machine
+        if self._restarts.get(machine.key) != now or not machine.running:
+            return
+        del self._restarts[machine.key]
+        self.halt(machine)
+        machine.restart()
+        machine.agent = AgentState.NOT_READY
+        self._orders.append(Boot(machine))
+        self._later(now + self._timing.scaled(BOOT), Due.BACK, execution)
 
     def _deliver(self, execution: Execution, now: float) -> None:
         if execution.machine.agent is not AgentState.READY or execution.started is not None:

@@ -10,6 +10,10 @@ from fleet.lab.template import Profile, furnish
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu")
 _READABLE = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+STAND_INS = "opt/lab/sbin"
+"""Where a guest has the commands that the lab provides, first in the path of its scripts."""
+WISH = "lab-restart"
+"""The file in /run by which the stand-in of ``shutdown`` tells the lab that the guest is to restart."""
 NOBODY = 65533  # owns nothing anywhere; within the range that nested containers map
 
 
@@ -18,6 +22,7 @@ def furnished(place: Path, profile: Profile) -> Path:
     root = place / "root"
     root.mkdir(parents=True)
     furnish(root, profile)
+    _stand_in(root / STAND_INS)
     boot = place / "boot_id"
     boot.write_text(f"{profile.boot_id}\n", encoding="ascii")
     release = place / "os-release"
@@ -43,6 +48,42 @@ def furnished(place: Path, profile: Profile) -> Path:
     if os.geteuid() == 0:
         _hand_over(place)
     return table
+
+
+_SHUTDOWN = r"""#!/bin/sh
+# The lab's stand-in: the guest restarts some time after the script that asks has ended.
+restart= when= said=
+for word; do
+    case $word in
+        -r | --reboot) restart=1 ;;
+        -c) rm -f "/run/$wish"; exit 0 ;;
+        -*) ;;
+        *) [ -n "$when" ] || when=$word ;;
+    esac
+done
+case ${when:-+1} in
+    now) seconds=0 ;;
+    +*[!0-9]* | +) said="Failed to parse time specification: $when" ;;
+    +*) seconds=$((${when#+} * 60)) ;;
+    *) said="Failed to parse time specification: $when" ;;
+esac
+[ -n "$restart" ] || said='guests of the lab restart (-r) and do nothing else'
+[ "$(id -u)" = 0 ] || said='Interactive authentication required.'
+[ -z "$said" ] || { echo "$said" >&2; exit 1; }
+printf %s "$seconds" >"/run/$wish"
+"""
+
+
+def _stand_in(folder: Path) -> None:
+    """Write the commands that a guest without an init of its own lacks."""
+    folder.mkdir(parents=True)
+    commands = {
+        "shutdown": _SHUTDOWN.replace("restart= when=", f"wish={WISH} restart= when="),
+        "reboot": f"#!/bin/sh\nexec /{STAND_INS}/shutdown -r now\n",
+    }
+    for name, text in commands.items():
+        (folder / name).write_text(text, encoding="ascii")
+        (folder / name).chmod(0o755)
 
 
 def _readable(each: Path, root: Path) -> list[str]:

@@ -20,11 +20,13 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fleet.lab import mounts
 from fleet.lab.blobs import LARGEST
 from fleet.lab.guests import KILLED, Result, Script, unknown_user
 from fleet.lab.mounts import NOBODY, furnished
@@ -32,6 +34,7 @@ from fleet.lab.template import Profile
 from fleet.lab.world import Machine
 
 _TOOLS = ("unshare", "nsenter", "mount", "umount", "pivot_root", "setpriv", "sh", "cat", "mkdir", "chmod")
+_STAND_INS = f"/{mounts.STAND_INS}"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HELD = 1.0  # seconds after which a sandbox that is still running no longer counts as starting
 _KEPT = LARGEST  # bytes kept of each stream: far more than the handlers report, for blobs
@@ -84,6 +87,8 @@ class _Guest:
     table: Path
     first: asyncio.subprocess.Process | None = None
     inside: int = 0
+    booted: int | None = None
+    """When its present boot began, in whole seconds of the host's own; None for the first boot, which is the host's."""
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def enter(self, name: str) -> int:
@@ -93,6 +98,14 @@ class _Guest:
             if self.first is None:
                 self.first = await _opened(self, name)
             return _child(self.first.pid)
+
+    async def boot(self, boot_id: str) -> None:
+        """End everything in the guest; what comes next finds another boot, and an empty /run."""
+        async with self.opening:
+            await self.end()
+            self.booted = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+            (self.folder / "boot_id").write_text(f"{boot_id}\n", encoding="ascii")
+            await asyncio.to_thread(_emptied, self.folder / "root" / "run")
 
     async def leave(self) -> None:
         """A script is gone; with the last one goes all that any of them started."""
@@ -141,15 +154,22 @@ class Sandboxes:
             if execution in self._killed:
                 return Result(KILLED)
             try:
-                process = await _start(await guest.enter(machine.host), script)
+                process = await _start(await guest.enter(machine.host), script, own_time=guest.booted is not None)
                 self._running[execution] = process
                 if execution in self._killed:
                     _end(process)
-                return await self._finish(execution, process, guest, script, place)
+                result = await self._finish(execution, process, guest, script, place)
+                return replace(result, restart=_wish(guest.folder))
             finally:
                 await guest.leave()
                 self._running.pop(execution, None)
                 self._streams.pop(execution, None)
+
+    async def boot(self, machine: Machine) -> None:
+        """Put a guest into the machine's present boot. One that has not run anything yet will begin in it."""
+        async with self._furnishing.setdefault(machine.key, asyncio.Lock()):
+            if machine.key in self._guests:
+                await self._guests[machine.key].boot(machine.boot_id)
 
     def kill(self, execution: int) -> None:
         """End a script's process group, as the handlers do, now or as soon as it starts."""
@@ -310,16 +330,18 @@ def _opening(guest: _Guest, name: str) -> list[str]:
         *("setpriv", "--pdeathsig", "KILL", *_identity()),  # a lab that dies takes its sandboxes along
         *("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"),
         *("--uts", "--net", "--ipc"),
+        *(() if guest.booted is None else ("--time", "--boottime", str(-guest.booted))),
         *("sh", "-c", _OPEN, "sh", str(guest.table), str(guest.folder / "root"), name),
     ]
 
 
-def _command(first: int, script: Script) -> list[str]:
+def _command(first: int, script: Script, *, own_time: bool = False) -> list[str]:
     mode = "0550" if script.user else "0500"  # handler source
     return [
         *("setpriv", "--pdeathsig", "KILL", *_identity()),
         *("nsenter", "--target", str(first), "--user", "--preserve-credentials"),
         *("--mount", "--pid", "--uts", "--net", "--ipc"),
+        *(("--time",) if own_time else ()),
         *("sh", "-c", _SETUP, "sh", script.folder, mode, script.arguments, script.user),
     ]
 
@@ -337,7 +359,7 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     more).
     """
     usable = {name: value for name, value in given.items() if "=" not in name and "\0" not in name + value}
-    return {"PATH": _PATH, **usable}
+    return {"PATH": f"{_STAND_INS}:{_PATH}", **usable}
 
 
 async def _opened(guest: _Guest, name: str) -> asyncio.subprocess.Process:
@@ -350,8 +372,8 @@ async def _opened(guest: _Guest, name: str) -> asyncio.subprocess.Process:
     return first
 
 
-async def _start(first: int, script: Script) -> asyncio.subprocess.Process:
-    return await _process(_command(first, script), _environment(script.environment))
+async def _start(first: int, script: Script, *, own_time: bool) -> asyncio.subprocess.Process:
+    return await _process(_command(first, script, own_time=own_time), _environment(script.environment))
 
 
 async def _process(command: list[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
@@ -411,15 +433,37 @@ def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _has_user(place: Path, user: str) -> bool:
-    """Look a user up in the guest's own list. No link is followed: the guest could have put one there."""
-    try:
-        root = os.open(place / "root", os.O_RDONLY | os.O_DIRECTORY)
-        etc = os.open("etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
-        file = os.open("passwd", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=etc)
-    except OSError:
-        return False
-    with os.fdopen(file, "rb") as stream:
-        os.close(etc)
-        os.close(root)
-        lines = stream.read(1024 * 1024).splitlines()
+    """Look a user up in the guest's own list."""
+    lines = (_read(place, "etc", "passwd") or b"").splitlines()
     return any(line.split(b":", 1)[0] == user.encode("utf-8", "surrogateescape") for line in lines)
+
+
+def _wish(place: Path) -> float | None:
+    """Take the wish to restart that the guest's ``shutdown`` left: seconds until then."""
+    text = _read(place, "run", mounts.WISH, take=True)
+    return float(text) if text is not None and text.isdigit() and len(text) < 7 else None
+
+
+def _read(place: Path, folder: str, name: str, *, take: bool = False) -> bytes | None:
+    """Read a small file of the guest, and take it away. No link is followed: the guest could have put one there."""
+    with suppress(OSError), ExitStack() as opened:
+        root = os.open(place / "root", os.O_RDONLY | os.O_DIRECTORY)
+        opened.callback(os.close, root)
+        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+        opened.callback(os.close, inside)
+        with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside), "rb") as stream:
+            text = stream.read(1024 * 1024)
+        if take:
+            os.unlink(name, dir_fd=inside)
+        return text
+    return None
+
+
+def _emptied(folder: Path) -> None:
+    """Empty a folder that a real system keeps in memory. Nothing is done where the guest has put a link in its place."""
+    if not folder.is_symlink() and folder.is_dir():
+        for each in folder.iterdir():
+            if each.is_symlink() or not each.is_dir():
+                each.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(each, ignore_errors=True)

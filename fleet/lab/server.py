@@ -25,7 +25,7 @@ from fleet.lab.classes import GuestKind
 from fleet.lab.control import ControlPlane, fault_specs
 from fleet.lab.file import FaultKind, FaultOn, LabSpec
 from fleet.lab.guests import NOT_EXECUTED, Envelope, Result
-from fleet.lab.life import Kill, Look, Order, Start
+from fleet.lab.orders import Boot, Kill, Look, Order, Start
 from fleet.lab.signin import SignIn, missing, wrong_secret
 from fleet.lab.template import Profile
 from fleet.lab.tls import TlsFiles
@@ -179,6 +179,8 @@ class Lab:
             sandboxes.kill(order.execution)
         elif isinstance(order, Look):
             self._plane.life.progress(order.execution, *sandboxes.so_far(order.execution))
+        elif isinstance(order, Boot):
+            tasks.create_task(sandboxes.boot(order.machine))
         else:
             tasks.create_task(self._run(order, sandboxes))
 

@@ -41,6 +41,7 @@ _INSTANCES = {Work.ACTION: _Span(10.5, 20.0, 0.35), Work.PUT: _Span(10.6, 28.4, 
 # An Arc machine ran a script 7 s after it was asked to, and the operation told so 2 minutes later.
 _ARC = {Work.PUT: _Span(130.0, 137.0, 0.02, before=0.05), Work.DELETE: _Span(130.0, 136.0, 0.02, before=0.05)}
 GIVE_UP = 5412.2  # recorded: the service gave up 90 minutes and 12 seconds after the start
+BOOT = 40.0  # seconds that a restart takes, until the agent is ready again
 REFRESH = 15.0  # the handler refreshes a running command's output every 15 s (handler source)
 
 

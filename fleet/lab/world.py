@@ -129,6 +129,8 @@ class Machine:
     """The uniform scale set that it is an instance of."""
     member_of: ScaleSet | None = None
     """The flexible scale set that it, a VM, belongs to."""
+    boots: int = 0
+    """How often it has restarted since the lab began."""
 
     @property
     def id(self) -> str:
@@ -179,6 +181,11 @@ class Machine:
     def running(self) -> bool:
         """Whether the VM is running or set to run, which is what the service asks of a command's VM."""
         return self.power in (PowerState.RUNNING, PowerState.STARTING)
+
+    def restart(self) -> None:
+        """Begin another boot."""
+        self.boots += 1
+        self.boot_id = str(uuid.uuid5(uuid.UUID(self.boot_id), "restart"))
 
 
 @dataclass(slots=True)
