@@ -182,6 +182,7 @@ class Behaviour:
     arrives: bool = True
     fail: tuple[str, str] | None = None
     """The operation ends without a result: code and message."""
+    boot_id: str = "boot-1"
 
 
 @dataclass(slots=True)
@@ -281,7 +282,7 @@ def _answer(execution: _Execution) -> a.Answer:
             exit_code=code,
             stdout=out,
             stderr=err,
-            boot_id="boot-1",
+            boot_id=behaviour.boot_id,
             started=0.0,
             ended=1.0,
             replayed=execution.replayed,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+RESTARTS = (ROOT / "docs" / "reboots.md").read_text(encoding="utf-8")
 HOSTILE = (ROOT / "docs" / "hostile.md").read_text(encoding="utf-8")
 
 
@@ -26,6 +27,15 @@ def test_every_promise_names_a_test_or_says_what_is_not_promised() -> None:
     """A bullet without a test is a sentence about a limit, and says so by a negation."""
     for bullet in re.findall(r"^- (.+?)(?=^- |^#|\Z)", PAGE, re.MULTILINE | re.DOTALL):
         assert "`test_" in bullet or re.search(r"\b(not|cannot)\b", bullet), bullet
+
+
+def test_every_row_about_restarts_names_tests_that_exist() -> None:
+    """What the page of restarts says is kept, a test of the suite keeps."""
+    rows = re.findall(r"^\| .+\? \| .+ \| (.+) \|$", RESTARTS, re.MULTILINE)
+    assert len(rows) >= 7
+    for row in rows:
+        named = set(re.findall(r"`(test_\w+)`", row))
+        assert named and named <= known_tests(), row
 
 
 def test_every_row_about_hostile_input_names_tests_that_exist() -> None:

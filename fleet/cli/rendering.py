@@ -179,9 +179,18 @@ def _conditions(plan: Plan) -> Iterator[str]:
             f"notifies {', '.join(flow.notify)}" if flow.notify else "",
             f"if {flow.changed_when}" if flow.changed_when else "",
             f"again up to {plural(flow.retries, 'time')}, {duration(flow.retry_delay)} apart" if flow.retries else "",
+            _looks(step),
         ]
         if told := ", ".join(part for part in parts if part):
             yield f"{step.id}: {told}"
+
+
+def _looks(step: PlannedStep) -> str:
+    """How often and how long the step of a restart looks whether its target is back."""
+    restart = step.restart
+    if restart is None or not restart.looks:
+        return ""
+    return f"looks every {duration(step.flow.retry_delay)}, for up to {duration(restart.patience)}"
 
 
 def _wave_row(plan: Plan, wave: Wave) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ from fleet import codec
 from fleet.errors import InvalidInput, Problem
 from fleet.plan.model import Gate, Limits, Plan, PlannedStep, PlaybookRef, Wave
 from fleet.plan.order import NO_TIMES, Times, arranged, ordered
+from fleet.plan.reboot import NEEDED, restarts
 from fleet.plan.rights import is_action
 from fleet.plan.waves import split
-from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Shell, Step, Strategy, Transport
+from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Reboot, Shell, Step, Strategy, Transport
 from fleet.playbook.parameters import secret_reference
 from fleet.targets.folding import fold
 from fleet.targets.model import Kind, TargetSet
@@ -56,7 +57,7 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
             playbook.name, playbook.version, playbook.digest, playbook.title, playbook.owner, playbook.file
         ),
         targets=chosen.targets,
-        steps=tuple(_planned(step, settings) for step in playbook.steps),
+        steps=tuple(_steps(playbook, chosen, settings)),
         waves=timed,
         gates=gates(playbook, timed),
         limits=limits,
@@ -113,6 +114,14 @@ def _labelled(label: str, waves: Sequence[Wave], file: str) -> int:
     )
 
 
+def _steps(playbook: Playbook, chosen: TargetSet, settings: Settings) -> Iterator[PlannedStep]:
+    """Yield the planned steps, each followed by those that restart its targets."""
+    systems = {target.os for target in chosen.targets}
+    for step in playbook.steps:
+        yield _planned(step, settings)
+        yield from restarts(step, systems)
+
+
 def _planned(step: Step, settings: Settings) -> PlannedStep:
     timeout = settings.override_timeout or step.timeout
     return PlannedStep(
@@ -124,7 +133,7 @@ def _planned(step: Step, settings: Settings) -> PlannedStep:
         env=step.env,
         args=step.args,
         timeout=timeout,
-        ok_exit=step.ok_exit,
+        ok_exit=(*step.ok_exit, *(NEEDED if step.reboot is Reboot.IF_NEEDED else ())),
         run_as=step.run_as,
         properties=step.properties,
         flow=step.flow,
@@ -159,8 +168,18 @@ def _check_transport(playbook: Playbook, chosen: TargetSet, settings: Settings) 
         problem for step in playbook.steps for problem in _transport_problems(playbook, step, settings.transport)
     ]
     problems += _action_on_arc(playbook, chosen, settings.transport)
+    if not settings.receipts:
+        problems += _restarts_without_receipts(playbook)
     if problems:
         raise InvalidInput(problems)
+
+
+def _restarts_without_receipts(playbook: Playbook) -> Iterator[Problem]:
+    """Without the boot that a receipt tells, a request that arrives twice would restart twice."""
+    for step in playbook.steps:
+        if step.reboot is not Reboot.NEVER:
+            message = f"step {step.id!r} restarts VMs, which needs receipts"
+            yield Problem("reboot_needs_receipts", message, playbook.file, hint="leave receipts on")
 
 
 def _action_on_arc(playbook: Playbook, chosen: TargetSet, transport: Transport) -> list[Problem]:

@@ -41,6 +41,25 @@ class PlaybookRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Restart:
+    """What makes a step part of a restart: it may run any number of times, and is tried until its patience ends.
+
+    Only a definite answer ends the one that asks; the one that looks ends when the target is back. Seconds.
+    """
+
+    after: str
+    """The step whose receipt told the boot before."""
+    ask: str = ""
+    """The step that asked, for the one that looks; empty for the one that asks."""
+    patience: float = 600.0
+    first_look: float = 0.0
+
+    @property
+    def looks(self) -> bool:
+        return bool(self.ask)
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedStep:
     """A step with its script as text. ``digest`` is over everything that decides what runs in the VM."""
 
@@ -56,6 +75,7 @@ class PlannedStep:
     run_as: str | None = None
     properties: Properties = field(default_factory=Properties)
     flow: Flow = field(default_factory=Flow)
+    restart: Restart | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from fleet.playbook.model import (
     Order,
     Playbook,
     Properties,
+    Reboot,
     Rollout,
     Script,
     Selection,
@@ -193,6 +194,9 @@ def _step(step: StepKeys, scripts: Mapping[str, str]) -> Step:
         run_as=step.run_as.user if step.run_as else None,
         properties=_properties(step),
         flow=_flow(step),
+        reboot=Reboot(step.reboot),
+        reboot_when=step.reboot_when.strip(),
+        reboot_timeout=step.reboot_timeout,
     )
 
 

@@ -293,6 +293,15 @@ class Flow:
     """Seconds between the end of one try and the start of the next."""
 
 
+class Reboot(StrEnum):
+    """Whether a target is restarted after a step that succeeded there."""
+
+    NEVER = "never"
+    IF_NEEDED = "if_needed"
+    """Where the step's exit code asks for it, or its ``reboot_when`` is true."""
+    ALWAYS = "always"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One script, run once on each target."""
@@ -310,6 +319,11 @@ class Step:
     run_as: str | None = None
     properties: Properties = field(default_factory=Properties)
     flow: Flow = field(default_factory=Flow)
+    reboot: Reboot = Reboot.NEVER
+    reboot_when: str = ""
+    """A condition under which ``if_needed`` restarts, beside the exit codes that ask for it."""
+    reboot_timeout: float | None = None
+    """Seconds that a target has to come back; None: what its operating system usually needs."""
 
 
 @dataclass(frozen=True, slots=True)

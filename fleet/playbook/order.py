@@ -38,12 +38,13 @@ def check(document: Document) -> Iterator[Problem]:
         own = Words((*above.facts, *step.facts), (*above.steps, step.id))
         yield from _turn(document, step, steps[:index])
         yield from _condition(document, (*step.path, "when"), above)
-        for key in ("failed_when", "changed_when"):
+        for key in ("failed_when", "changed_when", "reboot_when"):
             yield from _condition(document, (*step.path, key), own)
         yield from _facts_in_env(document, step, above)
         yield from _patterns(document, step)
         yield from _notices(document, step, steps[index + 1 :])
         yield from _retries(document, step)
+        yield from _reboots(document, step, steps)
         above = own
 
 
@@ -173,3 +174,25 @@ def _retries(document: Document, step: _Step) -> Iterator[Problem]:
     if document.at((*step.path, "retry_delay")) is not None and not written:
         message = "retry_delay without retries changes nothing"
         yield problem(document, (*step.path, "retry_delay"), "contradiction", message, hint="add retries", key=True)
+
+
+def _reboots(document: Document, step: _Step, steps: tuple[_Step, ...]) -> Iterator[Problem]:
+    asked = document.at((*step.path, "reboot"))
+    path = (*step.path, "reboot")
+    restarts = asked in ("if_needed", "always")
+    if restarts and any(document.at((*step.path, "run", key)) for key in ("command_id", "uri", "gallery")):
+        message = "a restart is asked for only once because a receipt told the boot before, and this step has none"
+        yield problem(document, path, "not_carried", message, hint="use run.inline or run.file", key=True)
+    for key, needed in (("reboot_when", asked == "if_needed"), ("reboot_timeout", restarts)):
+        if document.at((*step.path, key)) is not None and not needed:
+            message = f"{key} changes nothing here"
+            yield problem(document, (*step.path, key), "contradiction", message, hint="add reboot: if_needed", key=True)
+    for other in steps if restarts else ():
+        if other.id in reserved(step.id):
+            message = f"'{shown(other.id)}' is a step that Fleet adds to restart after '{shown(step.id)}'"
+            yield problem(document, (*other.path, "id"), "contradiction", message, hint="choose another id")
+
+
+def reserved(step: str) -> tuple[str, ...]:
+    """Return the ids of the steps that may be added to restart targets after a step: ask and look, by system."""
+    return tuple(f"{step}-{what}{system}" for system in ("", "-windows") for what in ("reboot", "back"))

@@ -229,3 +229,19 @@ class Step(Keys):
         examples=["2m"],
         json_schema_extra={"default": "30s"},
     )
+    reboot: Literal["never", "if_needed", "always"] = Field(
+        default="never",
+        description="Whether the VM restarts after this step succeeded: `if_needed` where its exit code (80, 81, 3010, "
+        "1641, which then count as success) or `reboot_when` asks for it. See [restarts](reboots.md).",
+        examples=["if_needed"],
+    )
+    reboot_when: Text = Field(
+        default="",
+        description="A condition under which `if_needed` restarts as well.",
+        examples=['facts.reboot == "yes"'],
+    )
+    reboot_timeout: Annotated[Duration, Field(ge=10.0)] | None = Field(
+        default=None,
+        description="How long the VM may take to come back. If left out: 10 minutes on Linux, 30 on Windows.",
+        examples=["20m"],
+    )

@@ -158,6 +158,14 @@ CAUSES = {
     CauseCode.FAILED_WHEN: Explanation(
         "The exit code was right, and the step's `failed_when` is true.", "Read its facts and its output."
     ),
+    CauseCode.NOT_BACK: Explanation(
+        "The VM was asked to restart and did not come back in time.",
+        "Look at its boot diagnostics; rerun once it is back.",
+    ),
+    CauseCode.REBOOT_NOT_SEEN: Explanation(
+        "The VM was asked to restart and answers, in the boot from before or in one that is too old to be the new one.",
+        "Look why it did not go down; then rerun.",
+    ),
     CauseCode.WHEN_FALSE: Explanation(
         "The step's `when` is false on this target, as the playbook means it.", "Nothing."
     ),

@@ -92,6 +92,10 @@ class JobState:
     """The job's turn has come."""
     known: Known = field(default_factory=Known)
     """What was known of the target when the job's turn came."""
+    begun: float = 0.0
+    """When the turn came."""
+    since: float = 0.0
+    """For a step of a restart: the target still ran in its earlier boot then."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What the step itself found out."""
     changed: bool = False
@@ -141,9 +145,24 @@ class JobState:
 
     @property
     def held_back(self) -> bool:
-        """Whether the job waits with its slot: it may have arrived already, or its standing command was looked at."""
+        """Whether the job waits with its slot: it may have arrived already, its standing command was looked at, or its
+        target is restarting.
+        """
         surveyed = self.standing is not None and self.standing.surveyed
-        return self.phase is Phase.WAITING and (self.possibly_sent or self.calling or surveyed)
+        held = self.possibly_sent or self.calling or surveyed or self.is_restarting
+        return self.phase is Phase.WAITING and held
+
+    @property
+    def is_restarting(self) -> bool:
+        """Whether the target was asked to restart, and the job is to look whether it is back."""
+        restart = self.job.step.restart
+        return self.released and restart is not None and restart.looks and self.phase is not Phase.DONE
+
+    @property
+    def is_last_look(self) -> bool:
+        """Whether the job has looked for the last time whether its target is back."""
+        restart = self.job.step.restart
+        return self.released and restart is not None and restart.looks and self.phase is Phase.DONE
 
     @property
     def tried(self) -> bool:
@@ -179,7 +198,8 @@ def again(state: JobState, at: float, nonce: str | None) -> None:
 
 def end(state: JobState, at: float, outcome: Outcome) -> None:
     """The job is done. A try that could not be delivered takes nothing away from what the one before found."""
-    if state.earlier is not None and outcome.status in (Status.UNREACHABLE, Status.NOT_STARTED):
+    undelivered = outcome.status in (Status.UNREACHABLE, Status.NOT_STARTED)
+    if state.earlier is not None and undelivered and state.job.step.restart is None:
         outcome = state.earlier
     state.phase, state.outcome, state.ended, state.calling = Phase.DONE, outcome, at, False
     state.deadline = None

@@ -64,6 +64,8 @@ class CauseCode(StrEnum):
     UNCHANGED = "unchanged"
     WRONG_OUTPUT = "wrong_output"
     FAILED_WHEN = "failed_when"
+    NOT_BACK = "not_back"
+    REBOOT_NOT_SEEN = "reboot_not_seen"
     EARLIER_STEP = "earlier_step"
     WHEN_FALSE = "when_false"
     NOT_NEEDED = "not_needed"
@@ -133,7 +135,8 @@ class Outcome:
             case Status.TIMED_OUT:
                 return not self.boot_id
             case Status.FAILED:
-                return not self.verified and self.exit_code is None
+                looked = self.cause.code in (CauseCode.NOT_BACK, CauseCode.REBOOT_NOT_SEEN)
+                return not self.verified and self.exit_code is None and not looked
         return False
 
 

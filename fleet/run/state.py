@@ -13,9 +13,10 @@ from typing import NamedTuple
 from fleet.plan.model import JobId, Limits
 from fleet.playbook.model import Strategy, Transport
 from fleet.run import events as e
+from fleet.run import restart
 from fleet.run.answers import LostReason
 from fleet.run.asking import told
-from fleet.run.chain import CLEANING_UP, decide
+from fleet.run.chain import decide
 from fleet.run.command import nonce
 from fleet.run.control import sentence
 from fleet.run.facts import Known
@@ -129,8 +130,8 @@ class Run(Standing):
             state.removed = state.removed or event.retry == state.retry
             self._progress = event.at
         self._pace(state, event)
-        if state.phase is Phase.DONE and not was_done and self._is_tried_again(state):
-            self._try_again(state, event.at)
+        if state.phase is Phase.DONE and not was_done:
+            self._judge(state, event.at)
         self._count(state, before)
         if state.phase is Phase.DONE and not was_done:
             self._job_done(state, event.at)
@@ -153,16 +154,24 @@ class Run(Standing):
         """Whether the job's command may be deleted: a standing one stays, even where that means it runs on."""
         return state.transport is Transport.MANAGED and not state.job.step.properties.command
 
-    def _is_tried_again(self, state: JobState) -> bool:
+    def _judge(self, state: JobState, at: float) -> None:
+        """A try has ended: another follows, or that was the last."""
+        state.outcome = restart.judged(state, at)
+        if self._is_tried_again(state, at):
+            self._try_again(state, at)
+        elif state.is_last_look:
+            state.outcome = restart.concluded(state.outcome)
+
+    def _is_tried_again(self, state: JobState, at: float) -> bool:
         """Only what has certainly ended is run again, and after a stop only what brings a target to a good end."""
         flow, outcome = state.job.step.flow, state.outcome
         assert outcome is not None
-        return (
-            state.retry < flow.retries
-            and outcome.status in (Status.FAILED, Status.TIMED_OUT)
-            and not outcome.may_still_run
-            and (self.launch_stop is None or flow.turn in CLEANING_UP)
-        )
+        if state.job.step.restart is not None:
+            wanted = restart.is_tried_again(state, at, self._opened)
+        else:
+            ended = outcome.status in (Status.FAILED, Status.TIMED_OUT) and not outcome.may_still_run
+            wanted = ended and state.retry < flow.retries
+        return wanted and (self.launch_stop is None or not isinstance(self._decide(state), Outcome))
 
     def _try_again(self, state: JobState, at: float) -> None:
         if self._is_to_be_deleted(state):
@@ -228,13 +237,14 @@ class Run(Standing):
 
     def _expiry(self, state: JobState) -> float | None:
         """When the job's time is over. Time in which nobody drove the run does not count: after it, we look first."""
-        limits, first = self.plan.limits, state.first_intended
+        first = state.first_intended
         if first is None or state.phase in (Phase.SUBMITTING, Phase.DONE):
             return None
+        deliver, grace = restart.bounds(state.job.step, self.plan.limits)
         if state.phase is Phase.WAITING and not state.possibly_sent:
-            return max(first, self._opened) + limits.deliver_timeout
+            return max(first, self._opened) + deliver
         sent = state.intended if state.phase is Phase.RUNNING and state.intended is not None else first
-        return max(sent + state.job.step.timeout, self._opened) + limits.answer_grace
+        return max(sent + state.job.step.timeout, self._opened) + grace
 
     def _job_done(self, state: JobState, at: float) -> None:
         assert state.outcome is not None
@@ -289,8 +299,11 @@ class Run(Standing):
             end(state, at, verdict)
             self._job_done(state, at)
         else:
-            state.released, state.known, state.due = True, verdict, at
+            before = _Counted.of(state)
+            state.released, state.known, state.begun = True, restart.prepare(self._above(state), state, verdict), at
+            state.due = at + restart.first_look(state.job.step)
             state.free = self.plan.target_index(job) in self._spent
+            self._count(state, before)
             self._lanes.index(state)
 
     def _open(self, event: e.RunOpened) -> None:
@@ -386,8 +399,10 @@ class Run(Standing):
                     self._job_done(state, event.at)
 
     def _decide(self, state: JobState) -> Known | Outcome:
-        first = state.job.id - self.plan.step_index(state.job.id)
-        return decide(self.jobs[first : state.job.id], state, self.launch_stop)
+        return decide(self._above(state), state, self.launch_stop)
+
+    def _above(self, state: JobState) -> list[JobState]:
+        return self.jobs[state.job.id - self.plan.step_index(state.job.id) : state.job.id]
 
     def _stop_job(self, state: JobState, at: float, stop: e.LaunchStopped) -> None:
         """End a waiting job, unless it brings its target to a good end.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fleet.clock import SystemClock
+from fleet.clock import Clock, SystemClock
 from fleet.engine.loop import Engine
 from fleet.plan.model import Plan
 from fleet.run.events import Event, StopKind
@@ -26,6 +26,8 @@ class Trial:
     engine: Engine | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     peak_in_flight: int = 0
+    clock: Clock | None = None
+    """One that goes on while nobody drives; None: a new one for each drive."""
 
     async def start(self) -> RunRecord:
         journal = self.runs.create(RUN_ID, self.plan)
@@ -49,7 +51,7 @@ class Trial:
             run,
             self.cloud,
             journal,  # type: ignore[arg-type]
-            SystemClock(),
+            self.clock or SystemClock(),
             lambda job: run.command(job, self.secrets),
             observe,
         )

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Asks this machine for one restart, unless it has restarted since EXPECT_BOOT_ID was read.
+set -u
+boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
+tell() {
+    printf 'FLEET-RESULT code=%s state=%s boot_id=%s\n' "$1" "$2" "$boot"
+    exit "$1"
+}
+case $EXPECT_BOOT_ID in
+    '' | -) tell 84 refused_boot_id_unknown ;;
+esac
+[ -n "$boot" ] || tell 84 refused_boot_id_unknown
+[ "$boot" = "$EXPECT_BOOT_ID" ] || tell 0 already_restarted
+if command -v dpkg >/dev/null 2>&1 && [ -n "$(dpkg --audit 2>/dev/null)" ]; then
+    tell 84 refused_packages_half_configured
+fi
+# A minute to report: a command whose machine goes down inside it is left without an answer.
+shutdown -r +1 'fleet: restart asked for by a maintenance run' >/dev/null 2>&1 || tell 87 shutdown_refused
+tell 81 restart_scheduled
