@@ -79,15 +79,17 @@ def test_a_cancelled_script_ends_the_following(here: Here, machine: Machine) -> 
                 run.send_signal(signal.SIGINT)
             rest, said = follower.stdout.read(), follower.stderr.read()
     # Azure says of a deleted command's script that it was killed, if one looks before the command is gone.
-    ends = {3: "web02  long  failed, exit code -1", 4: "web02  long  cancelled"}
-    assert ends[follower.returncode] in said, said
+    assert follower.returncode == 3
+    assert "web02  long  failed, exit code -1" in said or "web02  long  cancelled" in said, said
     assert set(rest.splitlines()) <= {"line"}
 
 
 def test_a_played_script_is_followed_and_left(here: Here, machine: Machine) -> None:
     """Ctrl-C ends the following and not the job; several VMs, a job not begun and a bare script are told apart."""
     file = machine.cwd / "lab.yaml"
-    file.write_text(LAB.replace("SPEECH", "line\\n" * 600).replace("GUEST", "scripted"))
+    file.write_text(
+        LAB.replace("SPEECH", "line\\n" * 600).replace("GUEST", "scripted").replace("600, 600", "1200, 1200")
+    )
     with lab_up(machine, file) as lab:
         play = playbook(machine, "echo speaks")
         with under_way(machine, here, lab, play):
