@@ -275,7 +275,7 @@ async def test_one_read_tells_how_a_managed_command_stands() -> None:
 
 @pytest.mark.asyncio
 async def test_failed_provisioning_is_explained_by_the_operation() -> None:
-    """One more read fetches the error text; if that fails too, the failure is still told."""
+    """One more read fetches the error text; if it is lost, it is asked again; if nobody may read it, the failure is told."""
     told: Json = {"code": "VMAgentStatusCommunicationError", "message": "no agent"}
 
     def look(cloud: AzureCloud, base: str) -> Awaitable[Reply[object]]:
@@ -285,6 +285,8 @@ async def test_failed_provisioning_is_explained_by_the_operation() -> None:
     reply = await ask(Script([failed, arm(200, running("Failed", error=told))]), look)
     assert reply.answer == OperationFailed("VMAgentStatusCommunicationError", "no agent")
     reply = await ask(Script([arm(200, resource("Failed")), arm(503)]), look)
+    assert isinstance(reply.answer, Lost)
+    reply = await ask(Script([arm(200, resource("Failed")), arm(403)]), look)
     assert isinstance(reply.answer, OperationFailed)
     assert reply.answer.code == "ProvisioningFailed"
 
