@@ -34,6 +34,8 @@ class Delivery:
     stdout: str
     ends: float
     left: float
+    retry: int = 0
+    """Which try of the job it was: 0 for the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Departure:
     at: float
     answered: int = 0
     self_inflicted: bool = False
+    retry: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fleet.plan.model import JobId, Plan
-from fleet.playbook.model import Transport
+from fleet.playbook.model import Transport, Turn
 from fleet.run import events as e
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, CauseCode, Status
 from fleet.simulation import model
@@ -21,6 +21,8 @@ ARM_WRITES = (200, 10.0)
 
 SERVICE_NEEDS = 300.0
 """Seconds within which the lab tells of a script's end, and more."""
+
+_NEVER = float("inf")
 
 NOT_KNOWN_TO_HAVE_RUN = NOT_RUN | {Status.UNREACHABLE}
 
@@ -60,7 +62,10 @@ def _rows(history: History) -> Iterator[str]:
 
 
 def _once(history: History) -> Iterator[str]:
-    for job, runs in _runs(history).items():
+    tries: defaultdict[tuple[JobId, int], list[Delivery]] = defaultdict(list)
+    for run in (delivery for delivery in history.deliveries if delivery.fresh):
+        tries[run.job, run.retry].append(run)
+    for (job, _), runs in tries.items():
         if len(runs) > 1:
             moments = ", ".join(f"{run.at - history.began:.1f} s" for run in runs)
             yield f"job {job} ran {len(runs)} times, at {moments}"
@@ -85,10 +90,14 @@ def _in_order(history: History) -> Iterator[str]:
     steps = len(history.plan.steps)
     over: dict[JobId, float] = {}
     for kept in history.kept:
-        if isinstance(kept.event, (e.ResultReceived, e.ResultFailed)):
+        if isinstance(kept.event, (e.ResultReceived, e.ResultFailed, e.CommandRemoved)):
             over.setdefault(kept.event.job, kept.at)
+    begun = {kept.event.job for kept in history.kept if isinstance(kept.event, e.SubmissionIntended)}
     for gone in history.departures:
-        if gone.kind == "submit" and gone.job % steps and over.get(JobId(gone.job - 1), float("inf")) > gone.at:
+        before = JobId(gone.job - 1)
+        turns = {history.plan.steps[number % steps].flow.turn for number in (before, gone.job)}
+        passed = before not in begun and turns != {Turn.SUCCESS}
+        if gone.kind == "submit" and gone.job % steps and not passed and over.get(before, _NEVER) > gone.at:
             yield f"job {gone.job} was sent before the end of the step before was on disk"
 
 
@@ -152,13 +161,18 @@ def _agrees_with_the_table(history: History) -> Iterator[str]:
         for number in range(len(promises)) if job is None else (job,):
             promises[number] = model.told(promises[number], event)
     for number, row in enumerate(history.rows):
-        if history.finished and row.status not in promises[number].ends | model.NEVER_SENT:
+        if history.finished and row.status not in promises[number].ends | promises[number].earlier | model.NEVER_SENT:
             yield f"job {number} ended {row.status.value} ({row.cause.code.value}); the table allows {promises[number]}"
 
 
 def _promise(plan: Plan, job: JobId) -> model.Promise:
-    managed = plan.transport is not Transport.ACTION
-    return model.Promise(managed=managed, receipts=plan.receipts)
+    flow = plan.steps[plan.step_index(job)].flow
+    return model.Promise(
+        managed=plan.transport is not Transport.ACTION,
+        receipts=plan.receipts,
+        retries=flow.retries,
+        cleans_up=flow.turn in (Turn.RESCUE, Turn.ALWAYS),
+    )
 
 
 def _unknown_is_due(history: History) -> Iterator[str]:
@@ -180,7 +194,7 @@ def _concurrency(history: History) -> Iterator[str]:
     places: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
     for job, runs in _runs(history).items():
         row = history.rows[job]
-        for run in runs[:1]:
+        for run in runs:
             end = run.ends if row.ended is None else min(run.ends, row.ended)
             if end > run.left:
                 everything += [(run.left, 1), (end, -1)]
@@ -218,17 +232,23 @@ def _rates(history: History) -> Iterator[str]:
 
 
 def _budgets(history: History) -> Iterator[str]:
-    """A strict budget of n is exceeded by the job that stops the run, and by no other."""
+    """A strict budget of n is exceeded by the target that stops the run, and by no other.
+
+    What brings a target to a good end runs after the stop as well, and holds no part of the budget.
+    """
     limits = history.plan.limits
     if not limits.strict:
         return
-    failed = sum(
-        row.status in FAILURES and not (row.status is Status.CANCELLED and history.stops) for row in history.rows
-    )
-    lost = sum(row.status in NOT_REACHED for row in history.rows)
+    failed: set[str] = set()
+    lost: set[str] = set()
+    for number, row in enumerate(history.rows):
+        spared = _cleans_up(history.plan, JobId(number)) or (row.status is Status.CANCELLED and history.stops)
+        if spared or row.target in failed | lost:
+            continue
+        (failed if row.status in FAILURES else lost if row.status in NOT_REACHED else set()).add(row.target)
     for what, count, most in (
-        ("failures", failed, limits.max_failures),
-        ("not reached", lost, limits.max_unreachable),
+        ("failures", len(failed), limits.max_failures),
+        ("not reached", len(lost), limits.max_unreachable),
     ):
         if most is not None and count > most + 1:
             yield f"{count} {what}, {most} allowed"
@@ -245,10 +265,15 @@ def _stop_means_stop(history: History) -> Iterator[str]:
                 asked = True
             case e.RunOpened():
                 asked = False
-            case e.SubmissionIntended(job=job, at=at) if over:
+            case e.SubmissionIntended(job=job, at=at) if over and not _cleans_up(history.plan, job):
                 yield f"job {job} was sent at {at - history.began:.1f} s, after launching had stopped for good"
             case e.SubmissionIntended(job=job, at=at) if asked:
                 yield f"job {job} was sent at {at - history.began:.1f} s, after a person had asked to stop"
+
+
+def _cleans_up(plan: Plan, job: JobId) -> bool:
+    """Whether it brings its target to a good end, which it does after a stop as well."""
+    return plan.steps[plan.step_index(job)].flow.turn in (Turn.RESCUE, Turn.ALWAYS)
 
 
 def _waves(history: History) -> Iterator[str]:
@@ -278,8 +303,11 @@ def _memory_is_disk(history: History) -> Iterator[str]:
 
 def _answers_are_reported(history: History) -> Iterator[str]:
     """A result that is on disk is in the report: a job with an answer is neither unknown nor unreachable for want of one."""
+    plan = history.plan
     answered = {kept.event.job for kept in history.kept if isinstance(kept.event, e.ResultReceived)}
     for job in answered:
+        if plan.steps[plan.step_index(job)].flow.retries:
+            continue  # a later try may have another end
         row = history.rows[job]
         if row.cause.code in (CauseCode.NO_ANSWER, CauseCode.ANSWER_LOST, CauseCode.NOT_SENT):
             first = next(kept.event for kept in history.kept if getattr(kept.event, "job", None) == job

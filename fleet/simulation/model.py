@@ -45,13 +45,23 @@ class Promise:
     """When the managed command of a lost submission was not there."""
     ends: frozenset[Status] = NEVER_SENT
     must_end: bool = False
+    earlier: frozenset[Status] = frozenset()
+    """How the try before may have ended."""
+    cleans_up: bool = False
+    """It brings its target to a good end, also after launching has stopped."""
+    retry: int = 0
+    """Which try it is, 0 for the first."""
+    retries: int = 0
+    """How often it may be tried again after it has certainly ended badly."""
     stopped: bool = False
     """Nothing is to be launched any more."""
 
     @property
     def may_send(self) -> bool:
         """Whether a submission may leave now."""
-        if self.stopped or self.must_end:
+        if self.may_try_again:
+            return True
+        if (self.stopped and not self.cleans_up) or self.must_end:
             return False
         if self.stage is Stage.PLANNED:
             return True
@@ -63,6 +73,12 @@ class Promise:
             return bool(self.misses)
         return len(self.misses) >= 2 and self.misses[-1] - self.misses[-2] >= BETWEEN_LOOKS
 
+    @property
+    def may_try_again(self) -> bool:
+        """Whether it is over, may have ended failed, and tries are left."""
+        ended = self.stage is Stage.OVER and bool(self.ends & {Status.FAILED, Status.TIMED_OUT})
+        return ended and self.retries > 0 and (not self.stopped or self.cleans_up)
+
 
 def told(promise: Promise, event: e.Event) -> Promise:
     """Say what the table says after one more event that is on disk. Late answers to closed questions change nothing."""
@@ -70,6 +86,11 @@ def told(promise: Promise, event: e.Event) -> Promise:
         return _after_stop(replace(promise, stopped=True))
     if isinstance(event, e.JobExpired) and promise.stage is not Stage.OVER:
         return _over(promise, Status.UNKNOWN if promise.may_have_run else Status.UNREACHABLE)
+    if isinstance(event, e.SubmissionIntended) and promise.may_try_again:
+        # Should the new try not be delivered, what the one before found stands.
+        return replace(promise, stage=Stage.INTENT, retries=promise.retries - 1,
+            retry=event.retry, may_have_run=False, misses=(),
+                       earlier=promise.ends, ends=frozenset(), must_end=False)  # fmt: skip
     if isinstance(event, e.SubmissionIntended) and promise.stage is not Stage.OVER:
         return replace(promise, stage=Stage.INTENT, ends=frozenset())
     match promise.stage:
@@ -117,7 +138,7 @@ def _told_of_operation(promise: Promise, event: e.Event) -> Promise:
             return _over(promise, *SERVICE_FAILED)
         case e.ResultUnreadable():
             return _over(promise, Status.UNKNOWN)
-        case e.CommandRemoved():
+        case e.CommandRemoved(retry=retry) if retry == promise.retry:  # else the command of an earlier try
             return _over(promise, Status.CANCELLED)
     return promise
 
@@ -152,7 +173,7 @@ def _refused(promise: Promise, refusal: Refusal) -> Promise:
 
 def _after_stop(promise: Promise) -> Promise:
     """Once launching has stopped, what was never sent is over, and what may have run is not sent again."""
-    if not promise.stopped:
+    if not promise.stopped or promise.cleans_up:
         return promise
     if promise.stage is Stage.PLANNED:
         return replace(promise, ends=promise.ends | NEVER_SENT)

@@ -48,6 +48,7 @@ class Asking:
     job: JobId
     kind: str
     epoch: int
+    retry: int = 0
 
 
 ASKING: ContextVar[Asking | None] = ContextVar("asking", default=None)

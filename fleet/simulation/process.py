@@ -64,8 +64,12 @@ class _Named:
     cloud: Cloud
     epoch: int
 
+    def _ask(self, kind: str, name: str) -> None:
+        job, retry = job_of(name)
+        ASKING.set(Asking(job, kind, self.epoch, retry))
+
     async def submit(self, command: Command) -> Reply[a.SubmitAnswer]:
-        ASKING.set(Asking(job_of(command.name), "submit", self.epoch))
+        self._ask("submit", command.name)
         return await self.cloud.submit(command)
 
     async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
@@ -73,17 +77,18 @@ class _Named:
         return await self.cloud.look(target, operation)
 
     async def find(self, target: Target, name: str) -> Reply[a.FindAnswer]:
-        ASKING.set(Asking(job_of(name), "find", self.epoch))
+        self._ask("find", name)
         return await self.cloud.find(target, name)
 
     async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
-        ASKING.set(Asking(job_of(name), "remove", self.epoch))
+        self._ask("remove", name)
         return await self.cloud.remove(target, name)
 
 
-def job_of(name: str) -> JobId:
-    """The job whose command has this name."""
-    return JobId(int(name.removeprefix(f"fleet-{RUN_ID}-").partition("-r")[0]))
+def job_of(name: str) -> tuple[JobId, int]:
+    """The job, and the try of it, whose command has this name."""
+    job, _, retry = name.removeprefix(f"fleet-{RUN_ID}-").partition("-r")
+    return JobId(int(job)), int(retry or 0)
 
 
 class Process:

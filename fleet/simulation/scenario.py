@@ -13,7 +13,7 @@ from enum import StrEnum
 from fleet.lab.file import ON_OPERATIONS, FaultKind, FaultOn, FaultSpec, LabSpec
 from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
-from fleet.playbook.model import Amount, Script, Transport
+from fleet.playbook.model import Amount, Flow, Script, Strategy, Transport, Turn
 from fleet.targets.model import Os, Target
 
 RUN_ID = "20260101-000000-simu"
@@ -163,6 +163,8 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None) -> Scenario:
         interruptions = tuple(item for item in interruptions if item.blow is not Blow.FROZEN)
     sqlite = rng.random() < 0.01
     lab = lab.model_copy(update=_oddities(rng))
+    if rng.random() < 0.35:
+        plan = _with_flows(rng, plan)
     return Scenario(
         seed=seed,
         lab=lab,
@@ -320,6 +322,16 @@ def _plan(rng: random.Random, targets: tuple[Target, ...], steps: int) -> Plan:
         receipts=rng.random() < 0.8,
         cloud="simulation",
     )
+
+
+def _with_flows(rng: random.Random, plan: Plan) -> Plan:
+    """Let steps be tried again, rescue, and run whatever happened; sometimes step by step over the wave."""
+    turns = [Turn.SUCCESS, *(rng.choice((Turn.SUCCESS, Turn.RESCUE, Turn.ALWAYS)) for _ in plan.steps[1:])]
+    flows = [
+        Flow(turn=turn, retries=rng.choice((0, 0, 1, 3)), retry_delay=rng.choice((0.0, 5.0, 120.0))) for turn in turns
+    ]
+    steps = tuple(replace(step, flow=flow) for step, flow in zip(plan.steps, flows, strict=True))
+    return replace(plan, steps=steps, strategy=rng.choice(tuple(Strategy)))
 
 
 _MIXES: tuple[tuple[float, ...], ...] = ((0.0,), (0.0, 0.02), (0.0, 0.05, 0.1), (0.05, 0.1, 0.2), (0.2, 0.3))

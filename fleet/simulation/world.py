@@ -145,7 +145,9 @@ class _World:
     def departed(self, asking: Asking | None, request: lab.Request, at: float) -> int:
         asked = asking or Asking(JobId(-1), "other", 0)
         subscription = request.path.split("/")[2] if request.path.startswith("/subscriptions/") else ""
-        self.history.departures.append(Departure(asked.job, asked.kind, subscription, asked.epoch, at))
+        self.history.departures.append(
+            Departure(asked.job, asked.kind, subscription, asked.epoch, at, retry=asked.retry)
+        )
         return len(self.history.departures) - 1
 
     def answered(self, number: int, answer: lab.Answer, own: bool) -> None:
@@ -156,13 +158,18 @@ class _World:
         plan = self.scenario.plan
         opened = envelope.open(script.text, script.environment)
         if opened is not None:
-            job = job_of(opened.key)
+            job, retry = job_of(opened.key)
         else:
             step = next(index for index, step in enumerate(plan.steps) if step.script.text == script.text)
             job = plan.job_id(self._number[machine.key], step)
-        left = max(
-            (gone.at for gone in self.history.departures if gone.job == job and gone.kind == "submit"), default=0
-        )
+            retry = max(
+                (gone.retry for gone in self.history.departures if gone.job == job and gone.kind == "submit"), default=0
+            )
+        sent = [
+            gone.at
+            for gone in self.history.departures
+            if gone.kind == "submit" and (gone.job, gone.retry) == (job, retry)
+        ]
         result = answer.result
         self.history.deliveries.append(
             Delivery(
@@ -173,7 +180,8 @@ class _World:
                 result.exit_code,
                 result.stdout.decode("utf-8", "replace"),
                 now + answer.duration / self.scenario.lab.speed,
-                left,
+                max(sent, default=0.0),
+                retry,
             )
         )
 
