@@ -64,6 +64,9 @@ class Delivery:
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
     args: tuple[str, ...] = ()
     secret_names: tuple[str, ...] = ()
+    live: bool = False
+    """Whether the wrapper passes on what the script prints as it comes, unpacked, for a blob that grows. On Linux only:
+    PowerShell's wrapper prints at the end."""
 
     def __post_init__(self) -> None:
         script = self.script.removeprefix(BOM)

@@ -70,7 +70,7 @@ class Opened:
             ended=ended,
             interrupted=interrupted,
         )
-        return wrapper_exit(receipt), *printed(receipt, stdout, stderr)
+        return wrapper_exit(receipt), *printed(receipt, stdout, stderr, packing=not self.delivery.live)
 
 
 def open(delivered: str, environment: Mapping[str, str]) -> Opened | None:

@@ -142,10 +142,10 @@ def render(receipt: Receipt, packed: Pack | None = None) -> str:
     )
 
 
-def printed(receipt: Receipt, stdout: bytes, stderr: bytes) -> tuple[bytes, bytes]:
+def printed(receipt: Receipt, stdout: bytes, stderr: bytes, *, packing: bool = True) -> tuple[bytes, bytes]:
     """Return what the wrapper prints for a script with this receipt and these streams: packed where that helps."""
     room = CHANNEL_TAIL - len(render(receipt)) - _NUMBERS
-    packed = pack(stdout, stderr, room)
+    packed = pack(stdout, stderr, room) if packing else None
     frame = render(receipt, packed).encode("ascii")
     if packed is None:
         return stdout + frame, stderr

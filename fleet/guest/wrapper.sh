@@ -85,6 +85,11 @@ fleet_run() {
     ${fleet_setsid:+"$fleet_setsid"} /bin/sh -c "$fleet_watchdog" fleet-watchdog \
         "$fleet_dir" "$$" "$fleet_limit" </dev/null >/dev/null 2>&1 &
     fleet_watch=$!
+    fleet_pump=
+    if [ "$fleet_live" = 1 ] && fleet_has tail && fleet_has head; then
+        fleet_follow </dev/null &
+        fleet_pump=$!
+    fi
     {
         (
             # shellcheck disable=SC2016 # the inner shell shall expand it: its parent is this subshell
@@ -101,6 +106,8 @@ fleet_run() {
             kill "$fleet_watch"
         fi
         wait "$fleet_watch"
+        : >"$fleet_dir/over"
+        [ -z "$fleet_pump" ] || wait "$fleet_pump"
     } 2>/dev/null
     fleet_exit=$fleet_status fleet_signal=-
     # A shell says 128+n both for a signal and for an exit code as large; signals end at 64.
@@ -109,6 +116,33 @@ fleet_run() {
     fi
     fleet_keep 0
     rm -f "$fleet_dir/stdout.live" "$fleet_dir/stderr.live"
+}
+
+# Passes on stream $1 from byte $2 to where it ends now, and sets how far that is.
+fleet_pass() {
+    fleet_at=$2
+    [ -f "$fleet_dir/$1.live" ] || return 0
+    fleet_there=$(fleet_size "$fleet_dir/$1.live")
+    if [ "$fleet_there" -gt "$2" ]; then
+        tail -c "+$(($2 + 1))" "$fleet_dir/$1.live" | head -c "$((fleet_there - $2))"
+        fleet_at=$fleet_there
+    fi
+}
+
+# The handler uploads what the wrapper prints: where streams go to blobs, they are passed on as they come.
+fleet_follow() {
+    fleet_out_at=0 fleet_err_at=0 fleet_last=0
+    while [ "$fleet_last" = 0 ]; do
+        if [ -f "$fleet_dir/over" ] || ! kill -0 "$$" 2>/dev/null; then
+            fleet_last=1
+        fi
+        fleet_pass stdout "$fleet_out_at"
+        fleet_out_at=$fleet_at
+        fleet_pass stderr "$fleet_err_at" >&2
+        fleet_err_at=$fleet_at
+        [ "$fleet_last" = 1 ] || sleep 1
+    done
+    echo "$fleet_out_at $fleet_err_at" >"$fleet_dir/passed"
 }
 
 # Processes that the script left behind may go on writing, so what is measured and shown is a copy.
@@ -223,7 +257,22 @@ fleet_choose() {
     return 1
 }
 
+# Prints what is kept of stream $1 behind byte $2; of a stream of which the end is kept, from there.
+fleet_print_rest() {
+    fleet_field "$1"
+    fleet_gone=$((${fleet_value%%:*} - $(fleet_size "$fleet_dir/$1")))
+    if [ "$2" -gt "$fleet_gone" ]; then
+        tail -c "+$(($2 - fleet_gone + 1))" "$fleet_dir/$1"
+    else
+        cat "$fleet_dir/$1"
+    fi
+}
+
 fleet_print() {
+    fleet_out_at=0 fleet_err_at=0
+    if [ "$fleet_replayed" = 0 ] && [ -s "$fleet_dir/passed" ]; then
+        read -r fleet_out_at fleet_err_at <"$fleet_dir/passed"
+    fi
     fleet_out=0 fleet_err=0
     if [ -f "$fleet_dir/stdout" ]; then
         fleet_out=$(fleet_size "$fleet_dir/stdout") fleet_err=$(fleet_size "$fleet_dir/stderr")
@@ -233,16 +282,16 @@ fleet_print() {
     fleet_room=$((4096 - ${#fleet_frame} - ${#fleet_answer} - 80))
     if [ ! -f "$fleet_dir/stdout" ]; then
         printf '\nfleet-receipt v1 %s packed=0:0:0:0 %s\n' "$fleet_frame" "$fleet_answer"
-    elif { [ "$fleet_out" -gt "$fleet_room" ] || [ "$fleet_err" -gt 4096 ]; } && fleet_choose; then
+    elif [ "$fleet_live" = 0 ] && { [ "$fleet_out" -gt "$fleet_room" ] || [ "$fleet_err" -gt 4096 ]; } && fleet_choose; then
         fleet_head=$(printf "%.${fleet_room}s" "$fleet_packed")
         fleet_rest=${fleet_packed#"$fleet_head"}
         fleet_frame="$fleet_frame packed=$fleet_packed_out:$fleet_packed_err:${#fleet_head}:${#fleet_rest}"
         printf '%s\nfleet-receipt v1 %s %s\n' "$fleet_head" "$fleet_frame" "$fleet_answer"
         printf %s "$fleet_rest" >&2
     else
-        cat "$fleet_dir/stdout"
+        fleet_print_rest stdout "$fleet_out_at"
         printf '\nfleet-receipt v1 %s %s\n' "$fleet_frame" "$fleet_answer"
-        cat "$fleet_dir/stderr" >&2
+        fleet_print_rest stderr "$fleet_err_at" >&2
     fi
 }
 

@@ -27,7 +27,7 @@ _EXPORT = re.compile(rf"    export (\w+)=(?:({_WORD})|\"\$fleet_(\d+)\")\n")
 _ARGUMENT = re.compile(rf" \\\n        (?:({_WORD})|\"\$fleet_(\d+)\")")
 _HEAD = re.compile(
     r"#!/bin/sh\n(?:#[^\n]*\n)+fleet_key='(?P<key>[^'\n]+)'\nfleet_nonce='(?P<nonce>[^'\n]+)'\n"
-    r"fleet_shell='(?P<shell>bash|sh)'\nfleet_limit=(?P<limit>\d+)\nfleet_script_bytes=\d+\n\n"
+    r"fleet_shell='(?P<shell>bash|sh)'\nfleet_limit=(?P<limit>\d+)\nfleet_live=(?P<live>[01])\nfleet_script_bytes=\d+\n\n"
     r"fleet_script\(\) \{\n    cat <<'(?P<mark>\w+)'\n"
 )
 _VALUES = "\n# {note}\nfleet_values() {{\n"
@@ -46,6 +46,7 @@ def wrap(delivery: Delivery) -> str:
         f"fleet_nonce='{delivery.nonce}'\n"
         f"fleet_shell='{delivery.shell}'\n"
         f"fleet_limit={hundredths(delivery.timeout)}\n"
+        f"fleet_live={delivery.live:d}\n"
         f"fleet_script_bytes={len(script_bytes(delivery))}\n"
         "\n"
         f"fleet_script() {{\n    cat <<'{mark}'\n{delivery.script}{mark}\n}}\n"
@@ -120,6 +121,7 @@ def unwrap(text: str) -> Delivery | None:
         env={name: value for name, value in env.items() if name not in secrets},
         args=args,
         secret_names=tuple(secrets),
+        live=head["live"] == "1",
     )
 
 

@@ -195,6 +195,7 @@ def _delivery(
         env=env,
         args=_arguments(plan, job),
         secret_names=secret_names,
+        live=bool(step.properties.stdout_blob or step.properties.stderr_blob) and job.target.os is Os.LINUX,
     )
 
 

@@ -469,3 +469,37 @@ def test_shellcheck_is_content_with_the_watchdog() -> None:
     file = Path(__file__).parents[2] / "fleet" / "guest" / "watchdog.sh"
     checked = subprocess.run(["shellcheck", "-s", "sh", str(file)], capture_output=True, check=False)
     assert (checked.returncode, checked.stdout) == (0, b"")
+
+
+LOUD = "printf 'first é\\n'; echo oops >&2; while [ ! -e \"$1\" ]; do sleep 0.1; done; head -c 70000 /dev/zero; printf end; exit 3"
+
+
+def test_a_live_wrapper_passes_on_what_comes(guest: Guest, tmp_path: Path) -> None:
+    """Both streams are passed on while the script runs, each byte once, and the receipt alone stands behind them."""
+    go = tmp_path / "go"
+    order = delivery(LOUD, args=(str(go),), live=True)
+    process = guest.start(order)
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == "first é\n".encode()
+    assert process.stderr.readline() == b"oops\n"
+    assert process.poll() is None
+    go.touch()
+    rest, err = process.communicate(timeout=40)
+    whole = "first é\n".encode() + b"\0" * 70_000 + b"end"
+    reading = read(("first é\n".encode() + rest).decode(), "oops\n", order.nonce)
+    assert (process.returncode, err, reading.stdout.encode()) == (3, b"", whole)
+    assert verify(reading, nonce=order.nonce, digest=script_digest(order)).verified
+    cut = read(rest[-4096:].decode(), "oops\n", order.nonce)
+    verdict = verify(cut, nonce=order.nonce, digest=script_digest(order))
+    assert (verdict.verified, verdict.truncated) == (True, True)
+    code, out, err = guest.run(delivery(LOUD, args=(str(go),), live=True, nonce="f" * 16))
+    assert (code, out[: len(whole)], err) == (3, whole, b"oops\n")
+    assert b"replayed=1" in out
+
+
+def test_a_short_script_prints_the_same_live(guest: Guest) -> None:
+    """A short script's bytes and exit code are the same, live or not."""
+    for live in (False, True):
+        order = delivery("printf 'a\\nb'; printf c >&2; exit 4", key=f"k{live}", live=live)
+        code, reading, receipt = guest.answer(order)
+        assert (code, reading.stdout, reading.stderr, receipt.exit_code) == (4, "a\nb", "c", 4)
