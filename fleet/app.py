@@ -23,7 +23,7 @@ from fleet.config import Config
 from fleet.engine.desk import Desk
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
-from fleet.engine.ports import Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
+from fleet.engine.ports import Blobs, Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
 from fleet.engine.room import RoomMakingCloud
 from fleet.errors import Refused, StateError
 from fleet.files import MOST_READ, read_bounded, read_text
@@ -140,6 +140,16 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
             _connected(served.url, (StaticTokens("lab"),), served.ca_file, "lab", served.notes) as connection,
         ):
             yield replace(connection, gatekeeper=gatekeeper)
+
+
+@asynccontextmanager
+async def blobs(config: Config) -> AsyncIterator[Blobs]:
+    """Open the way to blobs whose addresses are signed: a session without a token."""
+    from fleet.azure.blobs import AzureBlobs
+    from fleet.azure.transport import Bare
+
+    async with Bare(ca_file=_text(config.azure.ca_file)) as bare:
+        yield AzureBlobs(bare)
 
 
 def is_url(lab: str) -> bool:

@@ -98,23 +98,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Transport:
-        connector = aiohttp.TCPConnector(
-            limit=CONNECTIONS,
-            limit_per_host=CONNECTIONS,
-            keepalive_timeout=60,
-            ttl_dns_cache=300,
-            ssl=self._ssl,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"azfleet/{_version()}", "Accept": "application/json"},
-            timeout=aiohttp.ClientTimeout(total=self._timeouts.total, sock_connect=self._timeouts.connect),
-            trace_configs=[_trace()],
-            proxy=environment_proxy(self.base_url),
-            max_line_size=_HEADER_LIMIT,
-            max_field_size=_HEADER_LIMIT,
-        )
+        self._session = _session(self._ssl, self._timeouts, environment_proxy(self.base_url), "application/json")
         return self
 
     async def __aexit__(
@@ -195,6 +179,82 @@ class Transport:
                 return await _read(response, request.cap)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return _silence(error, progress, self._timeouts)
+
+
+class Bare:
+    """Reads addresses that carry their own right, with no token of ours. Use as an async context manager.
+
+    Such an address is a secret: only its host is logged, and a redirect is an answer, not followed.
+    """
+
+    def __init__(self, *, ca_file: str | None = None, timeouts: Timeouts | None = None) -> None:
+        self._timeouts = timeouts or Timeouts()
+        self._ssl: ssl.SSLContext | bool = trusting(ca_file) if ca_file else True
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Bare:
+        self._session = _session(self._ssl, self._timeouts, None, "*/*")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def get(self, url: str, headers: dict[str, str], cap: int) -> Response | NoResponse:
+        """GET an address once: over https, or from this machine itself; anything else is refused unsent."""
+        assert self._session is not None, "used as an async context manager"
+        host = _host_alone(url)
+        if not host:
+            return NoResponse(Silence.MALFORMED, "the address is neither https nor this machine's own")
+        progress = _Progress()
+        answer: Response | NoResponse
+        try:
+            async with self._session.get(
+                URL(url, encoded=True),
+                headers={**headers, "Accept-Encoding": "identity"},
+                allow_redirects=False,
+                proxy=environment_proxy(url),
+                trace_request_ctx=progress,
+            ) as response:
+                answer = await _read(response, cap)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            answer = NoResponse(_silence(error, progress, self._timeouts).kind)
+        status = answer.status if isinstance(answer, Response) else answer.kind.value
+        log.debug("blob_request", host=host, status=status)
+        return answer
+
+
+def _host_alone(url: str) -> str:
+    """The host of an address that may be asked, else an empty text."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return ""
+    return host if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)) else ""
+
+
+def _session(trust: ssl.SSLContext | bool, timeouts: Timeouts, proxy: str | None, accept: str) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        limit=CONNECTIONS,
+        limit_per_host=CONNECTIONS,
+        keepalive_timeout=60,
+        ttl_dns_cache=300,
+        ssl=trust,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"azfleet/{_version()}", "Accept": accept},
+        timeout=aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect),
+        trace_configs=[_trace()],
+        proxy=proxy,
+        max_line_size=_HEADER_LIMIT,
+        max_field_size=_HEADER_LIMIT,
+    )
 
 
 async def _read(response: aiohttp.ClientResponse, cap: int) -> Response | NoResponse:

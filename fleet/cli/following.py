@@ -10,12 +10,16 @@ from secrets import token_hex
 from typing import Any
 
 from fleet import app
+from fleet.cli.given import secrets_given
 from fleet.cli.screen import emit_bytes, say, warn
 from fleet.clock import Clock, SystemClock
 from fleet.config import Config
 from fleet.engine.asking import NotFetched, Source
+from fleet.engine.blob import BlobFollower
 from fleet.engine.follow import Follower, Places
+from fleet.engine.ports import Blobs
 from fleet.errors import ExitCode, Refused, RunNotFound
+from fleet.guest.envelope import wrapper_exit
 from fleet.guest.live import News, Part
 from fleet.guest.spool import Stream
 from fleet.playbook.model import Transport
@@ -23,7 +27,7 @@ from fleet.report import safe
 from fleet.report.aggregate import aggregate
 from fleet.report.model import JobRow
 from fleet.report.verdict import exit_code
-from fleet.run.command import delivery_key, is_wrapped
+from fleet.run.command import blobs, delivery_key, is_wrapped, nonce
 from fleet.run.model import Phase
 from fleet.run.record import JobRecord
 from fleet.run.state import Run
@@ -179,16 +183,54 @@ async def follow(
     head = safe.terminal_line(f"{record.job.target.name}  {record.job.step.id}")
     screen = _Screen(head, len(streams) > 1, flags["raw"], flags["quiet"])
     session = _Session(config, row, kept, run, Places(streams), screen, SystemClock())
-    app.check_cloud(kept.plan, flags["lab"])
-    async with app.connect(config, flags["lab"], environ) as connection:
-        app.check_same_cloud(kept.plan, connection)
-        follower = Follower(connection.cloud, session.clock, lambda: token_hex(16))
-        code = await _to_the_end(session, follower)
+    secrets = secrets_given(kept.plan.declared, flags["given"], environ)
+    urls = blobs(kept.plan, record.job, secrets)
+    if Stream.STDOUT in streams and all(stream in urls for stream in streams):
+        async with app.blobs(config) as reader:
+            code = await _through_blobs(session, reader, {stream: urls[stream] for stream in streams})
+    else:
+        code = await _asking(session, flags, environ)
     screen.end_line()
     # The script has ended: a run that goes on hears of it within its next look or two.
     if session.kept.live and not session.ended:
         await session.wait(session.clock.now() + BEGIN_WITHIN)
     return _told(session, code, flags["quiet"])
+
+
+async def _asking(session: _Session, flags: Mapping[str, Any], environ: Mapping[str, str]) -> int | None:
+    """Show everything, asking the VM. Return the wrapper's exit code where the VM told it."""
+    app.check_cloud(session.kept.plan, flags["lab"])
+    async with app.connect(session.config, flags["lab"], environ) as connection:
+        app.check_same_cloud(session.kept.plan, connection)
+        return await _to_the_end(session, Follower(connection.cloud, session.clock, lambda: token_hex(16)))
+
+
+async def _through_blobs(session: _Session, reader: Blobs, urls: Mapping[Stream, str]) -> int | None:
+    """Show everything, reading the step's blobs. Return the wrapper's exit code where the receipt came."""
+
+    def begun() -> BlobFollower:
+        retries = session.job.retries
+        return BlobFollower(reader, urls, nonce(session.kept.run_id, session.job.job, retries))
+
+    follower, tries = begun(), session.job.retries
+    while True:
+        over = session.ended
+        news = await follower.news(over=over)
+        for stream, data in (news or {}).items():
+            session.screen.show(stream, data, 0)
+        if follower.whole or (over and news is None):
+            break
+        if session.kept.live:
+            session.read_again()
+        if session.job.retries != tries:  # each try makes the blobs anew
+            follower, tries = begun(), session.job.retries
+        await session.wait(session.clock.now() + follower.pause)
+    for stream, tail in follower.tails.items():
+        session.screen.show(stream, tail.rest(), 0)
+    if not follower.proven:
+        warn("the blobs do not hold what a receipt vouches for: what was shown may lack a part, or be another's")
+    receipt = follower.tails[Stream.STDOUT].receipt
+    return None if receipt is None else wrapper_exit(receipt)
 
 
 async def _to_the_end(session: _Session, follower: Follower) -> int | None:

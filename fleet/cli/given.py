@@ -36,12 +36,18 @@ def secrets_of(declared: Sequence[Parameter], given: Sequence[str], environ: Map
 
     Raises InvalidInput where one is missing, or where a value that is not secret is given.
     """
-    secret = {parameter.name for parameter in declared if parameter.secret}
-    values = {name: str(value) for name, value in collect(declared, given, environ).items() if name in secret}
+    values = secrets_given(declared, given, environ)
     needed = [parameter.name for parameter in declared if parameter.secret and parameter.required]
     missing = [name for name in needed if name not in values]
     if missing:
         raise InvalidInput([_missing(name) for name in missing])
+    return values
+
+
+def secrets_given(declared: Sequence[Parameter], given: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the secret values that are there, for a reader who may need none. Raises InvalidInput."""
+    secret = {parameter.name for parameter in declared if parameter.secret}
+    values = {name: str(value) for name, value in collect(declared, given, environ).items() if name in secret}
     for value in values.values():
         conceal(value)
     return values

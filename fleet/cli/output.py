@@ -54,6 +54,7 @@ Examples:
   fleet output last --outdir out/       one file per VM, step and stream
   fleet output last web001 --full       all of it, fetched from the VM
   fleet output last web001 --follow     as it comes, until the script has ended
+  fleet output last web001 --follow -e sas=env:SAS    through the step's blobs
 """
 )
 @click.argument("run_id", metavar="RUN")
@@ -66,6 +67,7 @@ Examples:
 @click.option("--follow", is_flag=True, help="Show what one VM's script prints while it runs, until it has ended.")
 @click.option("--outdir", type=click.Path(path_type=Path), help="Write files into this folder instead.")
 @click.option("--raw", is_flag=True, help="Print what came, control characters included. Not on a terminal.")
+@options.values
 @options.connecting
 def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     """Print what the scripts of RUN printed, VM by VM; VM is a name or a glob.
@@ -75,8 +77,9 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     25 KB, some 20 seconds each.
 
     --follow asks a VM whose script is running what is new, with a managed run command beside it: a few times at once,
-    then every 30 seconds, as often as Azure lets one. Its exit code is what a report of that row alone has. Ctrl-C ends
-    the following, never the job.
+    then every 30 seconds, as often as Azure lets one. Where the step writes its output to blobs and -e gives the secret
+    that signs their addresses, the blobs are read instead, and the VM is asked nothing. Its exit code is what a report
+    of that row alone has. Ctrl-C ends the following, never the job.
     """
     if flags["follow"] and (flags["full"] or flags["outdir"]):
         raise click.UsageError("--follow goes with neither --full nor --outdir")

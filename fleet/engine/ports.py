@@ -160,6 +160,29 @@ class ManagedCommands(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What a blob has had since one last looked; empty if nothing."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A blob could not be read. ``status`` is HTTP's, 0 if no answer came; ``why`` holds nothing of the address."""
+
+    status: int
+    why: str
+
+
+class Blobs(Protocol):
+    """Reads blobs by addresses that carry their own right to it."""
+
+    async def added(self, url: str, start: int, most: int) -> Added | Unread:
+        """Read from byte ``start`` on, at most so many bytes. What the service says is told, not raised."""
+        ...
+
+
 class Directives(Protocol):
     """What people ask of one run from elsewhere, and the answers to them."""
 

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from fleet.errors import InvalidInput, Problem
 from fleet.guest.delivery import Delivery, script_digest, secret_parameters
 from fleet.guest.delivery import Shell as GuestShell
+from fleet.guest.spool import Stream
 from fleet.guest.wrapper import wrap
 from fleet.plan.fitness import ACTION_SCRIPT, encoded, too_long
 from fleet.plan.model import Job, Plan, PlannedStep
 from fleet.plan.rights import is_action
 from fleet.playbook.model import Shell, Transport
 from fleet.playbook.parameters import render, secret_reference
+from fleet.playbook.template import references
 from fleet.run.answers import Command
 from fleet.targets.model import Os
 
@@ -105,6 +107,23 @@ def build(
         stderr_blob=filled(own.stderr_blob),
         blob_identity=own.blob_identity,
     )
+
+
+def blobs(plan: Plan, job: Job, secrets: Mapping[str, str]) -> dict[Stream, str]:
+    """The addresses of the blobs that can be read while a job runs, by stream; they may hold secrets.
+
+    None where a managed identity writes them, where the wrapper prints at the end only, and where a secret is missing.
+    """
+    own = job.step.properties
+    if own.blob_identity is not None or job.target.os is not Os.LINUX or not is_wrapped(plan, job.step):
+        return {}
+    named = {Stream.STDOUT: own.stdout_blob, Stream.STDERR: own.stderr_blob}
+    values = {**plan.parameters, **secrets}
+    return {
+        stream: render(template, params=values, target=job.target)
+        for stream, template in named.items()
+        if template and all(part.name in values for part in references(template) if part.scope == "params")
+    }
 
 
 def check(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:

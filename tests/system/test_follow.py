@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, quote
 
 import pytest
 
@@ -62,6 +65,67 @@ def test_a_real_script_is_followed(here: Here, machine: Machine, transport: str)
             assert (follower.returncode, rest) == (3, "warned\nlast\n"), said
             assert "web01  long  failed, exit code 3" in said
             run.communicate(timeout=60)
+
+
+BLOBS = """
+parameters:
+  sas: {type: string, secret: true, required: true}
+"""
+OUTPUT = """
+    output:
+      stdout_blob: "URL/{{ target.name }}.out?{{ params.sas }}"
+      stderr_blob: "URL/{{ target.name }}.err?{{ params.sas }}"
+"""
+
+
+@pytest.mark.sandbox
+@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
+def test_a_real_script_is_followed_through_its_blobs(here: Here, machine: Machine) -> None:
+    """First lines come while the script waits, the rest once; the VM is asked nothing, the signature written nowhere."""
+    file = machine.cwd / "lab.yaml"
+    file.write_text(LAB.replace("SPEECH", "").replace("GUEST", "sandbox"))
+    script = (
+        "echo first\necho warned >&2\nwhile [ ! -e /tmp/go ]; do sleep 0.1; done\n"
+        "head -c 9000 /dev/zero | tr '\\0' x\nexit 3"
+    )
+    with lab_up(machine, file) as lab:
+        go = playbook(machine, "touch /tmp/go").rename(machine.cwd / "go.yaml")
+        with urllib.request.urlopen(f"{lab.url}/lab/sas?container=logs/runs") as answer:
+            given = json.loads(answer.read())
+        sas, signature = given["sas"], parse_qs(given["sas"])["sig"][0]
+        play = playbook(machine, script)
+        text = play.read_text().replace("targets:", f"{BLOBS.strip()}\ntargets:")
+        play.write_text(text.rstrip() + OUTPUT.replace("URL", given["container"]))
+        secret, environ = ("-e", "sas=env:SAS"), {"SAS": sas}
+        log = (machine.cwd / "log").open("wb")
+        process = machine.start("run", play, lab.flag, "-y", "-o", "json", *secret, "-vvv", env=environ, stderr=log)
+        try:
+            wait_for(lambda: sum(lab.executions().values()) >= 1)
+            follow = ("output", "last", "web01", "--follow", lab.flag, "-vvv")
+            wrong = machine.run(*follow, *secret, env={"SAS": sas.replace("sig=", "sig=x")})
+            assert (wrong.code, "[blob_refused]" in wrong.err, "403" in wrong.err) == (6, True, True), wrong.err
+            follower = machine.start(*follow, *secret, env=environ)
+            assert follower.stdout is not None and follower.stderr is not None
+            assert follower.stdout.readline() == "first\n"
+            assert process.poll() is None
+            release = here("run", go, lab.flag, "-y", "-q", "--lease", "none", "--transport", "managed")
+            assert release.code == 0, release.err
+            with follower:
+                rest, said = follower.stdout.read(), follower.stderr.read()
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.communicate()
+            log.close()
+    row = json.loads(out)["jobs"][0]
+    assert (follower.returncode, row["exit_code"], row["verified"], row["truncated"]) == (3, 3, True, True), said
+    assert sorted(rest.split()) == ["warned", "x" * 9000]
+    assert "vouches" not in said and "blob_request" in said
+    assert "web01  long  failed, exit code 3" in said
+    kept = [path.read_bytes() for path in machine.written()]
+    assert any(b"azure_request" in where for where in kept)
+    for where in (out.encode(), said.encode(), wrong.err.encode(), *kept):
+        assert signature.encode() not in where and quote(signature, safe="").encode() not in where
 
 
 def test_a_cancelled_script_ends_the_following(here: Here, machine: Machine) -> None:

@@ -471,7 +471,14 @@ def test_shellcheck_is_content_with_the_watchdog() -> None:
     assert (checked.returncode, checked.stdout) == (0, b"")
 
 
-LOUD = "printf 'first é\\n'; echo oops >&2; while [ ! -e \"$1\" ]; do sleep 0.1; done; head -c 70000 /dev/zero; printf end; exit 3"
+LOUD = r"""
+printf 'first é\n'
+echo oops >&2
+while [ ! -e "$1" ]; do sleep 0.1; done
+head -c 70000 /dev/zero
+printf end
+exit 3
+"""
 
 
 def test_a_live_wrapper_passes_on_what_comes(guest: Guest, tmp_path: Path) -> None:
