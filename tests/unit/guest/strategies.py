@@ -23,9 +23,11 @@ names = st.from_regex(r"[A-Z][A-Z0-9_]{0,8}", fullmatch=True).filter(
 def deliveries(draw: st.DrawFn, shells: tuple[Shell, ...] = tuple(Shell)) -> Delivery:
     chosen = draw(st.lists(names, unique=True, max_size=5))
     secret_count = draw(st.integers(0, len(chosen)))
+    shell = draw(st.sampled_from(shells))
     return Delivery(
         script=draw(texts),
-        shell=draw(st.sampled_from(shells)),
+        shell=shell,
+        live=shell is not Shell.PWSH and draw(st.booleans()),
         key=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)),
         nonce=draw(st.from_regex(r"[0-9a-f]{8,64}", fullmatch=True)),
         timeout=draw(st.floats(0.01, 86400)),
