@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from fleet.run import events as e
 from fleet.run.answers import LostReason, Refusal
-from fleet.run.model import Status
+from fleet.run.model import CauseCode, Status
 
 
 class Stage(StrEnum):
@@ -29,6 +29,8 @@ ANSWERED = frozenset(
     {Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNVERIFIED, Status.UNKNOWN}
 )
 SERVICE_FAILED = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNREACHABLE})
+NOTHING_MORE = frozenset({CauseCode.AZURE_UNUSABLE, CauseCode.CANCELLED_BY_USER})
+"""Stops after which nothing is cleaned up either."""
 BETWEEN_LOOKS = 59.999
 """Seconds: a minute, and what a float of epoch seconds may lack of it."""
 
@@ -74,23 +76,29 @@ class Promise:
         return len(self.misses) >= 2 and self.misses[-1] - self.misses[-2] >= BETWEEN_LOOKS
 
     @property
+    def stands(self) -> frozenset[Status]:
+        """The ends it may have: a try that could not be delivered leaves that of the one before."""
+        return self.ends | (self.earlier if Status.UNREACHABLE in self.ends else frozenset())
+
+    @property
     def may_try_again(self) -> bool:
         """Whether it is over, may have ended failed, and tries are left."""
-        ended = self.stage is Stage.OVER and bool(self.ends & {Status.FAILED, Status.TIMED_OUT})
+        ended = self.stage is Stage.OVER and bool(self.stands & {Status.FAILED, Status.TIMED_OUT})
         return ended and self.retries > 0 and (not self.stopped or self.cleans_up)
 
 
 def told(promise: Promise, event: e.Event) -> Promise:
     """Say what the table says after one more event that is on disk. Late answers to closed questions change nothing."""
     if isinstance(event, e.LaunchStopped):
-        return _after_stop(replace(promise, stopped=True))
+        cleans_up = promise.cleans_up and event.cause not in NOTHING_MORE
+        return _after_stop(replace(promise, stopped=True, cleans_up=cleans_up))
     if isinstance(event, e.JobExpired) and promise.stage is not Stage.OVER:
         return _over(promise, Status.UNKNOWN if promise.may_have_run else Status.UNREACHABLE)
     if isinstance(event, e.SubmissionIntended) and promise.may_try_again:
         # Should the new try not be delivered, what the one before found stands.
         return replace(promise, stage=Stage.INTENT, retries=promise.retries - 1,
             retry=event.retry, may_have_run=False, misses=(),
-                       earlier=promise.ends, ends=frozenset(), must_end=False)  # fmt: skip
+                       earlier=promise.stands, ends=frozenset(), must_end=False)  # fmt: skip
     if isinstance(event, e.SubmissionIntended) and promise.stage is not Stage.OVER:
         return replace(promise, stage=Stage.INTENT, ends=frozenset())
     match promise.stage:
