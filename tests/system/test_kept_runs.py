@@ -224,7 +224,7 @@ def test_completion_completes(machine: Machine) -> None:
     env = machine.environment(_FLEET_COMPLETE="bash_complete", COMP_WORDS="fleet re", COMP_CWORD="1")
     words = [*machine.start_words()]
     done = subprocess.run(words, cwd=machine.cwd, env=env, capture_output=True, text=True, timeout=30)
-    assert [line.rpartition(",")[2] for line in done.stdout.split()] == ["resume", "rerun", "report"]
+    assert [line.rpartition(",")[2] for line in done.stdout.split()] == ["resume", "rerun", "reject", "report"]
 
 
 def test_a_bare_lab_takes_no_playbook_for_its_file(here: Here) -> None:
