@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from fleet import codec
-from fleet.keys import spelled
 from fleet.playbook.model import (
     Flow,
     Lease,
@@ -101,6 +100,8 @@ class Gate:
     def __str__(self) -> str:
         if self.webhook is None:
             return f"approval by {' or '.join(self.by) or 'anybody'}"
+        from fleet.keys import spelled  # not above: it brings pydantic, which most verbs do without
+
         return f"an answer of {self.webhook.url} within {spelled(self.webhook.timeout)}"
 
 
