@@ -147,9 +147,13 @@ def _fork(words: list[str], state: Path, stream: Path) -> int:
     os.dup2(nowhere, 0)
     os.dup2(file, 1)
     os.dup2(nowhere, 2)
+    # Whoever captures this process's streams has put others in their place.
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
     code = 70
     try:
         code = invoke(words)
+        sys.stdout.flush()
     finally:
         os._exit(code)
 
