@@ -26,7 +26,7 @@ def encode(value: object) -> Any:
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain = {}
-        for field in dataclasses.fields(value):
+        for field in _fields(type(value)):
             item = getattr(value, field.name)
             if not _is_default(field, item):
                 plain[field.name] = encode(item)
@@ -56,6 +56,9 @@ def to_json(value: object) -> str:
 def digest(value: object) -> str:
     """Return the sha256, in hex, of a value's canonical JSON."""
     return hashlib.sha256(to_json(value).encode("ascii")).hexdigest()
+
+
+_fields = cache(dataclasses.fields)
 
 
 def _is_default(field: dataclasses.Field[Any], item: object) -> bool:

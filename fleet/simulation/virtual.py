@@ -21,14 +21,14 @@ class _Jumping(selectors.SelectSelector):
     outside = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self.outside and timeout != 0:
-            return super().select(60.0)
-        ready = super().select(0)
-        if not ready and timeout is None:
-            raise RuntimeError("nothing will ever happen again")
-        if not ready and timeout:
+        if self.outside:
+            return super().select(0 if timeout == 0 else 60.0)
+        if timeout is not None:
             self.now += timeout
-        return ready
+            return []
+        if ready := super().select(0):
+            return ready
+        raise RuntimeError("nothing will ever happen again")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -63,5 +63,11 @@ class LoopClock:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in virtual time."""
+    results: list[T] = []
+
+    async def kept() -> None:  # with the result in it, the task is formatted whole when the runner gives SIGINT back
+        results.append(await work)
+
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(work)
+        runner.run(kept())
+    return results[0]

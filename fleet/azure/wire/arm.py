@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from fleet.azure.wire.http import Json, NoResponse, Response, Silence, as_list, as_object, as_text, dig
@@ -237,8 +238,14 @@ def check_link(base: str, link: str) -> bool:
     """
     if re.search(r"[\x00-\x20\x7f\\]", link):
         return False
-    ours, theirs = _origin(base), _origin(link)
-    return theirs is not None and ours == theirs
+    theirs = _origin(link)
+    return theirs is not None and theirs == _own_origin(base)
+
+
+@lru_cache(maxsize=16)
+def _own_origin(base: str) -> tuple[str, str, int] | None:
+    """The origin of an address of ours. Links are not kept: they are signed."""
+    return _origin(base)
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:
