@@ -18,24 +18,17 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 Decode = Callable[[Any], Any]
+Encode = Callable[[Any], Any]
+
+_AS_THEY_ARE = frozenset({str, int, float, bool, type(None)})
 
 
 def encode(value: object) -> Any:
     """Turn a value into plain JSON data."""
-    if isinstance(value, Enum):
-        return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain = {}
-        for field in _fields(type(value)):
-            item = getattr(value, field.name)
-            if not _is_default(field, item):
-                plain[field.name] = encode(item)
-        return plain
-    if isinstance(value, Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [encode(item) for item in value]
-    return value
+    if type(value) in _AS_THEY_ARE:
+        return value
+    write: Encode = _encoder(type(value))  # type: ignore[arg-type]  # a type is hashable; mypy cannot tell
+    return write(value)
 
 
 def decode(kind: type[T], data: object) -> T:
@@ -58,15 +51,36 @@ def digest(value: object) -> str:
     return hashlib.sha256(to_json(value).encode("ascii")).hexdigest()
 
 
-_fields = cache(dataclasses.fields)
+@cache
+def _encoder(kind: type) -> Encode:
+    if issubclass(kind, Enum):
+        return lambda value: value.value
+    if dataclasses.is_dataclass(kind):
+        return _sparing(kind)
+    if issubclass(kind, Mapping):
+        return lambda value: {str(key): encode(item) for key, item in value.items()}
+    if issubclass(kind, (tuple, list)):
+        return lambda value: [encode(item) for item in value]
+    return lambda value: value
 
 
-def _is_default(field: dataclasses.Field[Any], item: object) -> bool:
-    if field.default is not dataclasses.MISSING:
-        return type(item) is type(field.default) and item == field.default
-    if field.default_factory is not dataclasses.MISSING:
-        return bool(item == field.default_factory())
-    return False
+def _sparing(kind: type) -> Encode:
+    """The encoder of a dataclass. A default is left out only if the type is equal, too: ``0`` is not ``False``."""
+    fields = [(field.name, _default(field)) for field in dataclasses.fields(kind)]
+
+    def write(value: Any) -> dict[str, Any]:
+        plain = {}
+        for name, default in fields:
+            item = getattr(value, name)
+            if type(item) is not type(default) or item != default:
+                plain[name] = encode(item)
+        return plain
+
+    return write
+
+
+def _default(field: dataclasses.Field[Any]) -> object:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 @cache

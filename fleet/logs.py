@@ -68,6 +68,11 @@ class Log:
     def error(self, event: str, **keys: object) -> None:
         self._say(logging.ERROR, event, keys)
 
+    @property
+    def is_detailed(self) -> bool:
+        """Whether :meth:`debug` writes anything: a hot path need not make up what nobody reads."""
+        return _threshold <= logging.DEBUG and _stream is not None
+
     def _say(self, level: int, event: str, keys: Mapping[str, object]) -> None:
         if level >= _threshold and _stream is not None:
             with suppress(OSError, ValueError):  # a closed terminal must not end a run

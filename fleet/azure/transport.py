@@ -150,14 +150,15 @@ class Transport:
         started = self.clock.now()
         identity = request.id or str(uuid.uuid4())
         answer = await self.attempt(request, url, _headers(request, token, identity))
-        log.debug(
-            "azure_request",
-            method=request.method,
-            url=redact_url(url),
-            status=answer.status if isinstance(answer, Response) else answer.kind.value,
-            seconds=round(self.clock.now() - started, 3),
-            request_id=identity,
-        )
+        if log.is_detailed:
+            log.debug(
+                "azure_request",
+                method=request.method,
+                url=redact_url(url),
+                status=answer.status if isinstance(answer, Response) else answer.kind.value,
+                seconds=round(self.clock.now() - started, 3),
+                request_id=identity,
+            )
         return answer
 
     async def attempt(self, request: Request, url: str, headers: dict[str, str]) -> Response | NoResponse:

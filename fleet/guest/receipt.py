@@ -32,8 +32,9 @@ _DOUBTFUL = re.compile("[\ufffd\ud800-\udfff]")
 """What stands for bytes that were no UTF-8."""
 
 _HASH = r"[0-9a-f]{64}|-"
+_LEADING = "fleet-receipt v1 "
 _FRAME = re.compile(
-    r"(?:\A|\n)fleet-receipt v1 nonce=(?P<nonce>[0-9a-f]{8,64}) replayed=(?P<replayed>[01])"
+    rf"(?:\A|\n){_LEADING}nonce=(?P<nonce>[0-9a-f]{{8,64}}) replayed=(?P<replayed>[01])"
     r"(?P<pack> packed=(?P<pack_out>[0-9]{1,9}):(?P<pack_err>[0-9]{1,9}):(?P<head>[0-9]{1,4}):(?P<rest>[0-9]{1,4}))?"
     rf" script=(?P<script>{_HASH}) exit=(?P<exit>-?[0-9]{{1,10}}|-) signal=(?P<signal>[0-9]{{1,2}}|-)"
     r" timed_out=(?P<timed_out>[01]) interrupted=(?P<interrupted>[01])"
@@ -201,7 +202,9 @@ def verify(reading: Reading, *, nonce: str, digest: str) -> Verdict:
 
 
 def _frames(text: str) -> list[re.Match[str]]:
-    return [frame for frame in _FRAME.finditer(text) if _says_one_end(frame)]
+    first = text.find(_LEADING)  # much faster than the pattern, on a long text without a frame
+    found = () if first < 0 else _FRAME.finditer(text, max(first - 1, 0))
+    return [frame for frame in found if _says_one_end(frame)]
 
 
 def _says_one_end(frame: re.Match[str]) -> bool:

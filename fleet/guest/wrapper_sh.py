@@ -17,7 +17,6 @@ from fleet.guest.delivery import CARRIER, Delivery, Shell, script_bytes, to_base
 TOOLS = files("fleet.guest").joinpath("tools.sh").read_text(encoding="ascii")
 CLAIM = files("fleet.guest").joinpath("claim.sh").read_text(encoding="ascii")
 _BODY = TOOLS + CLAIM + files("fleet.guest").joinpath("wrapper.sh").read_text(encoding="ascii")
-_WATCHDOG = files("fleet.guest").joinpath("watchdog.sh").read_text(encoding="ascii")
 
 _PLAIN = re.compile(r"[\t\n\x20-\x7e]*")
 _WORD = r"'(?:[^']|'\\'')*'"
@@ -52,7 +51,7 @@ def wrap(delivery: Delivery) -> str:
         f"fleet_script() {{\n    cat <<'{mark}'\n{delivery.script}{mark}\n}}\n"
         f"{_VALUES.format(note=_NOTE)}{values}    :\n}}\n"
         f"\nfleet_child() {{\n{uses}\n}}\n"
-        f"\nfleet_watchdog={quote(_WATCHDOG)}\n"
+        f"\nfleet_watchdog={_WATCHDOG}\n"
         f"\n{_BODY}"
     )
 
@@ -65,6 +64,9 @@ def hundredths(seconds: float) -> int:
 def quote(text: str) -> str:
     """Quote text as one word of sh."""
     return "'" + text.replace("'", "'\\''") + "'"
+
+
+_WATCHDOG = quote(files("fleet.guest").joinpath("watchdog.sh").read_text(encoding="ascii"))
 
 
 def _mark(delivery: Delivery) -> str:

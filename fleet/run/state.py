@@ -31,20 +31,22 @@ from fleet.run.standing import Standing
 REMOVAL_TRIES = 5
 """A managed command that cannot be deleted after this many tries stays on its VM."""
 
-_CALLS = (e.SubmissionIntended, e.LookBegun, e.FindBegun, e.RemovalBegun)
-_ANSWERS = (
-    e.SubmissionAccepted,
-    e.SubmissionRefused,
-    e.SubmissionLost,
-    e.CommandFound,
-    e.CommandMissing,
-    e.ResultReceived,
-    e.ResultFailed,
-    e.ResultUnreadable,
-    e.SeenRunning,
-    e.LookFailed,
-    e.CommandRemoved,
-    e.RemovalFailed,
+_CALLS = frozenset({e.SubmissionIntended, e.LookBegun, e.FindBegun, e.RemovalBegun})
+_ANSWERS = frozenset(
+    {
+        e.SubmissionAccepted,
+        e.SubmissionRefused,
+        e.SubmissionLost,
+        e.CommandFound,
+        e.CommandMissing,
+        e.ResultReceived,
+        e.ResultFailed,
+        e.ResultUnreadable,
+        e.SeenRunning,
+        e.LookFailed,
+        e.CommandRemoved,
+        e.RemovalFailed,
+    }
 )
 
 
@@ -77,8 +79,8 @@ class Run(Standing):
         self._take(event)
 
     def _take(self, event: e.Event) -> None:
-        self.calls += isinstance(event, _CALLS)
-        self.calls -= isinstance(event, _ANSWERS)
+        self.calls += type(event) in _CALLS
+        self.calls -= type(event) in _ANSWERS
         if isinstance(event, (e.SubmissionAccepted, e.ResultReceived)):
             self._heard = event.at
         self.latest = max(self.latest, event.at)

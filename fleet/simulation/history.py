@@ -38,7 +38,7 @@ class Delivery:
     """Which try of the job it was: 0 for the first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Departure:
     """A request that left a process: which job's, of what kind (submit, look, find, remove), and what came of it.
 

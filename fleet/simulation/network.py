@@ -123,11 +123,11 @@ class Network:
             loop.call_later(there + self._rng.uniform(0.0, LATEST), self._arrive, number, request, waiting, fault)
         else:
             loop.call_later(there, self._arrive, number, request, waiting, fault)
+        patience = loop.call_later(TIMEOUT, _tell, waiting, NoResponse(Silence.TIMEOUT, f"no answer in {TIMEOUT:g} s"))
         try:
-            async with asyncio.timeout(TIMEOUT):
-                return await waiting
-        except TimeoutError:
-            return NoResponse(Silence.TIMEOUT, f"no answer within {TIMEOUT:g} s")
+            return await waiting
+        finally:
+            patience.cancel()
 
     def _arrive(
         self, number: int, request: lab.Request, waiting: asyncio.Future[Response | NoResponse], fault: Fault | None

@@ -6,8 +6,7 @@ import asyncio
 import random
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from fleet.engine.ports import Journal
@@ -54,8 +53,11 @@ def live(scenario: Scenario, *, cloud_of: CloudOf | None = None, journal_of: Jou
 
 async def _live(scenario: Scenario, cloud_of: CloudOf | None, journal_of: JournalOf) -> History:
     world = _World(scenario)
-    with tempfile.TemporaryDirectory(prefix="fleet-sim-", ignore_cleanup_errors=True) as folder:
-        disk = RealDisk(Path(folder), world.clock, scenario.plan) if scenario.sqlite else None
+    with ExitStack() as stack:
+        disk = None
+        if scenario.sqlite:
+            made = tempfile.TemporaryDirectory(prefix="fleet-sim-", ignore_cleanup_errors=True)
+            disk = RealDisk(Path(stack.enter_context(made)), world.clock, scenario.plan)
         try:
             async with asyncio.timeout(LONGEST):
                 await world.run(cloud_of, journal_of, disk)
@@ -151,8 +153,8 @@ class _World:
         return len(self.history.departures) - 1
 
     def answered(self, number: int, answer: lab.Answer, own: bool) -> None:
-        departures = self.history.departures
-        departures[number] = replace(departures[number], answered=answer.status, self_inflicted=own)
+        departure = self.history.departures[number]
+        departure.answered, departure.self_inflicted = answer.status, own
 
     def _delivered(self, machine: Machine, script: Script, answer: Answer, now: float) -> None:
         plan = self.scenario.plan
