@@ -1,6 +1,6 @@
 """kill -9 at random moments of a real process against a lab in another one, until enough kills were survived.
 
-``python -m tests.system.kills --kills 1000`` prints the figures. Each life is a forked process with every import done, so
+``python -m tests.system.kills --kills 1000 --vms 200`` prints the figures. Each life is a forked process with every import done, so
 that a kill costs milliseconds and not the start of an interpreter; the journal, the sockets and the signal are real.
 """
 
@@ -65,17 +65,24 @@ PRELOADED = (
 """What a life needs, imported once before it is forked."""
 
 
-def survive(kills: int, seed: int, folder: Path) -> Figures:
-    """Kill runs of a lab's VMs at random moments until there were this many kills, and judge each run by the lab's count."""
+def survive(kills: int, seed: int, folder: Path, vms: int = 60) -> Figures:
+    """Kill runs of so many VMs at random moments until there were this many kills; judge each run by the lab's count."""
     for module in PRELOADED:
         importlib.import_module(module)
     rng = random.Random(f"kills/{seed}")
     figures = Figures()
-    with lab_up(Machine(folder), LABS / "kills.yaml") as lab:
+    with lab_up(Machine(folder), _lab(folder, vms)) as lab:
         while figures.kills < kills:
             figures.runs += 1
             _one_run(lab.url, rng, folder / f"run{figures.runs}", figures, rng.choice(("managed", "action")))
     return figures
+
+
+def _lab(folder: Path, vms: int) -> Path:
+    """The lab of these runs, with half of so many VMs in each of its two subscriptions."""
+    file = folder / "kills.yaml"
+    file.write_text((LABS / "kills.yaml").read_text().replace("count: 30", f"count: {vms // 2}"))
+    return file
 
 
 def _one_run(url: str, rng: random.Random, state: Path, figures: Figures, transport: str) -> None:
@@ -198,11 +205,12 @@ def _executions(url: str) -> dict[str, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--vms", type=int, default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(f"seed {asked.seed}", flush=True)
-        figures = survive(asked.kills, asked.seed, Path(folder))
+        figures = survive(asked.kills, asked.seed, Path(folder), asked.vms)
     print(figures)
     return 1 if figures.wrong else 0
 
