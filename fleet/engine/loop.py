@@ -135,10 +135,14 @@ class Engine:
 
     async def _wait(self, wake: float | None) -> None:
         """Wait for an event, or for the moment ``wake``."""
-        delay = None if wake is None else max(wake - self._now(), 0.0)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(delay):
-                await self._arrived.wait()
+        alarm = None
+        if wake is not None:
+            alarm = asyncio.get_running_loop().call_later(max(wake - self._now(), 0.0), self._arrived.set)
+        try:
+            await self._arrived.wait()
+        finally:
+            if alarm is not None:
+                alarm.cancel()
 
     async def _commit(self, events: list[e.Event]) -> None:
         for event in events:
