@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fleet.simulation.seeds import Tally, Verdict
 
 DEFAULT_VMS = 100
+MOST_VMS = 100_000
 
 
 class FaultsType(click.ParamType[dict[str, float]]):
@@ -75,6 +76,21 @@ class SpanType(click.ParamType[tuple[float, float]]):
         return first, last
 
 
+class SizesType(click.ParamType[tuple[int, int]]):
+    """``200`` or ``5..50``: the fewest and the most VMs."""
+
+    name = "N[..N]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d{1,6})(?:\.\.(\d{1,6}))?", str(value))
+        fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= fewest <= most <= MOST_VMS:
+            self.fail(f"{value!r} is not a number of VMs from 1 to {number(MOST_VMS)}, nor a range of them", param, ctx)
+        return fewest, most
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -83,11 +99,16 @@ Examples:
   fleet sim patch.plan --report html=rehearsal.html     with the frozen targets
   fleet sim patch.yaml --lab=my-lab.yaml -o json
   fleet sim --seeds 10000                               Fleet itself, under faults
+  fleet sim --seeds 1000 --vms 5..50                    with fleets of these sizes
   fleet sim --seed 4711 -v                              one of them, told event by event
 """
 )
 @click.argument("play", required=False, type=click.Path(), metavar="[PLAYBOOK|PLANFILE]")
-@click.option("--vms", type=click.IntRange(1, 100_000), help=f"Size of the pretend fleet (default {DEFAULT_VMS}).")
+@click.option(
+    "--vms",
+    type=SizesType(),
+    help=f"Size of the pretend fleet (default {DEFAULT_VMS}); with --seeds a range, such as 5..50.",
+)
 @click.option(
     "--fault",
     "faults",
@@ -231,7 +252,10 @@ def _of_playbook(loaded: Playbook, flags: Mapping[str, Any], seed: int) -> LabSp
     selection = loaded.selection
     if flags["subscriptions"]:
         selection = replace(selection, subscriptions=flags["subscriptions"])
-    return from_selection(selection, flags["vms"] or min(selection.max or DEFAULT_VMS, DEFAULT_VMS), seed)
+    fewest, most = flags["vms"] or (min(selection.max or DEFAULT_VMS, DEFAULT_VMS),) * 2
+    if fewest != most:
+        raise click.UsageError("a rehearsal is of one fleet: --vms takes a range with --seeds only")
+    return from_selection(selection, most, seed)
 
 
 def _check_derived(found: Found, loaded: Playbook, flags: Mapping[str, Any]) -> None:
@@ -266,7 +290,7 @@ def _many(flags: Mapping[str, Any]) -> int:
     corpus = flags["corpus"] or (seeds.CORPUS if seeds.CORPUS.exists() else None)
     known = seeds.read_corpus(corpus) if corpus is not None and corpus.exists() else ()
     wanted = [*known, *range(flags["first"], flags["first"] + flags["seeds"])]
-    return _judged(seeds.judge_all(wanted, flags["jobs"], _rates(flags)), len(wanted), flags, corpus)
+    return _judged(seeds.judge_all(wanted, flags["jobs"], _rates(flags), flags["vms"]), len(wanted), flags, corpus)
 
 
 def _kills(flags: Mapping[str, Any]) -> int:
@@ -302,7 +326,7 @@ def _judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any]
             click.echo(f"\r{number(tally.seeds)}{of}, {len(tally.failed)} failed", err=True, nl=False)
     if watched:
         click.echo("\r", err=True, nl=False)
-    if tally.failed and corpus is not None and not flags["faults"]:
+    if tally.failed and corpus is not None and not (flags["faults"] or flags["vms"]):
         seeds.keep(corpus, tally.failed)
         say(f"kept in {corpus}", quiet=flags["quiet"])
     emit("".join(f"{line}\n" for line in _sums(tally, "kills" if flags["kills"] else "seeds")))
@@ -311,7 +335,8 @@ def _judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any]
 
 def _again(flags: Mapping[str, Any]) -> str:
     rates = ",".join(f"{kind.value}={rate * 100:g}%" for kind, rate in flags["faults"].items())
-    return f" --fault {rates}" if rates else ""
+    sizes = flags["vms"] and " --vms {}..{}".format(*flags["vms"])
+    return (f" --fault {rates}" if rates else "") + (sizes or "")
 
 
 def _sums(tally: Tally, what: str) -> Iterator[str]:
@@ -325,7 +350,7 @@ def _one(seed: int, flags: Mapping[str, Any]) -> int:
     from fleet.simulation.scenario import draw
     from fleet.simulation.trace import trace
 
-    shown, breaches = trace(draw(seed, _rates(flags)), events=bool(flags["verbose"]))
+    shown, breaches = trace(draw(seed, _rates(flags), flags["vms"]), events=bool(flags["verbose"]))
     emit(shown)
     for breach in breaches:
         click.echo(f"failed: {breach}", err=True)

@@ -21,6 +21,10 @@ ORIGIN = 1_767_225_600.0
 """2026-01-01T00:00:00Z, when every simulated run begins."""
 
 
+Sizes = tuple[int, int]
+"""The fewest and the most VMs of a fleet."""
+
+
 class Fault(StrEnum):
     """What can happen to one request on its way, there or back."""
 
@@ -144,11 +148,11 @@ def pretend_targets(spec: LabSpec) -> tuple[Target, ...]:
     )
 
 
-def draw(seed: int, rates: Mapping[Fault, float] | None = None) -> Scenario:
-    """Make the scenario of a seed; ``rates`` replaces its own chances of faults."""
+def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes | None = None) -> Scenario:
+    """Make the scenario of a seed; ``rates`` replaces its own chances of faults, ``sizes`` its number of VMs."""
     rng = random.Random(f"fleet-sim/{seed}")
     steps = rng.choice((1, 1, 1, 2, 2, 3))
-    lab = _lab(rng, seed, steps)
+    lab = _lab(rng, seed, steps, sizes)
     targets = pretend_targets(lab)
     plan = _plan(rng, targets, steps)
     drawn = _rates(rng)
@@ -183,8 +187,9 @@ def marker(step: int) -> str:
     return f"echo step-{step}\n"
 
 
-def _lab(rng: random.Random, seed: int, steps: int) -> LabSpec:
+def _lab(rng: random.Random, seed: int, steps: int, sizes: Sizes | None) -> LabSpec:
     size = rng.choices((1, rng.randint(2, 4), rng.randint(5, 12), rng.randint(30, 200)), (15, 45, 39, 1))[0]
+    size = size if sizes is None else rng.randint(*sizes)
     subscriptions = rng.choice((1, 1, 2, 3)) if size > 2 else 1
     rules = [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(steps)]
     stragglers = [

@@ -16,7 +16,7 @@ from typing import TypeVar
 from fleet.errors import InvalidInput, Problem
 from fleet.files import read_text
 from fleet.simulation.invariants import check
-from fleet.simulation.scenario import Blow, Fault, Interruption, Moment, Scenario, draw
+from fleet.simulation.scenario import Blow, Fault, Interruption, Moment, Scenario, Sizes, draw
 from fleet.simulation.world import live
 
 T = TypeVar("T")
@@ -53,9 +53,9 @@ class Tally:
             self.failed.append(verdict)
 
 
-def judge(seed: int, rates: Mapping[Fault, float] | None = None) -> Verdict:
+def judge(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes | None = None) -> Verdict:
     """Live the scenario of a seed, and say what did not hold."""
-    return judge_scenario(draw(seed, rates))
+    return judge_scenario(draw(seed, rates, sizes))
 
 
 def judge_scenario(scenario: Scenario) -> Verdict:
@@ -81,10 +81,13 @@ def judge_scenario(scenario: Scenario) -> Verdict:
 
 
 def judge_all(
-    seeds: Sequence[int], processes: int | None = None, rates: Mapping[Fault, float] | None = None
+    seeds: Sequence[int],
+    processes: int | None = None,
+    rates: Mapping[Fault, float] | None = None,
+    sizes: Sizes | None = None,
 ) -> Iterator[Verdict]:
     """Judge seeds side by side, and yield each verdict as it comes."""
-    yield from _side_by_side(partial(judge, rates=rates), seeds, processes)
+    yield from _side_by_side(partial(judge, rates=rates, sizes=sizes), seeds, processes)
 
 
 def judge_kills(base: Scenario, processes: int | None = None) -> Iterator[Verdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,16 @@ def test_a_lab_file_is_a_pretend_fleet(here: Here) -> None:
     assert here("sim", PLAYBOOKS / "hello.yaml", f"--lab={lab}", "-o", "json").report["counts"]["targets"] == 40
 
 
+def test_seeds_take_fleets_of_a_wanted_size(here: Here, tmp_path: Path) -> None:
+    """``--vms`` bounds the fleets of seeds, and the command that replays one names it."""
+    empty = tmp_path / "corpus.txt"
+    empty.touch()
+    told = here("sim", "--seeds", 2, "--vms", "5..6", "--jobs", 1, "--corpus", empty).out
+    assert int(re.search(r"(\d+) targets", told)[1]) in range(10, 13)  # type: ignore[index]
+    replayed = here("sim", "--seed", 1, "--vms", "5..6").out
+    assert len(re.findall(r"^job \d+: ", replayed, re.MULTILINE)) >= 5
+
+
 def test_a_rehearsal_leaves_nothing_behind(here: Here) -> None:
     """No run is kept."""
     assert here("sim", PLAYBOOKS / "hello.yaml", "--vms", 2, "-q").code == 0
@@ -123,6 +134,9 @@ def test_a_rehearsal_leaves_nothing_behind(here: Here) -> None:
         (("--fault", "429"), "KIND=PERCENT"),
         (("--fault", "gremlins=5%"), "agent-down"),
         (("--duration", "9s..1s"), "ends before it begins"),
+        (("--vms", "9..1"), "not a number of VMs"),
+        (("--vms", "0"), "not a number of VMs"),
+        (("--vms", "5..50"), "of one fleet"),
         (("--seeds", "3"), "take no playbook"),
         (("--lab=http://127.0.0.1:1",), "name a lab file"),
     ],
