@@ -11,7 +11,8 @@ case $EXPECT_BOOT_ID in
 esac
 [ -n "$boot" ] || tell 84 refused_boot_id_unknown
 [ "$boot" = "$EXPECT_BOOT_ID" ] || tell 0 already_restarted
-if command -v dpkg >/dev/null 2>&1 && [ -n "$(dpkg --audit 2>/dev/null)" ]; then
+# Not dpkg --audit: it also names packages that only lack a list of checksums, which is no reason to stay.
+if command -v dpkg-query >/dev/null 2>&1 && dpkg-query -W -f '${db:Status-Abbrev}\n' 2>/dev/null | grep -q '^.[UFH]'; then
     tell 84 refused_packages_half_configured
 fi
 # A minute to report: a command whose machine goes down inside it is left without an answer.

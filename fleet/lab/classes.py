@@ -1,4 +1,4 @@
-"""Classes of machines in a lab file: VMs, scale-set instances and Arc machines, and the answers of their guests."""
+"""Classes of machines in a lab file: VMs, scale-set instances and Arc machines, their packages, their guests' answers."""
 
 from __future__ import annotations
 
@@ -98,6 +98,52 @@ class RuleSpec(documents.Keys):
         return value
 
 
+_VERSION = r"^\d[A-Za-z0-9.+~-]{0,60}$"
+_NAME = r"[a-z0-9][a-z0-9+.-]{0,60}"
+
+
+class PackageSpec(documents.Keys):
+    """One package of a class of machines."""
+
+    installed: str = Field(pattern=_VERSION, description="The version that is installed where the update waits.")
+    available: str | None = Field(
+        default=None, pattern=_VERSION, description="The version in the mirror. Default: the installed one."
+    )
+    chance: Share = Field(
+        default=1.0, description="How likely the update waits on a machine, as 50%; the others have it already."
+    )
+    security: bool = Field(default=False, description="The update is a security update.")
+    reboot: bool = Field(default=False, description="The update asks for a restart.")
+    hold: bool = Field(default=False, description="Somebody keeps the package at its version where an update waits.")
+    fails: bool = Field(default=False, description="The script that ends its installation fails.")
+    unfinished: bool = Field(
+        default=False, description="Its installation was interrupted where an update waits (Debian and Ubuntu)."
+    )
+    brings: str = Field(
+        default="",
+        pattern=rf"^({_NAME})?$",
+        description="A package that the update adds, as a new kernel's (Debian and Ubuntu).",
+    )
+
+
+class UpdatesSpec(documents.Keys):
+    """The packages of a class of machines, and what stands in the way of updating them."""
+
+    packages: dict[Annotated[str, Field(pattern=rf"^{_NAME}$")], PackageSpec] | None = Field(
+        default=None, description="Packages by name. Default: some of the distribution's, with updates by chance."
+    )
+    mirror: Literal["up", "gone"] = Field(default="up", description="gone: no list of packages can be fetched.")
+    locked: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="Real seconds, from a guest's first script on, for which something else holds the locks.",
+    )
+    boot_mib: int | None = Field(
+        default=None, ge=1, le=1000, description="Size in MiB of a /boot of its own. Default: none, it is on the disk."
+    )
+
+
 class MachinesSpec(documents.Keys):
     """What every class of machines has."""
 
@@ -115,6 +161,9 @@ class MachinesSpec(documents.Keys):
         description="sandbox (scripts really run; Linux) or scripted (rules). Default: sandbox on Linux.",
     )
     rules: list[RuleSpec] = Field(default=[], description="Answers of scripted guests, before the lab's own rules.")
+    updates: UpdatesSpec = Field(
+        default=UpdatesSpec(), description="Packages of sandboxed guests, and what stands in the way of updating them."
+    )
 
     @field_validator("name")
     @classmethod

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
+from fleet.lab import dpkg, rpm
+from fleet.lab.packages import Family
 from fleet.lab.template import Profile, furnish
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu")
@@ -12,6 +17,8 @@ _READABLE = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/l
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 STAND_INS = "opt/lab/sbin"
 """Where a guest has the commands that the lab provides, first in the path of its scripts."""
+_MIRROR = "opt/lab/mirror"
+_LOCKED_UNTIL = "/var/lib/lab-locked-until"
 WISH = "lab-restart"
 """The file in /run by which the stand-in of ``shutdown`` tells the lab that the guest is to restart."""
 NOBODY = 65533  # owns nothing anywhere; within the range that nested containers map
@@ -43,11 +50,66 @@ def furnished(place: Path, profile: Profile) -> Path:
     lines.append(_mount(boot, root / "proc/sys/kernel/random/boot_id", _read_only(boot)))
     if Path("/usr/lib/os-release").is_file():
         lines.append(_mount(release, root / "usr/lib/os-release", _read_only(release)))
+    lines += _packages(place, root, profile)
     table = place / "mounts"
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     if os.geteuid() == 0:
         _hand_over(place)
     return table
+
+
+def beginning(profile: Profile) -> str:
+    """Return what a guest's first process does when it opens: what else is at work there, if anything."""
+    seconds = profile.stock.updates.locked
+    if not seconds or profile.stock.family is Family.OTHER:
+        return ""
+    holding = dpkg.holding if profile.stock.family is Family.DEB else rpm.holding
+    return (
+        f"test -s {_LOCKED_UNTIL} || echo $(($(date +%s) + {seconds})) >{_LOCKED_UNTIL}\n"
+        f"left=$(($(cat {_LOCKED_UNTIL}) - $(date +%s)))\ntest $left -gt 0 || exit 0\n{holding('$left')}"
+    )
+
+
+def _packages(place: Path, root: Path, profile: Profile) -> list[str]:
+    """Give a guest its packages, the mirror of its class, and a /boot of its own if it has one."""
+    stock = profile.stock
+    lines = []
+    if stock.updates.boot_mib is not None:
+        (root / "boot").mkdir()
+        lines.append(f"tmpfs {_escaped(root / 'boot')} tmpfs size={stock.updates.boot_mib}m 0 0")
+    if stock.family is not Family.OTHER:
+        mirror = _mirror(place.parent / "mirrors", profile)
+        (root / _MIRROR).mkdir(parents=True)
+        lines.append(_mount(mirror, root / _MIRROR, _read_only(mirror)))
+    if stock.family is Family.DEB:
+        dpkg.furnish(root, stock, f"/{_MIRROR}")
+    elif stock.family is Family.RPM:
+        rpm.furnish(root, stock, f"/{_MIRROR}", root / STAND_INS)
+    return lines
+
+
+def _mirror(mirrors: Path, profile: Profile) -> Path:
+    """Find the mirror of guests with these packages, or make it: at once or not at all, since several may ask."""
+    stock = profile.stock
+    has = [(each.name, each.available, each.spec.model_dump_json()) for each in stock.packages]
+    made = mirrors / hashlib.sha256(repr((profile.system, profile.version, has)).encode()).hexdigest()[:16]
+    if made.is_dir():
+        return made
+    mirrors.mkdir(exist_ok=True)
+    mirrors.chmod(0o711)
+    draft = Path(tempfile.mkdtemp(dir=mirrors)) / "mirror"
+    if stock.family is Family.DEB:
+        dpkg.write_mirror(draft, stock, profile.system, profile.version)
+    else:
+        rpm.write_mirror(draft, stock)
+    if os.geteuid() == 0:
+        _hand_over(draft)
+    try:
+        draft.rename(made)
+    except OSError:  # another guest of this class was faster
+        shutil.rmtree(draft)
+    draft.parent.rmdir()
+    return made
 
 
 _SHUTDOWN = r"""#!/bin/sh

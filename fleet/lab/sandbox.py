@@ -42,8 +42,8 @@ _TRIAL_LIMIT = 20.0
 
 _STOPPING = 1.0  # seconds that what a script left behind may hold its streams while others run in the guest
 
-# The first process of a guest: $1 table of mounts, $2 root folder, $3 host name. It lives until the lab closes its stdin,
-# or dies, and buries the guest's orphans: a shell that waits for one child reaps all.
+# The first process of a guest: $1 table of mounts, $2 root folder, $3 host name, $4 what else begins with it. It lives until
+# the lab closes its stdin, or dies, and buries the guest's orphans: a shell that waits for one child reaps all.
 _OPEN = r"""
 set -e
 umask 022
@@ -52,6 +52,7 @@ hostname "$3" 2>/dev/null || :
 cd "$2"
 pivot_root . mnt
 umount -l /mnt
+sh -c "$4" >/dev/null 2>&1 </dev/null || :
 echo open
 cat >/dev/null
 :
@@ -85,6 +86,7 @@ class _Guest:
 
     folder: Path
     table: Path
+    beginning: str = ""
     first: asyncio.subprocess.Process | None = None
     inside: int = 0
     booted: int | None = None
@@ -318,7 +320,7 @@ def _unlocked(function: object, path: str, _: object) -> None:
 
 
 def _made(place: Path, profile: Profile) -> _Guest:
-    return _Guest(place, furnished(place, profile))
+    return _Guest(place, furnished(place, profile), mounts.beginning(profile))
 
 
 def _identity() -> list[str]:
@@ -331,7 +333,7 @@ def _opening(guest: _Guest, name: str) -> list[str]:
         *("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"),
         *("--uts", "--net", "--ipc"),
         *(() if guest.booted is None else ("--time", "--boottime", str(-guest.booted))),
-        *("sh", "-c", _OPEN, "sh", str(guest.table), str(guest.folder / "root"), name),
+        *("sh", "-c", _OPEN, "sh", str(guest.table), str(guest.folder / "root"), name, guest.beginning),
     ]
 
 

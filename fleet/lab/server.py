@@ -26,6 +26,7 @@ from fleet.lab.control import ControlPlane, fault_specs
 from fleet.lab.file import FaultKind, FaultOn, LabSpec
 from fleet.lab.guests import NOT_EXECUTED, Envelope, Result
 from fleet.lab.orders import Boot, Kill, Look, Order, Start
+from fleet.lab.packages import stock
 from fleet.lab.signin import SignIn, missing, wrong_secret
 from fleet.lab.template import Profile
 from fleet.lab.tls import TlsFiles
@@ -187,7 +188,7 @@ class Lab:
     async def _run(self, order: Start, sandboxes: sandbox.Sandboxes) -> None:
         machine = order.machine
         name, version = os_names(machine)
-        profile = Profile(machine.host, machine.boot_id, name, version)
+        profile = Profile(machine.host, machine.boot_id, name, version, stock(machine.updates, name, machine.vm_id))
         try:
             result = await sandboxes.run(order.execution, machine, order.script, profile)
         except OSError as problem:  # no memory or no processes left: the lab goes on

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from fleet.lab.packages import Stock
 
 _FOLDERS = (
     "dev/shm", "etc/apt", "etc/cron.d", "etc/default", "etc/profile.d", "etc/ssh", "etc/ssl", "etc/sysctl.d",
@@ -52,7 +54,6 @@ _FILES = {
     ),
     "etc/timezone": "Etc/UTC\n",
     "var/log/syslog": "",
-    "var/lib/dpkg/status": "",
 }  # fmt: skip
 _SECRET = {"etc/shadow": "root:*:19000:0:99999:7:::\nazureuser:!:19000:0:99999:7:::\n"}
 
@@ -65,6 +66,7 @@ class Profile:
     boot_id: str
     system: str
     version: str
+    stock: Stock = field(default_factory=Stock)
 
 
 def furnish(root: Path, profile: Profile) -> None:

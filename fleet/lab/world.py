@@ -21,6 +21,7 @@ from fleet.lab.classes import (
     RuleSpec,
     ScaleSetSpec,
     System,
+    UpdatesSpec,
 )
 from fleet.lab.file import LabSpec
 
@@ -124,6 +125,7 @@ class Machine:
     agent: AgentState
     guest: GuestKind
     rules: tuple[RuleSpec, ...]
+    updates: UpdatesSpec = field(default_factory=UpdatesSpec)
     kind: Kind = Kind.VM
     scale_set: ScaleSet | None = None
     """The uniform scale set that it is an instance of."""
@@ -381,6 +383,7 @@ def _members(spec: LabSpec, group: Group, given: MachinesSpec, sandboxed: bool) 
             agent=AgentState(given.agent),
             guest=given.kind if sandboxed else GuestKind.SCRIPTED,
             rules=tuple(rule for at, rule in enumerate(rules) if index in members[at]),
+            updates=given.updates,
             kind=kind,
         )
 

@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from fleet.errors import InvalidInput
-from fleet.lab import file
+from fleet.lab import classes, file
 from fleet.lab.world import build
 
 LABS = Path(__file__).parent / "labs"
@@ -21,6 +21,8 @@ MODELS: dict[str, type[pydantic.BaseModel]] = {
     "`vms`": file.VmSpec,
     "`scale_sets`": file.ScaleSetSpec,
     "`arc`": file.ArcSpec,
+    "`updates`": classes.UpdatesSpec,
+    "`packages`": classes.PackageSpec,
     "`rules`": file.RuleSpec,
     "`faults`": file.FaultSpec,
 }

@@ -1,0 +1,65 @@
+"""Guests with packages, on a desk: scripts run in them one after the other, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from fleet.lab import sandbox
+from fleet.lab.classes import UpdatesSpec
+from fleet.lab.guests import Result, Script
+from fleet.lab.packages import stock
+from fleet.lab.template import Profile
+from fleet.lab.world import Machine, build
+from tests.lab.desk import spec
+
+REASON = sandbox.supported()
+needs_sandbox = pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}")
+needs_apt = pytest.mark.skipif(shutil.which("apt-get") is None, reason="this machine has no apt")
+VERSIONS = {"ubuntu": "22.04", "debian": "12", "redhat": "9", "sles": "15"}
+
+
+def package(**more: Any) -> dict[str, Any]:
+    """A package for which an update waits, from version 1 to 2."""
+    return {"installed": "1", "available": "2", **more}
+
+
+class Guest:
+    """One machine of a distribution, and what runs in it."""
+
+    def __init__(self, sandboxes: sandbox.Sandboxes, machine: Machine, system: str, updates: UpdatesSpec) -> None:
+        self._sandboxes, self.machine = sandboxes, machine
+        self._profile = Profile(
+            machine.host, machine.boot_id, system, VERSIONS[system], stock(updates, system, machine.vm_id)
+        )
+        self._turn = 0
+
+    async def run(self, text: str, **environment: str) -> Result:
+        """Run a script to its end."""
+        self._turn += 1
+        script = Script(text, f"/var/lib/waagent/{self._turn}", environment=environment)
+        async with asyncio.timeout(60):
+            return await self._sandboxes.run(self._turn, self.machine, script, self._profile)
+
+    async def says(self, text: str, **environment: str) -> str:
+        """Run a script and return what it printed."""
+        return (await self.run(text, **environment)).stdout.decode()
+
+    async def boot(self) -> None:
+        """Restart."""
+        self.machine.restart()
+        await self._sandboxes.boot(self.machine)
+
+
+@asynccontextmanager
+async def guest(system: str, packages: Mapping[str, Any] | None = None, **updates: Any) -> AsyncIterator[Guest]:
+    """Give one guest of a distribution with these packages; the distribution's own if none are given."""
+    machine = next(iter(build(spec({"guest": "sandbox", "name": "vm1"})).machines()))
+    with sandbox.Folder() as folder:
+        given = UpdatesSpec.model_validate({"packages": packages, **updates})
+        yield Guest(sandbox.Sandboxes(folder), machine, system, given)
