@@ -88,7 +88,7 @@ def _wave(run: Run) -> int:
     if run.awaiting is None:
         hint = f"fleet show {run.run_id} shows how it stands"
         raise Refused(f"run {run.run_id} does not wait for approval", hint=hint, code="no_approval_awaited")
-    allowed = [name for gate in run.plan.gates if gate.wave == run.awaiting for name in gate.by]
+    allowed = [name for gate in run.plan.gates if gate.wave == run.awaiting and gate.is_approval for name in gate.by]
     if allowed and getpass.getuser() not in allowed:
         message = f"{getpass.getuser()} may not decide about wave {run.awaiting + 1} of run {run.run_id}"
         raise Refused(message, hint=f"ask {' or '.join(allowed)}", code="not_an_approver")

@@ -125,6 +125,8 @@ class Progress:
             return f"wave {run.awaiting + 1} awaits fleet approve {run.run_id}"
         if run.asking.calls:
             return f"asking whether wave {run.wave + 2} may go"
+        if run.is_looked_at:
+            return f"health of wave {run.wave + 1}/{count}"
         return f"wave {max(run.wave, 0) + 1}/{count}" if count > 1 else "running"
 
     def _counts(self) -> list[str]:

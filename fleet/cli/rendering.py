@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fleet.cli.screen import table, width
 from fleet.errors import InvalidInput, Problem
 from fleet.plan import estimate as estimates
 from fleet.plan.estimate import Estimate
-from fleet.plan.model import Limits, Plan, PlannedStep, Wave
+from fleet.plan.model import Gate, Limits, Plan, PlannedStep, Wave
 from fleet.playbook.model import OnExisting, Strategy, Turn
 from fleet.report.model import Report
 from fleet.report.words import KINDS, duration, plural, unread
@@ -164,6 +165,14 @@ def _wave_head(plan: Plan) -> tuple[str, ...]:
     return ("wave", "up to", "targets", "at once", *budgets, "names")
 
 
+_TURNS = {
+    Turn.RESCUE: "after a failure",
+    Turn.ALWAYS: "always",
+    Turn.NOTIFIED: "after a notice",
+    Turn.GATE: "when a gate asks for it",
+}
+
+
 def _conditions(plan: Plan) -> Iterator[str]:
     """Say of every step what decides whether it runs, how its end is judged, and what follows from it."""
     if plan.strategy is Strategy.STEP:
@@ -171,7 +180,7 @@ def _conditions(plan: Plan) -> Iterator[str]:
     for step in plan.steps:
         flow = step.flow
         parts = [
-            {Turn.RESCUE: "after a failure", Turn.ALWAYS: "always", Turn.NOTIFIED: "after a notice"}.get(flow.turn, ""),
+            _TURNS.get(flow.turn, ""),
             f"when {flow.when}" if flow.when else "",
             f"collects {', '.join(flow.collect)}" if flow.collect else "",
             f"failed without {flow.ok_stdout!r} in its output" if flow.ok_stdout else "",
@@ -266,11 +275,26 @@ def _pace(plan: Plan, cost: Estimate) -> Iterator[str]:
 
 def _gates(plan: Plan) -> Iterator[str]:
     for gate in plan.gates:
+        if gate.check is not None:
+            yield _looking_back(plan, gate)
+            continue
         wave = f"wave {gate.wave + 1} ({plan.waves[gate.wave].label})"
         if (hook := gate.webhook) is not None:
             yield f"{wave} opens when {hook.url} lets it, asked for {duration(hook.timeout)} at most"
         else:
             yield f"{wave} must be approved by {' or '.join(gate.by) or 'anybody who may steer the run'}"
+
+
+def _looking_back(plan: Plan, gate: Gate) -> str:
+    """Say what a gate wants of the targets of the wave before, in absolute numbers."""
+    last = plan.waves[gate.wave - 1]
+    size = len(last.targets)
+    after = f"after wave {gate.wave} ({last.label})"
+    if gate.facts is not None:
+        least = -(-Fraction(repr(gate.facts.min_share.value)) * size // 100)
+        return f"{after} {gate.facts.condition} on at least {least:,} of {plural(size, 'target')}"
+    assert gate.health is not None
+    return f"{after} {gate.health.step} runs, and is not ok on at most {gate.health.max_failed.of(size):,} of {size:,}"
 
 
 def _budget(plan: Plan) -> str:

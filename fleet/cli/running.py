@@ -327,11 +327,16 @@ def _narrowed(plan: Plan, report: Report, statuses: tuple[Status, ...]) -> Plan:
     kept = [replace(wave, targets=tuple(moved[old] for old in wave.targets if old in moved)) for wave in plan.waves]
     waves = [wave for wave in kept if wave.targets]
     number = {wave.index: index for index, wave in enumerate(waves)}
+    after = {index + 1: place + 1 for index, place in number.items()}
     return replace(
         plan,
         targets=tuple(plan.targets[index] for index in places),
         waves=tuple(replace(wave, index=index) for index, wave in enumerate(waves)),
-        gates=tuple(replace(gate, wave=number[gate.wave]) for gate in plan.gates if gate.wave in number),
+        gates=tuple(
+            replace(gate, wave=moved_to[gate.wave])
+            for gate in plan.gates
+            if gate.wave in (moved_to := number if gate.check is None else after)
+        ),
         unread=(),
     )
 

@@ -229,18 +229,31 @@ def begun(effect: f.Effect, now: float) -> e.Event:
             return e.RemovalBegun(now, job)
         case f.Expire(job):
             return e.JobExpired(now, job)
-        case f.OpenWave(wave):
-            return e.WaveOpened(now, wave)
-        case f.AwaitApproval(wave):
-            return e.ApprovalAwaited(now, wave)
-        case f.AskGate(gate, ask):
-            return e.GateAsked(now, gate, ask)
+        case f.OpenWave() | f.AwaitApproval() | f.AskGate() | f.BeginHealth() | f.JudgeGate():
+            return _between_waves(effect, now)
         case f.StopLaunching(cause, message):
             return e.LaunchStopped(now, cause, message)
         case f.Finish():
             return e.RunEnded(now)
         case f.Halt() | f.WaitUntil():
             raise AssertionError("not an event")
+    assert_never(effect)
+
+
+def _between_waves(
+    effect: f.OpenWave | f.AwaitApproval | f.AskGate | f.BeginHealth | f.JudgeGate, now: float
+) -> e.Event:
+    match effect:
+        case f.OpenWave(wave):
+            return e.WaveOpened(now, wave)
+        case f.AwaitApproval(wave):
+            return e.ApprovalAwaited(now, wave)
+        case f.AskGate(gate, ask):
+            return e.GateAsked(now, gate, ask)
+        case f.BeginHealth(wave):
+            return e.HealthBegun(now, wave)
+        case f.JudgeGate(gate, go, met, of, missed):
+            return e.GateJudged(now, gate, go, met, of, missed)
     assert_never(effect)
 
 

@@ -12,6 +12,7 @@ from fleet.plan.order import NO_TIMES, Times, arranged, ordered
 from fleet.plan.reboot import NEEDED, restarts
 from fleet.plan.rights import is_action
 from fleet.plan.waves import split
+from fleet.playbook import model
 from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Reboot, Shell, Step, Strategy, Transport
 from fleet.playbook.parameters import secret_reference
 from fleet.targets.folding import fold
@@ -92,26 +93,29 @@ def _arranged(waves: tuple[Wave, ...], chosen: TargetSet, limits: Limits, times:
 
 def gates(playbook: Playbook, waves: Sequence[Wave]) -> tuple[Gate, ...]:
     """Find the waves that the playbook's gates stand before. Raises InvalidInput for a label that no wave has."""
-    found: list[Gate] = []
-    for gate in playbook.rollout.gates:
-        at = gate.before_wave
-        if at == "each":
-            found += [Gate(wave.index, gate.by, gate.webhook) for wave in waves[1:]]
-        elif isinstance(at, int):
-            found += [Gate(at - 1, gate.by, gate.webhook)] if at <= len(waves) else []
-        else:
-            found.append(Gate(_labelled(at, waves, playbook.file), gate.by, gate.webhook))
+    found = [
+        Gate(index + gate.looks_back, gate.by, gate.webhook, gate.facts, gate.health)
+        for gate in playbook.rollout.gates
+        for index in _meant(gate, waves, playbook.file)
+    ]
     return tuple(sorted(found, key=lambda gate: gate.wave))
 
 
-def _labelled(label: str, waves: Sequence[Wave], file: str) -> int:
-    for wave in waves:
-        if wave.label.casefold() == label.casefold() or wave.label.casefold().startswith(f"{label.casefold()}, "):
-            return wave.index
-    hint = f"waves are: {'; '.join(wave.label for wave in waves)}"
-    raise InvalidInput(
-        [Problem("no_such_wave", f"a gate stands before the wave {label!r}, which there is not", file, hint=hint)]
-    )
+def _meant(gate: model.Gate, waves: Sequence[Wave], file: str) -> Sequence[int]:
+    """The indexes of the waves that a gate stands before, or after."""
+    if gate.wave == "each":
+        return [wave.index for wave in waves[0 if gate.looks_back else 1 :]]
+    if isinstance(gate.wave, int):
+        return [gate.wave - 1] if gate.wave <= len(waves) else []
+    label = gate.wave.casefold()
+    named = [wave.index for wave in waves if wave.label.casefold() == label]
+    named = named or [wave.index for wave in waves if wave.label.casefold().startswith(f"{label}, ")]
+    if not named:
+        side = "after" if gate.looks_back else "before"
+        hint = f"waves are: {'; '.join(wave.label for wave in waves)}"
+        message = f"a gate stands {side} the wave {gate.wave!r}, which there is not"
+        raise InvalidInput([Problem("no_such_wave", message, file, hint=hint)])
+    return named[-1:] if gate.looks_back else named[:1]
 
 
 def _steps(playbook: Playbook, chosen: TargetSet, settings: Settings) -> Iterator[PlannedStep]:

@@ -8,7 +8,9 @@ from typing import NewType
 
 from fleet import codec
 from fleet.playbook.model import (
+    FactsCheck,
     Flow,
+    HealthCheck,
     Lease,
     Parameter,
     ParameterValue,
@@ -19,6 +21,7 @@ from fleet.playbook.model import (
     Spread,
     Strategy,
     Transport,
+    Turn,
     Webhook,
 )
 from fleet.targets.model import Target, UnreadScope
@@ -91,13 +94,30 @@ class Wave:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What a wave waits for: the approval of one of the users ``by`` (none: of anybody who may steer), or a webhook."""
+    """What a wave waits for: the approval of one of the users ``by`` (none: of anybody who may steer), a webhook, or what
+    was found on the targets of the wave before.
+    """
 
     wave: int
+    """The wave that waits. Beyond the last one nothing does: such a gate says how the run has ended."""
     by: tuple[str, ...] = ()
     webhook: Webhook | None = None
+    facts: FactsCheck | None = None
+    health: HealthCheck | None = None
+
+    @property
+    def check(self) -> FactsCheck | HealthCheck | None:
+        """What it looks for on the targets of the wave before; None if it asks a person or a webhook."""
+        return self.facts or self.health
+
+    @property
+    def is_approval(self) -> bool:
+        """Whether a person is asked."""
+        return self.webhook is None and self.check is None
 
     def __str__(self) -> str:
+        if self.check is not None:
+            return str(self.check)
         if self.webhook is None:
             return f"approval by {' or '.join(self.by) or 'anybody'}"
         from fleet.keys import spelled  # not above: it brings pydantic, which most verbs do without
@@ -188,6 +208,11 @@ class Plan:
     def secrets(self) -> tuple[str, ...]:
         """Names of the declared secret parameters."""
         return tuple(parameter.name for parameter in self.declared if parameter.secret)
+
+    @property
+    def body(self) -> int:
+        """How many steps a wave consists of. Those behind them run when a gate asks for them."""
+        return sum(step.flow.turn is not Turn.GATE for step in self.steps)
 
     def __len__(self) -> int:
         return len(self.targets) * len(self.steps)

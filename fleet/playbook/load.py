@@ -9,13 +9,15 @@ from itertools import islice
 from fleet import codec, documents
 from fleet.documents import Document
 from fleet.errors import MOST_LOOKED_FOR, InvalidInput, Problem
-from fleet.playbook import carrying, coherence, schema
+from fleet.playbook import carrying, coherence, gates, schema
 from fleet.playbook import rollout as rollout_keys
 from fleet.playbook.model import (
     Amount,
     Fact,
+    FactsCheck,
     Flow,
     Gate,
+    HealthCheck,
     Lease,
     OnExisting,
     Order,
@@ -53,7 +55,7 @@ def load(text: str, *, file: str, read_script: ReadScript) -> Playbook:
     document = documents.examine(text, file=file)
     written, problems = documents.checked(document, schema.Playbook)
     found = list(problems)
-    for check in (coherence.check, carrying.check):
+    for check in (coherence.check, carrying.check, gates.check):
         found.extend(islice(check(document), MOST_LOOKED_FOR))
     scripts: dict[str, str] = {}
     for path, name in _script_files(document):
@@ -159,11 +161,18 @@ def _rollout(written: rollout_keys.Rollout) -> Rollout:
 
 
 def _gates(written: rollout_keys.Gate) -> Iterator[Gate]:
-    """A person first: a webhook's answer is of the moment."""
-    if written.approve is not None or written.webhook is None:
-        yield Gate(written.before_wave, tuple(written.approve) if isinstance(written.approve, list) else ())
-    if (hook := written.webhook) is not None:
-        yield Gate(written.before_wave, webhook=Webhook(hook.url, hook.token_env or "", hook.timeout))
+    """Facts after health, whose step may tell some; a webhook after a person, since its answer is of the moment."""
+    if (after := written.after_wave) is not None:
+        if written.health is not None:
+            yield Gate(after, health=HealthCheck(written.health, written.max_failed or Amount(0)))
+        if written.facts is not None:
+            share = written.min_share or Amount(100, percent=True)
+            yield Gate(after, facts=FactsCheck(written.facts.strip(), share))
+    if (before := written.before_wave) is not None:
+        if written.approve is not None or written.webhook is None:
+            yield Gate(before, tuple(written.approve) if isinstance(written.approve, list) else ())
+        if (hook := written.webhook) is not None:
+            yield Gate(before, webhook=Webhook(hook.url, hook.token_env or "", hook.timeout))
 
 
 def _waves(written: list[Amount | str] | rollout_keys.WavesBy) -> tuple[Amount | str, ...] | WavesBy:

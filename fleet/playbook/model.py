@@ -50,6 +50,8 @@ class Turn(StrEnum):
     """Whatever happened, as long as the target was reached and no script can still be running."""
     NOTIFIED = "notified"
     """As ``success``, and a step above changed something and names this one."""
+    GATE = "gate"
+    """A gate asks for it, once the wave has ended: it tells how the targets are then."""
 
 
 class Strategy(StrEnum):
@@ -162,15 +164,46 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """Before a wave opens a person must approve it, or a webhook must let it go."""
+class FactsCheck:
+    """What must be true of at least a share of a wave's targets once it has ended."""
 
-    before_wave: int | str
-    """Its number from 1, ``each`` for every one but the first, or its label."""
+    condition: str
+    min_share: Amount
+    """A percent of the wave's targets."""
+
+    def __str__(self) -> str:
+        return f"{self.condition} on at least {self.min_share} of its targets"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """A step that must end well on a wave's targets once it has ended and settled."""
+
+    step: str
+    max_failed: Amount
+    """Targets on which it may not end well; percents are of the wave's targets."""
+
+    def __str__(self) -> str:
+        return f"health step {self.step} not ok on at most {self.max_failed} of its targets"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a wave waits for: a person, a webhook, or what was found on the targets of the wave before."""
+
+    wave: int | str
+    """The wave it stands before, or, for what was found, after: its number from 1, ``each``, or its label."""
     by: tuple[str, ...] = ()
-    """Users of the machine who may; empty: anybody who may steer the run."""
+    """Users of the machine who may approve; empty: anybody who may steer the run."""
     webhook: Webhook | None = None
     """Who is asked instead of a person."""
+    facts: FactsCheck | None = None
+    health: HealthCheck | None = None
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether it stands after its wave, and looks at what was found there."""
+        return self.facts is not None or self.health is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
+import pydantic
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from fleet.documents import Keys, closest, refusal
@@ -40,6 +41,14 @@ def _amount(value: object) -> Amount:
         raise refusal("amount", str(error), expected="a count such as 5 or a percent such as 5%", hint=hint) from None
 
 
+def _share(value: object) -> Amount:
+    read = _amount(value)
+    if not read.percent or read.value == 0:
+        hint = "write 95%; without it all of them must"
+        raise refusal("amount", "is no share of the VMs", expected="a percent above 0% such as 95%", hint=hint)
+    return read
+
+
 def _positive(value: object) -> Amount:
     read = _amount(value)
     if read.value == 0:
@@ -73,6 +82,7 @@ def _counts(minimum: int, *more: Json) -> Json:
 
 AmountKey = Annotated[Amount, PlainValidator(_amount), WithJsonSchema({"title": "amount", **_counts(0)})]
 SomeKey = Annotated[Amount, PlainValidator(_positive), WithJsonSchema({"title": "amount", **_counts(1)})]
+ShareKey = Annotated[Amount, PlainValidator(_share), WithJsonSchema({"title": "percent", **_PERCENT})]
 WaveKey = Annotated[
     Amount | str,
     PlainValidator(_wave),
@@ -129,6 +139,9 @@ class Spread(Keys):
     )
 
 
+WavePlace = Annotated[int, Field(ge=1)] | Item
+
+
 def _some_time(value: float) -> float:
     if value < 1:
         raise refusal("duration", "is too short to ask anybody", expected="at least 1s", hint="write 30s")
@@ -157,11 +170,48 @@ class Webhook(Keys):
 
 
 class Gate(Keys):
-    """What must be so before a wave opens: a person has approved it, a webhook lets it go, or both in this order."""
+    """What must be so before a wave opens. Before it: a person has approved it, a webhook lets it go, or both in this
+    order. After the one before it: its VMs are healthy, their facts are right, or both.
+    """
 
-    before_wave: Annotated[int, Field(ge=1)] | Item = Field(
-        description="The wave's number, its label as `fleet plan` shows it, or `each` for every one but the first.",
+    model_config = pydantic.ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [key]} for key in ("before_wave", "after_wave")]}
+    )
+
+    before_wave: WavePlace | None = Field(
+        default=None,
+        description="The wave that a person or a webhook opens: its number, its label as `fleet plan` shows it, or "
+        "`each` for every one but the first.",
         examples=[2],
+    )
+    after_wave: WavePlace | None = Field(
+        default=None,
+        description="The wave on whose VMs `health` and `facts` look: its number, its label, or `each` for every one. "
+        "After the last wave they decide the run's exit code.",
+        examples=["each"],
+    )
+    health: Item | None = Field(
+        default=None,
+        description="The id of a step with `turn: gate`, which runs on the wave's VMs when it has ended and `soak` has "
+        "passed.",
+        examples=["check"],
+    )
+    max_failed: AmountKey | None = Field(
+        default=None,
+        description="The run stops when `health` does not end well on more VMs than this; percents are of the wave's "
+        "VMs, rounded down. If left out: 0.",
+        examples=["5%"],
+    )
+    facts: Item | None = Field(
+        default=None,
+        description="A condition over VM, facts and steps, see [conditions](#conditions). Where a fact that it needs is "
+        "missing, it is not met.",
+        examples=['facts.failed == "0"'],
+    )
+    min_share: ShareKey | None = Field(
+        default=None,
+        description="The run stops when `facts` is met on a smaller share of the wave's VMs. If left out: 100%.",
+        examples=["95%"],
     )
     approve: Literal[True] | Annotated[list[Item], Field(min_length=1)] | None = Field(
         default=None,

@@ -182,10 +182,10 @@ class Step(Keys):
             {"stdout_blob": "https://logs.blob.core.windows.net/runs/{{ target.name }}.out", "identity": "system"}
         ],
     )
-    turn: Literal["success", "rescue", "always", "notified"] = Field(
+    turn: Literal["success", "rescue", "always", "notified", "gate"] = Field(
         default="success",
-        description="What the step's turn depends on: all went well above, a step above failed, nothing, or a step above "
-        "changed something and names this one in `notify`.",
+        description="What the step's turn depends on: all went well above, a step above failed, nothing, a step above "
+        "changed something and names this one in `notify`, or a gate names it in `health`.",
         examples=["rescue"],
     )
     when: Text = Field(

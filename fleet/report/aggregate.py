@@ -15,6 +15,7 @@ from fleet.report.words import plural
 from fleet.run.asking import told
 from fleet.run.command import command_name
 from fleet.run.control import sentence
+from fleet.run.findings import judgement
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.record import JobRecord, RunRecord
 from fleet.targets.folding import fold
@@ -195,6 +196,7 @@ def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
     """Say what a reader must know to trust the rows."""
     said = [(directive.at, sentence(directive)) for directive in record.directives]
     said += [(answer.at, told(record.plan, answer)) for answer in record.gates]
+    said += [(event.at, judgement(record.plan, event)) for event in record.judged]
     for at, what in sorted(said, key=lambda item: item[0]):
         yield f"{iso(at)}: {what}"
     outcomes = [job.outcome for job in record.jobs if job.outcome is not None]

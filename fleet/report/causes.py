@@ -204,6 +204,14 @@ CAUSES = {
         "The webhook of a gate gave no answer in its time.",
         "See that it answers, then run again on what was not started.",
     ),
+    CauseCode.GATE_FACTS: Explanation(
+        "Too few targets of a wave had the facts that the gate after it asks for.",
+        "Look at the targets it names; then run again on what was not started.",
+    ),
+    CauseCode.GATE_HEALTH: Explanation(
+        "A health step did not end well on too many targets of a wave.",
+        "Look at the targets it names; then run again on what was not started.",
+    ),
     CauseCode.STOPPED_BY_USER: Explanation(
         "The run was stopped by a person before this job was sent.",
         "`fleet resume` the run when you are ready.",

@@ -16,6 +16,7 @@ from fleet.report import document, safe
 from fleet.report.document import Json
 from fleet.report.model import JobRow, Report
 from fleet.run import events as e
+from fleet.run.findings import judgement
 
 
 def line(event: e.Event, plan: Plan) -> str:
@@ -60,9 +61,12 @@ def _job(job: JobId, plan: Plan) -> dict[str, Json]:
     return {"job": job, "target": target.id, "name": target.name, "step": plan.steps[plan.step_index(job)].id}
 
 
-def _gate(event: e.GateAsked | e.GateAnswered | e.GateSilent, plan: Plan) -> dict[str, Json]:
+def _gate(event: e.GateAsked | e.GateAnswered | e.GateSilent | e.GateJudged, plan: Plan) -> dict[str, Json]:
     said: dict[str, Json] = {"wave": plan.gates[event.gate].wave, "gate": event.gate}
     match event:
+        case e.GateJudged():
+            numbers: dict[str, Json] = {"go": event.go, "met": event.met, "of": event.of}
+            return {**said, **numbers, "missed": list(event.missed), "why": judgement(plan, event)}
         case e.GateAsked():
             return {**said, "ask": event.ask}
         case e.GateAnswered():
@@ -77,9 +81,9 @@ def _details(event: e.Event, plan: Plan) -> dict[str, Json]:  # noqa: C901  one 
             return {"epoch": event.epoch}
         case e.WaveApproved() | e.WaveRejected():
             return {"wave": event.wave, "who": event.who, "why": event.why}
-        case e.WaveOpened() | e.ApprovalAwaited():
+        case e.WaveOpened() | e.ApprovalAwaited() | e.HealthBegun():
             return {"wave": event.wave}
-        case e.GateAsked() | e.GateAnswered() | e.GateSilent():
+        case e.GateAsked() | e.GateAnswered() | e.GateSilent() | e.GateJudged():
             return _gate(event, plan)
         case e.SubmissionIntended():
             return {"attempt": event.attempt, "retry": event.retry}

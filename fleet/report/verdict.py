@@ -19,6 +19,8 @@ STOP_CODES = {
     CauseCode.APPROVAL_AWAITED: ExitCode.STOPPED,
     CauseCode.GATE_REFUSED: ExitCode.STOPPED,
     CauseCode.GATE_UNANSWERED: ExitCode.STOPPED,
+    CauseCode.GATE_FACTS: ExitCode.STOPPED,
+    CauseCode.GATE_HEALTH: ExitCode.STOPPED,
 }
 """What it means that launching stopped early, by its cause."""
 

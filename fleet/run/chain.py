@@ -5,16 +5,17 @@ A target is on a course, and each step that ends may change it:
 =======  ===================================================  =======================================================
 course   what happened                                        what still runs
 =======  ===================================================  =======================================================
-well     nothing has gone wrong                               success, notified (after a notice), always
-broken   a step failed                                        rescue, always
+well     nothing has gone wrong                               success, notified (after a notice), always, gate
+broken   a step failed                                        rescue, always, gate
 mended   a step failed, a rescue step succeeded after it      the next rescue steps; with the next success step: well
-over     a rescue step failed, a step could not be delivered  always, if anything was delivered before
+over     a rescue step failed, a step could not be delivered  always and gate, if anything was delivered before
          or was not started
 blind    a script may still be running on the target          nothing: two scripts at once are worse than one too few
 =======  ===================================================  =======================================================
 
-Steps whose turn does not come are ``skipped``. Where launching has stopped, what was begun is still brought to its end:
-rescue and always steps of targets that were reached run, and spread nothing.
+The steps of gates stand last, and begin when the wave has ended. Steps whose turn does not come are ``skipped``. Where
+launching has stopped, what was begun is still brought to its end: rescue and always steps of targets that were reached
+run, and spread nothing.
 """
 
 from __future__ import annotations
@@ -47,12 +48,19 @@ class Course(StrEnum):
     BLIND = "blind"
 
 
-def decide(above: Sequence[JobState], state: JobState, stop: e.LaunchStopped | None) -> Known | Outcome:
-    """Give a job its turn, with what is known then, or say how it ends without one. All jobs above have ended."""
+def decide(
+    above: Sequence[JobState], state: JobState, stop: e.LaunchStopped | None, *, asked: bool = True
+) -> Known | Outcome:
+    """Give a job its turn, with what is known then, or say how it ends without one. All jobs above have ended.
+
+    ``asked`` says whether a gate asks for a step whose turn depends on that.
+    """
     turn = state.job.step.flow.turn
     course = course_of(above)
-    if (ending := _without_turn(above, course, turn, stop)) is not None:
+    if (ending := _without_turn(above, course, turn, stop if asked else None)) is not None:
         return ending
+    if not asked:
+        return _skipped(CauseCode.NOT_NEEDED, "no gate after the wave asks for it")
     known = known_of(above)
     if turn is Turn.NOTIFIED and not any(_notifies(other, state.job.step.id) for other in above):
         return _skipped(CauseCode.NOT_NEEDED, "no step above changed anything and named this one")
@@ -127,6 +135,7 @@ def _without_turn(
         Turn.NOTIFIED: course in (Course.WELL, Course.MENDED),
         Turn.RESCUE: course in (Course.BROKEN, Course.MENDED),
         Turn.ALWAYS: course is Course.WELL or (reached and course is not Course.BLIND),
+        Turn.GATE: course is Course.WELL or (reached and course is not Course.BLIND),
     }
     if turn is Turn.RESCUE and course is Course.WELL:
         return _skipped(CauseCode.NOT_NEEDED, "no step above failed")

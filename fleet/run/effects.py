@@ -70,6 +70,24 @@ class AskGate:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginHealth:
+    """Start the steps that a wave's gates ask for."""
+
+    wave: int
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeGate:
+    """Decide whether what was found on a wave's targets is what its gate wants."""
+
+    gate: int
+    go: bool
+    met: int
+    of: int
+    missed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StopLaunching:
     """Launch nothing more, for this cause."""
 
@@ -103,6 +121,8 @@ Effect = (
     | OpenWave
     | AwaitApproval
     | AskGate
+    | BeginHealth
+    | JudgeGate
     | StopLaunching
     | Finish
     | Halt

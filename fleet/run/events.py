@@ -279,6 +279,31 @@ class GateSilent:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthBegun:
+    """A wave has ended and settled: the steps that its gates ask for may start on its targets."""
+
+    at: float
+    wave: int
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class GateJudged:
+    """What was found on a wave's targets was held against a gate. Nobody looks at that again.
+
+    ``met`` of the ``of`` targets were as the gate wants them; ``missed`` names the first of the others.
+    """
+
+    at: float
+    gate: int
+    go: bool
+    met: int
+    of: int
+    missed: tuple[str, ...] = ()
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchStopped:
     """Nothing more will be launched: every waiting job is ``not_started`` for this cause."""
 
@@ -404,6 +429,8 @@ Event = (
     | GateAsked
     | GateAnswered
     | GateSilent
+    | HealthBegun
+    | GateJudged
     | LaunchStopped
     | CommandRemoved
     | RunEnded

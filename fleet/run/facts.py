@@ -16,7 +16,7 @@ from fleet.plan.model import PlannedStep
 from fleet.playbook import pattern
 from fleet.playbook.model import Fact
 from fleet.run.model import Cause, CauseCode, Outcome, Status
-from fleet.targets.expression import Clause, Expression, Words, holds, read_field
+from fleet.targets.expression import Clause, Expression, Words, holds, read_field, truth
 from fleet.targets.grammar import read_expression
 from fleet.targets.model import Target
 
@@ -74,20 +74,26 @@ def collect(asked: Mapping[str, Fact], stdout: str) -> dict[str, str]:
 
 def is_true(condition: str, target: Target, known: Known) -> bool:
     """Say whether a condition holds. A fact that is not there equals nothing, like a tag that a VM does not have."""
+    return holds(_parsed(condition), lambda clause: _read(clause, target, known) or ())
 
-    def read(clause: Clause) -> tuple[str, ...]:
-        match clause.field:
-            case "fact":
-                return (known.facts[clause.tag],) if clause.tag in known.facts else ()
-            case "status":
-                return (known.steps[clause.tag][0].value,) if clause.tag in known.steps else ()
-            case "exit_code":
-                code = known.steps[clause.tag][1] if clause.tag in known.steps else None
-                return () if code is None else (str(code),)
-            case _:
-                return read_field(clause, target)
 
-    return holds(_parsed(condition), read)
+def is_certain(condition: str, target: Target, known: Known) -> bool:
+    """Say whether a condition holds whatever the facts, statuses and exit codes are that nobody knows."""
+    return truth(_parsed(condition), lambda clause: _read(clause, target, known)) is True
+
+
+def _read(clause: Clause, target: Target, known: Known) -> tuple[str, ...] | None:
+    """What a clause's field has; None for what was not found out."""
+    match clause.field:
+        case "fact":
+            return (known.facts[clause.tag],) if clause.tag in known.facts else None
+        case "status":
+            return (known.steps[clause.tag][0].value,) if clause.tag in known.steps else None
+        case "exit_code":
+            code = known.steps[clause.tag][1] if clause.tag in known.steps else None
+            return None if code is None else (str(code),)
+        case _:
+            return read_field(clause, target)
 
 
 @lru_cache(maxsize=256)

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleet.plan.model import Job
-from fleet.playbook.model import OnExisting, Transport
+from fleet.playbook.model import OnExisting, Transport, Turn
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Mark, Operation, Refusal
 from fleet.run.facts import Known, judged
@@ -128,6 +128,11 @@ class JobState:
     ended: float | None = None
     standing: StandingCommand | None = None
     """None where the command is the run's own."""
+
+    @property
+    def is_gates(self) -> bool:
+        """Whether a gate asks for it, once the job's wave has ended."""
+        return self.job.step.flow.turn is Turn.GATE
 
     @property
     def salt(self) -> str:

@@ -78,6 +78,8 @@ class CauseCode(StrEnum):
     APPROVAL_AWAITED = "approval_awaited"
     GATE_REFUSED = "gate_refused"
     GATE_UNANSWERED = "gate_unanswered"
+    GATE_FACTS = "gate_facts"
+    GATE_HEALTH = "gate_health"
     DEADLINE = "deadline"
     AZURE_UNUSABLE = "azure_unusable"
 

@@ -1,7 +1,7 @@
 """How many targets may be under way: slow start inside a wave, and spread over groups.
 
-A target is under way from its first submission until its last step has ended, the time between its steps included. One
-whose only submission was refused waits like the others: it holds nobody up.
+A target is under way from its first submission until its last step has ended, the time between its steps included; what
+a gate looks at after that holds nobody up. One whose only submission was refused waits like the others: it holds nobody up.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Pace:
     """Which targets are under way, and whether one more may begin. Written by :class:`fleet.run.state.Run` alone."""
 
     def __init__(self, plan: Plan) -> None:
-        groups = _groups(plan)
+        groups, body = _groups(plan), plan.body
         self._slow = plan.limits.slow_start
-        self._targets = [_Standing(len(plan.steps), group) for group in groups]
+        self._targets = [_Standing(body, group) for group in groups]
         self._maxima = _maxima(plan, groups)
         self._busy: Counter[int] = Counter()
         self.under_way = 0

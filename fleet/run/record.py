@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fleet.plan.model import Job, Plan
-from fleet.run.events import Directive, GateAnswered
+from fleet.run.events import Directive, GateAnswered, GateJudged
 from fleet.run.model import CauseCode, Outcome, Phase
 
 
@@ -53,3 +53,5 @@ class RunRecord:
     """What people asked of the run from elsewhere while it went on."""
     gates: tuple[GateAnswered, ...] = ()
     """What webhooks said."""
+    judged: tuple[GateJudged, ...] = ()
+    """What was decided about waves by what was found on their targets."""

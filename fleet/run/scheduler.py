@@ -129,7 +129,8 @@ class Lanes:
     def index(self, state: JobState) -> None:
         """Enter a job in its lane, where it now belongs."""
         target = self._plan.target_index(state.job.id)
-        self.of(state).index(state, None if self._pace.has_begun(target) else self._rank[target])
+        begins = not (self._pace.has_begun(target) or state.is_gates)
+        self.of(state).index(state, self._rank[target] if begins else None)
 
     def settle(self, lanes: Iterable[Lane]) -> None:
         """Drop what is stale on top of these lanes' queues; a start whose group is full is held until it is not."""

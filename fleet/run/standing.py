@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterator, Mapping
 from fleet.plan.model import Job, JobId, Limits, Plan
 from fleet.playbook.model import Transport
 from fleet.run import events as e
+from fleet.run import restart
 from fleet.run.answers import Command
 from fleet.run.asking import Asking
-from fleet.run.chain import rescued
+from fleet.run.chain import decide, rescued
 from fleet.run.command import build, command_name, guest_digest, is_wrapped, nonce, transport_of
 from fleet.run.control import Control
 from fleet.run.effects import (
     AskGate,
     AwaitApproval,
+    BeginHealth,
     Effect,
     Expire,
     Find,
     Finish,
     Halt,
+    JudgeGate,
     Look,
     OpenWave,
     Remove,
@@ -27,14 +30,19 @@ from fleet.run.effects import (
     Submit,
     WaitUntil,
 )
+from fleet.run.facts import Known
+from fleet.run.findings import Findings, judge
 from fleet.run.job import JobState, StandingCommand
 from fleet.run.limits import CALLS_AT_ONCE, Budget
-from fleet.run.model import CauseCode, Phase, Status
+from fleet.run.model import CauseCode, Outcome, Phase, Status
 from fleet.run.pace import Pace
 from fleet.run.polling import Durations
 from fleet.run.record import JobRecord, RunRecord
 from fleet.run.scheduler import Entry, Lane, Lanes
 from fleet.targets.model import Kind, Os
+
+REMOVAL_TRIES = 5
+"""A managed command that cannot be deleted after this many tries stays on its VM."""
 
 CLEAN_UP_PATIENCE = 600.0
 """Seconds without any progress after which managed commands that cannot be deleted stay on their VMs."""
@@ -59,8 +67,9 @@ class Standing:
         self.control = Control(plan.limits)
         self.awaiting: int | None = None
         """The wave for whose approval the run waits."""
-        self._gates = frozenset(gate.wave for gate in plan.gates if gate.webhook is None)
+        self._gates = frozenset(gate.wave for gate in plan.gates if gate.is_approval)
         self.asking = Asking(plan, run_id)
+        self.findings = Findings(plan)
         self._waits = True
         self.budget = Budget(plan.limits)
         self.wave_budget = Budget(Limits())
@@ -81,7 +90,9 @@ class Standing:
         """Azure answered 401 to a job until it gave up, and to nobody else otherwise: nothing more can be sent."""
         self.leftovers: list[JobId] = []
         """Jobs whose managed command could not be deleted."""
-        self._wave_left = [len(wave.targets) * len(plan.steps) for wave in plan.waves]
+        self._wave_left = [len(wave.targets) * plan.body for wave in plan.waves]
+        self._gate_left = [len(wave.targets) * (len(plan.steps) - plan.body) for wave in plan.waves]
+        """Jobs of a wave that its gates ask for, or would."""
         self._step_left = [[len(wave.targets)] * len(plan.steps) for wave in plan.waves]
         """Targets of a wave on which a step has not ended; counted where all wait for each other."""
         self._wave_closed: float | None = None
@@ -106,6 +117,11 @@ class Standing:
     def finished(self) -> bool:
         return self.ended is not None
 
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether the open wave has ended, and the steps that its gates ask for are under way."""
+        return self.wave in self.findings.begun and self._gate_left[self.wave] > 0
+
     def next(self, now: float) -> Effect:
         """Say what to do now. Asked twice without an event between, it answers alike."""
         if self.stop is not None and self._may_halt(now):
@@ -116,6 +132,10 @@ class Standing:
             return stop  # before more jobs expire, so that the budget is not exceeded by more than one
         if self._deadlines and self._deadlines[0][0] <= now:
             return Expire(self._deadlines[0][1])
+        if (judgement := self._judgement()) is not None:
+            return judgement
+        if (health_at := self._health_at()) is not None and health_at <= now:
+            return BeginHealth(self.wave)
         if (wave_at := self._wave_at()) is not None and wave_at <= now:
             return self._next_wave(now)
         if self.done == len(self.jobs) and self._is_quiet(now):
@@ -140,6 +160,7 @@ class Standing:
             stop_message=self._stop_message(),
             directives=tuple(self.control.given),
             gates=self.asking.answers,
+            judged=tuple(self.findings.judged.values()),
         )
 
     def _stop_cause(self) -> CauseCode | None:
@@ -226,13 +247,32 @@ class Standing:
             return None
         if self.awaiting is not None:
             return None
-        if self.wave >= 0 and self._wave_closed is None:
+        if self.wave >= 0 and (self._wave_closed is None or self._is_before_gates()):
             return None
         ready = self.started if self._wave_closed is None else self._wave_closed + self.plan.limits.soak
         asked = self.asking.before(self.wave + 1)
         if asked is None or ready is None:
             return ready
         return None if asked.calling else max(ready, asked.due)
+
+    def _is_before_gates(self) -> bool:
+        """Whether gates have still to look at the open wave, which has ended."""
+        return self._gate_left[self.wave] > 0 or self.findings.undecided(self.wave) is not None
+
+    def _judgement(self) -> JudgeGate | None:
+        """The next decision about the open wave, once everything that its gates look at has ended."""
+        if self.launch_stop is not None or self._wave_closed is None or self._gate_left[self.wave]:
+            return None
+        gate = self.findings.undecided(self.wave)
+        return None if gate is None else judge(self.plan, gate, self.jobs)
+
+    def _health_at(self) -> float | None:
+        """The moment from which the steps may start that the open wave's gates ask for; None while they may not."""
+        if self.stop or self.control.paused or self.launch_stop or self._wave_closed is None:
+            return None
+        if not self._gate_left[self.wave] or self.wave in self.findings.begun:
+            return None
+        return self._wave_closed + self.plan.limits.soak
 
     def _next_wave(self, now: float) -> OpenWave | AwaitApproval | AskGate | StopLaunching:
         following = self.wave + 1
@@ -272,7 +312,7 @@ class Standing:
             wake.append(at)
         expiry = self._deadlines[0][0] if self._deadlines else None
         patience = self._patience_ends() if self._lanes.removals_left else None
-        for moment in (expiry, self._deadline_at(), self._wave_at(), patience):
+        for moment in (expiry, self._deadline_at(), self._health_at(), self._wave_at(), patience):
             if moment is not None and moment > now:
                 wake.append(moment)
         return WaitUntil(min(wake, default=None))
@@ -332,6 +372,38 @@ class Standing:
     def _lane_has_room(self, lane: Lane) -> bool:
         limit = self.plan.limits.concurrency_per_subscription
         return limit is None or self._lanes.in_flight(lane) < limit
+
+    def _is_to_be_cancelled(self, state: JobState) -> bool:
+        return (
+            self._cancels()
+            and state.phase is Phase.RUNNING
+            and self._is_to_be_deleted(state)
+            and state.retry not in state.removals
+            and state.removal_tries < REMOVAL_TRIES
+        )
+
+    def _is_to_be_deleted(self, state: JobState) -> bool:
+        """Whether the job's command may be deleted: a standing one stays, even where that means it runs on."""
+        return state.transport is Transport.MANAGED and not state.job.step.properties.command
+
+    def _expiry(self, state: JobState) -> float | None:
+        """When the job's time is over. Time in which nobody drove the run does not count: after it, we look first."""
+        first = state.first_intended
+        if first is None or state.phase in (Phase.SUBMITTING, Phase.DONE):
+            return None
+        deliver, grace = restart.bounds(state.job.step, self.plan.limits)
+        if state.phase is Phase.WAITING and not state.possibly_sent:
+            return max(first, self._opened) + deliver
+        sent = state.intended if state.phase is Phase.RUNNING and state.intended is not None else first
+        return max(sent + state.job.step.timeout, self._opened) + grace
+
+    def _decide(self, state: JobState) -> Known | Outcome:
+        """What becomes of a job whose turn has come, as it stands now."""
+        asked = not state.is_gates or self.findings.asks(state.job.wave, state.job.step.id)
+        return decide(self._above(state), state, self.launch_stop, asked=asked)
+
+    def _above(self, state: JobState) -> list[JobState]:
+        return self.jobs[state.job.id - self.plan.step_index(state.job.id) : state.job.id]
 
     def _new_job(self, job: Job, digests: dict[tuple[str, Os], str]) -> JobState:
         wrapped = is_wrapped(self.plan, job.step)

@@ -11,25 +11,21 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from fleet.plan.model import JobId, Limits
-from fleet.playbook.model import Strategy, Transport
+from fleet.playbook.model import Strategy
 from fleet.run import events as e
 from fleet.run import restart
 from fleet.run.answers import LostReason
 from fleet.run.asking import told
-from fleet.run.chain import decide
 from fleet.run.command import nonce
 from fleet.run.control import sentence
-from fleet.run.facts import Known
+from fleet.run.findings import cause, judgement
 from fleet.run.job import JobState, advance, again, end
 from fleet.run.limits import Budget
 from fleet.run.model import FAILURES, NOT_REACHED, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.polling import LONGEST_HINT, next_look
 from fleet.run.retry import backoff
 from fleet.run.scheduler import Lane
-from fleet.run.standing import Standing
-
-REMOVAL_TRIES = 5
-"""A managed command that cannot be deleted after this many tries stays on its VM."""
+from fleet.run.standing import REMOVAL_TRIES, Standing
 
 _CALLS = frozenset({e.SubmissionIntended, e.LookBegun, e.FindBegun, e.RemovalBegun})
 _ANSWERS = frozenset(
@@ -105,7 +101,7 @@ class Run(Standing):
                 | e.WaveRejected()
             ):
                 self._direct(event)
-            case e.GateAsked() | e.GateSilent() | e.GateAnswered():
+            case e.GateAsked() | e.GateSilent() | e.GateAnswered() | e.HealthBegun() | e.GateJudged():
                 self._hear_gate(event)
             case e.RunEnded():
                 self.ended = event.at
@@ -142,19 +138,6 @@ class Run(Standing):
         self._watch(state)
         self._lanes.index(state)
         self._lanes.let_go(state)
-
-    def _is_to_be_cancelled(self, state: JobState) -> bool:
-        return (
-            self._cancels()
-            and state.phase is Phase.RUNNING
-            and self._is_to_be_deleted(state)
-            and state.retry not in state.removals
-            and state.removal_tries < REMOVAL_TRIES
-        )
-
-    def _is_to_be_deleted(self, state: JobState) -> bool:
-        """Whether the job's command may be deleted: a standing one stays, even where that means it runs on."""
-        return state.transport is Transport.MANAGED and not state.job.step.properties.command
 
     def _judge(self, state: JobState, at: float) -> None:
         """A try has ended: another follows, or that was the last."""
@@ -237,28 +220,20 @@ class Run(Standing):
             if moment is not None:
                 heapq.heappush(self._deadlines, (moment, state.job.id))
 
-    def _expiry(self, state: JobState) -> float | None:
-        """When the job's time is over. Time in which nobody drove the run does not count: after it, we look first."""
-        first = state.first_intended
-        if first is None or state.phase in (Phase.SUBMITTING, Phase.DONE):
-            return None
-        deliver, grace = restart.bounds(state.job.step, self.plan.limits)
-        if state.phase is Phase.WAITING and not state.possibly_sent:
-            return max(first, self._opened) + deliver
-        sent = state.intended if state.phase is Phase.RUNNING and state.intended is not None else first
-        return max(sent + state.job.step.timeout, self._opened) + grace
-
     def _job_done(self, state: JobState, at: float) -> None:
         assert state.outcome is not None
         self.done += 1
         self.endings.append((state.job.id, self.applied))
         self._progress = at
-        wave = state.job.wave
-        self._wave_left[wave] -= 1
-        status = state.outcome.status
-        self._spend(state, status)
-        costs = self.budget.minds(status) or self.wave_budget.minds(status)
-        self.pace.ended(self.plan.target_index(state.job.id), status, costs=costs)
+        wave, status = state.job.wave, state.outcome.status
+        if state.is_gates:
+            self._gate_left[wave] -= 1
+        else:
+            self._wave_left[wave] -= 1
+            self._spend(state, status)
+            costs = self.budget.minds(status) or self.wave_budget.minds(status)
+            self.pace.ended(self.plan.target_index(state.job.id), status, costs=costs)
+        was_last = not state.is_gates and self._wave_left[wave] == 0
         refused = state.outcome.cause.code is CauseCode.UNAUTHENTICATED
         self.signed_out |= refused and self._heard <= (state.first_intended or 0.0)
         if state.operation is not None and state.intended is not None and state.outcome.verified:
@@ -266,8 +241,21 @@ class Run(Standing):
         if self._is_to_be_deleted(state) and state.possibly_sent and status not in _NOT_TO_BE_REMOVED:
             self._plan_removal(state, at)
         self._go_on(state, at)
-        if wave == self.wave and self._wave_left[wave] == 0:
+        if was_last:
+            self._close(wave, at)
+
+    def _close(self, wave: int, at: float) -> None:
+        """Every job of the wave has ended but those that its gates ask for: these end as well where none does."""
+        if wave == self.wave:
             self._wave_closed = at
+        if self.launch_stop is not None or not self.findings.needs_health(wave):
+            self._give_gate_turns(wave, at)
+
+    def _give_gate_turns(self, wave: int, at: float) -> None:
+        """Let the steps begin, on every target of an ended wave, that wait for a gate to ask for them."""
+        if self.plan.body < len(self.plan.steps):
+            for target in self.plan.waves[wave].targets:
+                self._give_turn(self.plan.job_id(target, self.plan.body), at)
 
     def _spend(self, state: JobState, status: Status) -> None:
         """Count a bad end against the budget: a target spends its part once, whatever its other steps do."""
@@ -283,8 +271,8 @@ class Run(Standing):
         """A step has ended: the next has its turn, on this target or, step by step, on all of the wave."""
         step = self.plan.step_index(state.job.id)
         wave = self.plan.waves[state.job.wave]
-        if step + 1 == len(self.plan.steps):
-            return
+        if step + 1 in (len(self.plan.steps), self.plan.body):
+            return  # what a gate asks for waits for the end of the wave
         if self.plan.strategy is Strategy.NODE:
             self._give_turn(JobId(state.job.id + 1), at)
             return
@@ -304,7 +292,7 @@ class Run(Standing):
             before = _Counted.of(state)
             state.released, state.known, state.begun = True, restart.prepare(self._above(state), state, verdict), at
             state.due = at + restart.first_look(state.job.step)
-            state.free = self.plan.target_index(job) in self._spent
+            state.free = state.is_gates or self.plan.target_index(job) in self._spent
             self._count(state, before)
             self._lanes.index(state)
 
@@ -373,10 +361,21 @@ class Run(Standing):
             case _:
                 pass
 
-    def _hear_gate(self, event: e.GateAsked | e.GateSilent | e.GateAnswered) -> None:
+    def _hear_gate(self, event: e.GateAsked | e.GateSilent | e.GateAnswered | e.HealthBegun | e.GateJudged) -> None:
+        if isinstance(event, (e.HealthBegun, e.GateJudged)):
+            self._hear_finding(event)
+            return
         self.asking.take(event)
         if isinstance(event, e.GateAnswered) and not event.go and self.launch_stop is None:
             self._stop_launching(e.LaunchStopped(event.at, CauseCode.GATE_REFUSED, told(self.plan, event)))
+
+    def _hear_finding(self, event: e.HealthBegun | e.GateJudged) -> None:
+        self.findings.take(event)
+        if isinstance(event, e.HealthBegun):
+            self._give_gate_turns(event.wave, event.at)
+        elif not event.go and self.launch_stop is None:
+            why = cause(self.plan.gates[event.gate])
+            self._stop_launching(e.LaunchStopped(event.at, why, judgement(self.plan, event)))
 
     def _end_launching(self, event: e.Directive, cause: CauseCode) -> None:
         if self.launch_stop is None:
@@ -399,12 +398,8 @@ class Run(Standing):
                 self._count(state, before)
                 if state.outcome is not None:
                     self._job_done(state, event.at)
-
-    def _decide(self, state: JobState) -> Known | Outcome:
-        return decide(self._above(state), state, self.launch_stop)
-
-    def _above(self, state: JobState) -> list[JobState]:
-        return self.jobs[state.job.id - self.plan.step_index(state.job.id) : state.job.id]
+        if self._wave_closed is not None and self._gate_left[self.wave] and self.wave not in self.findings.begun:
+            self._give_gate_turns(self.wave, event.at)
 
     def _stop_job(self, state: JobState, at: float, stop: e.LaunchStopped) -> None:
         """End a waiting job, unless it brings its target to a good end.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleet.engine import loop
 from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Transport
 from fleet.run import effects as f
@@ -46,24 +47,4 @@ def due(run: Run, now: float) -> list[f.Effect]:
 
 def begin(run: Run, effect: f.Effect, now: float) -> None:
     """Apply the event by which an effect begins; what is asked of the cloud stays unanswered."""
-    match effect:
-        case f.Submit(job, attempt):
-            run.apply(e.SubmissionIntended(now, job, attempt))
-        case f.Look(job):
-            run.apply(e.LookBegun(now, job))
-        case f.Find(job):
-            run.apply(e.FindBegun(now, job))
-        case f.Remove(job):
-            run.apply(e.RemovalBegun(now, job))
-        case f.Expire(job):
-            run.apply(e.JobExpired(now, job))
-        case f.OpenWave(wave):
-            run.apply(e.WaveOpened(now, wave))
-        case f.AwaitApproval(wave):
-            run.apply(e.ApprovalAwaited(now, wave))
-        case f.AskGate(gate, ask):
-            run.apply(e.GateAsked(now, gate, ask))
-        case f.StopLaunching(cause, message):
-            run.apply(e.LaunchStopped(now, cause, message))
-        case f.Finish():
-            run.apply(e.RunEnded(now))
+    run.apply(loop.begun(effect, now))

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet import codec
-from fleet.plan.model import JobId, Limits, Plan, PlannedStep
-from fleet.playbook.model import Amount, Strategy, Transport, Turn
+from fleet.plan.model import Gate, JobId, Limits, Plan, PlannedStep
+from fleet.playbook import model
+from fleet.playbook.model import Amount, FactsCheck, Strategy, Transport, Turn
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Operation, Refusal
@@ -32,12 +33,13 @@ from tests.virtual import run
 
 @st.composite
 def playbooks(draw: st.DrawFn) -> tuple[PlannedStep, ...]:
-    """Random steps: turns, conditions on facts and on steps above, notices, retries."""
+    """Random steps: turns, conditions on facts and on steps above, notices, retries; those of gates stand last."""
     steps: list[PlannedStep] = []
+    turns = [turn for turn in Turn if turn is not Turn.GATE]
     for index in range(draw(st.integers(1, 3))):
         above = [f'steps.s{n}.status == "failed"' for n in range(index)]
         conditions = st.sampled_from(["", "", 'facts.x == "1"', "not facts.x", *above])
-        turn = draw(st.sampled_from(Turn)) if index else Turn.SUCCESS
+        turn = draw(st.sampled_from(turns)) if index else Turn.SUCCESS
         flow = {
             "when": draw(conditions),
             "failed_when": draw(st.sampled_from(["", "", 'facts.x == "1"'])),
@@ -47,7 +49,27 @@ def playbooks(draw: st.DrawFn) -> tuple[PlannedStep, ...]:
             "retry_delay": draw(st.sampled_from([0.0, 50.0])),
         }
         steps.append(step(f"s{index}", turn, **flow))
+    last = st.builds(
+        lambda name, when, retries: step(name, Turn.GATE, when=when, retries=retries),
+        st.just(""),
+        st.sampled_from(["", 'facts.x == "1"']),
+        st.sampled_from([0, 1]),
+    )
+    steps += [replace(drawn, id=f"g{n}") for n, drawn in enumerate(draw(st.lists(last, max_size=2)))]
     return tuple(steps)
+
+
+def gates(plan: Plan) -> st.SearchStrategy[tuple[Gate, ...]]:
+    """Random gates on what is found after the waves of a plan."""
+    some = st.sampled_from([Amount(0), Amount(2), Amount(50, percent=True)])
+    share = st.sampled_from([Amount(1, percent=True), Amount(100, percent=True)])
+    conditions = st.sampled_from(['facts.x == "1"', 'steps.s0.status != "unknown"', 'steps.s0.status == "succeeded"'])
+    checks = [st.builds(FactsCheck, conditions, share).map(lambda check: Gate(0, facts=check))]
+    for name in (each.id for each in plan.steps if each.flow.turn is Turn.GATE):
+        checks.append(st.builds(model.HealthCheck, st.just(name), some).map(lambda check: Gate(0, health=check)))
+    placed = st.builds(lambda gate, wave: replace(gate, wave=wave + 1), st.one_of(checks), st.sampled_from(range(3)))
+    kept = st.lists(placed, max_size=3).map(lambda found: [gate for gate in found if gate.wave <= len(plan.waves)])
+    return kept.map(lambda found: tuple(sorted(found, key=lambda gate: gate.wave)))
 
 
 def most_runs(plan: Plan) -> int:
@@ -57,7 +79,7 @@ def most_runs(plan: Plan) -> int:
 
 def wronged(jobs: Sequence[JobRecord], statuses: frozenset[Status]) -> set[str]:
     """The targets of which a main step ended so; what only cleans up is not held back by a budget."""
-    main = [job for job in jobs if job.job.step.flow.turn not in CLEANING_UP]
+    main = [job for job in jobs if job.job.step.flow.turn not in CLEANING_UP | {Turn.GATE}]
     return {job.job.target.key for job in main if job.outcome is not None and job.outcome.status in statuses}
 
 
@@ -81,6 +103,7 @@ def trials(draw: st.DrawFn) -> Trial:
     )
     steps = draw(playbooks())
     made = replace(made, steps=steps, strategy=draw(st.sampled_from(Strategy)))
+    made = replace(made, gates=draw(gates(made)))
     kinds = st.sampled_from(
         [
             Behaviour(),
@@ -110,6 +133,7 @@ def test_every_run_ends_with_one_outcome_a_job_and_keeps_its_limits(trial: Trial
     assert record.ended is not None
     assert all(job.outcome is not None for job in record.jobs)
     assert all(count <= most_runs(trial.plan) for count in trial.cloud.executions.values())
+    _no_wave_went_past_a_gate(trial)
     assert trial.peak_in_flight <= trial.plan.limits.concurrency
     limits, failed = trial.plan.limits, wronged(record.jobs, FAILURES)
     if limits.max_failures is not None and limits.max_unreachable is None:
@@ -136,6 +160,16 @@ def test_any_prefix_of_the_journal_resumes_to_a_full_report(trial: Trial, data: 
         else:
             _answer(half, effect, now)
     assert all(state.outcome is not None for state in half.jobs)
+
+
+def _no_wave_went_past_a_gate(trial: Trial) -> None:
+    """Every wave that opened had all its gates behind it, each decided once and for it."""
+    judged = [event for event in _kept(trial) if isinstance(event, e.GateJudged)]
+    assert len({event.gate for event in judged}) == len(judged)
+    passed = {event.gate for event in judged if event.go}
+    for event in _kept(trial):
+        if isinstance(event, e.WaveOpened):
+            assert all(n in passed for n, gate in enumerate(trial.plan.gates) if gate.wave == event.wave)
 
 
 def _nothing_follows_what_may_still_run(record: RunRecord) -> None:
