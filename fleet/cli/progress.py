@@ -127,6 +127,8 @@ class Progress:
             return f"asking whether wave {run.wave + 2} may go"
         if run.is_looked_at:
             return f"health of wave {run.wave + 1}/{count}"
+        if (until := run.settles_until) is not None and (left := until - wall_time()) > 0:
+            return f"wave {run.wave + 1}/{count} settles, {duration(left)} left"
         return f"wave {max(run.wave, 0) + 1}/{count}" if count > 1 else "running"
 
     def _counts(self) -> list[str]:

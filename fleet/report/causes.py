@@ -170,7 +170,8 @@ CAUSES = {
         "The step's `when` is false on this target, as the playbook means it.", "Nothing."
     ),
     CauseCode.NOT_NEEDED: Explanation(
-        "The step's turn did not come: nothing above failed, or nothing that was changed named it.", "Nothing."
+        "The step's turn did not come: nothing above failed, nothing that was changed named it, or no gate asked for it.",
+        "Nothing.",
     ),
     CauseCode.EARLIER_STEP: Explanation(
         "An earlier step on this target did not succeed.", "Mend that step; then rerun."

@@ -66,7 +66,7 @@ def _gate(event: e.GateAsked | e.GateAnswered | e.GateSilent | e.GateJudged, pla
     match event:
         case e.GateJudged():
             numbers: dict[str, Json] = {"go": event.go, "met": event.met, "of": event.of}
-            return {**said, **numbers, "missed": list(event.missed), "why": judgement(plan, event)}
+            return {**said, "wave": plan.gates[event.gate].wave - 1, **numbers, "missed": list(event.missed), "why": judgement(plan, event)}
         case e.GateAsked():
             return {**said, "ask": event.ask}
         case e.GateAnswered():

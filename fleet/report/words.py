@@ -27,7 +27,7 @@ EXIT = {
     ExitCode.INTERNAL: "internal error",
     ExitCode.SCRIPT_FAILED: "a script failed",
     ExitCode.NOT_REACHED: "no script failed, but not every target is proven",
-    ExitCode.STOPPED: "stopped by a failure budget",
+    ExitCode.STOPPED: "stopped by a budget, a gate or a person",
     ExitCode.REFUSED: "refused: there was nothing to do",
     ExitCode.AZURE_UNUSABLE: "Azure could not be used",
     ExitCode.DEADLINE: "the deadline came first",

@@ -97,7 +97,7 @@ def cause(gate: Gate) -> CauseCode:
 def judgement(plan: Plan, event: e.GateJudged) -> str:
     """Say in one line what was decided, and what it rests on."""
     gate = plan.gates[event.gate]
-    wave = f"Wave {gate.wave} {'is behind its gate' if event.go else 'did not come past its gate'}"
+    head = f"Gate after wave {gate.wave} {'passed' if event.go else 'not passed'}"
     match gate.check:
         case FactsCheck(condition, share):
             percent = 100 * event.met * 10 // max(event.of, 1) / 10  # floored: nothing short of all is 100%
@@ -107,7 +107,7 @@ def judgement(plan: Plan, event: e.GateJudged) -> str:
             what = f"{step} not ok on {bad} of {event.of} targets, {most.of(event.of)} allowed"
         case None:
             raise AssertionError("only gates on what was found are judged")
-    return f"{wave}: {what}{_named(event)}"
+    return f"{head}: {what}{_named(event)}"
 
 
 def _named(event: e.GateJudged) -> str:

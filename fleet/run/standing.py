@@ -122,6 +122,13 @@ class Standing:
         """Whether the open wave has ended, and the steps that its gates ask for are under way."""
         return self.wave in self.findings.begun and self._gate_left[self.wave] > 0
 
+    @property
+    def settles_until(self) -> float | None:
+        """The moment until which an ended wave settles before anything follows it; None where nothing does."""
+        if self._wave_closed is None or self.launch_stop is not None or self.done == len(self.jobs):
+            return None
+        return self._wave_closed + self.plan.limits.soak
+
     def next(self, now: float) -> Effect:
         """Say what to do now. Asked twice without an event between, it answers alike."""
         if self.stop is not None and self._may_halt(now):

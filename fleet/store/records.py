@@ -39,6 +39,8 @@ KINDS: Mapping[str, type[Event]] = {
     "gate_asked": events.GateAsked,
     "gate_answered": events.GateAnswered,
     "gate_silent": events.GateSilent,
+    "health_begun": events.HealthBegun,
+    "gate_judged": events.GateJudged,
     "launch_stopped": events.LaunchStopped,
     "command_removed": events.CommandRemoved,
     "run_ended": events.RunEnded,

@@ -110,7 +110,7 @@ def test_everything_is_there_without_scripts() -> None:
     """Verdict, causes, hints, output, unread scopes and every row are in the page as text."""
     said = Page(render(mixed())).text()
     for piece in (
-        "4 of 12 targets failed", "stopped by a failure budget", "3 failures, 2 allowed", "web[005-006]",
+        "4 of 12 targets failed", "stopped by a budget, a gate or a person", "3 failures, 2 allowed", "web[005-006]",
         "E: could not get lock", "read its output", "prod-legacy", "no reader role",
         "2026-03-01 02:03:04 UTC",
         *(row.name for row in mixed().jobs),

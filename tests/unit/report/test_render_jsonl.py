@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from fleet.plan.model import Gate, JobId
-from fleet.playbook.model import Transport
+from fleet.playbook.model import Amount, HealthCheck, Transport
 from fleet.report.aggregate import aggregate
 from fleet.report.render_jsonl import line, report_line, row_line
 from fleet.run import events as e
@@ -28,6 +28,9 @@ SAMPLES: dict[str, object] = {
     "gate": 0,
     "ask": 1,
     "go": False,
+    "met": 1,
+    "of": 2,
+    "missed": ("web002",),
     "why": "an incident is open",
     "attempt": 1,
     "operation": Operation(Transport.MANAGED, URL, URL, "/subscriptions/s/runCommands/fleet-1"),
@@ -51,7 +54,8 @@ def sample(kind: type[e.Event]) -> e.Event:
 @pytest.mark.parametrize("kind", get_args(e.Event))
 def test_every_event_is_one_safe_line(kind: type[e.Event]) -> None:
     """Each kind of event is one line of JSON with its name, time and job, and no signature or raw output."""
-    text = line(sample(kind), dataclasses.replace(f.plan(f.fleet(2)), gates=(Gate(0),)))
+    check = HealthCheck("patch", Amount(0)) if kind is e.GateJudged else None
+    text = line(sample(kind), dataclasses.replace(f.plan(f.fleet(2)), gates=(Gate(1, health=check),)))
     assert text.count("\n") == 1 and text.endswith("\n") and text.isascii()
     assert CANARY not in text
     said = json.loads(text)

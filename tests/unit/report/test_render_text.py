@@ -22,7 +22,7 @@ def test_the_mixed_run_reads_from_top_to_bottom() -> None:
     expected = [
         "linux-patch 1.0.0  run r-20260301-7f3a",
         "12 targets: 3 failed, 1 timed out",
-        "Exit code 5: stopped by a failure budget",
+        "Exit code 5: stopped by a budget, a gate or a person",
         "Stopped (budget_failures): 3 failures, 2 allowed",
         "FAILED (4)",
         "web[005-006] (2)",

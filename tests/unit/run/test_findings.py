@@ -84,7 +84,7 @@ def test_the_next_wave_waits_for_the_facts_of_the_one_before() -> None:
     done = meeting(gated(facts('facts.x == "1"')), {})
     record = run(done.start())
     assert statuses(record) == ["succeeded"] * 4
-    note = 'Wave 1 is behind its gate: facts.x == "1" on 2 of 2 targets (100%), 100% needed'
+    note = 'Gate after wave 1 passed: facts.x == "1" on 2 of 2 targets (100%), 100% needed'
     assert any(text.endswith(note) for text in aggregate(record).notes)
 
 
@@ -96,7 +96,7 @@ def test_facts_that_are_not_right_stop_the_run() -> None:
     assert report.exit_code == ExitCode.STOPPED
     assert report.stopped is not None and report.stopped.cause is CauseCode.GATE_FACTS
     assert report.stopped.message == (
-        'Wave 1 did not come past its gate: facts.x == "1" on 1 of 2 targets (50%), 100% needed; not on vm0001'
+        'Gate after wave 1 not passed: facts.x == "1" on 1 of 2 targets (50%), 100% needed; not on vm0001'
     )
 
 
@@ -194,7 +194,7 @@ def test_sick_targets_stop_the_run() -> None:
     assert report.exit_code == ExitCode.STOPPED and report.stopped is not None
     assert report.stopped.cause is CauseCode.GATE_HEALTH
     assert report.stopped.message == (
-        "Wave 1 did not come past its gate: check not ok on 1 of 2 targets, 0 allowed; not on vm0001"
+        "Gate after wave 1 not passed: check not ok on 1 of 2 targets, 0 allowed; not on vm0001"
     )
 
 
