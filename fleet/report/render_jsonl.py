@@ -65,8 +65,8 @@ def _gate(event: e.GateAsked | e.GateAnswered | e.GateSilent | e.GateJudged, pla
     said: dict[str, Json] = {"wave": plan.gates[event.gate].wave, "gate": event.gate}
     match event:
         case e.GateJudged():
-            numbers: dict[str, Json] = {"go": event.go, "met": event.met, "of": event.of}
-            return {**said, "wave": plan.gates[event.gate].wave - 1, **numbers, "missed": list(event.missed), "why": judgement(plan, event)}
+            found: dict[str, Json] = {"go": event.go, "met": event.met, "of": event.of, "missed": list(event.missed)}
+            return {**said, "wave": plan.gates[event.gate].wave - 1, **found, "why": judgement(plan, event)}
         case e.GateAsked():
             return {**said, "ask": event.ask}
         case e.GateAnswered():
