@@ -12,7 +12,7 @@ import click
 from fleet.cli.main import VERBS, cli
 from fleet.errors import ExitCode
 from fleet.plan.model import Gate, JobId
-from fleet.playbook.model import Transport
+from fleet.playbook.model import Amount, HealthCheck, Transport
 from fleet.report import render_jsonl
 from fleet.run import events
 from fleet.run.answers import Answer, LostReason, Operation, Quota, Refusal
@@ -81,6 +81,7 @@ SAMPLES: dict[str, Any] = {
     "kind": events.StopKind.SOFT,
     "cause": CauseCode.DEADLINE,
     "quota": Quota("s", "l", {}),
+    "missed": ("vm1",),
 }
 
 
@@ -88,7 +89,8 @@ def test_events_page(here: Here, lab: LabUp) -> None:
     """docs/events.md has each event that is streamed with its fields, and no other."""
     told = rows((DOCS / "events.md").read_text())
     streamed = {}
-    gated = replace(a_plan(fleet(1)), gates=(Gate(0), Gate(0)))
+    gate = Gate(1, health=HealthCheck("patch", Amount(0)))
+    gated = replace(a_plan(fleet(1)), gates=(gate, gate))
     for kind in get_args(events.Event):
         if kind.durable:
             values = {field.name: SAMPLES.get(field.name, 1) for field in fields(kind)}
