@@ -140,6 +140,19 @@ class _Session:
             if under_way and self.kept.live:
                 self.read_again()
 
+    def may_try_again(self, tries: int, exit_code: int) -> bool:
+        """Whether another try follows, or may follow, the one after so many that ended so."""
+        record, step = self.job, self.job.job.step
+        if record.retries > tries:
+            return True
+        return self.kept.live and not self.ended and tries < step.flow.retries and exit_code not in step.ok_exit
+
+    def show_from_the_start(self) -> None:
+        """Another try has begun: what it prints begins anew."""
+        self.places = Places(self.places.streams)
+        self.screen.end_line()
+        say(f"-- {self.screen.head}: try {self.job.retries + 1} begins", quiet=self.screen.quiet)
+
     def show(self, news: News) -> None:
         for stream in self.places.streams:
             left_out, data = self.places.advance(stream, news.of(stream))
@@ -235,12 +248,17 @@ async def _through_blobs(session: _Session, reader: Blobs, urls: Mapping[Stream,
 
 async def _to_the_end(session: _Session, follower: Follower) -> int | None:
     """Show everything. Return the wrapper's exit code where the VM told it."""
-    source = _source(session)
+    tries = session.job.retries
     patience = session.clock.now() + BEGIN_WITHIN
-    while not (session.ended and session.show_kept()):
+    while True:
+        if session.job.retries != tries:
+            tries = session.job.retries
+            session.show_from_the_start()
+        if session.ended and session.show_kept():
+            return None
         was_ended = session.ended
         try:
-            news = await follower.news(source, session.places)
+            news = await follower.news(_source(session), session.places)
         except NotFetched:
             if session.kept.live:
                 session.read_again()
@@ -253,7 +271,8 @@ async def _to_the_end(session: _Session, follower: Follower) -> int | None:
         if news is not None:
             session.show(news)
             # Of a job that was given up or cancelled the VM may never tell an end.
-            if session.places.all_shown(news) and (was_ended or news.exit is not None):
+            over = was_ended or (news.exit is not None and not session.may_try_again(tries, news.exit))
+            if over and session.places.all_shown(news):
                 return news.exit
         elif session.ended:
             return None
@@ -261,13 +280,13 @@ async def _to_the_end(session: _Session, follower: Follower) -> int | None:
             say(f"-- {session.screen.head}: the script has not begun yet", quiet=session.screen.quiet)
             patience += BEGIN_WITHIN
         await session.wait(follower.ready_at())
-    return None
 
 
 def _source(session: _Session) -> Source:
     """Questions are managed commands whatever carries the job: an action runs beside nothing, they beside anything."""
-    job = session.job.job
-    return Source(job.target, Transport.MANAGED, delivery_key(session.kept.run_id, job), job.step.run_as)
+    record = session.job
+    key = delivery_key(session.kept.run_id, record.job, record.retries)
+    return Source(record.job.target, Transport.MANAGED, key, record.job.step.run_as)
 
 
 def _told(session: _Session, code: int | None, quiet: int) -> int:

@@ -148,7 +148,9 @@ async def _free(
                 rows[job.job.id] = _freed(job, await prober.free(_source(kept.run_id, job)))
                 seen()
 
-            commands = [ManagedCommand(job.job.target, command_name(kept.run_id, job.job)) for job in deleted]
+            commands = [
+                ManagedCommand(job.job.target, command_name(kept.run_id, job.job, job.retry)) for job in deleted
+            ]
             ended = await bulk.delete(connection.managed, commands, connection.principals, SystemClock(), seen)
             for job, end in zip(deleted, ended, strict=True):
                 message = "its command is being deleted, which ends the script" if end.cause is None else ""
@@ -196,7 +198,7 @@ async def _connected(stack: AsyncExitStack, config: Config, kept: SavedRun, flag
 
 
 def _source(run_id: str, job: JobState) -> Source:
-    return Source(job.job.target, job.transport, delivery_key(run_id, job.job), job.job.step.run_as)
+    return Source(job.job.target, job.transport, delivery_key(run_id, job.job, job.retry), job.job.step.run_as)
 
 
 def _probed_jobs(run: Run, names: tuple[str, ...], step: str | None) -> list[JobState]:

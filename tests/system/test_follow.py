@@ -128,6 +128,35 @@ def test_a_real_script_is_followed_through_its_blobs(here: Here, machine: Machin
         assert signature.encode() not in where and quote(signature, safe="").encode() not in where
 
 
+@pytest.mark.sandbox
+@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
+def test_each_try_of_a_script_is_followed(here: Here, machine: Machine) -> None:
+    """After a try that failed, the following goes on with the next one, from its first byte to the end of the job."""
+    file = machine.cwd / "lab.yaml"
+    file.write_text(LAB.replace("SPEECH", "").replace("GUEST", "sandbox"))
+    script = (
+        "if [ ! -e /tmp/tried ]; then touch /tmp/tried; echo the first try, which is longer; n=1; code=1\n"
+        "else echo second; n=2; code=0; fi\n"
+        "while [ ! -e /tmp/go$n ]; do sleep 0.1; done\necho done $n\nexit $code"
+    )
+    with lab_up(machine, file) as lab:
+        go = {n: playbook(machine, f"touch /tmp/go{n}").rename(machine.cwd / f"go{n}.yaml") for n in (1, 2)}
+        play = playbook(machine, script)
+        play.write_text(play.read_text().rstrip() + "\n    idempotent: true\n    retries: 1\n    retry_delay: 1s\n")
+        with under_way(machine, here, lab, play, "--transport", "managed") as run:
+            follower = machine.start("output", "last", "web01", "--follow", "--stream", "stdout", lab.flag)
+            assert follower.stdout is not None and follower.stderr is not None
+            for n, first in ((1, "the first try, which is longer\n"), (2, "second\n")):
+                assert follower.stdout.readline() == first, follower.stderr.read()
+                assert here("run", go[n], lab.flag, "-y", "-q", "--lease", "none", "--transport", "managed").code == 0
+                assert follower.stdout.readline() == f"done {n}\n"
+            with follower:
+                rest, said = follower.stdout.read(), follower.stderr.read()
+            assert (follower.returncode, rest) == (0, ""), said
+            assert "web01  long: try 2 begins" in said
+            run.communicate(timeout=60)
+
+
 def test_a_cancelled_script_ends_the_following(here: Here, machine: Machine) -> None:
     """Where a job ends without a word from its VM, what had come is shown, and its row's exit code returned."""
     file = machine.cwd / "lab.yaml"

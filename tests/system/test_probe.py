@@ -35,11 +35,21 @@ def _lab(machine: Machine) -> Path:
     return path
 
 
+RETRIES = """
+    idempotent: true
+    retries: 1
+    retry_delay: 1s
+"""
+
+
 @contextmanager
-def hanging(machine: Machine, transport: str, script: str = HANGS) -> Iterator[tuple[LabUp, subprocess.Popen[str]]]:
-    """A run whose script hangs on web01; web02 waits for its turn."""
+def hanging(
+    machine: Machine, transport: str, script: str = HANGS, more: str = ""
+) -> Iterator[tuple[LabUp, subprocess.Popen[str]]]:
+    """A run whose script hangs on web01; web02 waits for its turn. ``more`` is YAML for the step."""
     with lab_up(machine, _lab(machine)) as lab:
         play = playbook(machine, script)
+        play.write_text(play.read_text().rstrip() + more)
         run = machine.start("run", play, lab.flag, "-y", "-o", "jsonl", "-q", "--transport", transport)
         try:
             wait_for(lambda: bool(lab.executions()))
@@ -102,6 +112,18 @@ def test_a_managed_command_is_freed_by_deleting_it(here: Here, machine: Machine)
     end = row(here)
     assert (end["status"], end["cause"]["code"]) == ("unknown", "operation_gone")
     assert "deleted" in json.dumps(end["cause"])
+
+
+def test_a_script_that_is_tried_again_is_seen_and_freed(here: Here, machine: Machine) -> None:
+    """Of a step that was tried before, the present try is looked at, and its command is the one that is deleted."""
+    twice = f"case $(hostname) in web01) [ -e /tmp/tried ] || {{ touch /tmp/tried; echo one; exit 1; }};; esac\n{HANGS}"
+    with hanging(machine, "managed", twice, more=RETRIES) as (lab, run):
+        (found,) = machine.run("probe", "last", "web01", lab.flag, "-o", "json").report
+        assert (found["state"], found["stdout"]) == ("alive", "working on it\n")
+        freed = machine.run("unstick", "last", "web01", lab.flag, "-y")
+        assert (freed.code, "is being deleted" in freed.out) == (0, True)
+        assert ended(run).code == 4
+    assert (row(here)["retries"], row(here)["cause"]["code"]) == (1, "operation_gone")
 
 
 def test_only_the_scripts_own_group_is_ended(here: Here, machine: Machine) -> None:
