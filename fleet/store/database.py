@@ -7,6 +7,7 @@ Logging").
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,8 @@ def connect(uri: str) -> sqlite3.Connection:
 
 
 def open_to_write(path: Path, connect: Connect) -> sqlite3.Connection:
-    """Open an existing file for durable writing. Raises sqlite3.Error."""
+    """Open an existing file for durable writing. Raises sqlite3.Error, or StateError as :func:`_keep_the_log` does."""
+    _keep_the_log(path)
     connection = connect(_uri(path, "mode=rw"))
     try:
         connection.text_factory = bytes
@@ -64,17 +66,41 @@ def open_to_write(path: Path, connect: Connect) -> sqlite3.Connection:
 
 
 def open_to_read(path: Path, connect: Connect) -> sqlite3.Connection:
-    """Open an existing file read-only, also while a writer is at work. Raises sqlite3.Error.
+    """Open an existing file read-only, also while a writer is at work. Raises as :func:`open_to_write` does.
 
     A folder that cannot be written (an archive, another user's) allows no shared memory; a file that was
     closed properly has no log beside it and can be read as it lies.
     """
+    _keep_the_log(path)
     try:
         return _reader(_uri(path, "mode=ro"), connect)
     except sqlite3.OperationalError:
-        if path.with_name(path.name + "-wal").exists():
+        if log_of(path).exists():
             raise
         return _reader(_uri(path, "mode=ro&immutable=1"), connect)
+
+
+def log_of(path: Path) -> Path:
+    """Return where the write-ahead log of a database lies."""
+    return path.with_name(path.name + "-wal")
+
+
+def _keep_the_log(path: Path) -> None:
+    """Refuse an empty file beside a log that is not: whoever opens it, even to read, makes SQLite delete the log.
+
+    Seen with SQLite 3.40 (``pagerOpenWalIfPresent``): a database of no pages has no use for a log. A log is only ever
+    begun beside a file that holds a page, so this one lost its content, and the log may be all that is left.
+    """
+    try:
+        lost = path.stat().st_size == 0 and log_of(path).stat().st_size > 0
+    except OSError:
+        return
+    if lost:
+        raise StateError(
+            f"{path} is damaged: it is empty, and the log beside it is not",
+            hint="put back a copy of the folder if there is one; the log was left as it is",
+            code="journal_damaged",
+        )
 
 
 def _reader(uri: str, connect: Connect) -> sqlite3.Connection:
@@ -95,13 +121,14 @@ def _uri(path: Path, query: str) -> str:
 
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_NO_ROOM = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _FORBIDDEN = frozenset({sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH})
 
 
 def as_state_error(error: Exception, path: Path) -> StateError:
     """Turn what SQLite or the system says into a sentence with the path and what to do next."""
     reason = int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-    if reason == sqlite3.SQLITE_FULL:
+    if reason == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in _NO_ROOM:
         return StateError(
             f"the disk is full: {path} could not be written",
             hint="free some space and resume",

@@ -1,6 +1,6 @@
 """The durable journal of one run: create it, append to it under an epoch, take it over, read it back.
 
-A run is a folder with ``journal.db`` (SQLite, WAL) and ``lock``. Who holds the lock writes; who writes does
+A run is a folder with ``journal.db`` (SQLite, WAL), ``acknowledged`` and ``lock``. Who holds the lock writes; who writes does
 so under the epoch of its lease, and loses that right the moment a later owner takes a higher one.
 """
 
@@ -18,12 +18,13 @@ from pathlib import Path
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
-from fleet.store import database, reading, wal
-from fleet.store.database import FORMAT, Connect, as_state_error
+from fleet.store import acknowledged, database, reading, wal
+from fleet.store.acknowledged import Note
+from fleet.store.database import FORMAT, Connect, as_state_error, log_of
 from fleet.store.files import Lock, is_locked, is_plain_file, make_file, make_folder, sync_folder
 from fleet.store.reading import Contents, Header
 from fleet.store.records import to_row
-from fleet.store.writer import Writer
+from fleet.store.writer import Writer, lease_lost
 
 DATABASE = "journal.db"
 LOCK = "lock"
@@ -119,9 +120,11 @@ def create(
             with _closed_on_failure(connection):
                 header = Header.of(run_id, now, _program(), plan)
                 _begin(connection, header, owner, now)
-                sync_folder(folder)
-                sync_folder(folder.parent)
-            return Journal(Writer(connection, path, epoch=1, count=0, chain=header.chain), lock, 1)
+                note = Note(folder, 0, header.chain)
+                with _closed_on_failure(note):
+                    sync_folder(folder)
+                    sync_folder(folder.parent)
+            return Journal(Writer(connection, note, path, epoch=1, count=0, chain=header.chain), lock, 1)
     except BaseException:
         _take_away(folder)
         raise
@@ -132,25 +135,25 @@ def open_for_writing(folder: Path, *, owner: str, now: float, connect: Connect =
 
     Raises StateError: ``run_is_live`` while another process (or another journal of this one) holds it,
     ``journal_damaged`` when events are lost, since resuming could then run a script twice, ``newer_version``,
-    ``no_journal``.
+    ``no_journal``. A run that is refused is left as it was, to the byte of its log.
     """
     path = _existing(folder)
     with _owned(folder) as lock, _translated(path):
+        found = _undamaged(path, connect)
+        epoch, count = found.epoch + 1, len(found.events)
         connection = database.open_to_write(path, connect)
         with _closed_on_failure(connection):
-            connection.execute("BEGIN IMMEDIATE")
-            found = reading.contents(connection, path)
-            if found.damage:
-                raise StateError(
-                    found.damage,
-                    hint="what can be read can still be shown and reported; to go on, start a new run",
-                    code="journal_damaged",
-                )
-            epoch = found.epoch + 1
-            _take_lease(connection, epoch, owner, now)
-            connection.execute("COMMIT")
-            sync_folder(folder)
-        writer = Writer(connection, path, epoch=epoch, count=len(found.events), chain=found.chain)
+            # What an unfinished commit left at the log's end must not be taken for damage later on.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            note = Note(folder, count, found.chain)
+            with _closed_on_failure(note):
+                connection.execute("BEGIN IMMEDIATE")
+                if not reading.stands_at(connection, count, found.chain, found.epoch):
+                    raise lease_lost(path)
+                _take_lease(connection, epoch, owner, now)
+                connection.execute("COMMIT")
+                sync_folder(folder)
+        writer = Writer(connection, note, path, epoch=epoch, count=count, chain=found.chain)
         return OpenedRun(Journal(writer, lock, epoch), found.plan, found.events, epoch)
 
 
@@ -161,7 +164,7 @@ def read(folder: Path, *, connect: Connect = database.connect) -> SavedRun:
     """
     path = _existing(folder)
     live = is_locked(folder / LOCK)
-    unclear = "" if live else wal.unreadable_end(path.with_name(path.name + "-wal"))
+    unclear = "" if live else wal.end(log_of(path)).said
     with _translated(path):
         found = _snapshot(path, connect)
     return SavedRun(
@@ -175,11 +178,29 @@ def read(folder: Path, *, connect: Connect = database.connect) -> SavedRun:
     )
 
 
+def _undamaged(path: Path, connect: Connect) -> Contents:
+    """Read what a new owner goes on with.
+
+    By a connection that can only read: one that writes would, when it is closed, fold the sound part of a damaged log into
+    the file and delete the rest.
+    """
+    end = wal.end(log_of(path))
+    found = _snapshot(path, connect)
+    if damage := found.damage or (end.said if end.is_damaged else ""):
+        raise StateError(
+            damage,
+            hint="what can be read can still be shown and reported; to go on, start a new run",
+            code="journal_damaged",
+        )
+    return found
+
+
 def _snapshot(path: Path, connect: Connect) -> Contents:
+    said = acknowledged.read(path.parent) or reading.NOTHING_SAID
     connection = database.open_to_read(path, connect)
     try:
         connection.execute("BEGIN")
-        return reading.contents(connection, path)
+        return reading.contents(connection, path, said)
     finally:
         connection.close()
 
@@ -249,17 +270,17 @@ def _holder(folder: Path) -> str:
             return reading.holder(connection)
         finally:
             connection.close()
-    except database.FAILURES:
+    except (StateError, *database.FAILURES):
         return "another process"
 
 
 @contextmanager
-def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+def _closed_on_failure(opened: sqlite3.Connection | Note) -> Iterator[None]:
     try:
         yield
     except BaseException:
         with suppress(sqlite3.Error):
-            connection.close()
+            opened.close()
         raise
 
 
@@ -274,7 +295,7 @@ def _translated(path: Path) -> Iterator[None]:
 
 def _take_away(folder: Path) -> None:
     """Remove what a failed creation left; nothing was sent for it."""
-    for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", LOCK):
+    for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", acknowledged.FILE, LOCK):
         with suppress(OSError):
             (folder / name).unlink()
     with suppress(OSError):

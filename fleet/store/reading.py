@@ -15,6 +15,7 @@ from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
 from fleet.store import records
+from fleet.store.acknowledged import Acknowledged
 from fleet.store.database import FAILURES, FORMAT
 from fleet.store.records import Row
 
@@ -68,8 +69,11 @@ class _Damaged(Exception):
     """The row just read is not what was written."""
 
 
-def contents(connection: sqlite3.Connection, path: Path) -> Contents:
-    """Read everything in one snapshot's order.
+NOTHING_SAID = Acknowledged(0, "")
+
+
+def contents(connection: sqlite3.Connection, path: Path, said: Acknowledged = NOTHING_SAID) -> Contents:
+    """Read everything in one snapshot's order, and hold it against what is ``said`` to have been acknowledged.
 
     Raises StateError when there is no run in it, when its plan is damaged, or when a newer version made it;
     and sqlite3.Error when not even that can be told.
@@ -83,9 +87,13 @@ def contents(connection: sqlite3.Connection, path: Path) -> Contents:
     epoch, chain, damage = 0, header.chain, ""
     try:
         for sound in _sound_rows(connection, header.chain):
+            if len(events) + 1 == said.events and sound.chain != said.chain:
+                raise _Damaged(f"event {said.events} is not the one that was acknowledged")
             events.append(records.from_row(sound.row))
             epoch, chain = sound.epoch, sound.chain
         _check_tail(connection, len(events), chain)
+        if len(events) < said.events:
+            raise _Damaged(f"{said.events} events were acknowledged")
     except (_Damaged, *FAILURES) as error:
         damage = f"the journal {path} is damaged after event {len(events)} ({error}); what follows is not used"
     try:
@@ -134,6 +142,15 @@ def latest_epoch(connection: sqlite3.Connection) -> int:
     """Return the highest epoch taken so far, 0 if none."""
     (epoch,) = connection.execute("SELECT coalesce(max(epoch), 0) FROM lease").fetchone()
     return _whole(epoch)
+
+
+def stands_at(connection: sqlite3.Connection, count: int, chain: str, epoch: int) -> bool:
+    """Say whether the journal ends with this event, and was last taken under this epoch."""
+    try:
+        _check_tail(connection, count, chain)
+        return latest_epoch(connection) == epoch
+    except _Damaged:
+        return False
 
 
 def has_ended(connection: sqlite3.Connection) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fleet.errors import StateError
 from fleet.store import records
+from fleet.store.acknowledged import Note
 from fleet.store.database import as_state_error
 from fleet.store.records import Row
 
@@ -32,14 +33,17 @@ class _Waiting:
 
 
 class Writer:
-    """Owns a connection from now on and commits rows after ``count`` events that end with ``chain``.
+    """Owns a connection and a note from now on and commits rows after ``count`` events that end with ``chain``.
 
     The first failure is the last commit: what was waiting and what comes later gets a StateError, so the
     journal never has a hole.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, *, epoch: int, count: int, chain: str) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, note: Note, path: Path, *, epoch: int, count: int, chain: str
+    ) -> None:
         self._connection = connection
+        self._note = note
         self._path = path
         self._epoch = epoch
         self._count = count
@@ -90,6 +94,7 @@ class Writer:
             _tell([waiting.kept for waiting in group], failure)
         with suppress(sqlite3.Error):
             self._connection.close()
+        self._note.close()
         with self._changed:
             self._ended = True
             enders, self._enders = self._enders, []
@@ -133,6 +138,7 @@ class Writer:
         self._connection.execute(_MARK, (count, chain))
         self._connection.execute("COMMIT")
         self._count, self._chain = count, chain
+        self._note.write(count, chain)
 
 
 def lease_lost(path: Path) -> StateError:

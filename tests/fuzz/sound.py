@@ -23,17 +23,21 @@ EVENTS: tuple[Event, ...] = (
 )
 
 
-def make(root: Path) -> Path:
-    """Keep the events and copy the folder before the journal is closed, as a kill would leave it."""
+def make(root: Path, *, anew: bool = True) -> Path:
+    """Keep the events and copy the folder before the journal is closed, as a kill would leave it.
+
+    ``anew``: the log was begun anew in mid-run, and what it held before is in the file.
+    """
     folder = root / "sound"
 
     async def live() -> None:
         plan = Plan(PlaybookRef("patch", "1.0.0", "abc"), (), (), ())
         kept = journal.create(root / "source", run_id="r1", plan=plan, owner="me", now=1.0)
         await kept.append(EVENTS[:3])
-        fold = sqlite3.connect(root / "source" / journal.DATABASE)
-        fold.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-        fold.close()
+        if anew:
+            fold = sqlite3.connect(root / "source" / journal.DATABASE)
+            fold.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            fold.close()
         await kept.append(EVENTS[3:])
         shutil.copytree(root / "source", folder)
         (folder / f"{journal.DATABASE}-shm").unlink(missing_ok=True)

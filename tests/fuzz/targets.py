@@ -133,7 +133,7 @@ def journal_on_disk(data: bytes) -> None:
         changed = whole[start : start + len(data[2:])] != data[2:]
         whole[start : start + len(data[2:])] = data[2:]
         (damaged / name).write_bytes(whole)
-        wal.unreadable_end(damaged / name)
+        wal.end(damaged / name)
         try:
             found = journal.read(damaged)
         except StateError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
-from fleet.store import journal
+from fleet.store import acknowledged, journal, wal
+from fleet.store.runs import RunsFolder, RunState
 from tests.unit.store.own_loop import finish
 
 LOG = f"{journal.DATABASE}-wal"
@@ -81,13 +83,38 @@ def test_flipped_bits_in_file(tmp_path: Path, plan: Plan, life: tuple[Event, ...
         assert found is None or found.damage or (found.events == life and found.plan == plan), place
 
 
-def test_truncated_log(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
-    """A log cut anywhere, as a crash leaves it, gives a prefix that can be gone on with."""
+def places_to_cut(log: bytes) -> list[int]:
+    """Many places in a log, the ends of its frames among them, and so of its commits."""
+    return sorted({*range(0, len(log), 1499), *range(32, len(log), 4120)})
+
+
+def test_a_lost_end_of_the_log_is_named(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """A log cut after a kill, even between two commits, is known to lack events: nobody goes on with it, nor changes it."""
     folder = tmp_path / "r1"
     keep_unclosed(folder, plan, life)
     whole = (folder / LOG).read_bytes()
+    for size in places_to_cut(whole):
+        (folder / LOG).write_bytes(whole[:size])
+        found = read_damaged(folder, life)
+        assert found is None or found.damage, size
+        with pytest.raises(StateError) as refused:
+            journal.open_for_writing(folder, owner="you", now=2.0)
+        assert refused.value.code == ("no_journal" if found is None else "journal_damaged")
+        assert (folder / LOG).read_bytes() == whole[:size]
+    (folder / LOG).write_bytes(whole)
+    opened = journal.open_for_writing(folder, owner="you", now=2.0)
+    assert opened.events == life
+    finish(opened.journal.close())
+
+
+def test_truncated_log(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """A log that a power cut left unfinished, the note beside it older still, gives a prefix that can be gone on with."""
+    folder = tmp_path / "r1"
+    keep_unclosed(folder, plan, life)
+    (folder / acknowledged.FILE).write_bytes(b"")
+    whole = (folder / LOG).read_bytes()
     lengths = []
-    for size in sorted({*range(0, len(whole), 1499), *range(32, len(whole), 4120)}):
+    for size in places_to_cut(whole):
         (folder / LOG).write_bytes(whole[:size])
         found = read_damaged(folder, life)
         lengths.append(-1 if found is None else len(found.events))
@@ -114,6 +141,102 @@ def test_flipped_bits_in_log(tmp_path: Path, plan: Plan, life: tuple[Event, ...]
         whole[place] ^= 1 << place % 8
         found = read_damaged(folder, life)
         assert found is None or found.damage or found.events == life, place
+
+
+def _frame(log: bytes, *, commits: bool) -> bytes:
+    """A frame of this log: one that ends a commit, or one in the middle of one."""
+    frames = [log[start : start + 4120] for start in range(32, len(log), 4120)]
+    return next(frame for frame in frames if (frame[4:8] != bytes(4)) == commits)
+
+
+def test_what_a_power_cut_can_do_is_told_from_damage(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Behind the last commit, frames without one are nobody's loss; one commit may be a power cut's; two are damage."""
+    folder = tmp_path / "r1"
+    keep_unclosed(folder, plan, life)
+    log = (folder / LOG).read_bytes()
+    middle, last = _frame(log, commits=False), _frame(log, commits=True)
+    expected = {
+        "": (False, False),
+        "unfinished": (False, False),
+        "one": (True, False),
+        "two": (True, True),
+        "salt": (True, True),
+    }
+    with_salt = log[:-4112] + bytes([log[-4112] ^ 1]) + log[-4111:]
+    ends = {"": log, "unfinished": log + middle, "one": log + last, "two": log + last + last, "salt": with_salt}
+    for name, content in ends.items():
+        (folder / LOG).write_bytes(content)
+        said, is_damaged = wal.end(folder / LOG)
+        assert (bool(said), is_damaged) == expected[name], name
+        assert bool(journal.read(folder).damage) == expected[name][0], name
+    (folder / LOG).write_bytes(ends["two"])
+    with pytest.raises(StateError) as refused:
+        journal.open_for_writing(folder, owner="you", now=2.0)
+    assert refused.value.code == "journal_damaged"
+    (folder / LOG).write_bytes(ends["one"])
+    opened = journal.open_for_writing(folder, owner="you", now=2.0)
+    assert opened.events == life
+    assert (folder / LOG).read_bytes().count(last) == 0, "what a power cut left is not found again"
+    finish(opened.journal.close())
+
+
+def test_an_empty_file_beside_its_log_is_left_alone(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """SQLite deletes the log of a file that is empty, even for a reader; we open neither, and say so."""
+    folder = tmp_path / "runs" / "r1"
+    folder.parent.mkdir()
+    keep_unclosed(folder, plan, life)
+    whole, log = (folder / journal.DATABASE).read_bytes(), (folder / LOG).read_bytes()
+    (folder / journal.DATABASE).write_bytes(b"")
+    for use in (journal.read, lambda where: journal.open_for_writing(where, owner="you", now=2.0)):
+        with pytest.raises(StateError) as refused:
+            use(folder)
+        assert refused.value.code == "journal_damaged"
+        assert "the log was left as it is" in refused.value.hint
+    (listed,) = [run for run in RunsFolder(tmp_path).list() if run.id == "r1"]
+    assert (listed.state, "is empty" in listed.detail) == (RunState.DAMAGED, True)
+    assert (folder / LOG).read_bytes() == log
+    (folder / journal.DATABASE).write_bytes(whole[:4096])
+    assert journal.read(folder).events == life, "with the first page put back, the log holds all of it"
+
+
+def test_an_older_copy_is_not_taken_for_the_run(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """A journal put back from before is whole in itself, and lacks events that were acknowledged; so does another one."""
+    folder, older = tmp_path / "r1", tmp_path / "older"
+    older.mkdir()
+    keep(folder, plan, life)
+    keep(older / "r1", plan, life[:7])
+    shutil.copy(older / "r1" / journal.DATABASE, folder)
+    found = journal.read(folder)
+    assert (found.events, found.damage.count(f"{len(life)} events were acknowledged")) == (life[:7], 1)
+    other = (*life[:-1], replace(life[-1], at=6.0))
+    keep(tmp_path / "other" / "r1", plan, other)
+    shutil.copy(tmp_path / "other" / "r1" / journal.DATABASE, folder)
+    found = journal.read(folder)
+    assert (found.events, "not the one that was acknowledged" in found.damage) == (life[:-1], True)
+
+
+@pytest.mark.parametrize("note", [None, b"", bytes(87), b"0" * 300, "flipped", "a folder"])
+def test_a_note_that_is_not_whole_claims_nothing(
+    tmp_path: Path, plan: Plan, life: tuple[Event, ...], note: bytes | str | None
+) -> None:
+    """Journals of before have no note, and one that was damaged is not believed: the journal is judged by itself."""
+    folder = tmp_path / "r1"
+    keep(folder, plan, life)
+    path = folder / acknowledged.FILE
+    written = path.read_bytes()
+    assert acknowledged.read(folder) == (len(life), written[13:77].decode())
+    for bit in range(8 * len(written)) if note == "flipped" else (0,):
+        path.unlink()
+        if note == "flipped":
+            path.write_bytes(bytes(byte ^ (1 << bit % 8 if at == bit // 8 else 0) for at, byte in enumerate(written)))
+        elif note == "a folder":
+            path.mkdir()
+        elif isinstance(note, bytes):
+            path.write_bytes(note)
+        assert acknowledged.read(folder) is None
+        if bit == 0:
+            found = journal.read(folder)
+            assert (found.events, found.damage) == (life, "")
 
 
 def test_log_begun_anew_is_sound(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:

@@ -71,7 +71,7 @@ def test_only_the_owner_may_read(tmp_path: Path, plan: Plan, life: tuple[Event, 
     finally:
         os.umask(before)
     folders = {state.name: 0o700, "runs": 0o700, "r1": 0o700}
-    names = ("journal.db", "journal.db-wal", "journal.db-shm", "lock")
+    names = ("journal.db", "journal.db-wal", "journal.db-shm", "acknowledged", "lock")
     assert modes == folders | dict.fromkeys(names, 0o600)
 
 
