@@ -14,15 +14,18 @@ from typing import Any
 import click
 
 from fleet import app
+from fleet.cli.given import secrets_given
 from fleet.cli.screen import say, warn
 from fleet.clock import SystemClock
 from fleet.config import Config
 from fleet.engine.asking import NotFetched, Source
+from fleet.engine.blob import whole
 from fleet.engine.fetch import Fetcher
+from fleet.errors import Refused
 from fleet.guest.packing import CHANNEL_TAIL
 from fleet.guest.spool import Stream
 from fleet.plan.model import Plan
-from fleet.run.command import delivery_key, transport_of
+from fleet.run.command import blobs, delivery_key, nonce, transport_of
 from fleet.run.model import Extent
 from fleet.run.record import JobRecord
 from fleet.run.state import Run
@@ -66,6 +69,10 @@ async def fetch_missing(
         else:
             found[each.row][each.stream] = data
     complete = _tell_unkept(run, chosen)
+    for each, data in await _from_blobs(config, kept, missing, flags, environ):
+        missing.remove(each)
+        outputs.keep(folder, each.job.job.id, each.stream, data)
+        found[each.row][each.stream] = data
     async with AsyncExitStack() as stack:
         fetcher: Fetcher | None = None
         for each in missing:
@@ -81,6 +88,33 @@ async def fetch_missing(
             outputs.keep(folder, each.job.job.id, each.stream, data)
             found[each.row][each.stream] = data
     return found, complete
+
+
+async def _from_blobs(
+    config: Config, kept: SavedRun, missing: Sequence[_Missing], flags: Mapping[str, Any], environ: Mapping[str, str]
+) -> list[tuple[_Missing, bytes]]:
+    """Return what lies whole in the signed blobs that a step wrote, where ``-e`` gives the secret of their addresses."""
+    secrets = secrets_given(kept.plan.declared, flags["given"], environ)
+    wanted = [(each, urls) for each in missing if each.stream in (urls := blobs(kept.plan, each.job.job, secrets))]
+    found: list[tuple[_Missing, bytes]] = []
+    if not wanted:
+        return found
+    async with app.blobs(config) as reader:
+        for each, urls in wanted:
+            name = f"{each.job.job.target.name} {each.job.job.step.id} {each.stream}"
+            try:
+                held = await whole(reader, urls, nonce(kept.run_id, each.job.job, each.job.retries))
+            except Refused as error:
+                say(f"{name}: {error}; the VM is asked", quiet=flags["quiet"])
+                continue
+            if outputs.fits(held[each.stream], each.extent.length, each.extent.digest):
+                found.append((each, held[each.stream]))
+            else:
+                say(
+                    f"{name}: its blob does not hold what the receipt vouches for; the VM is asked",
+                    quiet=flags["quiet"],
+                )
+    return found
 
 
 def _missing(run: Run, chosen: Sequence[int], which: str) -> list[_Missing]:

@@ -63,7 +63,7 @@ Examples:
 @click.option(
     "--stream", type=click.Choice(["both", "stdout", "stderr"]), default="both", help="Which stream (default both)."
 )
-@click.option("--full", is_flag=True, help="Fetch from the VMs what was too long for the channel.")
+@click.option("--full", is_flag=True, help="Fetch, from the VMs or their blobs, what was too long for the channel.")
 @click.option("--follow", is_flag=True, help="Show what one VM's script prints while it runs, until it has ended.")
 @click.option("--outdir", type=click.Path(path_type=Path), help="Write files into this folder instead.")
 @click.option("--raw", is_flag=True, help="Print what came, control characters included. Not on a terminal.")
@@ -77,9 +77,11 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     25 KB, some 20 seconds each.
 
     --follow asks a VM whose script is running what is new, with a managed run command beside it: a few times at once,
-    then every 30 seconds, as often as Azure lets one. Where the step writes its output to blobs and -e gives the secret
-    that signs their addresses, the blobs are read instead, and the VM is asked nothing. Its exit code is what a report
-    of that row alone has. Ctrl-C ends the following, never the job.
+    then every 30 seconds, as often as Azure lets one. Its exit code is what a report of that row alone has. Ctrl-C ends
+    the following, never the job.
+
+    Where the step writes its output to blobs and -e gives the secret that signs their addresses, both read the blobs
+    instead, and the VM is asked nothing.
     """
     if flags["follow"] and (flags["full"] or flags["outdir"]):
         raise click.UsageError("--follow goes with neither --full nor --outdir")

@@ -23,7 +23,12 @@ def kept(folder: Path, job: int, stream: str, *, length: int, digest: str) -> by
         data = path.read_bytes()
     except OSError:
         return None
-    return data if digest in ("-", hashlib.sha256(data).hexdigest()) else None
+    return data if fits(data, length, digest) else None
+
+
+def fits(data: bytes, length: int, digest: str) -> bool:
+    """Whether a stream is the one that a receipt tells of; ``-`` stands for a digest that the VM could not make."""
+    return len(data) == length and digest in ("-", hashlib.sha256(data).hexdigest())
 
 
 def keep(folder: Path, job: int, stream: str, data: bytes) -> None:

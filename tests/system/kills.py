@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -127,13 +128,17 @@ def _judge(
     place = f"run {figures.runs}"
     report = state.with_suffix(".report.json")
     ended, _ = _wait(_fork(["show", "last", "-o", "json"], state, report), report, None)
+    if code != 0 or ended != 0:
+        said = "".join(
+            path.read_text(errors="replace") for path in sorted(state.parent.glob(f"{state.name}.*.err"))[-2:]
+        )
+        figures.wrong.append(f"{place} ended with exit code {code}, and showing it with {ended}: {said[-2000:]}")
+        return
     document = json.loads(report.read_text())
     rows = {(row["target"].casefold(), row["step"]): row for row in document["jobs"]}
     runs = {vm.casefold(): n - before.get(vm, 0) for vm, n in _executions(url).items() if n != before.get(vm, 0)}
     figures.vms = len(rows)
     figures.answers_told += len(told)
-    if code != 0 or ended != 0:
-        figures.wrong.append(f"{place} ended with exit code {code}")
     if len(rows) != len(document["jobs"]):
         figures.wrong.append(f"{place}: {len(document['jobs'])} rows for {len(rows)} VMs")
     twice = {vm: n for vm, n in runs.items() if n != 1}
@@ -151,10 +156,10 @@ def _fork(words: list[str], state: Path, stream: Path) -> int:
         return child
     os.environ["FLEET_STATE_DIR"] = str(state)
     file = os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 0)
+    errors = os.open(stream.with_suffix(".err"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(file, 1)
-    os.dup2(nowhere, 2)
+    os.dup2(errors, 2)
     # Whoever captures this process's streams has put others in their place.
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
@@ -209,10 +214,14 @@ def main() -> int:
     parser.add_argument("--vms", type=int, default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        print(f"seed {asked.seed}", flush=True)
-        figures = survive(asked.kills, asked.seed, Path(folder), asked.vms)
+    print(f"seed {asked.seed}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="fleet-kills-"))
+    figures = survive(asked.kills, asked.seed, folder, asked.vms)
     print(figures)
+    if figures.wrong:
+        print(f"the runs are in {folder}")
+    else:
+        shutil.rmtree(folder)
     return 1 if figures.wrong else 0
 
 

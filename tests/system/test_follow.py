@@ -113,11 +113,26 @@ def test_a_real_script_is_followed_through_its_blobs(here: Here, machine: Machin
             with follower:
                 rest, said = follower.stdout.read(), follower.stderr.read()
             out, _ = process.communicate(timeout=60)
+            asked = lab.executions()
+            full = machine.run(
+                "output",
+                json.loads(out)["run"],
+                "web01",
+                "--full",
+                "--raw",
+                "--stream",
+                "stdout",
+                lab.flag,
+                *secret,
+                env=environ,
+            )
+            assert lab.executions() == asked, "the VM was asked for what its blob holds"
         finally:
             process.kill()
             process.communicate()
             log.close()
     row = json.loads(out)["jobs"][0]
+    assert (full.code, full.out) == (0, "first\n" + "x" * 9000), full.err
     assert (follower.returncode, row["exit_code"], row["verified"], row["truncated"]) == (3, 3, True, True), said
     assert sorted(rest.split()) == ["warned", "x" * 9000]
     assert "vouches" not in said and "blob_request" in said
