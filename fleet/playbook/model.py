@@ -92,6 +92,9 @@ class Amount:
     value: float
     percent: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", float(self.value))  # as it comes back from a plan file, digest and all
+
     def of(self, total: int) -> int:
         """Resolve against a total: percents floored, counts as they are."""
         # Exact: in binary fractions 0.57% of 10,000 would be a hair less than 57.

@@ -6,18 +6,20 @@ The run decides; the model is told what is on disk, and must allow every submiss
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from fleet.engine import loop
 from fleet.plan.model import JobId, Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
-from fleet.playbook.model import Script, Transport
+from fleet.playbook.model import Amount, Script, Transport
+from fleet.report.aggregate import aggregate
 from fleet.run import answers as a
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Operation, Refusal
 from fleet.run.model import Phase
 from fleet.run.state import Run
-from fleet.simulation import model
+from fleet.simulation import gates, model
 from fleet.simulation.model import Promise, Stage
 from fleet.targets.model import Os, Target
 
@@ -60,6 +62,8 @@ class Walk:
         self._plan = _plan(self._rng)
         managed = self._plan.transport is not Transport.ACTION
         self._promises = [Promise(managed=managed, receipts=self._plan.receipts) for _ in range(len(self._plan))]
+        self._passed: set[int] = set()
+        """Gates that said yes, by what is on disk."""
         self._now = 0.0
         self._epoch = 0
         self._open()
@@ -75,7 +79,7 @@ class Walk:
         self._run = Run(self._plan, RUN)
         for event in self.disk:
             self._run.apply(event)
-        self._calls: list[tuple[str, JobId]] = []
+        self._calls: list[tuple[str, int]] = []
         self._epoch += 1
         self._tell(e.RunOpened(self._now, self._epoch))
 
@@ -86,6 +90,8 @@ class Walk:
             self._open()
         elif draw < 0.012:
             self._tell(e.StopRequested(self._now, self._rng.choice(tuple(e.StopKind))))
+        elif draw < 0.03 and self._run.awaiting is not None:
+            self._decide(self._run.awaiting)
         elif draw < 0.4 and self._calls:
             self._answer()
         else:
@@ -104,19 +110,46 @@ class Walk:
             raise self._differs(effect.job, "is sent")
         if isinstance(effect, f.Submit | f.Look | f.Find | f.Remove):
             self._calls.append((_CALLS[type(effect)], effect.job))
+        elif isinstance(effect, f.AskGate):
+            self._calls.append(("ask", effect.gate))
+        else:
+            self._check_gates(effect)
         self._tell(loop.begun(effect, self._now))
+
+    def _check_gates(self, effect: f.Effect) -> None:
+        """No wave opens but past its gates, and what a gate finds is what the rows show."""
+        if isinstance(effect, f.OpenWave):
+            before = {number for number, gate in enumerate(self._plan.gates) if gate.wave == effect.wave}
+            if not before <= self._passed:
+                raise self._amiss(f"wave {effect.wave + 1} opens past the gates {sorted(before - self._passed)}")
+        elif isinstance(effect, f.JudgeGate):
+            found = gates.decided(self._plan, effect.gate, aggregate(self._run.record()).jobs)
+            if found != (effect.met, effect.go):
+                raise self._amiss(f"gate {effect.gate} finds {effect.met} ({effect.go}), and the rows show {found}")
+
+    def _decide(self, wave: int) -> None:
+        """A person decides about a wave that waits."""
+        kind = e.WaveApproved if self._rng.random() < 0.8 else e.WaveRejected
+        self._tell(kind(self._now, wave))
 
     def _wait(self, until: float | None) -> None:
         if self._calls and (until is None or self._rng.random() < 0.7):
             self._answer()
+        elif until is None and self._run.awaiting is not None:
+            self._decide(self._run.awaiting)
         elif until is None:
-            raise Disagreement(f"seed {self.seed}: nothing will ever happen again")
+            raise self._amiss("nothing will ever happen again")
         else:
             self._now = max(until, self._now)
 
     def _answer(self) -> None:
-        kind, job = self._calls.pop(self._rng.randrange(len(self._calls)))
+        kind, number = self._calls.pop(self._rng.randrange(len(self._calls)))
         self._now += self._rng.choice((0.0, 0.1, 1.0, 20.0))
+        if kind == "ask":
+            said = self._rng.choice((a.Said(True), a.Said(True), a.Said(False), a.Silent("HTTP 503")))
+            self._tell(loop.gate_event(said, self._now, number))
+            return
+        job = JobId(number)
         lost = a.Lost(self._rng.choice([reason for reason in LostReason if reason is not LostReason.CRASHED]))
         refused = a.Refused(self._rng.choice(_REFUSALS))
         operation = Operation(self._run.jobs[job].transport, resource="x")
@@ -146,6 +179,7 @@ class Walk:
         everybody = range(len(self._promises)) if job is None else (job,)
         if event.durable:
             self.disk.append(event)
+            self._passed |= _passed(self._plan, event)
             for number in everybody:
                 self._promises[number] = model.told(self._promises[number], event)
         for number in everybody:
@@ -164,10 +198,23 @@ class Walk:
         elif state.possibly_sent != promise.may_have_run:
             raise self._differs(job, f"may have run: {state.possibly_sent} after {event}")
 
+    def _amiss(self, what: str) -> Disagreement:
+        return Disagreement(f"seed {self.seed}, step {self.steps}: {what}")
+
     def _differs(self, job: JobId, what: str) -> Disagreement:
         return Disagreement(
             f"seed {self.seed}, step {self.steps}: job {job} {what}; the table has {self._promises[job]}"
         )
+
+
+def _passed(plan: Plan, event: e.Event) -> set[int]:
+    """The gates that an event on disk opens."""
+    match event:
+        case e.WaveApproved(wave=wave):
+            return {number for number, gate in enumerate(plan.gates) if gate.wave == wave and gate.is_approval}
+        case e.GateAnswered(gate=gate, go=True) | e.GateJudged(gate=gate, go=True):
+            return {gate}
+    return set()
 
 
 def walk(seed: int, most: int) -> int:
@@ -181,18 +228,19 @@ def _plan(rng: random.Random) -> Plan:
         Target(f"{base}{number}", "s", "s", "rg", f"vm{number}", "westeurope", Os.LINUX)
         for number in range(rng.randint(1, 5))
     )
-    return Plan(
+    plan = Plan(
         playbook=PlaybookRef("walk", "1", "0" * 64),
         targets=targets,
         steps=tuple(
             PlannedStep(f"step-{number}", Script(text="true\n"), "d", timeout=rng.choice((10.0, 600.0)))
             for number in range(rng.randint(1, 2))
         ),
-        waves=split(targets, ()),
+        waves=split(targets, rng.choice(((), (Amount(1),), (Amount(50, percent=True),)))),
         limits=Limits(
             concurrency=rng.choice((1, 2, 500)),
             max_failures=rng.choice((None, None, 0, 2)),
             max_unreachable=rng.choice((None, None, 0, 2)),
+            soak=rng.choice((0.0, 0.0, 100.0)),
             deadline=rng.choice((None, None, 30.0, 600.0)),
             deliver_timeout=rng.choice((60.0, 600.0)),
             answer_grace=rng.choice((30.0, 600.0)),
@@ -200,3 +248,11 @@ def _plan(rng: random.Random) -> Plan:
         transport=rng.choice((Transport.MANAGED, Transport.ACTION)),
         receipts=rng.random() < 0.6,
     )
+    return _with_gates(rng, plan) if rng.random() < 0.5 else plan
+
+
+def _with_gates(rng: random.Random, plan: Plan) -> Plan:
+    """Gates of every kind; a model of one try a job knows no retries."""
+    gated, _, _ = gates.draw(rng, plan, "true\n")
+    once = tuple(replace(step, flow=replace(step.flow, retries=0)) for step in gated.steps)
+    return replace(gated, steps=once)

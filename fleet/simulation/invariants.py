@@ -13,7 +13,7 @@ from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Transport, Turn
 from fleet.run import events as e
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, CauseCode, Status
-from fleet.simulation import model
+from fleet.simulation import gates, model
 from fleet.simulation.history import Delivery, History
 
 ARM_WRITES = (200, 10.0)
@@ -236,7 +236,8 @@ def _rates(history: History) -> Iterator[str]:
 def _budgets(history: History) -> Iterator[str]:
     """A strict budget of n is exceeded by the target that stops the run, and by no other.
 
-    What brings a target to a good end runs after the stop as well, and holds no part of the budget.
+    What brings a target to a good end runs after the stop as well, and holds no part of the budget; nor does what a gate
+    asks for.
     """
     limits = history.plan.limits
     if not limits.strict:
@@ -244,7 +245,7 @@ def _budgets(history: History) -> Iterator[str]:
     failed: set[str] = set()
     lost: set[str] = set()
     for number, row in enumerate(history.rows):
-        spared = _cleans_up(history.plan, JobId(number)) or (row.status is Status.CANCELLED and history.stops)
+        spared = _holds_no_budget(history.plan, JobId(number)) or (row.status is Status.CANCELLED and history.stops)
         if spared or row.target in failed | lost:
             continue
         (failed if row.status in FAILURES else lost if row.status in NOT_REACHED else set()).add(row.target)
@@ -278,19 +279,77 @@ def _cleans_up(plan: Plan, job: JobId) -> bool:
     return plan.steps[plan.step_index(job)].flow.turn in (Turn.RESCUE, Turn.ALWAYS)
 
 
+def _holds_no_budget(plan: Plan, job: JobId) -> bool:
+    return _cleans_up(plan, job) or _is_gates(plan, job)
+
+
+def _is_gates(plan: Plan, job: JobId) -> bool:
+    """Whether a gate asks for it once its wave has ended."""
+    return plan.steps[plan.step_index(job)].flow.turn is Turn.GATE
+
+
 def _waves(history: History) -> Iterator[str]:
-    """A wave begins when every job of the waves before has ended, and the soak is over."""
-    plan = history.plan
+    """A wave begins when every job of the waves before has ended, and the soak is over; so does a look at its health."""
+    plan, soak = history.plan, history.plan.limits.soak
     wave_of = {target: wave.index for wave in plan.waves for target in wave.targets}
-    last: dict[int, float] = defaultdict(float)
+    settled: dict[int, float] = defaultdict(float)
+    looked_at: dict[int, float] = defaultdict(float)
     for number, row in enumerate(history.rows):
-        wave = wave_of[plan.target_index(JobId(number))]
-        last[wave] = max(last[wave], row.ended if row.ended is not None else float("inf"))
-    for kept in history.kept:
-        if isinstance(kept.event, e.SubmissionIntended):
-            wave = wave_of[plan.target_index(kept.event.job)]
-            if wave and kept.event.at < max(last[before] for before in range(wave)) + plan.limits.soak - 0.001:
-                yield f"job {kept.event.job} of wave {wave + 1} was sent before the wave before was over"
+        job = JobId(number)
+        wave, ended = wave_of[plan.target_index(job)], _NEVER if row.ended is None else row.ended
+        if _is_gates(plan, job):
+            looked_at[wave] = max(looked_at[wave], ended)
+        else:
+            settled[wave] = max(settled[wave], ended + soak)
+    for event in (kept.event for kept in history.kept):
+        if isinstance(event, e.SubmissionIntended):
+            wave = wave_of[plan.target_index(event.job)]
+            before = [moments[number] for number in range(wave) for moments in (settled, looked_at)]
+            before += [settled[wave]] if _is_gates(plan, event.job) else []
+            if before and event.at < max(before) - 0.001:
+                yield f"job {event.job} of wave {wave + 1} was sent before what comes before it was over"
+
+
+def _gates(history: History) -> Iterator[str]:
+    """No wave opens but past all its gates, and no step of a gate is sent before its gate asks for it."""
+    plan = history.plan
+    passed, begun = set[int](), set[int]()
+    for event in (kept.event for kept in history.kept):
+        match event:
+            case e.WaveApproved(wave=wave):
+                passed |= {n for n, gate in enumerate(plan.gates) if gate.wave == wave and gate.is_approval}
+            case e.GateAnswered(gate=number, go=True) | e.GateJudged(gate=number, go=True):
+                passed.add(number)
+            case e.HealthBegun(wave=wave):
+                begun.add(wave)
+            case e.WaveOpened(wave=wave):
+                before = {n for n, gate in enumerate(plan.gates) if gate.wave == wave}
+                if not before <= passed:
+                    yield f"wave {wave + 1} opened past the gates {sorted(before - passed)}"
+            case e.SubmissionIntended(job=job) if _is_gates(plan, job):
+                wave = next(wave.index for wave in plan.waves if plan.target_index(job) in wave.targets)
+                if wave not in begun:
+                    yield f"job {job} was sent before a gate asked for it"
+
+
+def _judgements(history: History) -> Iterator[str]:
+    """Each gate is decided once, and as the report's rows show it; none is forgotten unless the run was stopped."""
+    events = [kept.event for kept in history.kept]
+    judged = [event for event in events if isinstance(event, e.GateJudged)]
+    answered = [event.gate for event in events if isinstance(event, e.GateAnswered)]
+    for number, times in Counter([*(event.gate for event in judged), *answered]).items():
+        if times > 1:
+            yield f"gate {number} was decided {times} times"
+    if not history.finished:
+        return
+    for event in judged:
+        met, go = gates.decided(history.plan, event.gate, history.rows)
+        if (met, go) != (event.met, event.go):
+            yield f"gate {event.gate} found {event.met} ({event.go}), and the rows show {met} ({go})"
+    closed = any(isinstance(event, e.LaunchStopped) or model.closes(event) for event in events)
+    looking = {number for number, gate in enumerate(history.plan.gates) if gate.check is not None}
+    if not closed and (forgotten := looking - {event.gate for event in judged}):
+        yield f"nobody decided about the gates {sorted(forgotten)}"
 
 
 def _memory_is_disk(history: History) -> Iterator[str]:
@@ -346,6 +405,8 @@ INVARIANTS: dict[str, Callable[[History], Iterator[str]]] = {
     "budgets are kept": _budgets,
     "a stop stops": _stop_means_stop,
     "waves wait": _waves,
+    "gates hold": _gates,
+    "gates decide by what is there": _judgements,
     "memory is what the disk says": _memory_is_disk,
     "an answer on disk is in the report": _answers_are_reported,
 }

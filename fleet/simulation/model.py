@@ -89,9 +89,9 @@ class Promise:
 
 def told(promise: Promise, event: e.Event) -> Promise:
     """Say what the table says after one more event that is on disk. Late answers to closed questions change nothing."""
-    if isinstance(event, e.LaunchStopped):
-        cleans_up = promise.cleans_up and event.cause not in NOTHING_MORE
-        return _after_stop(replace(promise, stopped=True, cleans_up=cleans_up))
+    if isinstance(event, e.LaunchStopped) or closes(event):
+        cause = event.cause if isinstance(event, e.LaunchStopped) else None
+        return _after_stop(replace(promise, stopped=True, cleans_up=promise.cleans_up and cause not in NOTHING_MORE))
     if isinstance(event, e.JobExpired) and promise.stage is not Stage.OVER:
         return _over(promise, Status.UNKNOWN if promise.may_have_run else Status.UNREACHABLE)
     if isinstance(event, e.SubmissionIntended) and promise.may_try_again:
@@ -110,6 +110,11 @@ def told(promise: Promise, event: e.Event) -> Promise:
             return _told_of_operation(promise, event)
         case _:
             return promise
+
+
+def closes(event: e.Event) -> bool:
+    """Whether a gate is closed for good by it, so that nothing more is launched."""
+    return isinstance(event, e.WaveRejected) or (isinstance(event, (e.GateAnswered, e.GateJudged)) and not event.go)
 
 
 def _told_of_submission(promise: Promise, event: e.Event) -> Promise:

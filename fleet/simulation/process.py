@@ -17,9 +17,10 @@ from fleet.engine.ports import Cloud, Journal, Reply
 from fleet.errors import AzureUnusable, FleetError
 from fleet.plan.model import JobId, Plan
 from fleet.run import answers as a
-from fleet.run.answers import Command, Operation
-from fleet.run.events import Event, StopKind
+from fleet.run.answers import Command, GateAnswer, Operation, Question, Silent
+from fleet.run.events import ApprovalAwaited, Event, RunOpened, StopKind, WaveApproved, WaveRejected
 from fleet.run.state import Run
+from fleet.simulation.gates import Keepers
 from fleet.simulation.history import History, Shown
 from fleet.simulation.network import ASKING, Asking, MemoryTransport, Network
 from fleet.simulation.scenario import RUN_ID, Blow, Interruption
@@ -97,6 +98,7 @@ class Process:
     def __init__(
         self,
         plan: Plan,
+        keepers: Keepers,
         network: Network,
         clock: Clock,
         history: History,
@@ -108,6 +110,7 @@ class Process:
         self.interruption = interruption
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._plan = plan
+        self._keepers = keepers
         self._clock = clock
         self._history = history
         self._dead = False
@@ -159,8 +162,10 @@ class Process:
             if not self._dead:
                 self._history.shown.append(Shown(self.epoch, event))
                 self._history.peak = max(self._history.peak, run.in_flight)
+                if isinstance(event, RunOpened | ApprovalAwaited) and run.awaiting is not None:
+                    self._call_a_person(run.awaiting)
 
-        self._engine = Engine(run, self._cloud, journal, self._clock, command_of, observe)
+        self._engine = Engine(run, self._cloud, journal, self._clock, command_of, observe, self)
         try:
             await self._engine.drive(self.epoch, "simulated")
         except FleetError:
@@ -171,6 +176,23 @@ class Process:
         if not self.ended.done():
             self._history.lives.append(run.record())
             self._end(End.FINISHED if run.finished else End.LEFT)
+
+    async def ask(self, question: Question, within: float) -> GateAnswer:
+        """Ask a webhook over a wire that reaches it, unless this process does not."""
+        await self.passed()
+        await asyncio.sleep(min(self._keepers.pause, within))
+        await self.passed()
+        return (
+            Silent("no answer in time") if self._keepers.pause > within else await self._keepers.ask(question, within)
+        )
+
+    def _call_a_person(self, wave: int) -> None:
+        """Have a person decide about a wave, from another terminal, after a while."""
+        kind = WaveApproved if self._keepers.approve(self._plan, wave) else WaveRejected
+        assert self._engine is not None
+        decision = kind(0.0, wave, "simulated", directive=f"wave-{wave}-{self.epoch}")
+        loop = asyncio.get_running_loop()
+        self._timers.append(loop.call_later(self._keepers.pause, self._engine.hear, decision))
 
     def _end(self, how: End) -> None:
         if not self.ended.done():

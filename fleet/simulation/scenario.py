@@ -14,6 +14,8 @@ from fleet.lab.file import ON_OPERATIONS, FaultKind, FaultOn, FaultSpec, LabSpec
 from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
 from fleet.playbook.model import Amount, Flow, Script, Strategy, Transport, Turn
+from fleet.simulation import gates
+from fleet.simulation.gates import Keepers
 from fleet.targets.model import Os, Target
 
 RUN_ID = "20260101-000000-simu"
@@ -126,6 +128,8 @@ class Scenario:
     happenings: tuple[WorldEvent, ...] = ()
     sqlite: bool = False
     """Whether the journal is the real one, on a real disk."""
+    keepers: Keepers = field(default_factory=Keepers, hash=False)
+    """Whom the plan's gates ask."""
 
 
 def pretend_targets(spec: LabSpec) -> tuple[Target, ...]:
@@ -169,6 +173,10 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes | N
     lab = lab.model_copy(update=_oddities(rng))
     if rng.random() < 0.35:
         plan = _with_flows(rng, plan)
+    keepers = Keepers()
+    if rng.random() < 0.35:
+        plan, rules, keepers = gates.draw(rng, plan, marker(len(plan.steps)))
+        lab = lab.model_copy(update={"rules": [*rules, *lab.rules]})
     return Scenario(
         seed=seed,
         lab=lab,
@@ -179,6 +187,7 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes | N
         interruptions=interruptions,
         happenings=happenings,
         sqlite=sqlite,
+        keepers=keepers,
     )
 
 

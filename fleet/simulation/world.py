@@ -7,6 +7,7 @@ import random
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from fleet.engine.ports import Journal
@@ -79,6 +80,7 @@ class _World:
         self.plane = ControlPlane(scenario.lab, sandboxed=False, envelope=envelope)
         self.plane.life.witness = self._delivered
         plan = scenario.plan
+        self.keepers = replace(scenario.keepers)
         self.network = Network(
             self.plane, self.clock, rng, scenario.rates, scenario.latency, scenario.grid, listener=self
         )
@@ -96,7 +98,14 @@ class _World:
         for interruption in (*self.scenario.interruptions, None):
             async with self._owned(journal_of, real) as (journal, epoch, events):
                 process = Process(
-                    self.scenario.plan, self.network, self.clock, self.history, epoch, interruption, cloud_of
+                    self.scenario.plan,
+                    self.keepers,
+                    self.network,
+                    self.clock,
+                    self.history,
+                    epoch,
+                    interruption,
+                    cloud_of,
                 )
                 self._processes.append(process)
                 process.start(journal(process), events)

@@ -127,6 +127,22 @@ def unwrapped(scenario: Scenario) -> Scenario:
     return replace(scenario, plan=replace(scenario.plan, receipts=False), rates=HARSH)
 
 
+def without(*kinds: type[Event]) -> Callable[[History], History]:
+    """Judge a run as if these events had never been."""
+    return lambda history: replace(history, kept=[kept for kept in history.kept if not isinstance(kept.event, kinds)])
+
+
+def flattering(history: History) -> History:
+    """Judge a run as if its gates had found one good target more."""
+    kept = [
+        replace(item, event=replace(item.event, met=item.event.met + 1))
+        if isinstance(item.event, e.GateJudged)
+        else item
+        for item in history.kept
+    ]
+    return replace(history, kept=kept)
+
+
 DEFECTS = {
     "a library that sends again": Defect("nothing runs twice", SendsAgain, scenario=unwrapped),
     "answers without names": Defect("answers belong to the VM they name", MixesUp, scenario=unwrapped),
@@ -139,6 +155,9 @@ DEFECTS = {
     "no concurrency limit": Defect("concurrency is kept", judged=tighter(concurrency=1), scenario=lax),
     "no budget": Defect("budgets are kept", judged=tighter(max_failures=0, max_unreachable=0), scenario=lax),
     "no soak": Defect("waves wait", judged=tighter(soak=1e6), scenario=lax),
+    "waves that ask nobody": Defect("gates hold", judged=without(e.WaveApproved, e.GateAnswered, e.GateJudged)),
+    "looks that no gate asked for": Defect("gates hold", judged=without(e.HealthBegun)),
+    "gates that flatter": Defect("gates decide by what is there", judged=flattering),
 }
 
 

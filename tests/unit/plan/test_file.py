@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fleet.errors import InvalidInput
 from fleet.plan.compare import Change, differences, drift
 from fleet.plan.file import dump, load
-from fleet.plan.model import Limits
-from fleet.playbook.model import Amount
+from fleet.plan.model import Gate, Limits
+from fleet.playbook.model import Amount, HealthCheck, Spread
 from fleet.targets.model import Power
 from tests.unit.run.factory import plan, target
 
@@ -22,6 +22,13 @@ def test_a_plan_file_gives_the_plan_back() -> None:
     """What is read from a plan file equals what was written, digest included."""
     made = plan(7, steps=2, waves=("canary", Amount(50, percent=True)))
     assert load(dump(made), file="x.plan") == made
+
+
+def test_counts_come_back_as_they_were_written() -> None:
+    """A count in a spread or a gate is the same number in the file, so that the digest still fits."""
+    gates = (Gate(1, health=HealthCheck("check", Amount(1))),)
+    made = replace(plan(3, limits=Limits(spread=Spread("location", Amount(1)))), gates=gates)
+    assert load(dump(made), file="x.plan").digest == made.digest
 
 
 def test_an_edited_plan_file_is_refused() -> None:
