@@ -11,7 +11,7 @@ import os
 import platform
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,10 @@ from fleet.store.writer import Writer, lease_lost
 
 DATABASE = "journal.db"
 LOCK = "lock"
+
+_MAKING = ".new"
+_MADE_WITHIN = 3600.0
+"""Seconds after which a folder that is not finished was left behind."""
 
 
 class Journal:
@@ -105,29 +109,51 @@ def create(
     Raises StateError (``run_exists``, ``disk_full``, ...); a folder made in vain is taken away again.
     """
     make_folder(folder.parent)
-    try:
-        folder.mkdir(mode=0o700)
-        folder.chmod(0o700)
-    except FileExistsError as error:
-        raise StateError(f"the run folder {folder} exists already", code="run_exists") from error
-    except OSError as error:
-        raise as_state_error(error, folder) from error
+    if folder.exists():
+        raise StateError(f"the run folder {folder} exists already", code="run_exists")
+    _sweep(folder.parent, now)
+    header = Header.of(run_id, now, _program(), plan)
+    _make(folder, header, owner, now, connect)
     path = folder / DATABASE
     try:
         with _owned(folder) as lock, _translated(path):
-            make_file(path)
             connection = database.open_to_write(path, connect)
             with _closed_on_failure(connection):
-                header = Header.of(run_id, now, _program(), plan)
-                _begin(connection, header, owner, now)
                 note = Note(folder, 0, header.chain)
-                with _closed_on_failure(note):
-                    sync_folder(folder)
-                    sync_folder(folder.parent)
             return Journal(Writer(connection, note, path, epoch=1, count=0, chain=header.chain), lock, 1)
     except BaseException:
         _take_away(folder)
         raise
+
+
+def _make(folder: Path, header: Header, owner: str, now: float, connect: Connect) -> None:
+    """Make the run's folder under a name that is no run's, and give it its own when all of it is on disk.
+
+    So a process that is killed meanwhile leaves no run that never began.
+    """
+    making = folder.with_name(f".{folder.name}{_MAKING}")
+    try:
+        with _translated(making):
+            making.mkdir(mode=0o700)
+            making.chmod(0o700)
+            make_file(making / DATABASE)
+            connection = database.open_to_write(making / DATABASE, connect)
+            with closing(connection):
+                _begin(connection, header, owner, now)
+            sync_folder(making)
+            making.rename(folder)
+            sync_folder(folder.parent)
+    except BaseException:
+        _take_away(making)
+        raise
+
+
+def _sweep(runs: Path, now: float) -> None:
+    """Take away what processes that were killed left half made."""
+    for making in runs.glob(f".*{_MAKING}"):
+        with suppress(OSError):
+            if now - making.stat().st_mtime > _MADE_WITHIN:
+                _take_away(making)
 
 
 def open_for_writing(folder: Path, *, owner: str, now: float, connect: Connect = database.connect) -> OpenedRun:

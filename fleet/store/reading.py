@@ -114,8 +114,8 @@ def read_header(connection: sqlite3.Connection, path: Path) -> Header:
         found = None
     if found is None:
         raise StateError(
-            f"no run was begun in {path}",
-            hint="nothing was sent for it; the folder may be deleted",
+            f"there is no run in {path}",
+            hint="a run's folder has its journal from the first moment; put back a copy of this one if there is one",
             code="no_journal",
         )
     if isinstance(found[0], int) and found[0] > FORMAT:

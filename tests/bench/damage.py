@@ -1,6 +1,6 @@
 """Print how a journal takes damage: cuts and flipped bits, of its file and of its log: ``python -m tests.bench.damage``.
 
-Three journals are tried: one that was closed (all of it is in the file), one whose owner was killed (all of it is in the
+Three journals are tried: one that was closed (all of it is in the file), one whose owner was killed (its events are in the
 log), and one whose owner was killed after the log had been begun anew (frames of the log before lie behind the present
 ones).
 Each damaged journal is read; every 17th is resumed as well. What may come of it: a refusal in words, a beginning of the run

@@ -118,7 +118,7 @@ def _one_run(url: str, rng: random.Random, state: Path, figures: Figures, transp
             break
         figures.kills += 1
         if state.joinpath("runs").exists() and any(state.joinpath("runs").glob("*/journal.db")):
-            words = ["resume", "last", f"--lab={url}", "-o", "jsonl"]
+            words = ["resume", "last", f"--lab={url}", "-o", "jsonl"]  # a run is there whole or not at all
     _judge(url, state, before, told, code, figures)
 
 
@@ -194,7 +194,9 @@ def _wait(
 
 def _lines(stream: Path) -> list[dict[str, Any]]:
     """What a process printed; the line in which it was killed may be torn."""
-    found = []
+    found: list[dict[str, Any]] = []
+    if not stream.exists():
+        return found
     for line in stream.read_text(errors="replace").splitlines():
         try:
             found.append(json.loads(line))

@@ -14,6 +14,7 @@ import pytest
 from fleet.plan.model import Plan
 from fleet.run.events import Event, SubmissionIntended
 from fleet.store import journal
+from fleet.store.runs import RunsFolder, RunState
 from tests.unit.store.own_loop import finish
 
 OWNER = """
@@ -94,3 +95,54 @@ def test_planted_link_is_not_followed(tmp_path: Path, plan: Plan) -> None:
     with pytest.raises(journal.StateError, match="exists already"):
         journal.create(tmp_path / "r1", run_id="r1", plan=plan, owner="me", now=1.0)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+CREATOR = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from fleet.plan.model import Plan, PlaybookRef
+from fleet.store import journal
+
+class Deadly(sqlite3.Connection):
+    def execute(self, *words):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().execute(*words)
+
+def connect(uri):
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=Deadly)
+
+runs, left = Path(sys.argv[1]), 0
+while True:
+    child = os.fork()
+    if not child:
+        plan = Plan(PlaybookRef("p", "1", "d"), (), (), ())
+        journal.create(runs / f"r{left}", run_id=f"r{left}", plan=plan, owner="victim", now=1.0, connect=connect)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(left, code, flush=True)
+    left += 1
+    if code == 0:
+        break
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_run_is_there_whole_or_not_at_all(tmp_path: Path, plan: Plan) -> None:
+    """Killed at any statement of its making, a run is not listed or can be resumed, and what is left is swept up later."""
+    runs = RunsFolder(tmp_path)
+    said = subprocess.run([sys.executable, "-c", CREATOR, str(runs.path)], stdout=subprocess.PIPE, check=True).stdout
+    ends = [tuple(map(int, line.split())) for line in said.splitlines()]
+    assert (ends[-1][1], {code for _, code in ends[:-1]}, len(ends) > 10) == (0, {-signal.SIGKILL}, True)
+    listed = {run.id: run.state for run in runs.list()}
+    assert set(listed.values()) == {RunState.UNFINISHED}
+    assert 1 < len(listed) < len(ends)
+    for run_id in listed:
+        finish(journal.open_for_writing(runs.folder(run_id), owner="heir", now=2.0).journal.close())
+    half_made = list(runs.path.glob(".*"))
+    assert len(half_made) == len(ends) - len(listed)
+    tomorrow = half_made[0].stat().st_mtime + 86_400
+    finish(journal.create(runs.folder("new"), run_id="new", plan=plan, owner="me", now=tomorrow).close())
+    assert list(runs.path.glob(".*")) == []
