@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -122,28 +123,65 @@ class MaximumType(click.ParamType[Amount | None]):
         return Amount(NONE) if value == "none" else options.AmountType().convert(value, param, ctx)
 
 
+CURRENT = "current"
+
+
+class WaveType(click.ParamType[int | str]):
+    """A wave's number, or ``current``."""
+
+    name = f"N|{CURRENT}"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == CURRENT:
+            return CURRENT
+        if not re.fullmatch(r"[1-9][0-9]{0,8}", str(value)):
+            self.fail(f"{value!r} is neither a wave's number nor {CURRENT}", param, ctx)
+        return int(str(value))
+
+
+def _wave_of(run: Run, asked: int | str | None) -> int | None:
+    """The index of the wave that is meant. Raises Refused where its budgets change nothing any more."""
+    if asked is None:
+        return None
+    wave = max(run.wave, 0) if isinstance(asked, str) else asked - 1
+    count = len(run.plan.waves)
+    if wave >= count:
+        hint = f"its last wave is {count}" if count else "it has no waves"
+        raise Refused(f"run {run.run_id} has no wave {wave + 1}", hint=hint, code="no_such_wave")
+    if wave < run.wave or run.is_wave_over(wave):
+        hint = "the budgets of the run: leave out --wave; those of the next wave: give its number"
+        raise Refused(f"wave {wave + 1} of run {run.run_id} is over", hint=hint, code="wave_is_over")
+    return wave
+
+
 @click.command(
     epilog="""\b
 Examples:
   fleet tune last -f 20
   fleet tune last --max-failures 5 --why 'known ones'
   fleet tune last --max-unreachable none
+  fleet tune last --wave current --max-failures 10%
 """
 )
 @click.argument("run_id", metavar="RUN")
 @click.option("-f", "--concurrency", type=options.AmountType(), help="How many VMs at a time.")
-@click.option("--max-failures", type=MaximumType(), help="Of the whole run; none: never stop for them.")
-@click.option("--max-unreachable", type=MaximumType(), help="Of the whole run; none: never stop for them.")
+@click.option("--max-failures", type=MaximumType(), help="Of the whole run, or the wave; none: never stop for them.")
+@click.option("--max-unreachable", type=MaximumType(), help="Of the whole run, or the wave; none: never stop for them.")
+@click.option("--wave", type=WaveType(), help="Change the budgets of this wave, beside the run's (`per_wave`).")
 @steering
 @keeping
 def tune(run_id: str, **flags: Any) -> int:
     """Raise or lower the concurrency and the budgets of RUN while it goes on. Percents are of its targets.
 
+    With --wave the budgets are those of one wave, and percents are of the wave's targets. A wave that is over, and one that
+    there is not, are refused.
+
     A budget below what has failed already stops the run. What was in flight under a higher one may still overshoot it.
     """
 
     def make(run: Run, who: str) -> Directive:
-        total = len(run.plan.targets)
+        wave = _wave_of(run, flags["wave"])
+        total = len(run.plan.targets if wave is None else run.plan.waves[wave].targets)
         values = {name: flags[name] for name in ("concurrency", "max_failures", "max_unreachable")}
         if all(value is None for value in values.values()):
             hint = "give --concurrency, --max-failures or --max-unreachable"
@@ -151,6 +189,9 @@ def tune(run_id: str, **flags: Any) -> int:
         numbers = {name: None if value is None else value.of(total) for name, value in values.items()}
         if numbers["concurrency"] is not None:
             numbers["concurrency"] = max(numbers["concurrency"], 1)
-        return LimitsChanged(0.0, **numbers, who=who, why=flags["why"], directive=new_directive())
+        if wave is not None and numbers["concurrency"] is not None:
+            hint = "leave out --wave: it holds from now on, whatever the wave"
+            raise InvalidInput([Problem("usage", "the concurrency is the run's, not a wave's", "--wave", hint=hint)])
+        return LimitsChanged(0.0, **numbers, who=who, why=flags["why"], directive=new_directive(), wave=wave)
 
     return steer(run_id, flags, make)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from fleet.plan.model import Limits
+from fleet.plan.model import Limits, Plan
 from fleet.run import events as e
 
 NONE = -1
@@ -20,6 +20,8 @@ class Control:
     """Every directive that was given, and what holds now."""
 
     limits: Limits
+    waves: dict[int, Limits] = field(default_factory=dict)
+    """The budgets of each wave, by its index."""
     paused: e.RunPaused | None = None
     cancelled: e.RunCancelled | None = None
     approved: set[int] = field(default_factory=set)
@@ -40,6 +42,8 @@ class Control:
                 self.paused = None
             case e.RunCancelled():
                 self.cancelled = event
+            case e.LimitsChanged() if event.wave is not None:
+                self.waves[event.wave] = changed(self.waves[event.wave], event)
             case e.LimitsChanged():
                 self.limits = changed(self.limits, event)
             case e.WaveApproved():
@@ -48,6 +52,15 @@ class Control:
                 pass  # it stops the launching, which the run does
             case _:
                 assert_never(event)
+
+
+def budgets(plan: Plan) -> dict[int, Limits]:
+    """The budgets that a plan gives each wave, by its index."""
+    strict = plan.limits.strict
+    return {
+        wave.index: Limits(max_failures=wave.max_failures, max_unreachable=wave.max_unreachable, strict=strict)
+        for wave in plan.waves
+    }
 
 
 def changed(limits: Limits, event: e.LimitsChanged) -> Limits:
@@ -93,6 +106,7 @@ def _changes(event: e.LimitsChanged) -> str:
         ("max_failures", event.max_failures),
         ("max_unreachable", event.max_unreachable),
     )
-    return ", ".join(
+    of_wave = "" if event.wave is None else f"wave {event.wave + 1}: "
+    return of_wave + ", ".join(
         f"{name} set to {'none' if value == NONE else value}" for name, value in named if value is not None
     )

@@ -202,7 +202,10 @@ class RunCancelled:
 
 @dataclass(frozen=True, slots=True)
 class LimitsChanged:
-    """A person changed limits from elsewhere: absolute counts; None leaves one as it is, -1 takes it away."""
+    """A person changed limits from elsewhere: absolute counts; None leaves one as it is, -1 takes it away.
+
+    With ``wave`` the budgets are those of that wave, beside the run's.
+    """
 
     at: float
     concurrency: int | None = None
@@ -211,6 +214,7 @@ class LimitsChanged:
     who: str = ""
     why: str = ""
     directive: str = ""
+    wave: int | None = None
     durable: ClassVar[bool] = True
 
 

@@ -12,7 +12,7 @@ from fleet.run.answers import Command
 from fleet.run.asking import Asking
 from fleet.run.chain import decide, rescued
 from fleet.run.command import build, command_name, guest_digest, is_wrapped, nonce, transport_of
-from fleet.run.control import Control
+from fleet.run.control import Control, budgets
 from fleet.run.effects import (
     AskGate,
     AwaitApproval,
@@ -64,7 +64,7 @@ class Standing:
         self.wave = -1
         self.stop: e.StopRequested | None = None
         self.launch_stop: e.LaunchStopped | None = None
-        self.control = Control(plan.limits)
+        self.control = Control(plan.limits, budgets(plan))
         self.awaiting: int | None = None
         """The wave for whose approval the run waits."""
         self._gates = frozenset(gate.wave for gate in plan.gates if gate.is_approval)
@@ -121,6 +121,10 @@ class Standing:
     def is_looked_at(self) -> bool:
         """Whether the open wave has ended, and the steps that its gates ask for are under way."""
         return self.wave in self.findings.begun and self._gate_left[self.wave] > 0
+
+    def is_wave_over(self, wave: int) -> bool:
+        """Whether every job of the wave has ended that may cost a budget."""
+        return self._wave_left[wave] == 0
 
     @property
     def settles_until(self) -> float | None:

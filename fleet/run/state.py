@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from fleet.plan.model import JobId, Limits
+from fleet.plan.model import JobId
 from fleet.playbook.model import Strategy
 from fleet.run import events as e
 from fleet.run import restart
@@ -334,8 +334,7 @@ class Run(Standing):
     def _open_wave(self, event: e.WaveOpened) -> None:
         self.wave, self._wave_closed = event.wave, None
         wave = self.plan.waves[event.wave]
-        own = Limits(max_failures=wave.max_failures, max_unreachable=wave.max_unreachable, strict=self.limits.strict)
-        self.wave_budget = Budget(own, where=f" in wave {event.wave + 1}")
+        self.wave_budget = Budget(self.control.waves[event.wave], where=f" in wave {event.wave + 1}")
         self.pace.open_wave()
         for target in wave.targets:
             self._give_turn(self.plan.job_id(target, 0), event.at)
@@ -348,6 +347,7 @@ class Run(Standing):
         """Do as a person asked from elsewhere."""
         self.control.take(event)
         self.budget.limits = self.limits
+        self.wave_budget.limits = self.control.waves.get(self.wave, self.wave_budget.limits)
         match event:
             case e.RunCancelled():
                 self._end_launching(event, CauseCode.CANCELLED_BY_USER)

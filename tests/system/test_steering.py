@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +103,35 @@ def test_limits_are_changed_while_a_run_goes_on(machine: Machine, lab: LabUp) ->
     done = ended(process)
     assert done.code == 5
     assert any("max_unreachable set to" in note and "night" in note for note in shown(machine).report["notes"])
+
+
+WAVED = """
+apiVersion: fleet/v1
+kind: Playbook
+metadata: {name: waved, version: 1.0.0}
+targets: {where: power == "running"}
+rollout: {waves: [1, 100%], per_wave: {max_failures: 0}, gates: [{before_wave: 2, approve: true}], concurrency: 1}
+steps:
+  - {id: fail, run: {inline: "exit 3"}, ok: {exit: [0, 3]}, failed_when: 'name != "dev01"'}
+"""
+
+
+def test_a_waves_budgets_are_changed_while_it_goes_on(machine: Machine, lab: LabUp, tmp_path: Path) -> None:
+    """Two failures are allowed in the second wave, where the playbook allowed none: the third one stops the run."""
+    play = tmp_path / "waved.yaml"
+    play.write_text(WAVED)
+    assert machine.run("run", play, lab.flag, "-y").code == 5, "it waits for approval"
+    over = machine.run("tune", "last", "--wave", "current", "--max-failures", "2")
+    assert over.code == 6 and "[wave_is_over]" in over.err
+    assert "[no_such_wave]" in machine.run("tune", "last", "--wave", "9", "--max-failures", "2").err
+    assert "[usage]" in machine.run("tune", "last", "--wave", "2", "-f", "2").err
+    assert "neither a wave's number nor current" in machine.run("tune", "last", "--wave", "two").err
+    told = machine.run("tune", "last", "--wave", "2", "--max-failures", "2", "--why", "known ones")
+    assert told.code == 0 and "wave 2: max_failures set to 2" in told.out
+    done = machine.run("approve", "last", lab.flag, "-o", "json")
+    assert done.code == 5 and done.report["counts"]["failed"] == 3
+    assert done.report["stopped"]["message"] == "3 targets failed in wave 2; the budget allows 2"
+    assert any("wave 2: max_failures set to 2" in note and "known ones" in note for note in done.report["notes"])
 
 
 def test_what_cannot_be_steered_is_said(machine: Machine, lab: LabUp, here: Here) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.plan.model import JobId, Limits
-from fleet.playbook.model import Transport
+from fleet.playbook.model import Amount, Transport
 from fleet.run import effects as f
 from fleet.run import events as e
-from fleet.run.control import NONE, changed
+from fleet.run.control import NONE, changed, sentence
 from fleet.run.model import CauseCode, Status
 from fleet.run.state import Run
 from fleet.store.records import from_row, to_row
@@ -90,6 +92,27 @@ def test_a_budget_below_what_has_failed_stops_the_run() -> None:
     assert sum(isinstance(effect, f.Submit) for effect in effects) == 4
 
 
+def test_a_waves_budget_is_raised_and_lowered() -> None:
+    """It holds for its wave alone, beside the run's, also where the wave has not begun and had no budget."""
+    made = plan(6, waves=(Amount(3),), receipts=False, limits=Limits(concurrency=1))
+    run = opened(made)
+    run.apply(e.LimitsChanged(0.0, max_failures=1, wave=1))
+    for job in range(3):
+        sent(run, job, 1.0)
+        ended(run, job, 2.0, exit_code=1)
+    assert run.launch_stop is None and f.OpenWave(1) in due(run, 3.0)
+    sent(run, 3, 4.0)
+    ended(run, 3, 5.0, exit_code=1)
+    assert not any(isinstance(effect, f.StopLaunching) for effect in due(run, 5.0))
+    run.apply(e.LimitsChanged(6.0, max_failures=0, wave=1))
+    stop = run.next(6.0)
+    assert isinstance(stop, f.StopLaunching) and "in wave 2; the budget allows 0" in stop.message
+    run.apply(e.LimitsChanged(7.0, max_failures=NONE, wave=1))
+    assert not isinstance(run.next(7.0), f.StopLaunching)
+    told = sentence(e.LimitsChanged(6.0, max_failures=0, who="jo", why="known", wave=1))
+    assert told == "wave 2: max_failures set to 0, by jo: known"
+
+
 counts = st.one_of(st.none(), st.integers(0, 9))
 
 
@@ -104,6 +127,7 @@ def test_limits_left_out_stay(failures: int | None, unreachable: int | None, con
     assert after.concurrency == (7 if concurrency is None else concurrency)
     assert after.max_failures == (5 if failures is None else failures)
     assert after.max_unreachable == unreachable
+    assert from_row(to_row(replace(event, wave=2))) == replace(event, wave=2)
 
 
 def test_a_directive_is_known_after_a_replay() -> None:
