@@ -304,19 +304,18 @@ class Folder:
         return self.path
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, onerror=_unlocked)
+        shutil.rmtree(self.path, onerror=self._unlocked)
 
-
-def _unlocked(function: object, path: str, _: object) -> None:
-    """Open what a script closed to us, and try once more; symbolic links are never followed."""
-    parent = Path(path).parent
-    for each in (parent, Path(path)):
-        if not each.is_symlink() and each.is_dir():
-            each.chmod(stat.S_IRWXU)
-    if Path(path).is_dir() and not Path(path).is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        Path(path).unlink(missing_ok=True)
+    def _unlocked(self, function: object, path: str, _: object) -> None:
+        """Open what a script closed to us, and try once more; symbolic links are never followed, nor our own folder left."""
+        at = Path(path)
+        for each in (at.parent, at):
+            if each.is_relative_to(self.path) and not each.is_symlink() and each.is_dir():
+                each.chmod(stat.S_IRWXU)
+        if at.is_dir() and not at.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            at.unlink(missing_ok=True)
 
 
 def _made(place: Path, profile: Profile) -> _Guest:
