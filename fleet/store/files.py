@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from fleet.errors import StateError
@@ -26,8 +27,9 @@ def make_folder(path: Path) -> None:
     try:
         missing = [path, *path.parents]
         for folder in reversed([folder for folder in missing if not folder.exists()]):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            folder.chmod(0o700)
+            with suppress(FileExistsError):  # it has come since we looked: it is not ours to close
+                folder.mkdir(mode=0o700)
+                folder.chmod(0o700)
         if not path.is_dir():
             raise NotADirectoryError(20, "Not a directory")
     except OSError as error:

@@ -15,6 +15,7 @@ from fleet.errors import RunNotFound, StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
 from fleet.store import journal
+from fleet.store.files import make_folder
 from fleet.store.runs import RunsFolder, RunState, RunSummary, new_id
 from tests.unit.store.own_loop import finish
 
@@ -138,3 +139,20 @@ def test_prepare_says_why(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="file") as error:
         RunsFolder(tmp_path / "file").prepare()
     assert "FLEET_STATE_DIR" in error.value.hint
+
+
+def test_a_folder_that_somebody_else_made_meanwhile_stays_as_open_as_it_is(tmp_path: Path) -> None:
+    """Of the folders on the way, those that Fleet made are its owner's alone, and no other is closed to anybody."""
+
+    class SeenLate(type(tmp_path)):  # type: ignore[misc]
+        def exists(self) -> bool:
+            return self.name != "theirs" and bool(super().exists())
+
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    make_folder(SeenLate(theirs / "ours" / "runs"))
+    assert [path.stat().st_mode & 0o777 for path in (theirs, theirs / "ours", theirs / "ours" / "runs")] == [
+        0o755,
+        0o700,
+        0o700,
+    ]
