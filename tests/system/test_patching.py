@@ -47,8 +47,10 @@ async def patch(vm: Guest, script: str = PATCH, **given: str) -> Told:
 
 
 def test_the_page_tells_every_exit_code() -> None:
-    """Each code and state with which the two scripts end has a row on the page, each row is a code, and names its tests."""
+    """Each code and state with which the scripts end has a row on the page, each row is a code, and names its tests."""
     ends = set(re.findall(r"finish (\d+) ([a-z_]+)", PATCH + AFTER))
+    windows = "".join(path.read_text(encoding="utf-8") for path in (SHIPPED / "scripts").glob("*.ps1"))
+    ends |= set(re.findall(r"Stop-With (\d+) '([a-z_]+)'", windows))
     codes = {code for code, _ in ends}
     rows = {cells[0]: cells for cells in (line[2:-2].split(" | ") for line in PAGE.splitlines()) if cells[0].isdigit()}
     assert set(rows) == codes
@@ -266,6 +268,22 @@ chmod +x /opt/lab/sbin/systemctl; echo degraded >/var/state"""
         assert await after("echo running >/var/state; rm /var/failed; touch /run/nologin") == (89, "no_logins")
 
 
+def quickened(name: str, folder: Path) -> Path:
+    """The shipped playbook, in one wave and without long waits."""
+    shutil.copytree(SHIPPED / "scripts", folder / "scripts")
+    text = (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
+    for slow, quick in (
+        ("soak: 1m", "soak: 0s"),
+        ("waves: [canary, 5%, 25%, 100%]", "waves: [100%]"),
+        ("reboot: if_needed", "reboot: if_needed\n    reboot_timeout: 30s"),
+    ):
+        assert slow in text
+        text = text.replace(slow, quick)
+    play = folder / f"{name}.yaml"
+    play.write_text(text, encoding="utf-8")
+    return play
+
+
 @pytest.mark.sandbox
 @needs_apt
 @needs_sandbox
@@ -273,15 +291,10 @@ def test_a_fleet_is_patched_once(machine: Machine, labs: Labs, tmp_path: Path) -
     """Four guests, two of them with a kernel: each is up to date after one run, those two restarted once, and a second run
     finds nothing to do and restarts nobody.
     """
-    shutil.copytree(SHIPPED / "scripts", tmp_path / "scripts")
-    text = (SHIPPED / "linux-patch.yaml").read_text(encoding="utf-8")
-    quick = text.replace("soak: 1m", "soak: 0s").replace(
-        "reboot: if_needed", "reboot: if_needed\n    reboot_timeout: 30s"
-    )
-    (tmp_path / "linux-patch.yaml").write_text(quick, encoding="utf-8")
+    play = quickened("linux-patch", tmp_path)
     lab = labs("patching")
     wide = ("--no-slow-start", "--max-failures", "4", "--max-unreachable", "4")
-    command = ("run", tmp_path / "linux-patch.yaml", "-y", "-e", "scope=all", *wide, lab.flag, "-o", "json")
+    command = ("run", play, "-y", "-e", "scope=all", *wide, lab.flag, "-o", "json")
     first = machine.run(*command)
     assert first.code == 0, first.err
     rows = {(row["name"], row["step"]): row for row in first.report["jobs"]}
@@ -297,3 +310,22 @@ def test_a_fleet_is_patched_once(machine: Machine, labs: Labs, tmp_path: Path) -
     states = [row["facts"]["state"] for row in second.report["jobs"] if row["step"] == "patch"]
     assert states == ["nothing_to_do"] * 4
     assert sorted(lab.state()["boots"].values()) == [1] * 2
+
+
+def test_windows_vms_restart_first_where_they_must(machine: Machine, labs: Labs, tmp_path: Path) -> None:
+    """Played guests: one has nothing to do, one restarts after its updates, and one that waited for a restart is restarted,
+    patched, restarted again, and then found well.
+    """
+    play = quickened("windows-patch", tmp_path)
+    wide = ("--no-slow-start", "--max-failures", "3", "--max-unreachable", "3")
+    done = machine.run("run", play, "-y", *wide, labs("patching-windows").flag, "-o", "json")
+    assert done.code == 0, done.err
+    rows = {(row["name"], row["step"].removesuffix("-windows")): row for row in done.report["jobs"]}
+    ran = {
+        name: [step for (vm, step), row in rows.items() if vm == name and row["status"] == "succeeded"]
+        for name, _ in rows
+    }
+    assert ran["quiet"] == ["patch", "health"]
+    assert ran["plain"] == ["patch", "patch-reboot", "patch-back", "health"]
+    again = ["patch-restarted", "patch-restarted-reboot", "patch-restarted-back"]
+    assert ran["late"] == ["patch", "patch-reboot", "patch-back", *again, "health"]

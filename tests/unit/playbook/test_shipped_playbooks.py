@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from tree_sitter import Language, Parser
 
 from fleet.playbook.load import load
 from fleet.playbook.model import Playbook
@@ -15,6 +17,7 @@ from fleet.playbook.parameters import resolve
 FOLDER = Path(__file__).parents[3] / "playbooks"
 PLAYBOOKS = sorted(FOLDER.glob("*.yaml"))
 SCRIPTS = sorted((FOLDER / "scripts").glob("*.sh"))
+WINDOWS_SCRIPTS = sorted((FOLDER / "scripts").glob("*.ps1"))
 
 
 def loaded(path: Path) -> Playbook:
@@ -30,7 +33,7 @@ def test_it_loads(path: Path) -> None:
 def test_every_script_belongs_to_a_playbook() -> None:
     """No script lies about that no playbook runs."""
     used = {step.script.file for path in PLAYBOOKS for step in loaded(path).steps}
-    assert {f"scripts/{path.name}" for path in SCRIPTS} <= used
+    assert {f"scripts/{path.name}" for path in (FOLDER / "scripts").iterdir()} == used
 
 
 def test_the_restart_guards_its_parameter() -> None:
@@ -49,6 +52,26 @@ def test_scripts_are_clean(path: Path) -> None:
         pytest.skip("shellcheck is not installed")
     answer = subprocess.run([shellcheck, str(path)], capture_output=True, text=True, check=False)
     assert answer.stdout == ""
+
+
+@pytest.mark.parametrize("path", WINDOWS_SCRIPTS, ids=lambda path: path.name)
+def test_windows_scripts_parse(path: Path) -> None:
+    """A shipped script for Windows is PowerShell, in ASCII, which every code page has."""
+    powershell = pytest.importorskip("tree_sitter_powershell")
+    parser = Parser(Language(powershell.language()))
+    assert not parser.parse(path.read_bytes()).root_node.has_error
+    assert path.read_bytes().isascii()
+
+
+@pytest.mark.parametrize("path", WINDOWS_SCRIPTS, ids=lambda path: path.name)
+def test_windows_scripts_call_what_is_there(path: Path) -> None:
+    """Every function of its own that a script calls is defined in it, and each that is defined is called."""
+    text = path.read_text()
+    defined = set(re.findall(r"^function ([A-Za-z-]+)", text, re.MULTILINE))
+    called = set(re.findall(r"\b[A-Z][a-z]+-[A-Z][A-Za-z]+", re.sub(r"#.*|function [A-Za-z-]+", "", text)))
+    of_powershell = {"Get-CimInstance", "Get-Date", "Get-ItemProperty", "Get-Service", "New-Object", "Start-Sleep"}
+    of_powershell |= {"ForEach-Object", "Where-Object", "Write-Output"}
+    assert called - of_powershell == defined
 
 
 def test_health_prints_keys_and_volatile_values_last() -> None:
