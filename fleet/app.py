@@ -31,7 +31,7 @@ from fleet.plan import doctor
 from fleet.plan.build import Settings, build
 from fleet.plan.model import JobId, Plan, Scope
 from fleet.playbook.load import load
-from fleet.playbook.model import Lease, ParameterValue, Playbook, Selection, Transport
+from fleet.playbook.model import Lease, ParameterValue, Playbook, Selection, Transport, goes_by
 from fleet.run import command
 from fleet.run.answers import Command
 from fleet.run.events import Event
@@ -48,6 +48,7 @@ from fleet.targets import selector
 from fleet.targets.expand import Wanted, chosen_subscriptions, expand, require_some
 from fleet.targets.kinds import EVERY, wanted_kinds
 from fleet.targets.model import Target, TargetSet
+from fleet.targets.traits import DOMAINS
 
 if TYPE_CHECKING:
     from fleet.azure.credentials import TokenSource
@@ -261,6 +262,15 @@ async def find(conn: Connection, selection: Selection, narrowing: Narrowing, *, 
         selection, narrowing.subscriptions, narrowing.limit, narrowing.exclude, narrowing.pick, narrowing.seed
     )
     return Found(listing.targets, wanted, expand(listing.targets, wanted, unread=listing.unread), scope)
+
+
+async def find_for(conn: Connection, playbook: Playbook, narrowing: Narrowing) -> Found:
+    """As :func:`find`, for a playbook; what its rollout goes by is asked of Azure where the list does not tell it."""
+    found = await find(conn, playbook.selection, narrowing)
+    if not goes_by(playbook.rollout) & frozenset(DOMAINS):
+        return found
+    placed = await conn.inventory.with_domains(found.chosen.targets)
+    return replace(found, chosen=replace(found.chosen, targets=placed))
 
 
 async def find_again(connection: Connection, plan: Plan) -> TargetSet:

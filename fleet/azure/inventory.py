@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fleet.azure.reading import MAX_PAGES, Pause, Rows, Unread, read, read_list
+from fleet.azure.reading import MAX_PAGES, Pace, Pause, Rows, Unread, gathered, read, read_list
 from fleet.azure.transport import Transport
 from fleet.azure.wire import compute, hybrid, resource_graph
 from fleet.azure.wire.http import TRUST_HINT, Json, as_text, is_untrusted
@@ -120,6 +120,29 @@ class AzureInventory:
                 code="no_rights",
             )
         return _listing(list(scopes.values()))
+
+    async def with_domains(self, targets: Sequence[Target]) -> tuple[Target, ...]:
+        """Return the targets with their update and fault domains, in the same order.
+
+        Only instance views tell them. Those of scale sets came with their list; of the VMs, those in availability sets
+        are asked, one read each, and no other has any (documented). Raises AzureUnusable where one cannot be read: a VM
+        taken for one without a domain might be restarted together with its twin.
+        """
+        pace = Pace(self._transport, self._pause)
+
+        async def asked(target: Target) -> Target:
+            if not target.availability_set or target.update_domain:
+                return target
+            request = compute.vm_view(target)
+            await pace.turn(request)
+            answer = await read(self._transport, request, self._pause)
+            if not isinstance(answer, Unread):
+                return compute.placed(target, answer.json())
+            if answer.status == 404:
+                return target  # gone since it was listed; the run will say so
+            raise _unusable(f"the update domain of {target.name} cannot be read", answer)
+
+        return await gathered(targets, asked)
 
     async def _ask_graph(
         self, batch: list[_Scope], kql: str | None, kinds: frozenset[Kind]

@@ -103,7 +103,7 @@ def doctor(playbook: str, **flags: Any) -> int:
     async def go() -> tuple[Plan, tuple[Finding, ...]]:
         async with app.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
-            found = await app.find(connection, loaded.selection, narrowing_of(flags))
+            found = await app.find_for(connection, loaded, narrowing_of(flags))
             warn_about(found)
             made = app.make_plan(
                 connection, loaded, found, values, settings_of(config, flags), allow_empty=flags["allow_empty"]

@@ -349,7 +349,7 @@ async def _plan(
     flags: Mapping[str, Any],
 ) -> Plan:
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
-    found = await app.find(connection, loaded.selection, narrowing_of(flags))
+    found = await app.find_for(connection, loaded, narrowing_of(flags))
     warn_about(found)
     times = newest_times(RunsFolder(config.state_dir), loaded.name, connection.name)
     known = replace(settings_of(config, flags), times=times)

@@ -203,7 +203,7 @@ def _rehearse(path: Path, flags: dict[str, Any]) -> int:
         spec = _lab_of(flags) or _of_playbook(loaded, flags, seed)
 
         async def planned(connection: Connection) -> Plan:
-            found = await app.find(connection, loaded.selection, narrowing_of(flags))
+            found = await app.find_for(connection, loaded, narrowing_of(flags))
             _check_derived(found, loaded, flags)
             return app.make_plan(
                 connection, loaded, found, values, settings_of(config, flags), allow_empty=flags["allow_empty"]

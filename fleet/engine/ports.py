@@ -89,6 +89,10 @@ class Inventory(Protocol):
         """Return the machines of these kinds in these subscriptions; ``kql`` may narrow the search, never widen it."""
         ...
 
+    async def with_domains(self, targets: Sequence[Target]) -> tuple[Target, ...]:
+        """Return the targets with their update and fault domains, in the same order."""
+        ...
+
 
 class Preflight(Protocol):
     """Reads what may stand in a run's way. Sends nothing to any VM; what cannot be read is told, never raised.

@@ -6,7 +6,7 @@ from fleet.lab.classes import AgentState, PowerState, System
 from fleet.lab.operations import Operation
 from fleet.lab.query import Row
 from fleet.lab.wire import Json, stamp, whole_stamp
-from fleet.lab.world import CREATED, Group, Machine, Subscription
+from fleet.lab.world import CREATED, Group, Machine, Place, Subscription
 
 _OS_NAMES = {
     "canonical": "ubuntu",
@@ -110,7 +110,13 @@ def model(machine: Machine) -> dict[str, object]:
         "osProfile": _os_profile(machine),
         "networkProfile": {"networkInterfaces": [{"id": network}]},
         **({"virtualMachineScaleSet": {"id": machine.member_of.shown_id}} if machine.member_of else {}),
+        **({"availabilitySet": {"id": _availability_set(machine.group, machine.place)}} if machine.place else {}),
     }
+
+
+def _availability_set(group: Group, place: Place) -> str:
+    """Compute writes a set's name in capitals (recorded)."""
+    return f"{group.compute_id}/providers/Microsoft.Compute/availabilitySets/{place.availability_set.upper()}"
 
 
 def image(machine: Machine) -> dict[str, object]:
@@ -145,6 +151,9 @@ def instance_view(machine: Machine) -> Json:
     running = machine.power is PowerState.RUNNING
     ready = running and machine.agent is AgentState.READY
     view: dict[str, object] = {}
+    if machine.place is not None:
+        view["platformUpdateDomain"] = machine.place.update_domain
+        view["platformFaultDomain"] = machine.place.fault_domain
     if ready:
         view |= {"computerName": machine.host, "osName": name, "osVersion": version}
     if running:

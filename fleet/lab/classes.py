@@ -223,6 +223,20 @@ class ComputeSpec(MachinesSpec):
 class VmSpec(NamedSpec, ComputeSpec):
     """A class of VMs that are alike."""
 
+    availability_set: str = Field(
+        default="", description="Name of the availability set that the VMs are in; such VMs have no zones."
+    )
+    update_domains: int = Field(
+        default=5, ge=1, le=20, description="Update domains of that set; its VMs are dealt out to them in turn."
+    )
+    fault_domains: int = Field(default=2, ge=1, le=3, description="Fault domains of that set, dealt out likewise.")
+
+    @model_validator(mode="after")
+    def _has_one_kind_of_place(self) -> Self:
+        if self.availability_set and self.zones:
+            raise ValueError("a VM in an availability set has no zones (documented)")
+        return self
+
 
 class ScaleSetSpec(ComputeSpec):
     """A scale set."""

@@ -22,6 +22,7 @@ from fleet.lab.classes import (
     ScaleSetSpec,
     System,
     UpdatesSpec,
+    VmSpec,
 )
 from fleet.lab.file import LabSpec
 
@@ -106,6 +107,15 @@ class ScaleSet:
         return f"{self.group.compute_id}{COMPUTE}/virtualMachineScaleSets/{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a VM stands in its availability set."""
+
+    availability_set: str
+    update_domain: int
+    fault_domain: int
+
+
 @dataclass(slots=True, eq=False)
 class Machine:
     """One machine: what it is, and how it is just now. ``number`` is an instance's id in its scale set."""
@@ -131,6 +141,8 @@ class Machine:
     """The uniform scale set that it is an instance of."""
     member_of: ScaleSet | None = None
     """The flexible scale set that it, a VM, belongs to."""
+    place: Place | None = None
+    """None of a machine that is in no availability set."""
     boots: int = 0
     """How often it has restarted since the lab began."""
 
@@ -385,7 +397,15 @@ def _members(spec: LabSpec, group: Group, given: MachinesSpec, sandboxed: bool) 
             rules=tuple(rule for at, rule in enumerate(rules) if index in members[at]),
             updates=given.updates,
             kind=kind,
+            place=_place(given, index),
         )
+
+
+def _place(given: MachinesSpec, index: int) -> Place | None:
+    """VMs of a set are dealt out to its domains in turn (documented)."""
+    if not isinstance(given, VmSpec) or not given.availability_set:
+        return None
+    return Place(given.availability_set, index % given.update_domains, index % given.fault_domains)
 
 
 def _dealt(values: list[str], index: int) -> str:

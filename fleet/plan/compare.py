@@ -32,8 +32,8 @@ class Difference:
         return f"{self.kind} {self.name} {self.change.value}" + (f": {self.what}" if self.what else "")
 
 
-IGNORED = frozenset({"power", "subscription_name"})
-"""A VM that was started or stopped meanwhile is the same target."""
+IGNORED = frozenset({"power", "subscription_name", "availability_set", "update_domain", "fault_domain"})
+"""A VM that was started, stopped or placed elsewhere meanwhile is the same target."""
 
 
 def drift(frozen: Iterable[Target], present: Iterable[Target]) -> tuple[Difference, ...]:

@@ -232,6 +232,12 @@ class Rollout:
     strategy: Strategy = Strategy.NODE
 
 
+def goes_by(rollout: Rollout) -> frozenset[str]:
+    """What a rollout wants to know of targets to group them: see ``fleet.targets.traits``."""
+    waves = {rollout.waves.by} if isinstance(rollout.waves, WavesBy) else set()
+    return frozenset(waves | ({rollout.spread.per} if rollout.spread else set()))
+
+
 class OnExisting(StrEnum):
     """What becomes of a managed command that already has the name a step gives its own."""
 

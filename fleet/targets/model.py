@@ -69,6 +69,12 @@ class Target:
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     scale_set: str = ""
     """Name of the scale set that the machine belongs to, uniform or flexible."""
+    availability_set: str = ""
+    """Name of the availability set that a VM belongs to."""
+    update_domain: str = ""
+    """The machines that Azure may restart together, by a number in the set; empty where there is none or nobody asked."""
+    fault_domain: str = ""
+    """The machines that fail together, likewise."""
 
     @property
     def kind(self) -> Kind:

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 
 from fleet.targets.model import Target
 
-TRAITS = ("zone", "location", "subscription", "resource_group", "kind", "os", "size", "image")
+DOMAINS = ("update_domain", "fault_domain")
+"""Traits that only a machine's instance view tells: they are asked for where somebody goes by them."""
+
+TRAITS = ("zone", "location", "subscription", "resource_group", "kind", "os", "size", "image", *DOMAINS)
 """What ``by`` and ``per`` may name, beside ``tag:NAME``."""
 
 _TAG = re.compile(r"tag:(\S.{0,510}\S|\S)")

@@ -58,7 +58,7 @@ def desk() -> Desk:
     lab = spec(
         {"name": "vm1", "tags": {"env": "prod"}, "zones": ["1"], "rules": [{"stdout": "hi\n", "exit": 3}]},
         {"name": "off", "power": "deallocated"},
-        {"name": "win", "os": "windows"},
+        {"name": "win", "os": "windows", "availability_set": "av1"},
         {"name": "mute", "agent": "not_ready"},
         scale_sets=[{"name": "set1", "guest": "scripted", "zones": ["1", "2"]}],
         arc=[{"name": "arc1", "guest": "scripted", "tags": {"site": "x"}}, {"name": "away", "agent": "not_ready"}],

@@ -224,3 +224,23 @@ def test_unknown_constructs_are_refused(query: str, token: str) -> None:
     assert code(answer) == "400 BadRequest"
     assert [each["code"] for each in error["details"]] == ["InvalidQuery", "ParserFailure"]
     assert error["details"][1]["token"] == token
+
+
+def test_vms_of_an_availability_set() -> None:
+    """The model names the set as Compute writes it, in capitals (recorded); the view alone tells the domains, in turn."""
+    desk = Desk(spec({"name": "db{n}", "count": 4, "availability_set": "av-db", "update_domains": 3}))
+    base = desk.vm("db4").id
+    model = desk.get(base)["properties"]
+    assert model["availabilitySet"]["id"].endswith("/providers/Microsoft.Compute/availabilitySets/AV-DB")
+    views = [desk.get(f"{base[:-1]}{n}?$expand=instanceView")["properties"]["instanceView"] for n in range(1, 5)]
+    assert [view["platformUpdateDomain"] for view in views] == [0, 1, 2, 0]
+    assert [view["platformFaultDomain"] for view in views] == [0, 1, 0, 1]
+    query = f"{ALL} | extend s = tostring(properties.availabilitySet.id) | project name, s | order by name asc"
+    assert ask(desk, query)["data"][0]["s"] == model["availabilitySet"]["id"]
+    assert "platformUpdateDomain" not in str(ask(desk, ALL)["data"])
+
+
+def test_a_vm_has_a_zone_or_an_availability_set() -> None:
+    """Both at once is no VM that Azure makes (documented)."""
+    with pytest.raises(ValueError, match="has no zones"):
+        spec({"name": "db", "availability_set": "av", "zones": ["1"]})

@@ -74,6 +74,52 @@ def test_the_plan_tells_waves_pace_and_budgets_in_absolute_numbers(here: Here, p
     ]
 
 
+SETS = """
+apiVersion: fleet/v1
+kind: Lab
+speed: 100
+subscriptions:
+  - name: one
+    groups:
+      - name: rg
+        vms:
+          - {name: "db{n:02}", count: 5, guest: scripted, availability_set: db-set, update_domains: 3}
+          - {name: "web{n:02}", count: 2, guest: scripted, availability_set: web-set}
+          - {name: "lone{n:02}", count: 1, guest: scripted}
+        scale_sets: [{name: pool, count: 2, guest: scripted}]
+"""
+
+
+def test_waves_go_by_update_domain(machine: Machine, here: Here, play: Path) -> None:
+    """Domain after domain over all sets, VMs without one last; nobody is asked where the rollout does not go by them."""
+    lab_file, by = play.parent / "sets.yaml", play.parent / "by.yaml"
+    lab_file.write_text(SETS)
+    by.write_text(
+        PLAY[: PLAY.index("rollout:")].replace("metadata", "targets: {kinds: [vm, scale_set]}\nmetadata")
+        + "rollout: {waves: {by: update_domain}, spread: {per: fault_domain, max: 3}}\n"
+        + PLAY[PLAY.index("steps:") :]
+    )
+    with lab_up(machine, lab_file) as lab:
+        before = lab.requests()
+        here("plan", play, lab.flag)
+        plain = lab.requests() - before
+        planned = here("plan", by, lab.flag)
+        assert planned.code == 0, planned.err
+        assert lab.requests() - before - plain == plain + 7 + 2, (
+            "each VM of a set, and the list of scale sets and instances"
+        )
+        told = lines(planned.out)
+        assert "1 update_domain 0 4 1, 2, 4 db[01,04],pool_0,web01" in told
+        assert "2 update_domain 1 4 1, 2, 4 db[02,05],pool_1,web02" in told
+        assert "3 update_domain 2 1 1 db03" in told
+        assert "4 no update_domain 1 1 lone01" in told
+        frozen = here("plan", by, lab.flag, "--out", play.parent / "x.plan")
+        assert frozen.code == 0
+        done = here("apply", play.parent / "x.plan", lab.flag, "-y", "-o", "json")
+        assert done.code == 0, "the domains of a frozen plan are no drift"
+        assert [wave["targets"] for wave in done.report["waves"]] == [4, 4, 1, 1]
+
+
 def test_the_budget_of_a_wave_stops_the_run(machine: Machine, here: Here, play: Path) -> None:
     """Two failures in the second wave stop a run whose own budget would allow them, and the report says where."""
     (play.parent / "lab.yaml").write_text(LAB.replace("app: a}", "app: a}, rules: [{exit: 1}]"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -15,7 +16,7 @@ from fleet.azure.wire import compute, resource_graph
 from fleet.azure.wire.http import Json
 from fleet.engine.ports import Inventory, Listing
 from fleet.errors import AzureUnusable
-from fleet.targets.model import Os, Power, Subscription
+from fleet.targets.model import Os, Power, Subscription, Target
 from tests.wire.replay import arm, serving
 
 ONE, TWO = Subscription("sub-1", "one"), Subscription("SUB-2", "two")
@@ -432,3 +433,56 @@ async def test_a_token_that_cannot_be_had_ends_the_listing_plainly() -> None:
     async with serving(answer) as base, Transport(base, Broken("t")) as transport:
         with pytest.raises(AzureUnusable, match="no token"):
             await AzureInventory(transport).list_targets([ONE, TWO], None)
+
+
+def member(name: str, **more: Json) -> Target:
+    """A VM of an availability set, as Resource Graph has it."""
+    place = f"/subscriptions/sub-1/resourceGroups/RG/providers/Microsoft.Compute/availabilitySets/{name.upper()}"
+    found = resource_graph.target(row(name, availabilitySet=place, **more), ONE)
+    assert found is not None
+    return found
+
+
+async def with_domains(answer: Callable[[str], web.Response], *targets: Target) -> tuple[list[str], object]:
+    """Ask for the domains of these targets; return the names asked for, and what came of it."""
+    asked: list[str] = []
+
+    def respond(method: str, path: str, body: Json) -> web.Response:
+        assert "$expand=instanceView" in path
+        asked.append(path.partition("?")[0].rpartition("/")[2])
+        return answer(asked[-1])
+
+    azure = Azure(respond)
+    return asked, await azure.use(lambda inventory: inventory.with_domains(targets))
+
+
+@pytest.mark.asyncio
+async def test_only_members_of_availability_sets_are_asked_for_domains() -> None:
+    """One read each; a VM outside of sets is not asked, nor one whose domain came with the list, and order is kept."""
+    alone = resource_graph.target(row("alone"), ONE)
+    assert alone is not None and alone.availability_set == ""
+    known = replace(member("known"), update_domain="4")
+    view: Json = {"platformUpdateDomain": 3, "platformFaultDomain": 1}
+    asked, found = await with_domains(
+        lambda name: (
+            arm(200, {"properties": {"instanceView": view if name == "a" else {}}}) if name != "gone" else denied(404)
+        ),
+        *(alone, member("a"), known, member("bare"), member("gone")),
+    )
+    assert sorted(asked) == ["a", "bare", "gone"]
+    assert isinstance(found, tuple)
+    assert [(t.name, t.update_domain, t.fault_domain) for t in found] == [
+        ("alone", "", ""),
+        ("a", "3", "1"),
+        ("known", "4", ""),
+        ("bare", "", ""),
+        ("gone", "", ""),
+    ]
+    assert found[1].availability_set == "A"
+
+
+@pytest.mark.asyncio
+async def test_a_domain_that_cannot_be_read_is_not_taken_for_none() -> None:
+    """A VM wrongly taken for one without a domain could go together with its twin: the plan is refused instead."""
+    with pytest.raises(AzureUnusable, match="the update domain of a cannot be read: HTTP 403 AuthorizationFailed"):
+        await with_domains(lambda name: denied(), member("a"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
 from fleet.targets.model import Kind, Os, Power, Subscription, Target, kind_of
@@ -49,6 +49,18 @@ def list_instances(scale_set: str) -> Request:
     """
     query = {"$expand": "instanceView", "api-version": COMPUTE_VERSION}
     return Request("GET", path(f"{scale_set}/virtualMachines", query), cap=LIST_CAP)
+
+
+def vm_view(target: Target) -> Request:
+    """Build the request for a machine's model and instance view in one."""
+    return Request("GET", path(target.id, {"$expand": "instanceView", "api-version": COMPUTE_VERSION}))
+
+
+def placed(target: Target, data: Json) -> Target:
+    """Return the target with the domains that its view tells."""
+    properties = as_object(data).get("properties")
+    update, fault = (domain(properties, f"platform{kind}Domain") for kind in ("Update", "Fault"))
+    return replace(target, update_domain=update, fault_domain=fault)
 
 
 def is_flexible(row: dict[str, Json]) -> bool:
@@ -102,7 +114,16 @@ def target(row: dict[str, Json], owner: Subscription, power: Power | None = None
         power=power or power_of(properties),
         tags={key: as_text(value) for key, value in as_object(row.get("tags")).items()},
         scale_set=_scale_set(identity, properties),
+        availability_set=as_text(dig(properties, "availabilitySet", "id")).rpartition("/")[2],
+        update_domain=domain(properties, "platformUpdateDomain"),
+        fault_domain=domain(properties, "platformFaultDomain"),
     )
+
+
+def domain(properties: Json, name: str) -> str:
+    """Read a domain's number from an instance view (recorded); empty if the view tells none, or there is no view."""
+    number = dig(properties, "instanceView", name)
+    return str(number) if isinstance(number, int) and not isinstance(number, bool) else ""
 
 
 def _scale_set(identity: str, properties: Json) -> str:

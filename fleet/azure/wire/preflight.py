@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
-from fleet.azure.wire import hybrid
-from fleet.azure.wire.compute import COMPUTE_VERSION, power_of
+from fleet.azure.wire import compute, hybrid
+from fleet.azure.wire.compute import power_of
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, parse_json, path
 from fleet.plan.doctor import Agent, Condition
 from fleet.plan.rights import Grant
@@ -39,7 +39,7 @@ def vm_view(target: Target) -> Request:
     """Build the request for a machine's model and state in one."""
     if target.kind is Kind.ARC:
         return hybrid.reading(target)
-    return Request("GET", path(target.id, {"$expand": "instanceView", "api-version": COMPUTE_VERSION}))
+    return compute.vm_view(target)
 
 
 def condition(target: Target, data: Json) -> Condition | None:

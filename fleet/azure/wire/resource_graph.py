@@ -32,6 +32,7 @@ _COLUMNS = (
     ("imageReference", "properties.storageProfile.imageReference"),
     ("powerState", "tostring(properties.extended.instanceView.powerState.code)"),
     ("memberOf", "tostring(properties.virtualMachineScaleSet.id)"),
+    ("availabilitySet", "tostring(properties.availabilitySet.id)"),
 )
 
 _ARC_COLUMNS = (
@@ -144,6 +145,7 @@ def _unfolded(row: dict[str, Json]) -> dict[str, Json]:
         "osProfile": profile,
         "extended": {"instanceView": {"powerState": {"code": row.get("powerState")}}},
         "virtualMachineScaleSet": {"id": row.get("memberOf")},
+        "availabilitySet": {"id": row.get("availabilitySet")},
         "osType": row.get("arcOs"),
         "osName": row.get("arcName"),
         "status": row.get("arcStatus"),
