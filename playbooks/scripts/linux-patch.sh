@@ -68,6 +68,13 @@ has_newer_kernel() {
     [ -n "$(find /lib/modules -mindepth 1 -maxdepth 1 -type d -newer /proc/1 ! -name "$(uname -r)" 2>/dev/null)" ]
 }
 
+# Lines "name version" in $work/before and $work/after: those that are new, with the version before where there was one.
+tell_updated() {
+    comm -13 "$work/before" "$work/after" >"$work/new"
+    updated=$(lines "$work/new")
+    awk 'NR == FNR {old[$1] = $2; next} {print "updated:", $1, ($1 in old ? old[$1] " -> " $2 : $2)}' "$work/before" "$work/new"
+}
+
 # ---- Debian, Ubuntu
 
 # apt says 100 whatever went wrong, so the text tells.
@@ -116,8 +123,9 @@ apt_plan() {
     [ "$code" -eq 0 ] || finish 87 failed "$(first_error)"
     awk -v scope="$SCOPE" '/^Inst / && $3 ~ /^\[/ {
         from = substr($0, index($0, "("))
-        if (scope == "all" || from ~ /-[Ss]ecurity/) print $2
-    }' "$log" | sort >"$1"
+        if (scope == "all" || from ~ /-[Ss]ecurity/) print $2, substr($3, 2, length($3) - 2), "->", substr($4, 2)
+    }' "$log" >"$work/waiting"
+    cut -d' ' -f1 "$work/waiting" | sort >"$1"
 }
 
 apt_install_with() {
@@ -156,7 +164,7 @@ apt_wants_reboot() {
 # ---- Red Hat and its kin
 
 dnf_is_locked_out() { [ "$code" -eq 200 ]; }
-dnf_installed() { rpm -qa | sort; }
+dnf_installed() { rpm -qa --qf '%{NAME} %{EVR}\n' | sort; }
 dnf_held() { dnf -q versionlock list 2>/dev/null; }
 dnf_prepare() { :; }
 
@@ -179,9 +187,10 @@ dnf_refresh() {
 dnf_plan() {
     attempt_or_finish dnf_with fetching check-update
     case $code in
-        0 | 100) sed '/^Obsoleting/,$d' "$log" | awk 'NF == 3 {print $1}' | sort >"$1" ;;
+        0 | 100) sed '/^Obsoleting/,$d' "$log" | awk 'NF == 3 {print $1, "->", $2}' >"$work/waiting" ;;
         *) finish 86 no_metadata "$(first_error)" ;;
     esac
+    cut -d' ' -f1 "$work/waiting" | sort >"$1"
 }
 
 # A transaction with a failed script ends with 0, one that failed in parts with 1: what is left tells.
@@ -244,14 +253,12 @@ find_manager
 held=$("${manager}_held" | grep -c .)
 remaining=$(lines "$work/planned")
 if [ "$DRY_RUN" = true ]; then
-    sed 's/^/waiting: /' "$work/planned"
+    sed 's/^/waiting: /' "$work/waiting"
 elif [ "$remaining" -gt 0 ]; then
     "${manager}_installed" >"$work/before"
     "${manager}_install"
     "${manager}_installed" >"$work/after"
-    comm -13 "$work/before" "$work/after" >"$work/updated"
-    sed 's/^/updated: /' "$work/updated"
-    updated=$(lines "$work/updated")
+    tell_updated
     "${manager}_plan" "$work/again"
     remaining=$(comm -12 "$work/planned" "$work/again" | grep -c .)
 fi

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from fleet.lab import rpm
 from fleet.lab.classes import UpdatesSpec
 from fleet.lab.packages import Stock, stock
 from fleet.lab.world import build, named_uuid
@@ -161,3 +165,12 @@ async def test_a_distribution_of_which_the_lab_knows_nothing_has_no_packages() -
     """Other distributions run scripts as ever."""
     async with guest("sles") as vm:
         assert await vm.says("ls /opt/lab; . /etc/os-release; echo $ID") == "sbin\nsles\n"
+
+
+def test_the_stand_in_is_clean() -> None:
+    """shellcheck finds nothing in the lab's dnf."""
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    script = Path(rpm.__file__).with_name("rpm.sh")
+    checked = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True, check=False)
+    assert checked.stdout == ""

@@ -86,10 +86,10 @@ async def test_everything_in_scope_is_installed_and_then_there_is_nothing_to_do(
             pytest.skip(f"{shell} is not installed")
         first = await patch(vm, script, EXCLUDE="nginx*")
         assert (first.code, first.state, first.words["held"]) == (0, "updated", "1")
-        assert [re.split("[ -]", each)[0] for each in first.updated] == ["openssl"]
+        assert first.updated == ["openssl 1 -> 2"]
         rest = await patch(vm, script, EXCLUDE="nginx*", SCOPE="all")
         assert (rest.code, rest.words["remaining"]) == (0, "0")
-        assert [re.split("[ -]", each)[0] for each in rest.updated] == ["tzdata"]
+        assert rest.updated == ["tzdata 1 -> 2"]
         again = await patch(vm, script, EXCLUDE="nginx*", SCOPE="all")
         assert (again.code, again.state, again.words["reboot"]) == (0, "nothing_to_do", "no")
 
@@ -102,7 +102,8 @@ async def test_a_dry_run_tells_and_changes_nothing(system: str) -> None:
         for _ in range(2):
             told = await patch(vm, SCOPE="all", DRY_RUN="true")
             assert (told.code, told.state, told.words["remaining"]) == (0, "planned", "3")
-            assert [each.partition(".")[0] for each in told.waiting] == ["a", "b", "k"]
+            assert [each[0] for each in told.waiting] == ["a", "b", "k"]
+            assert all(each.endswith(" -> 2") for each in told.waiting)
         assert (await patch(vm, SCOPE="all")).code == 80
         told = await patch(vm, SCOPE="all", DRY_RUN="true")
         assert (told.code, told.state, told.words["reboot"]) == (0, "nothing_to_do", "yes")
@@ -124,7 +125,7 @@ async def test_a_restart_is_asked_for_until_it_came(system: str) -> None:
 async def test_a_kernel_that_adds_a_package_is_installed() -> None:
     """An update that needs a new package is not left waiting for ever."""
     async with guest("ubuntu", {"linux-image": package(security=True, reboot=True, brings="linux-image-2")}) as vm:
-        assert (await patch(vm)).updated == ["linux-image 2", "linux-image-2 2"]
+        assert (await patch(vm)).updated == ["linux-image 1 -> 2", "linux-image-2 2"]
 
 
 @sandboxed
@@ -173,7 +174,7 @@ async def test_it_refuses_before_it_begins() -> None:
 async def test_an_interrupted_installation_is_finished_first() -> None:
     """Packages that are half configured are configured; where that fails, nothing else is begun."""
     async with guest("debian", {"a": package(unfinished=True), "b": package()}) as vm:
-        assert (await patch(vm, SCOPE="all")).updated == ["a 2", "b 2"]
+        assert (await patch(vm, SCOPE="all")).updated == ["a 1 -> 2", "b 1 -> 2"]
     async with guest("debian", {"a": package(unfinished=True, fails=True), "b": package()}) as vm:
         told = await patch(vm, SCOPE="all")
         assert (told.code, told.words["note"], told.words["failed"]) == (84, "half_configured_before:a", "1")
@@ -224,7 +225,7 @@ async def test_packages_left_half_configured_are_inconsistent() -> None:
     async with guest("debian", {"a": package(), "b": package(fails=True), "k": package(reboot=True)}) as vm:
         told = await patch(vm, SCOPE="all")
         assert (told.code, told.state, told.words["note"]) == (88, "inconsistent", "half_configured:b")
-        assert told.updated == ["a 2", "k 2"]
+        assert told.updated == ["a 1 -> 2", "k 1 -> 2"]
         assert (await patch(vm, SCOPE="all")).code == 84
 
 
