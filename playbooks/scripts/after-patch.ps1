@@ -3,9 +3,8 @@
 # Given   SERVICES  services that must be running, with commas
 # Prints  last a line that begins with FLEET-RESULT
 # Ends    with 0 (healthy), 83 (still busy with the updates) or 89 (not healthy)
-$up = [long]((Get-Date) - (Get-CimInstance Win32_OperatingSystem).LastBootUpTime).TotalSeconds
 function Stop-With([int]$Code, [string]$State, [string]$Bad = '-') {
-    Write-Output "FLEET-RESULT code=$Code state=$State uptime_s=$up bad=$Bad"
+    Write-Output "FLEET-RESULT code=$Code state=$State bad=$Bad"
     exit $Code
 }
 $servicing = 'HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\Interface'

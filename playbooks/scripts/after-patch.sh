@@ -9,8 +9,7 @@ set -u
 bad=''
 
 finish() { # exit code, state
-    read -r up _ </proc/uptime
-    printf 'FLEET-RESULT code=%s state=%s kernel=%s uptime_s=%s bad=%s\n' "$1" "$2" "$(uname -r)" "${up%%.*}" "${bad:--}"
+    printf 'FLEET-RESULT code=%s state=%s kernel=%s bad=%s\n' "$1" "$2" "$(uname -r)" "${bad:--}"
     exit "$1"
 }
 add() { bad=${bad:+$bad,}$1; }
