@@ -236,4 +236,5 @@ def hint(cause: Cause) -> str:
     """Return the cause's own hint, or what its code suggests; empty if there is nothing to do."""
     if cause.hint or cause.code is CauseCode.COMPLETED:
         return cause.hint
-    return CAUSES[cause.code].next.rstrip(".").replace("`", "")
+    step = CAUSES[cause.code].next.rstrip(".").replace("`", "")
+    return "" if step == "Nothing" else step

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fleet.plan.model import PlaybookRef
-from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Status
+from fleet.run.model import FAILURES, FINE_SKIPS, NOT_REACHED, NOT_RUN, Cause, CauseCode, Status
 from fleet.targets.model import UnreadScope
 
 SCHEMA = "urn:fleet:report:v1"
@@ -168,8 +168,13 @@ class Report:
 
     @property
     def not_run(self) -> tuple[Group, ...]:
-        """Groups that were never sent."""
-        return self._groups(NOT_RUN)
+        """Groups that were never sent, though they were meant to be."""
+        return tuple(group for group in self._groups(NOT_RUN) if group.cause.code not in FINE_SKIPS)
+
+    @property
+    def left_out(self) -> tuple[Group, ...]:
+        """Groups that the playbook itself means not to be sent here."""
+        return tuple(group for group in self._groups(NOT_RUN) if group.cause.code in FINE_SKIPS)
 
     @property
     def successes(self) -> tuple[Group, ...]:

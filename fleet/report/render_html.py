@@ -23,7 +23,7 @@ from fleet.run.model import FAILURES, Status
 
 MOST_ROWS = 2_000
 """Up to here the table of all jobs is HTML; above it is data that the page's script shows piece by piece."""
-MOST_GROUPS = {"failures": 200, "not_reached": 200, "not_run": 50, "successes": 50}
+MOST_GROUPS = {"failures": 200, "not_reached": 200, "not_run": 50, "successes": 50, "left_out": 20}
 """How many groups of each kind are shown. The table of all jobs, and the JSON report, hold everybody."""
 MOST_OUTPUT = 8_192
 """Characters of one stream shown, its end."""
@@ -183,6 +183,7 @@ _SECTIONS = (
     ),
     ("not_run", "Not run", "These jobs were never sent."),
     ("successes", "Succeeded", "Proven by a matching receipt or by the service's own exit code."),
+    ("left_out", "Left out", "The playbook itself means these jobs not to run here."),
 )
 
 
@@ -192,6 +193,7 @@ def _sections(report: Report) -> tuple[SectionView, ...]:
         "not_reached": report.not_reached,
         "not_run": report.not_run,
         "successes": report.successes,
+        "left_out": report.left_out,
     }
     budget, number, sections = OUTPUT_BUDGET, 0, []
     for kind, title, lead in _SECTIONS:

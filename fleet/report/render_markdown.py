@@ -34,6 +34,7 @@ def render(report: Report, *, limit: int = COMMENT_LIMIT) -> str:
         ("Not reached or not proven", report.not_reached),
         ("Not run", report.not_run),
         ("Succeeded", report.successes),
+        ("Left out, as the playbook means it", report.left_out),
     )
     for title, groups in sections:
         if groups:
@@ -90,7 +91,8 @@ def _group(group: Group) -> str:
     ]
     lines = [f"- {_MARKS[group.status]} " + ", ".join(part for part in told if part)]
     if group.status is not Status.SUCCEEDED:
-        hint = f" *{safe.markdown(causes.hint(group.cause)[:300])}*"
+        hint = causes.hint(group.cause)[:300]
+        hint = f" *{safe.markdown(hint)}*" if hint else ""
         lines.append(
             f"  {group.cause.code.value.replace('_', ' ')}: {safe.markdown(causes.message(group.cause)[:500])}{hint}"
         )

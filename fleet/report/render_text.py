@@ -27,6 +27,7 @@ def render(
     _section(page, "NOT REACHED OR NOT PROVEN", report.not_reached, limit, more, tail, brief)
     _section(page, "NOT RUN", report.not_run, limit, more, tail, brief)
     _section(page, "SUCCEEDED", report.successes, limit, more, tail, brief)
+    _section(page, "LEFT OUT, AS THE PLAYBOOK MEANS IT", report.left_out, limit, more, tail, brief)
     _slowest(page, report, min(limit, 5))
     _unread(page, report, limit)
     _notes(page, report)
@@ -100,7 +101,8 @@ def _group(page: _Page, group: Group, tail: int, brief: int) -> None:
     page.add(", ".join(part for part in told if part), indent=4, style=_tint(group.status))
     if group.cause.code is not CauseCode.COMPLETED:
         page.wrap(f"{group.cause.code}: {causes.message(group.cause)}", indent=4)
-        page.wrap(f"hint: {causes.hint(group.cause)}", indent=4)
+        if hint := causes.hint(group.cause):
+            page.wrap(f"hint: {hint}", indent=4)
     if group.facts:
         page.wrap(words.facts(group.facts), indent=4)
     tail = tail if group.status in FAILURES else brief

@@ -66,8 +66,16 @@ def decide(
         return _skipped(CauseCode.NOT_NEEDED, "no step above changed anything and named this one")
     when = state.job.step.flow.when
     if when and not is_true(when, state.job.target, known):
-        return _skipped(CauseCode.WHEN_FALSE, f"when is false: {when}")
+        return _skipped(CauseCode.WHEN_FALSE, _why_not(state, when))
     return known
+
+
+def _why_not(state: JobState, when: str) -> str:
+    """Say why a step's condition does not hold; those of a restart's own steps nobody wrote."""
+    restart = state.job.step.restart
+    if restart is None:
+        return f"when is false: {when}"
+    return "nothing was restarted" if restart.looks else f"{restart.after} asked for no restart"
 
 
 def course_of(above: Sequence[JobState]) -> Course:

@@ -42,7 +42,7 @@ def test_groups_are_alike_and_failures_come_first(jobs: list[Outcome]) -> None:
         }
     failed = [group.status is Status.FAILED for group in report.groups]
     assert failed == sorted(failed, reverse=True)
-    for kind in (report.failures, report.not_reached, report.not_run, report.successes):
+    for kind in (report.failures, report.not_reached, report.not_run, report.successes, report.left_out):
         sizes = [group.count for group in kind]
         assert sizes == sorted(sizes, reverse=True)
 

@@ -95,3 +95,13 @@ def test_an_earlier_result_is_never_shown_as_a_new_one() -> None:
     text = render(aggregate(f.record(f.plan(f.fleet(2)), [Outcome(Status.SUCCEEDED, cause, 0, verified=True)])))
     assert "unchanged: not run again, because nothing had changed" in text
     assert "an unchanged standing command again: 2" in " ".join(text.split())
+
+
+def test_what_the_playbook_leaves_out_comes_last_and_asks_for_nothing() -> None:
+    """A step whose condition does not hold is no news: it is told after what ran, without a hint."""
+    fine = Outcome(Status.SKIPPED, Cause(CauseCode.WHEN_FALSE, "patch asked for no restart"))
+    text = render(aggregate(f.record(f.plan(f.fleet(3)), [fine, f.succeeded(), fine])))
+    assert text.index("SUCCEEDED (1)") < text.index("LEFT OUT, AS THE PLAYBOOK MEANS IT (2)")
+    left_out = text[text.index("LEFT OUT") :]
+    assert "patch asked for no restart" in left_out
+    assert "hint" not in left_out.partition("SLOWEST")[0] and "NOT RUN" not in text
