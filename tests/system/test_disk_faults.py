@@ -1,0 +1,64 @@
+"""Every system call on the disk fails in turn: nothing acknowledged is lost, one sentence is told, and the run goes on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system.cli import PLAYBOOKS, Machine
+from tests.system.conftest import Labs
+from tests.system.faults import Fault, compile_library, compiler, failing, start
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the library that fails calls is made for Linux"),
+    pytest.mark.skipif(compiler() is None, reason="needs a C compiler"),
+]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_library(tmp_path_factory.mktemp("library"))
+
+
+@pytest.mark.parametrize("fault", ["disk full", "I/O error", "short write", "short write, then full"])
+def test_every_call_of_a_run_fails_once(library: Path, fault: str) -> None:
+    """Whichever write, flush or cut of a file fails: a sentence, a whole journal, and a resumed run with nothing twice.
+
+    ``python -m tests.system.faults`` does it with 20 VMs, and with more faults.
+    """
+    with start(library, fault, vms=1) as sweep:
+        out, _ = sweep.communicate(timeout=300)
+    tries, calls, told, wrong, _ = json.loads(out)
+    assert wrong == []
+    assert tries > calls > 40
+    assert sum(told.values()) == tries
+    hindered = told.get("disk_full", 0) + told.get("disk_error", 0)
+    assert (hindered == 0) if fault == "short write" else (hindered > 0.7 * tries)
+
+
+@pytest.mark.parametrize(("number", "error"), [(4, errno.ENOSPC), (70, errno.EIO)])
+def test_a_failing_disk_at_the_command_line(
+    machine: Machine, labs: Labs, library: Path, number: int, error: int
+) -> None:
+    """Exit code 1 and one sentence with the file and what to do; when the disk is mended, the run goes on, nothing twice."""
+    lab = labs("forty")
+    before = lab.executions()
+    machine.state.mkdir()
+    fault = failing(library, number, Fault(error, for_good=True), machine.state)
+    hello = ("run", PLAYBOOKS / "hello.yaml", "-y", "-f", 10, "-l", "one0*", lab.flag)
+    failed = machine.run(*hello, env=fault)
+    assert failed.code == 1, failed.err
+    (sentence,) = [line for line in failed.err.splitlines() if line.startswith("error: ")]
+    assert str(machine.state) in sentence
+    assert sentence.endswith(("[disk_full]", "[disk_error]"))
+    begun = list(machine.state.glob("runs/*"))
+    done = machine.run("resume", "last", lab.flag, "-o", "json") if begun else machine.run(*hello, "-o", "json")
+    assert done.code == 0, done.err
+    ran = lab.executions(before)
+    assert set(ran.values()) == {1}
+    assert len(ran) == len(done.report["jobs"])
+    assert machine.run("verify", "last").code == 0
