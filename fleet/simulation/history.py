@@ -89,5 +89,9 @@ class History:
     """Targets (by key) to which something happened in mid-run."""
     lossy: bool = False
     """Whether answers could be lost on the wire."""
+    written: dict[str, bytes] = field(default_factory=dict)
+    """All that was written of a run with a secret: on disk, in reports, in logs, to whoever watched."""
+    untold: list[JobId] = field(default_factory=list)
+    """Whose scripts ran in such a run without the secret."""
     peak: int = 0
     """The most jobs that a process itself held in flight."""

@@ -13,7 +13,7 @@ from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Transport, Turn
 from fleet.run import events as e
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, CauseCode, Status
-from fleet.simulation import gates, model
+from fleet.simulation import canary, gates, model
 from fleet.simulation.history import Delivery, History
 
 ARM_WRITES = (200, 10.0)
@@ -377,6 +377,13 @@ def _answers_are_reported(history: History) -> Iterator[str]:
                 yield f"job {job} has an answer on disk and is {row.status.value} ({row.cause.code.value})"
 
 
+def _secrets_stay(history: History) -> Iterator[str]:
+    """A secret reaches each script, and nothing that is written of the run."""
+    values = (canary.VALUE, canary.TOKEN)
+    yield from (f"a secret is in {place}" for place, data in history.written.items() if canary.shows_in(data, *values))
+    yield from (f"job {job} ran without its secret" for job in history.untold)
+
+
 def _runs(history: History) -> defaultdict[JobId, list[Delivery]]:
     """What really ran, by job."""
     found: defaultdict[JobId, list[Delivery]] = defaultdict(list)
@@ -409,4 +416,5 @@ INVARIANTS: dict[str, Callable[[History], Iterator[str]]] = {
     "gates decide by what is there": _judgements,
     "memory is what the disk says": _memory_is_disk,
     "an answer on disk is in the report": _answers_are_reported,
+    "secrets stay secret": _secrets_stay,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +20,7 @@ from fleet.run import answers as a
 from fleet.run.answers import Command, GateAnswer, Operation, Question, Silent
 from fleet.run.events import ApprovalAwaited, Event, RunOpened, StopKind, WaveApproved, WaveRejected
 from fleet.run.state import Run
+from fleet.simulation import canary
 from fleet.simulation.gates import Keepers
 from fleet.simulation.history import History, Shown
 from fleet.simulation.network import ASKING, Asking, MemoryTransport, Network
@@ -44,18 +45,19 @@ class End(StrEnum):
 class Tokens:
     """A principal's tokens, until there are none."""
 
-    def __init__(self) -> None:
+    def __init__(self, word: str = "token") -> None:
         self.gone = False
+        self._word = word
         self._number = 0
 
     async def token(self, *, tenant: str | None = None, claims: str | None = None) -> str:
         if self.gone:
             raise AzureUnusable("the sign-in has expired", hint="az login")
-        return f"token-{self._number}"
+        return f"{self._word}-{self._number}"
 
     def forget(self, token: str) -> None:
         """Give another one next time: who refuses a token wants a fresh one."""
-        self._number += token == f"token-{self._number}"
+        self._number += token == f"{self._word}-{self._number}"
 
 
 @dataclass(slots=True)
@@ -105,18 +107,20 @@ class Process:
         epoch: int,
         interruption: Interruption | None,
         cloud_of: CloudOf | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         self.epoch = epoch
         self.interruption = interruption
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._plan = plan
         self._keepers = keepers
+        self._secrets = secrets or {}
         self._clock = clock
         self._history = history
         self._dead = False
         self._thawed = asyncio.Event()
         self._thawed.set()
-        self._tokens = Tokens()
+        self._tokens = Tokens(canary.TOKEN)
         sources: tuple[TokenSource, ...] = (self._tokens,)
         transport = MemoryTransport(network, sources, lambda: self)
         cloud = AzureCloud(transport) if cloud_of is None else cloud_of(transport)
@@ -156,7 +160,7 @@ class Process:
 
     async def _live(self, run: Run, journal: Journal) -> None:
         def command_of(job: JobId) -> Command:
-            return run.command(job, {})
+            return run.command(job, self._secrets)
 
         def observe(event: Event) -> None:
             if not self._dead:

@@ -42,6 +42,10 @@ class RealDisk:
             with _loop().outside():
                 await journal.close()
 
+    def files(self) -> dict[str, bytes]:
+        """Every byte in the folder, by the file's name."""
+        return {path.name: path.read_bytes() for path in self._folder.rglob("*") if path.is_file()}
+
     def copy(self, disk: Disk) -> Disk:
         """What the folder holds, as the simulated disk has it."""
         saved = journals.read(self._folder)

@@ -14,7 +14,7 @@ from fleet.lab.file import ON_OPERATIONS, FaultKind, FaultOn, FaultSpec, LabSpec
 from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
 from fleet.playbook.model import Amount, Flow, Script, Strategy, Transport, Turn
-from fleet.simulation import gates
+from fleet.simulation import canary, gates
 from fleet.simulation.gates import Keepers
 from fleet.targets.model import Os, Target
 
@@ -130,6 +130,8 @@ class Scenario:
     """Whether the journal is the real one, on a real disk."""
     keepers: Keepers = field(default_factory=Keepers, hash=False)
     """Whom the plan's gates ask."""
+    secrets: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Values of the plan's secret parameters: a canary, which is looked for in all that was written."""
 
 
 def pretend_targets(spec: LabSpec) -> tuple[Target, ...]:
@@ -177,10 +179,11 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes | N
     if rng.random() < 0.35:
         plan, rules, keepers = gates.draw(rng, plan, marker(len(plan.steps)))
         lab = lab.model_copy(update={"rules": [*rules, *lab.rules]})
+    is_secret = rng.random() < 0.1 and plan.transport is not Transport.ACTION  # which has no protected parameters
     return Scenario(
         seed=seed,
         lab=lab,
-        plan=plan,
+        plan=canary.hidden_in(plan) if is_secret else plan,
         rates=drawn if rates is None else rates,
         latency=latency,
         grid=grid,
@@ -188,6 +191,7 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes | N
         happenings=happenings,
         sqlite=sqlite,
         keepers=keepers,
+        secrets=canary.SECRETS if is_secret else {},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -10,6 +11,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from fleet import codec
 from fleet.engine.ports import Journal
 from fleet.guest import envelope
 from fleet.lab import wire as lab
@@ -18,11 +20,12 @@ from fleet.lab.control import ControlPlane
 from fleet.lab.guests import Plan as Answer
 from fleet.lab.guests import Script
 from fleet.lab.world import Machine
+from fleet.logs import told_to
 from fleet.plan.model import JobId
 from fleet.report.aggregate import aggregate
 from fleet.run.events import Event, StopRequested
 from fleet.run.state import Run
-from fleet.simulation import virtual
+from fleet.simulation import canary, virtual
 from fleet.simulation.disk import Disk, SimulatedJournal
 from fleet.simulation.history import Delivery, Departure, History
 from fleet.simulation.network import Asking, Network
@@ -55,6 +58,8 @@ def live(scenario: Scenario, *, cloud_of: CloudOf | None = None, journal_of: Jou
 async def _live(scenario: Scenario, cloud_of: CloudOf | None, journal_of: JournalOf) -> History:
     world = _World(scenario)
     with ExitStack() as stack:
+        if scenario.secrets:
+            stack.enter_context(told_to(world.log))
         disk = None
         if scenario.sqlite:
             made = tempfile.TemporaryDirectory(prefix="fleet-sim-", ignore_cleanup_errors=True)
@@ -67,6 +72,7 @@ async def _live(scenario: Scenario, cloud_of: CloudOf | None, journal_of: Journa
         await world.bury()
         if disk is not None:
             world.disk = disk.copy(world.disk)
+            world.history.written |= disk.files() if scenario.secrets else {}
     return world.told()
 
 
@@ -85,6 +91,7 @@ class _World:
             self.plane, self.clock, rng, scenario.rates, scenario.latency, scenario.grid, listener=self
         )
         self.disk = Disk(rng, self.clock)
+        self.log = io.StringIO()
         self.history = History(plan, RUN_ID, ORIGIN)
         self.history.lossy = any(scenario.rates.get(fault, 0) for fault in LOSSES) or bool(scenario.lab.faults)
         self.history.disturbed = frozenset(plan.targets[event.vm].key for event in scenario.happenings)
@@ -106,6 +113,7 @@ class _World:
                     epoch,
                     interruption,
                     cloud_of,
+                    self.scenario.secrets,
                 )
                 self._processes.append(process)
                 process.start(journal(process), events)
@@ -148,7 +156,16 @@ class _World:
         run = Run(self.scenario.plan, RUN_ID)
         for kept in history.kept:
             run.apply(kept.event)
-        history.rows = aggregate(run.record()).jobs
+        report = aggregate(run.record())
+        history.rows = report.jobs
+        if self.scenario.secrets:
+            history.written |= {
+                "the log": self.log.getvalue().encode("utf-8", "surrogatepass"),
+                "the plan": codec.to_json(self.scenario.plan).encode(),
+                "the journal": "\n".join(row.body for _, _, row in self.disk.rows).encode("utf-8", "surrogatepass"),
+                "what was told": repr(history.shown).encode("utf-8", "surrogatepass"),
+                **canary.reports(report),
+            }
         return history
 
     # -- what the lab and the wire tell ----------------------------------------------------------------------------
@@ -181,6 +198,9 @@ class _World:
             for gone in self.history.departures
             if gone.kind == "submit" and (gone.job, gone.retry) == (job, retry)
         ]
+        environment = script.environment if opened is None else opened.env
+        if answer.ran and self.scenario.secrets and environment.get(canary.VARIABLE) != canary.VALUE:
+            self.history.untold.append(job)
         result = answer.result
         self.history.deliveries.append(
             Delivery(

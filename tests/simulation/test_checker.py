@@ -9,13 +9,19 @@ import pytest
 
 from fleet.azure.cloud import AzureCloud
 from fleet.engine.ports import Cloud, Journal, Reply
-from fleet.plan.model import Limits
+from fleet.logs import Log
+from fleet.plan.model import JobId, Limits, Plan, PlannedStep, PlaybookRef, Wave
+from fleet.playbook.model import Flow, Script, Transport, Turn
+from fleet.report.aggregate import aggregate
 from fleet.run import answers as a
 from fleet.run import events as e
-from fleet.run.answers import Command, Operation
+from fleet.run.answers import Command, Operation, Refusal
 from fleet.run.events import Event
+from fleet.run.model import Status
+from fleet.run.state import Run
+from fleet.simulation import canary
 from fleet.simulation.disk import Disk, SimulatedJournal
-from fleet.simulation.history import History
+from fleet.simulation.history import Departure, History, Kept
 from fleet.simulation.invariants import INVARIANTS, check
 from fleet.simulation.network import MemoryTransport
 from fleet.simulation.process import Process
@@ -98,6 +104,23 @@ class Unfenced(SimulatedJournal):
             self._disk.epoch = mine
 
 
+class Talks(_Cloud):
+    """Writes into the log what it sends."""
+
+    async def submit(self, command: Command) -> Reply[a.SubmitAnswer]:
+        Log("talks").debug("sent", body=str(dict(command.protected)))
+        return await self.real.submit(command)
+
+
+class Shows(SimulatedJournal):
+    """Keeps the token with an event."""
+
+    async def append(self, events: Sequence[Event]) -> None:
+        await super().append(
+            [replace(event, owner=canary.TOKEN) if isinstance(event, e.RunOpened) else event for event in events]
+        )
+
+
 @dataclass(frozen=True)
 class Defect:
     """What is broken, and the invariant that must say so."""
@@ -143,6 +166,12 @@ def flattering(history: History) -> History:
     return replace(history, kept=kept)
 
 
+def secretive(scenario: Scenario) -> Scenario:
+    """Every step has a secret."""
+    plan = replace(scenario.plan, transport=Transport.MANAGED)
+    return replace(scenario, plan=canary.hidden_in(plan), secrets=canary.SECRETS)
+
+
 DEFECTS = {
     "a library that sends again": Defect("nothing runs twice", SendsAgain, scenario=unwrapped),
     "answers without names": Defect("answers belong to the VM they name", MixesUp, scenario=unwrapped),
@@ -154,6 +183,11 @@ DEFECTS = {
     "a run without an end": Defect("the run ends", judged=lambda h: replace(h, finished=False)),
     "no concurrency limit": Defect("concurrency is kept", judged=tighter(concurrency=1), scenario=lax),
     "no budget": Defect("budgets are kept", judged=tighter(max_failures=0, max_unreachable=0), scenario=lax),
+    "a log of what is sent": Defect("secrets stay secret", Talks, scenario=secretive),
+    "a token on disk": Defect("secrets stay secret", journal=Shows, scenario=secretive),
+    "a script without its secret": Defect(
+        "secrets stay secret", scenario=secretive, judged=lambda h: replace(h, untold=[JobId(0)])
+    ),
     "no soak": Defect("waves wait", judged=tighter(soak=1e6), scenario=lax),
     "waves that ask nobody": Defect("gates hold", judged=without(e.WaveApproved, e.GateAnswered, e.GateJudged)),
     "looks that no gate asked for": Defect("gates hold", judged=without(e.HealthBegun)),
@@ -173,6 +207,55 @@ def test_a_deliberate_defect_is_found(name: str) -> None:
             assert defect.invariant not in {breach.invariant for breach in check(live(scenario))}
             return
     pytest.fail(f"400 seeds did not find: {name}")
+
+
+def test_scenarios_have_secrets_and_all_that_is_written_is_searched() -> None:
+    """Some seeds give their steps a secret; journal, log, what is told and each form of the report are looked through."""
+    secret = next(seed for seed in range(100) if draw(seed).secrets)
+    history = live(replace(draw(secret), rates={}, interruptions=(), happenings=()))
+    assert any(delivery.fresh for delivery in history.deliveries)
+    assert history.untold == []
+    assert {"the plan", "the journal", "the log", "what was told"} < set(history.written)
+    assert all(history.written.values()), "nothing was written there"
+    assert b"azure_request" in history.written["the log"]
+    assert not any(canary.shows_in(data, canary.VALUE, canary.TOKEN) for data in history.written.values())
+
+
+def two_steps(first: Turn, second: Turn, status: Status) -> History:
+    """A target whose first step was refused, and ended so; its second step was sent all the same."""
+    (target,) = draw(1).plan.targets[:1]
+    steps = tuple(
+        PlannedStep(name, Script(text="true\n"), name, flow=Flow(turn=turn))
+        for name, turn in (("first", first), ("second", second))
+    )
+    plan = Plan(PlaybookRef("p", "1", "0"), (target,), steps, (Wave(0, "all", (0,)),))
+    run = Run(plan, "r")
+    kept = [
+        e.RunOpened(0.0, 1, "me"),
+        e.SubmissionIntended(1.0, JobId(0), 1),
+        e.SubmissionRefused(2.0, JobId(0), Refusal(404, "ResourceNotFound", "gone")),
+        e.SubmissionIntended(3.0, JobId(1), 1),
+    ]
+    for event in kept[:3]:
+        run.apply(event)
+    first_row, *rest = aggregate(run.record()).jobs
+    return History(
+        plan,
+        "r",
+        0.0,
+        kept=[Kept(1, event.at, event) for event in kept],
+        departures=[Departure(JobId(number), "submit", "s", 1, at) for number, at in ((0, 1.5), (1, 3.5))],
+        rows=(replace(first_row, status=status), *rest),
+    )
+
+
+@pytest.mark.parametrize("second", [Turn.RESCUE, Turn.ALWAYS])
+def test_what_follows_a_step_that_was_refused_is_in_order(second: Turn) -> None:
+    """A rescue or an always step follows one that never began, though nothing says on disk that it ended."""
+    in_order = INVARIANTS["a step follows the end of the one before"]
+    assert list(in_order(two_steps(Turn.SUCCESS, second, Status.UNREACHABLE))) == []
+    assert list(in_order(two_steps(Turn.SUCCESS, second, Status.UNKNOWN))) != []
+    assert list(in_order(two_steps(Turn.SUCCESS, Turn.SUCCESS, Status.UNREACHABLE))) != []
 
 
 def test_every_defect_names_an_invariant() -> None:

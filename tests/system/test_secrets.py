@@ -13,13 +13,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote, quote_plus
 
 import pytest
 
 from fleet.cli import main
 from fleet.lab import sandbox
 from fleet.logs import conceal
+from fleet.simulation.canary import forms
 from tests.system.cli import LABS, PLAYBOOKS, Done, Here, LabUp, Machine, wait_for
 
 SECRET = PLAYBOOKS / "secret.yaml"
@@ -27,18 +27,6 @@ VALUE = "p4ss/\"w\\rd'; $(id) ä +=&\tfor nobody"
 HASH = hashlib.sha256(VALUE.encode()).hexdigest()
 REASON = sandbox.supported()
 real = pytest.mark.skipif(REASON is not None, reason=str(REASON))
-
-
-def forms(value: str) -> Iterator[bytes]:
-    """The value in every form that something on its way could have written it in."""
-    raw = value.encode()
-    yield raw
-    yield from (quote(value).encode(), quote(value, safe="").encode(), quote_plus(value).encode())
-    for ascii_only in (True, False):
-        yield json.dumps(value, ensure_ascii=ascii_only)[1:-1].encode()
-    for before in range(3):
-        text = base64.b64encode(bytes(before) + raw)
-        yield text[4 * bool(before) : len(text) // 4 * 4 - 4]
 
 
 def test_the_forms_are_found() -> None:
@@ -185,10 +173,10 @@ class Watch:
 
 
 @contextmanager
-def tls_lab(machine: Machine, log: Path) -> Iterator[tuple[str, str, str]]:
+def tls_lab(machine: Machine, log: Path, file: Path = LABS / "real.yaml") -> Iterator[tuple[str, str, str]]:
     """A lab over TLS in a process of its own: its URL, the file of its authority, its tenant."""
     with log.open("w") as out:
-        process = machine.start("lab", "up", LABS / "real.yaml", "--tls", stderr=out)
+        process = machine.start("lab", "up", file, "--tls", stderr=out)
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
