@@ -142,6 +142,7 @@ def _make(folder: Path, header: Header, owner: str, now: float, connect: Connect
                 _begin(connection, header, owner, now)
             sync_folder(making)
             making.rename(folder)
+            making = folder
             sync_folder(folder.parent)
     except BaseException:
         _take_away(making)
