@@ -29,6 +29,17 @@ def test_every_promise_names_a_test_or_says_what_is_not_promised() -> None:
         assert "`test_" in bullet or re.search(r"\b(not|cannot)\b", bullet), bullet
 
 
+def test_every_row_of_the_table_of_events_names_tests_that_exist() -> None:
+    """What is promised event by event, over both Run Commands, a test of the suite holds."""
+    table = PAGE.partition("### Event by event")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 19
+    for what, action, managed, held_by in rows:
+        assert all((what.strip("| "), action, managed))
+        named = set(re.findall(r"`(test_\w+)`", held_by))
+        assert named and named <= known_tests(), what
+
+
 def test_every_row_about_restarts_names_tests_that_exist() -> None:
     """What the page of restarts says is kept, a test of the suite keeps."""
     rows = re.findall(r"^\| .+\? \| .+ \| (.+) \|$", RESTARTS, re.MULTILINE)

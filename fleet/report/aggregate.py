@@ -207,6 +207,11 @@ def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
         yield f"{words.plural(rescued, 'failure')} rescued: the later steps of the target went on, and it counts as failed"
     if not record.plan.receipts:
         yield "Receipts were off: what only a receipt could prove is unverified"
+    if twice := [labels.get(job.job.target.id, job.job.target.name) for job in record.jobs if job.may_have_run_twice]:
+        yield (
+            f"{plural(len(twice), 'script')} may have run twice, should the first request, which was lost and not found a "
+            f"minute apart, have arrived after the second: {fold(twice)}"
+        )
     if replayed := sum(outcome.replayed for outcome in outcomes):
         yield f"{replayed} answers were kept ones: the script ran at an earlier delivery, not again"
     if unchanged := sum(outcome.cause.code is CauseCode.UNCHANGED for outcome in outcomes):

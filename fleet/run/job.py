@@ -107,6 +107,8 @@ class JobState:
     """A request about this job is on the wire."""
     possibly_sent: bool = False
     """A submission may have reached the VM."""
+    may_have_run_twice: bool = False
+    """It was sent again without a receipt after a submission that may have reached the VM."""
     first_intended: float | None = None
     intended: float | None = None
     operation: Operation | None = None
@@ -212,6 +214,7 @@ def end(state: JobState, at: float, outcome: Outcome) -> None:
 
 def _intended(state: JobState, event: e.SubmissionIntended) -> None:
     state.phase, state.calling = Phase.SUBMITTING, True
+    state.may_have_run_twice |= state.possibly_sent and state.nonce is None
     state.attempt = event.attempt
     state.intended = event.at
     if state.first_intended is None:

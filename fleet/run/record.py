@@ -20,6 +20,8 @@ class JobRecord:
     attempts: int = 0
     possibly_sent: bool = False
     """A submission may have reached the VM: a job that then waits to be sent again may have run already."""
+    may_have_run_twice: bool = False
+    """Its request was lost, was not found, and was sent again, and no receipt keeps the two apart."""
     operation: str = ""
     """The id of Azure's operation or the managed command's name: enough to find it, free of signatures."""
     started: float | None = None

@@ -209,6 +209,7 @@ class Standing:
             outcome=state.outcome,
             attempts=state.attempt - state.turned_away,
             possibly_sent=state.possibly_sent,
+            may_have_run_twice=state.may_have_run_twice,
             operation=operation,
             started=state.intended,
             ended=state.ended,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def test_a_run_of_a_lab_stays_with_labs(kept: Here, verb: str) -> None:
     done = kept(verb, "last", *(["-y"] if verb == "rerun" else []))
     assert done.code == 6
     assert "belongs to a lab" in done.err and "--lab" in done.err
+
+
+def test_a_run_whose_folder_is_lost_is_no_run(kept: Here, machine: Machine, lab: LabUp) -> None:
+    """Nothing is guessed: there is no such run, whatever is asked of it, and nothing is sent."""
+    (folder,) = machine.state.glob("runs/*")
+    shutil.rmtree(folder)
+    before = lab.requests()
+    for words in (("resume", folder.name, lab.flag), ("rerun", folder.name, lab.flag, "-y"), ("show", folder.name)):
+        done = kept(*words)
+        assert (done.code, "there are no runs" in done.err) == (2, True)
+    assert lab.requests() == before
 
 
 def test_a_run_is_named_by_id_prefix_or_last(kept: Here, lab: LabUp) -> None:
