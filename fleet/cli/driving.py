@@ -15,8 +15,8 @@ import click
 from fleet import app
 from fleet.app import Connection, Narrowing, OpenRun, Stopping
 from fleet.cli.options import ReportFile
-from fleet.cli.rendering import check_writable, render, render_plan, reports_of_playbook, write_reports
-from fleet.cli.screen import colour_on, emit, label, report_form, say, settings
+from fleet.cli.rendering import check_writable, pieces, render_plan, reports_of_playbook, write_reports
+from fleet.cli.screen import colour_on, emit_pieces, label, report_form, say, settings
 from fleet.clock import Clock, SystemClock
 from fleet.config import Config
 from fleet.errors import AzureUnusable, ExitCode, FleetError, Refused
@@ -237,6 +237,6 @@ def tell(
     elif show is not None:
         show(report)
     else:
-        emit(render(report, report_form(flags["output_format"]), colour=colour_on(flags["colour"])))
+        emit_pieces(pieces(report, report_form(flags["output_format"]), colour=colour_on(flags["colour"])))
     for path in write_reports(report, [*files, *flags["report_files"]]):
         say(f"wrote {path}", quiet=flags["quiet"])

@@ -10,8 +10,8 @@ import click
 from fleet import app
 from fleet.cli import options
 from fleet.cli.progress import slow_jobs
-from fleet.cli.rendering import check_writable, render, write_reports
-from fleet.cli.screen import colour_on, emit, report_form, say, settings, table, warn
+from fleet.cli.rendering import check_writable, pieces, write_reports
+from fleet.cli.screen import colour_on, emit, emit_pieces, report_form, say, settings, table, warn
 from fleet.clock import iso, wall_time
 from fleet.errors import ExitCode, StateError
 from fleet.report.aggregate import aggregate
@@ -89,7 +89,8 @@ def show(run_id: str, **flags: Any) -> int:
     The exit code is that of the run's report.
     """
     found = report_of(run_id, flags)
-    emit(render(found, report_form(flags["output_format"]), colour=colour_on(flags["colour"]), whole=flags["all"]))
+    form, colour = report_form(flags["output_format"]), colour_on(flags["colour"])
+    emit_pieces(pieces(found, form, colour=colour, whole=flags["all"]))
     return found.exit_code
 
 
@@ -112,7 +113,7 @@ def report(run_id: str, **flags: Any) -> int:
     for path in write_reports(found, flags["report_files"]):
         say(f"wrote {path}", quiet=flags["quiet"])
     if flags["output_format"] or not flags["report_files"]:
-        emit(render(found, report_form(flags["output_format"]), colour=colour_on(flags["colour"])))
+        emit_pieces(pieces(found, report_form(flags["output_format"]), colour=colour_on(flags["colour"])))
     return ExitCode.OK
 
 

@@ -32,15 +32,8 @@ WHOLE = 1_000_000
 def render(report: Report, form: str, *, colour: bool = False, whole: bool = False) -> str:
     """Render a report in one of the forms of ``-o`` and ``--report``; ``whole`` leaves nothing out of the text."""
     match form:
-        case "json":
-            from fleet.report import render_json
-
-            return render_json.render(report)
-        case "jsonl":
-            from fleet.report import render_jsonl
-
-            rows = (render_jsonl.row_line(row) for row in report.jobs)
-            return "".join((*rows, render_jsonl.report_line(report)))
+        case "json" | "jsonl":
+            return "".join(pieces(report, form))
         case "csv":
             from fleet.report import render_csv
 
@@ -65,6 +58,22 @@ def render(report: Report, form: str, *, colour: bool = False, whole: bool = Fal
             return render_text.render(report, width=width(), colour=colour)
 
 
+def pieces(report: Report, form: str, *, colour: bool = False, whole: bool = False) -> Iterable[str]:
+    """The same text in pieces, so that the large forms need not be in memory as a whole."""
+    match form:
+        case "json":
+            from fleet.report import render_json
+
+            yield from render_json.pieces(report)
+        case "jsonl":
+            from fleet.report import render_jsonl
+
+            yield from map(render_jsonl.row_line, report.jobs)
+            yield render_jsonl.report_line(report)
+        case _:
+            yield render(report, form, colour=colour, whole=whole)
+
+
 SUFFIXES = {"junit": "xml"}
 """File name endings of the formats that are not called like theirs."""
 
@@ -73,7 +82,7 @@ def write_reports(report: Report, asked: Iterable[ReportFile]) -> Iterator[Path]
     """Write reports to files, and name each as it is there. Raises StateError where one cannot be written."""
     for item in asked:
         path = Path(item.file)
-        write_private(path, render(report, item.format))
+        write_private(path, pieces(report, item.format))
         yield path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,28 @@ def emit(text: str) -> None:
     """
     data = text.encode("utf-8", errors="backslashreplace")
     emit_bytes(data if data.endswith(b"\n") or not data else data + b"\n")
+
+
+def emit_pieces(pieces: Iterable[str]) -> None:
+    """Write data to stdout, piece by piece; otherwise as :func:`emit`."""
+    waiting: list[str] = []
+    size, ended = 0, True
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size > _AT_ONCE:
+            text = "".join(waiting)
+            ended = text.endswith("\n")
+            emit_bytes(text.encode("utf-8", errors="backslashreplace"))
+            waiting, size = [], 0
+    if waiting:
+        emit("".join(waiting))
+    elif not ended:
+        emit_bytes(b"\n")
+
+
+_AT_ONCE = 1 << 20
+"""Characters that are written in one call."""
 
 
 def emit_bytes(data: bytes) -> None:

@@ -12,8 +12,8 @@ from fleet.targets.model import Kind
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 
-def document(report: Report) -> dict[str, Json]:
-    """Return the report as plain JSON data."""
+def document(report: Report, *, rows: bool = True) -> dict[str, Json]:
+    """Return the report as plain JSON data; without ``rows`` its list of jobs is empty."""
     book = report.playbook
     return {
         "schema": SCHEMA,
@@ -34,7 +34,7 @@ def document(report: Report) -> dict[str, Json]:
             **{status.value: report.counts[status] for status in Status},
         },
         "groups": [_group(group) for group in report.groups],
-        "jobs": [job(row) for row in report.jobs],
+        "jobs": [job(row) for row in report.jobs] if rows else [],
         "title": report.title,
         "stopped": None
         if report.stopped is None

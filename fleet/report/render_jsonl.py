@@ -36,7 +36,7 @@ def row_line(row: JobRow, *, at: float | None = None) -> str:
 
 def report_line(report: Report) -> str:
     """Return the last line: the event ``report`` with the run's counts and exit code, without rows."""
-    whole = document.document(report)
+    whole = document.document(report, rows=False)
     kept = (
         "schema",
         "run",

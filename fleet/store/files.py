@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def write_private(path: Path, content: str | bytes) -> None:
+def write_private(path: Path, content: str | bytes | Iterable[str]) -> None:
     """Write a file that only its owner may read (0600), replacing it whole. Raises StateError."""
     _write(path, content, 0o600)
 
@@ -161,14 +162,15 @@ def write_shared(path: Path, content: str) -> None:
     _write(path, content, 0o644)
 
 
-def _write(path: Path, content: str | bytes, mode: int) -> None:
+def _write(path: Path, content: str | bytes | Iterable[str], mode: int) -> None:
     if not path.name:
         raise StateError(f"{path} is a folder, not a file", hint="name a file in it")
     partial = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), mode)
         with os.fdopen(handle, "wb") as file:
-            file.write(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+            for piece in (content,) if isinstance(content, str | bytes) else content:
+                file.write(piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass"))
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

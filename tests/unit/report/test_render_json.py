@@ -67,3 +67,12 @@ def test_times_are_utc() -> None:
         "2026-03-01T02:03:09.000Z",
         5.0,
     )
+
+
+def test_a_report_is_written_row_by_row() -> None:
+    """No piece of the text holds more than one row, so a large report need not be in memory as text as well."""
+    report = aggregate(f.record(f.plan(f.fleet(200)), [f.succeeded("x" * 1000 + str(number)) for number in range(200)]))
+    pieces = list(render_json.pieces(report))
+    assert "".join(pieces) == render_json.render(report)
+    assert json.loads("".join(pieces))["counts"]["total"] == 200
+    assert max(piece.count('"stdout"') for piece in pieces) == 1
