@@ -117,7 +117,7 @@ def _one_run(url: str, rng: random.Random, state: Path, figures: Figures, transp
         if code is not None:
             break
         figures.kills += 1
-        if state.joinpath("runs").exists() and any(state.joinpath("runs").glob("*/journal.db")):
+        if state.joinpath("runs").exists() and any(state.joinpath("runs").glob("[!.]*/journal.db")):
             words = ["resume", "last", f"--lab={url}", "-o", "jsonl"]  # a run is there whole or not at all
     _judge(url, state, before, told, code, figures)
 
