@@ -15,6 +15,7 @@ from fleet.cli.endings import Endings
 from fleet.clock import wall_time
 from fleet.report.safe import terminal
 from fleet.report.words import duration, plural
+from fleet.run.eta import Outlook, outlook
 from fleet.run.events import Event
 from fleet.run.limits import ARM_WRITES
 from fleet.run.model import FAILURES, NOT_REACHED, Phase, Status
@@ -52,6 +53,7 @@ class Progress:
         self._notice = ""
         self._sought = 0.0
         self._stragglers: list[str] = []
+        self._outlook: Outlook | None = None
         self._console: Console | None = None
         self._live: Live | None = None
         if enabled:
@@ -104,6 +106,7 @@ class Progress:
         bar = Table.grid(padding=(0, 1))
         room = max(min(LONGEST_BAR, width - len(head) - len(tail) - 3), 1)
         bar.add_row(Text(head), ProgressBar(total=total, completed=run.done, width=room), Text(tail))
+        self._look_around(wall_time())
         lines: list[Table | Text] = [
             bar,
             Text(fitting(self._counts(), width)),
@@ -137,21 +140,23 @@ class Progress:
         return [*parts, f"{self._run.in_flight:,} in flight"]
 
     def _slow(self, width: int) -> str:
-        """Name the stragglers; looked for every other second, since every job is looked at for it."""
-        now = wall_time()
-        if now - self._sought >= SEEK_STRAGGLERS:
-            self._sought, self._stragglers = now, slow_jobs(self._run, now)
+        """Name the stragglers."""
         return fitting(self._stragglers, width)
+
+    def _look_around(self, now: float) -> None:
+        """Find stragglers, and what is left to do, every other second: every job is looked at for it."""
+        if now - self._sought >= SEEK_STRAGGLERS:
+            self._sought, self._stragglers, self._outlook = now, slow_jobs(self._run, now), outlook(self._run, now)
 
     def _pace(self) -> list[str]:
         now = wall_time()
         while self._ends and self._ends[0] <= now - RECENT:
             self._ends.popleft()
         rate = len(self._ends) / max(min(now - self._began, RECENT), 1.0)
-        left = len(self._run.jobs) - self._run.done
         parts = [f"{duration(now - self._began)} so far", f"{rate:.1f} jobs/s"]
-        if rate > 0 and left:
-            parts.append(f"about {duration(left / rate)} left")
+        if self._outlook is not None:
+            left = max(self._outlook.seconds - (now - self._sought), 0.0)
+            parts.append(f"about {duration(left)} left" + (" without stragglers" if self._outlook.stragglers else ""))
         budget = self._run.call_budget(now)
         parts.append(f"API budget {min(budget, ARM_WRITES[0])}/{ARM_WRITES[0]} writes")
         return parts

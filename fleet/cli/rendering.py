@@ -256,10 +256,17 @@ def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
         *([("gates", "; ".join(_gates(plan)))] if plan.gates else []),
         ("calls", f"{cost.submissions:,} submissions, about {cost.reads:,} reads, {cost.deletes:,} deletes"),
         ("time", f"about {duration(cost.seconds)} if each script takes {duration(cost.script_seconds)}"),
+        *([("retries", _retries(cost))] if cost.most_submissions > cost.submissions else []),
         ("transport", f"{plan.transport.value}, receipts {'on' if plan.receipts else 'off'}, cloud {plan.cloud}"),
         *(("standing", _standing(plan, step)) for step in plan.steps if step.properties.command),
         ("digest", plan.digest),
     ]
+
+
+def _retries(cost: Estimate) -> str:
+    """Say what it comes to if every step fails, on every target, until its last try."""
+    more = cost.most_submissions - cost.submissions
+    return f"up to {more:,} submissions more, and then about {duration(cost.most_seconds)} in all"
 
 
 def _at_once(limits: Limits) -> str:

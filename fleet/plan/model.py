@@ -214,6 +214,11 @@ class Plan:
         """How many steps a wave consists of. Those behind them run when a gate asks for them."""
         return sum(step.flow.turn is not Turn.GATE for step in self.steps)
 
+    def health_steps(self, wave: int) -> tuple[PlannedStep, ...]:
+        """The steps that gates ask for once the wave of this index has ended."""
+        asked = {gate.health.step for gate in self.gates if gate.health is not None and gate.wave == wave + 1}
+        return tuple(step for step in self.steps if step.id in asked)
+
     def __len__(self) -> int:
         return len(self.targets) * len(self.steps)
 

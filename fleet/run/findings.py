@@ -28,23 +28,21 @@ class Findings:
 
     def __init__(self, plan: Plan) -> None:
         self._after: dict[int, list[int]] = {}
-        self._asked: set[tuple[int, str]] = set()
         for number, gate in enumerate(plan.gates):
             if gate.check is not None:
                 self._after.setdefault(gate.wave - 1, []).append(number)
-            if gate.health is not None:
-                self._asked.add((gate.wave - 1, gate.health.step))
+        self._asked = [frozenset(step.id for step in plan.health_steps(wave.index)) for wave in plan.waves]
         self.judged: dict[int, e.GateJudged] = {}
         self.begun: set[int] = set()
         """Waves on whose targets the steps of gates have begun."""
 
     def asks(self, wave: int, step: str) -> bool:
         """Whether a gate after the wave asks for the step."""
-        return (wave, step) in self._asked
+        return step in self._asked[wave]
 
     def needs_health(self, wave: int) -> bool:
         """Whether a gate after the wave asks for any step."""
-        return any(asked == wave for asked, _ in self._asked)
+        return bool(self._asked[wave])
 
     def undecided(self, wave: int) -> int | None:
         """The first gate after the wave that was not decided; None if the wave is behind all of them."""

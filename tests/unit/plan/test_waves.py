@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.plan.estimate import estimate
-from fleet.plan.model import Limits
+from fleet.plan.model import Gate, Limits, Plan
 from fleet.plan.order import NO_TIMES, Times, arranged, ordered
 from fleet.plan.waves import canary_set, split
-from fleet.playbook.model import Amount, Order, Spread, Transport, WavesBy
+from fleet.playbook.model import Amount, Flow, HealthCheck, Order, Spread, Strategy, Transport, Turn, WavesBy
 from fleet.targets.model import Target
 from tests.unit.run.factory import plan, target
 
@@ -178,6 +179,45 @@ def test_the_estimate_follows_the_documented_limits() -> None:
     limits = Limits(concurrency=5000)
     assert estimate(plan(2000, limits=limits), 20.0).seconds == 200.0
     assert estimate(plan(2000, subscriptions=4, limits=limits), 20.0).seconds == 50.0
+
+
+def timed(*flows: Flow, strategy: Strategy = Strategy.NODE, vms: int = 10, **limits: object) -> Plan:
+    """A plan of one wave with a step for each of these flows."""
+    made = plan(vms, steps=len(flows), limits=Limits(**limits))  # type: ignore[arg-type]
+    steps = tuple(replace(step, flow=flow) for step, flow in zip(made.steps, flows, strict=True))
+    return replace(made, steps=steps, strategy=strategy)
+
+
+def test_the_estimate_knows_that_steps_wait_for_each_other() -> None:
+    """Step by step nobody begins the next step before all have ended the one before, so each step waits for submissions."""
+    both = [estimate(timed(Flow(), Flow(), strategy=way, vms=2000, concurrency=5000), 20.0) for way in Strategy]
+    assert [cost.seconds for cost in both] == [400.0, 400.0], "limited by what may be sent at all"
+    both = [estimate(timed(Flow(), Flow(), strategy=way, vms=400, concurrency=5000), 100.0) for way in Strategy]
+    assert [cost.seconds for cost in both] == [200.0, 220.0]
+    both = [estimate(timed(Flow(), Flow(), strategy=way, vms=10, concurrency=4), 10.0) for way in Strategy]
+    assert [cost.seconds for cost in both] == [60.0, 60.0]
+
+
+def test_the_estimate_tells_what_retries_may_add() -> None:
+    """The usual figures know none; the upper ones have every step fail until its last try."""
+    cost = estimate(timed(Flow(), Flow(retries=2, retry_delay=30.0), concurrency=5), 10.0)
+    assert (cost.submissions, cost.seconds) == (20, 2 * (10 + 10))
+    assert (cost.most_submissions, cost.most_seconds) == (40, 2 * (10 + 10 + 2 * (30 + 10)))
+    plain = estimate(plan(10), 10.0)
+    assert (plain.most_submissions, plain.most_seconds) == (plain.submissions, plain.seconds)
+
+
+def test_the_estimate_leaves_out_what_only_follows_a_failure() -> None:
+    """A rescue step costs nothing where nothing fails, and a health step only after the waves whose gates ask for it."""
+    assert estimate(timed(Flow(), Flow(turn=Turn.RESCUE)), 10.0).submissions == 10
+    made = plan(10, steps=2, waves=(Amount(4),), limits=Limits(soak=100.0, concurrency=2))
+    steps = (made.steps[0], replace(made.steps[1], flow=Flow(turn=Turn.GATE)))
+    gates = (Gate(1, health=HealthCheck("step1", Amount(0))),)
+    first = estimate(replace(made, steps=steps, gates=gates), 10.0)
+    assert (first.submissions, first.deletes) == (14, 14)
+    assert first.seconds == (2 * 10 + 100 + 2 * 10) + 3 * 10
+    each = estimate(replace(made, steps=steps, gates=(*gates, Gate(2, health=HealthCheck("step1", Amount(0))))), 10.0)
+    assert each.submissions == 20 and each.seconds == first.seconds + 100 + 3 * 10, "the last wave settles, too"
 
 
 def test_the_estimate_counts_calls() -> None:
