@@ -16,6 +16,7 @@ from fleet.run.asking import told
 from fleet.run.command import command_name
 from fleet.run.control import sentence
 from fleet.run.findings import judgement
+from fleet.run.longtext import as_kept
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.record import JobRecord, RunRecord
 from fleet.targets.folding import fold
@@ -84,8 +85,8 @@ def row(job: JobRecord, record: RunRecord) -> JobRow:
         status=outcome.status,
         cause=outcome.cause,
         exit_code=outcome.exit_code,
-        stdout=outcome.stdout,
-        stderr=outcome.stderr,
+        stdout=as_kept(outcome, "stdout"),
+        stderr=as_kept(outcome, "stderr"),
         truncated=outcome.truncated,
         attempts=job.attempts,
         verified=outcome.verified,
@@ -123,7 +124,8 @@ def group(jobs: Sequence[JobRow], labels: Mapping[str, str]) -> tuple[Group, ...
     members: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, job in enumerate(jobs):
         facts = tuple(sorted(job.facts.items()))
-        key = (job.status, job.cause.code, job.exit_code, job.step, job.stdout, job.stderr, job.rescued, facts)
+        said = as_kept(job, "stdout"), as_kept(job, "stderr")
+        key = (job.status, job.cause.code, job.exit_code, job.step, said, job.rescued, facts)
         members[key].append(index)
     ordered = sorted(members.values(), key=lambda m: (SEVERITY[jobs[m[0]].status], -len(m), m[0]))
     return tuple(_group(jobs, labels, indexes) for indexes in ordered)
@@ -136,8 +138,8 @@ def _group(jobs: Sequence[JobRow], labels: Mapping[str, str], indexes: Sequence[
         cause=first.cause,
         exit_code=first.exit_code,
         step=first.step,
-        stdout=first.stdout,
-        stderr=first.stderr,
+        stdout=as_kept(first, "stdout"),
+        stderr=as_kept(first, "stderr"),
         names=fold(labels.get(jobs[index].target, jobs[index].name) for index in indexes),
         jobs=tuple(indexes),
         rescued=first.rescued,

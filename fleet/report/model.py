@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fleet.plan.model import PlaybookRef
+from fleet.run.longtext import LongText
 from fleet.run.model import FAILURES, FINE_SKIPS, NOT_REACHED, NOT_RUN, Cause, CauseCode, Status
 from fleet.targets.model import UnreadScope
 
@@ -13,7 +14,7 @@ SCHEMA = "urn:fleet:report:v1"
 """The name of the report's JSON shape. It changes only when a reader of the old shape would break."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobRow:
     """One in-scope target and step, and how it ended. Every target and step has exactly one row."""
 
@@ -28,8 +29,8 @@ class JobRow:
     status: Status
     cause: Cause
     exit_code: int | None = None
-    stdout: str = ""
-    stderr: str = ""
+    stdout: LongText = LongText()
+    stderr: LongText = LongText()
     truncated: bool = False
     attempts: int = 0
     verified: bool = False
@@ -50,7 +51,7 @@ class JobRow:
         return max(0.0, round(self.ended - self.started, 3))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """Rows with the same step, status, cause code, exit code, output and facts, told once.
 
@@ -62,10 +63,10 @@ class Group:
     cause: Cause
     exit_code: int | None
     step: str
-    stdout: str
-    stderr: str
     names: str
     jobs: tuple[int, ...]
+    stdout: LongText = LongText()
+    stderr: LongText = LongText()
     rescued: bool = False
     facts: Mapping[str, str] = field(default_factory=dict, hash=False)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fleet.run.longtext import LongText
+
 
 class Phase(StrEnum):
     """Where a job is in its life; the table of moves is ``fleet.run.job``."""
@@ -101,7 +103,7 @@ class Extent:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """How one job ended.
 
@@ -114,8 +116,8 @@ class Outcome:
     status: Status
     cause: Cause
     exit_code: int | None = None
-    stdout: str = ""
-    stderr: str = ""
+    stdout: LongText = LongText()
+    stderr: LongText = LongText()
     truncated: bool = False
     verified: bool = False
     replayed: bool = False

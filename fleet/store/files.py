@@ -172,7 +172,9 @@ def _write(path: Path, content: str | bytes | Iterable[str], mode: int) -> None:
             for piece in (content,) if isinstance(content, str | bytes) else content:
                 file.write(piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass"))
         partial.replace(path)
-    except OSError as error:
+    except BaseException as error:  # of the disk, or of what makes the pieces
         partial.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         hint = "choose a folder that exists and that you may write to"
         raise StateError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
