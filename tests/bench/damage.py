@@ -6,7 +6,7 @@ ones).
 Each damaged journal is read; every 17th is resumed as well. What may come of it: a refusal in words, a beginning of the run
 with the damage named, or, where the damage hits nothing, the whole run.
 
-Faults of single calls (disk full, I/O error, short write at the n-th call, for every n) are in ``tests/store``.
+Faults of single calls (disk full, I/O error, short write at the n-th call, for every n): ``python -m tests.system.faults``.
 """
 
 from __future__ import annotations
