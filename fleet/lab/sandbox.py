@@ -304,18 +304,13 @@ class Folder:
         return self.path
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, onerror=self._unlocked)
-
-    def _unlocked(self, function: object, path: str, _: object) -> None:
-        """Open what a script closed to us, and try once more; symbolic links are never followed, nor our own folder left."""
-        at = Path(path)
-        for each in (at.parent, at):
-            if each.is_relative_to(self.path) and not each.is_symlink() and each.is_dir():
-                each.chmod(stat.S_IRWXU)
-        if at.is_dir() and not at.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            at.unlink(missing_ok=True)
+        for at, folders, _files in os.walk(
+            self.path
+        ):  # from the top, so that what was closed is open when its turn comes
+            for inside in (Path(at, each) for each in folders):
+                if not inside.is_symlink() and not os.access(inside, os.R_OK | os.W_OK | os.X_OK):
+                    inside.chmod(stat.S_IRWXU)
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _made(place: Path, profile: Profile) -> _Guest:
