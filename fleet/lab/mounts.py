@@ -44,6 +44,7 @@ def furnished(place: Path, profile: Profile) -> Path:
             lines.append(_mount(each, inside, _read_only(each)))
     for each in map(Path, _READABLE):
         lines += _readable(each, root)
+    lines += _no_kernels(place, root)
     lines += _devices(root)
     lines.append(f"proc {_escaped(root / 'proc')} proc nosuid,nodev,noexec 0 0")
     lines.append(f"sysfs {_escaped(root / 'sys')} sysfs ro,nosuid,nodev,noexec,nofail 0 0")
@@ -157,6 +158,15 @@ def _readable(each: Path, root: Path) -> list[str]:
     else:
         inside.touch()
     return [_mount(each, inside, _read_only(each))]
+
+
+def _no_kernels(place: Path, root: Path) -> list[str]:
+    """Hide the host's kernels: one that waits for the host's restart is no reason to restart a guest."""
+    modules = Path("/lib/modules").resolve()
+    if not modules.is_dir():
+        return []
+    (place / "modules").mkdir()
+    return [_mount(place / "modules", root / modules.relative_to("/"), _read_only(place))]
 
 
 def _devices(root: Path) -> list[str]:

@@ -65,7 +65,8 @@ check_space() {
 
 # A kernel that came since this boot. One that lies there for longer and was not booted is somebody's choice.
 has_newer_kernel() {
-    [ -n "$(find /lib/modules -mindepth 1 -maxdepth 1 -type d -newer /proc/1 ! -name "$(uname -r)" 2>/dev/null)" ]
+    touch -d "@$(awk '$1 == "btime" {print $2}' /proc/stat)" "$work/boot" || return 1
+    [ -n "$(find /lib/modules -mindepth 1 -maxdepth 1 -type d -newer "$work/boot" ! -name "$(uname -r)" 2>/dev/null)" ]
 }
 
 # Lines "name version" in $work/before and $work/after: those that are new, with the version before where there was one.

@@ -89,6 +89,12 @@ async def test_the_hosts_files_are_neither_writable_nor_shown(guests: Guests, tm
 
 
 @pytest.mark.asyncio
+async def test_the_hosts_kernels_are_not_there(guests: Guests) -> None:
+    """No kernel of the host is seen: whether it should restart is nothing to a guest."""
+    assert (await guests.run("ls /lib/modules 2>/dev/null; true")).stdout == b""
+
+
+@pytest.mark.asyncio
 async def test_guests_differ(guests: Guests) -> None:
     """Two guests have host names, boot ids and machine ids of their own, which stay the same."""
     ask = "hostname; cat /proc/sys/kernel/random/boot_id /etc/machine-id /etc/hostname"

@@ -121,6 +121,23 @@ async def test_a_restart_is_asked_for_until_it_came(system: str) -> None:
 
 
 @sandboxed
+async def test_a_kernel_that_came_since_the_boot_wants_a_restart() -> None:
+    """Where nobody left a mark, a new kernel counts; the running one does not, nor one that was there before this boot."""
+    assert "/lib/modules" in PATCH
+    elsewhere = PATCH.replace("/lib/modules", "/srv/modules")
+    async with guest("redhat", {}) as vm:
+        seen = []
+        for change in (
+            'mkdir -p "/srv/modules/$(uname -r)"',
+            "mkdir /srv/modules/99",
+            "touch -d 2001-01-01 /srv/modules/99",
+        ):
+            await vm.run(change)
+            seen.append((await patch(vm, elsewhere, SCOPE="all")).code)
+        assert seen == [0, 80, 0]
+
+
+@sandboxed
 @needs_apt
 async def test_a_kernel_that_adds_a_package_is_installed() -> None:
     """An update that needs a new package is not left waiting for ever."""
