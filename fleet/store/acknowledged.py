@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from fleet.store.files import is_plain_file
+
 FILE = "acknowledged"
 
 _LINE = re.compile(rb"([0-9]{12}) ([0-9a-f]{64}) ([0-9a-f]{8})\n")
@@ -36,6 +38,8 @@ def read(folder: Path) -> Acknowledged | None:
     Read it before the journal: a writer may be at work.
     """
     try:
+        if not is_plain_file(folder / FILE):
+            return None
         with (folder / FILE).open("rb") as file:
             line = _LINE.fullmatch(file.read(_LENGTH + 1))
     except OSError:

@@ -1,0 +1,82 @@
+"""The note of what was acknowledged: it only ever claims what is true, and hinders nobody."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import StateError
+from fleet.plan.model import Plan
+from fleet.run.events import Event
+from fleet.store import acknowledged, database, journal
+from fleet.store.acknowledged import Note
+from tests.unit.store.own_loop import finish
+
+CHAIN = "ab" * 32
+
+
+async def keep(folder: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    kept = journal.create(folder, run_id="r1", plan=plan, owner="me", now=1.0)
+    for event in life:
+        await kept.append([event])
+        said = acknowledged.read(folder)
+        assert said is not None and said.events == life.index(event) + 1, "noted before anybody is told"
+    await kept.close()
+
+
+def test_every_commit_is_noted_before_it_is_acknowledged(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Whenever an append returns, the note counts its events; it is one line that only its owner may read."""
+    finish(keep(tmp_path / "r1", plan, life))
+    file = tmp_path / "r1" / acknowledged.FILE
+    assert len(file.read_bytes()) == 87
+    assert file.stat().st_mode & 0o777 == 0o600 or os.name != "posix"
+
+
+def test_a_note_that_cannot_be_written_hinders_nobody(tmp_path: Path) -> None:
+    """Closed, or on a disk that fails, it keeps what it said before."""
+    note = Note(tmp_path, 1, CHAIN)
+    note.close()
+    note.close()
+    note.write(2, CHAIN)
+    assert acknowledged.read(tmp_path) == (1, CHAIN)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("planted", ["a pipe", "a link"])
+def test_a_note_that_cannot_be_made_durable_is_told(tmp_path: Path, planted: str) -> None:
+    """Something else in its place is not followed and not written to in silence; no file stays open."""
+    if planted == "a pipe":
+        os.mkfifo(tmp_path / acknowledged.FILE)
+    else:
+        (tmp_path / acknowledged.FILE).symlink_to(tmp_path / "elsewhere")
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    with pytest.raises(OSError, match=r"\S"):
+        Note(tmp_path, 1, CHAIN)
+    assert not before or len(os.listdir("/proc/self/fd")) == before
+    assert not (tmp_path / "elsewhere").exists()
+    assert acknowledged.read(tmp_path) is None
+
+
+def test_a_run_that_changes_while_it_is_taken_over_is_left_to_the_other(
+    tmp_path: Path, plan: Plan, life: tuple[Event, ...]
+) -> None:
+    """What was read must still be so when the lease is taken: else somebody else is at work, whatever the lock says."""
+    folder = tmp_path / "r1"
+    finish(keep(folder, plan, life))
+
+    def connect(uri: str) -> sqlite3.Connection:
+        if "mode=rw" in uri:
+            other = sqlite3.connect(folder / journal.DATABASE)
+            other.execute("INSERT INTO lease VALUES (9, 'other', 1, 'host', 1.0)")
+            other.commit()
+            other.close()
+        return database.connect(uri)
+
+    with pytest.raises(StateError) as refused:
+        journal.open_for_writing(folder, owner="you", now=2.0, connect=connect)
+    assert refused.value.code == "lease_lost"
+    assert journal.read(folder).epoch == 9
+    assert not journal.read(folder).live
