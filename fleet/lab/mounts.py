@@ -85,7 +85,8 @@ def _packages(place: Path, root: Path, profile: Profile) -> list[str]:
     if stock.family is Family.DEB:
         dpkg.furnish(root, stock, f"/{_MIRROR}")
     elif stock.family is Family.RPM:
-        rpm.furnish(root, stock, f"/{_MIRROR}", root / STAND_INS)
+        tool = "zypper" if profile.system == "sles" else "dnf"
+        rpm.furnish(root, stock, f"/{_MIRROR}", root / STAND_INS, tool=tool)
     return lines
 
 

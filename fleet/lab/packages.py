@@ -22,7 +22,13 @@ class Family(StrEnum):
     OTHER = "other"
 
 
-_FAMILIES = {"ubuntu": Family.DEB, "debian": Family.DEB, "redhat": Family.RPM, "almalinux": Family.RPM}
+_FAMILIES = {
+    "ubuntu": Family.DEB,
+    "debian": Family.DEB,
+    "redhat": Family.RPM,
+    "almalinux": Family.RPM,
+    "sles": Family.RPM,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +118,14 @@ _DEFAULTS: Mapping[str, Mapping[str, PackageSpec]] = {
         "sudo": _package("1.9.5p2-9.el9"),
         "tzdata": _package("2024a-1.el9", "2024b-2.el9", 0.7),
         "vim-minimal": _package("8.2.2637-20.el9", "8.2.2637-21.el9", 0.5),
+    },
+    "sles": {
+        "bash": _package("4.4-150400.25.22"),
+        "curl": _package("8.0.1-150400.5.32", "8.0.1-150400.5.56", 0.5, security=True),
+        "kernel-azure": _package("5.14.21-150400.14.75", "5.14.21-150400.14.96", 0.2, security=True, reboot=True),
+        "libopenssl1_1": _package("1.1.1l-150400.7.57", "1.1.1l-150400.7.72", 0.6, security=True),
+        "libzypp": _package("17.31.22-150400.3.43", "17.35.8-150400.3.85", 0.3),
+        "sudo": _package("1.9.9-150400.4.26"),
+        "timezone": _package("2024a-150000.75.28", "2024b-150000.75.34", 0.7),
     },
 }

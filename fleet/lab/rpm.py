@@ -1,4 +1,4 @@
-"""Guests of the Red Hat kin: a database of their own, a mirror, and stand-ins for ``dnf``, ``rpm`` and ``needs-restarting``.
+"""Guests of Red Hat's kin and of SUSE: a database of their own, a mirror, and stand-ins for dnf, zypper and rpm.
 
 No real rpm is asked for, since few machines have one beside the package manager of their own.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from fleet.lab.packages import Package, Stock
 
 _LOCK = "/var/lib/dnf/lock"
-_STAND_INS = ("dnf", "yum", "rpm", "needs-restarting")
+_STAND_INS = {"dnf": ("dnf", "yum", "rpm", "needs-restarting"), "zypper": ("zypper", "rpm")}
 
 
 def holding(left: str) -> str:
@@ -19,8 +19,11 @@ def holding(left: str) -> str:
     return f'exec 9>>{_LOCK}\nflock 9\nsleep "{left}" &\n'
 
 
-def furnish(root: Path, stock: Stock, mirror: str, stand_ins: Path) -> None:
-    """Give a guest its database and the programs that read it. ``mirror`` is where it will find the mirror."""
+def furnish(root: Path, stock: Stock, mirror: str, stand_ins: Path, *, tool: str) -> None:
+    """Give a guest its database and the programs that read it: ``dnf`` or ``zypper``, and what belongs to it.
+
+    ``mirror`` is where the guest will find the mirror.
+    """
     for folder in ("etc/dnf", "etc/yum.repos.d", "var/lib/rpm", "var/lib/dnf", "var/log"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     place = mirror if stock.updates.mirror == "up" else "/nowhere"
@@ -30,7 +33,7 @@ def furnish(root: Path, stock: Stock, mirror: str, stand_ins: Path) -> None:
     locked = [each.name for each in installed if each.spec.hold and each.waits]
     (root / "etc/dnf/versionlock.list").write_text("".join(f"{each}\n" for each in locked), "ascii")
     text = files("fleet.lab").joinpath("rpm.sh").read_text(encoding="ascii")
-    for name in _STAND_INS:
+    for name in _STAND_INS[tool]:
         (stand_ins / name).write_text(text, encoding="ascii")
         (stand_ins / name).chmod(0o755)
 

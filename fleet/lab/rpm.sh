@@ -1,5 +1,5 @@
 #!/bin/sh
-# The lab's stand-in for dnf, rpm and needs-restarting, as far as updating goes: what they say, and their exit codes.
+# The lab's stand-in for dnf, zypper, rpm and needs-restarting, as far as updating goes: what they say, and their exit codes.
 # Installed: "name version" lines in /var/lib/rpm/lab. In the mirror: "name version security reboot fails" lines.
 # Where the real ones differ from what one would expect, so does this: a failed %post ends with 0, and so on.
 export LC_ALL=C
@@ -60,17 +60,21 @@ upgrade() {
     [ -n "$found" ] || { [ -n "$quiet" ] || echo 'Nothing to do.'; return 0; }
     [ "$answer" = yes ] || { echo 'Operation aborted.' >&2; exit 1; }
     [ -z "$only_fetch" ] || return 0
-    printf '%s\n' "$found" | while read -r name version _ reboot fails; do
+    install "$found" 'Error in POSTIN scriptlet in rpm package'
+    echo 'Complete!'
+}
+
+install() { # lines as those of waiting, what else is said of a script that fails
+    printf '%s\n' "$1" | while read -r name version _ reboot fails; do
         printf '  Upgrading        : %s-%s.%s\n' "$name" "$version" "$arch"
         sed -i "s/^$name .*/$name $version/" "$db"
         echo "$(date -u +%FT%TZ) SUBDEBUG Upgrade: $name-$version.$arch" >>"$log"
         [ "$reboot" != yes ] || echo "$name" >>"$since"
         if [ "$fails" = yes ]; then
             echo "warning: %post($name-$version.$arch) scriptlet failed, exit status 1" >&2
-            echo "Error in POSTIN scriptlet in rpm package $name"
+            [ -z "$2" ] || echo "$2 $name"
         fi
     done
-    echo 'Complete!'
 }
 
 dnf() {
@@ -119,7 +123,54 @@ dnf() {
     esac
 }
 
+# Each package that waits is a patch of its own. One that asks for a restart is interactive, and left out unless one says
+# otherwise; the update stack goes first, alone, and wants to be called again.
+zypper() {
+    security='' exclude='' names='' verb='' interactive='' category=''
+    for word; do
+        case $word in
+            --with-interactive) interactive=1 ;;
+            --category) category=next ;;
+            -*) ;;
+            *)
+                if [ "$category" = next ]; then
+                    category=$word
+                    [ "$word" != security ] || security=1
+                elif [ -z "$verb" ]; then
+                    verb=$word
+                fi ;;
+        esac
+    done
+    exec 9>>/var/lib/dnf/lock
+    flock -n 9 || { echo 'System management is locked by the application with pid 1 (packagekitd).' >&2; exit 7; }
+    case $verb in
+        refresh)
+            [ -r "$mirror" ] || { echo 'Skipping repository lab because of the above error.' >&2; exit 4; }
+            echo 'All repositories have been refreshed.' ;;
+        locks) awk '{printf "%d | %s | package | (any)\n", NR, $1}' "$held" ;;
+        needs-rebooting) [ ! -s "$since" ] || exit 102 ;;
+        list-updates) waiting | awk '{printf "v | lab | %s | installed | %s | noarch\n", $1, $2}' ;;
+        list-patches)
+            waiting | awk '{printf "lab | LAB-2024-%s | %s | important | %s | needed | Update of %s\n",
+                $1, ($3 == "yes" ? "security" : "recommended"), ($4 == "yes" ? "reboot" : "---"), $1}' ;;
+        patch) apply_patches ;;
+        *) echo "Unknown command '$verb'" >&2; exit 2 ;;
+    esac
+}
+
+apply_patches() {
+    found=$(waiting)
+    stack=$(printf '%s\n' "$found" | grep -E '^(zypper|libzypp) ')
+    found=${stack:-$found}
+    [ -n "$interactive" ] || found=$(printf '%s\n' "$found" | awk '$4 != "yes"')
+    [ -n "$found" ] || { echo 'Nothing to do.'; return; }
+    install "$found" ''
+    [ -z "$stack" ] || exit 103
+    ! printf '%s\n' "$found" | awk '$4 == "yes" {wanted = 1} END {exit !wanted}' || exit 102
+}
+
 case ${0##*/} in
+    zypper) zypper "$@" ;;
     rpm) rpm_query "$@" ;;
     needs-restarting) needs_restarting "$@" ;;
     *)

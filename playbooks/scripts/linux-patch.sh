@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings the packages of a Linux machine up to date (apt, dnf). It never restarts the machine, and may run again at any time.
+# Brings the packages of a Linux machine up to date (apt, dnf, zypper). It never restarts the machine, and may run again at any time.
 #
 # Given   SCOPE        security or all
 #         EXCLUDE      names of packages to leave alone, with commas; * and ? fit anything
@@ -9,7 +9,7 @@
 #         MIN_FREE_MB  what must be free on /var
 # Prints  a line for each update, and last a line that begins with FLEET-RESULT
 # Ends    with an exit code that tells how it went: docs/patching.md
-# shellcheck disable=SC2317  # what begins with apt_ or dnf_ is called as "${manager}_..."
+# shellcheck disable=SC2317  # what begins with apt_, dnf_ or zypper_ is called as "${manager}_..."
 set -u
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive APT_LISTCHANGES_FRONTEND=none UCF_FORCE_CONFFOLD=1
 export NEEDRESTART_MODE=l # list services that should restart, and restart none: one of them may be the agent that runs this
@@ -214,6 +214,69 @@ dnf_wants_reboot() {
     has_newer_kernel
 }
 
+# ---- SUSE, which updates by patches: what a patch has in it cannot be left out
+
+zypper_is_locked_out() { [ "$code" -eq 7 ]; }
+zypper_installed() { dnf_installed; }
+zypper_held() { zypper -n locks 2>/dev/null | grep -E '^[0-9]'; }
+zypper_prepare() { :; }
+
+# Without lists everything seems to be up to date: whatever is wrong with one of them ends it here.
+zypper_refresh() {
+    attempt_or_finish fetching zypper -n refresh
+    [ "$code" -eq 0 ] || finish 86 no_metadata "zypper_said_$code"
+    attempt_or_finish fetching zypper -n --no-refresh list-updates
+    awk -F'|' '$1 ~ /^v/ {gsub(/ /, "", $3); print $3}' "$log" >"$work/updates"
+    set -f
+    for glob in $(echo "$EXCLUDE" | tr , ' '); do
+        while read -r name; do
+            # shellcheck disable=SC2254
+            case $name in $glob) finish 84 refused "cannot_leave_out:$name" ;; esac
+        done <"$work/updates"
+    done
+    set +f
+}
+
+zypper_with() {
+    [ "$SCOPE" = all ] || set -- "$@" --category security
+    zypper -n --no-refresh "$@"
+}
+
+zypper_plan() {
+    attempt_or_finish zypper_with list-patches
+    [ "$code" -eq 0 ] || finish 87 failed "zypper_said_$code"
+    awk -F'|' '$6 ~ /needed/ {gsub(/ /, "", $2); print $2}' "$log" >"$work/waiting"
+    sort "$work/waiting" >"$1"
+}
+
+# A patch that wants a restart counts as interactive, and is left out in silence unless it is asked for. 103: the update stack
+# came first, and the rest waits for another call. 102: a restart is wanted, which is said once in a boot.
+zypper_install() {
+    for _ in 1 2 3 4; do
+        if is_late; then
+            stopped=out_of_time
+            return
+        fi
+        attempt zypper_with patch --with-interactive --auto-agree-with-licenses || stopped=locks_held
+        failed=$((failed + $(grep -c 'scriptlet failed' "$log")))
+        case $code in
+            103) continue ;;
+            102) : >/run/fleet-reboot-needed ;;
+            0) ;;
+            *) problem="zypper_said_$code" ;;
+        esac
+        break
+    done
+    [ "$failed" -eq 0 ] || problem="${problem:-scripts_of_packages_failed}"
+}
+
+zypper_wants_reboot() {
+    [ ! -e /run/fleet-reboot-needed ] || return 0
+    code=0
+    zypper -n needs-rebooting >/dev/null 2>&1 || code=$?
+    [ "$code" -eq 102 ] || has_newer_kernel
+}
+
 # ---- All of it
 
 find_manager() {
@@ -221,6 +284,7 @@ find_manager() {
     family=$(. /etc/os-release 2>/dev/null && echo "${ID:-} ${ID_LIKE:-}")
     case " $family " in
         *' debian '* | *' ubuntu '*) wanted='apt apt-get' ;;
+        *' sles '* | *' suse '*) wanted='zypper zypper' ;;
         *' rhel '* | *' fedora '* | *' centos '*) wanted='dnf dnf' ;;
         *) finish 90 unsupported "distribution:${family%% *}" ;;
     esac

@@ -21,7 +21,7 @@ from tests.lab.desk import spec
 REASON = sandbox.supported()
 needs_sandbox = pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}")
 needs_apt = pytest.mark.skipif(shutil.which("apt-get") is None, reason="this machine has no apt")
-VERSIONS = {"ubuntu": "22.04", "debian": "12", "redhat": "9", "sles": "15"}
+VERSIONS = {"ubuntu": "22.04", "debian": "12", "redhat": "9", "sles": "15", "alpine": "3"}
 
 
 def package(**more: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def waiting(drawn: Stock) -> tuple[str, ...]:
     return tuple(each.name for each in drawn.packages if each.waits)
 
 
-@pytest.mark.parametrize("system", ["ubuntu", "debian", "redhat"])
+@pytest.mark.parametrize("system", ["ubuntu", "debian", "redhat", "sles"])
 def test_machines_differ_and_the_seed_decides(system: str) -> None:
     """Machines of a distribution have the same packages and different updates waiting; the same id, the same updates."""
     drawn = [stock(UpdatesSpec(), system, each) for each in IDS]
@@ -163,8 +163,37 @@ async def test_what_stands_in_the_way_of_dnf() -> None:
 @pytest.mark.asyncio
 async def test_a_distribution_of_which_the_lab_knows_nothing_has_no_packages() -> None:
     """Other distributions run scripts as ever."""
-    async with guest("sles") as vm:
-        assert await vm.says("ls /opt/lab; . /etc/os-release; echo $ID") == "sbin\nsles\n"
+    async with guest("alpine") as vm:
+        assert await vm.says("ls /opt/lab; . /etc/os-release; echo $ID") == "sbin\nalpine\n"
+
+
+@needs_sandbox
+@pytest.mark.sandbox
+@pytest.mark.asyncio
+async def test_zypper_patches_a_guest_for_good() -> None:
+    """The lab's zypper leaves out what wants a restart unless told otherwise, says so once, and updates itself first."""
+    packages = {
+        "a": package(security=True),
+        "k": package(security=True, reboot=True),
+        "libzypp": package(),
+        "f": package(fails=True),
+    }
+    patch, look = "zypper -n patch", "zypper -n --no-refresh list-patches"
+    async with guest("sles", packages, locked=1) as vm:
+        assert (await vm.run("zypper -n refresh")).exit_code == 7
+        await vm.run("sleep 1")
+        ends = [
+            (await vm.run(f"{patch} {more}")).exit_code
+            for more in ("", "", "", "--with-interactive", "--with-interactive")
+        ]
+        assert ends == [103, 0, 0, 102, 0]
+        assert await vm.says(look) == ""
+        assert (await vm.run("zypper -n needs-rebooting")).exit_code == 102
+    async with guest("sles", packages, mirror="gone") as vm:
+        assert (await vm.run("zypper -n refresh")).exit_code == 4
+    async with guest("sles", packages) as vm:
+        named = await vm.says(f"{look} --category security | cut -d' ' -f3")
+        assert named.split() == ["LAB-2024-a", "LAB-2024-k"]
 
 
 def test_the_stand_in_is_clean() -> None:
