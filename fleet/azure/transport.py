@@ -24,8 +24,9 @@ from fleet.azure.clouds import url_problem
 from fleet.azure.credentials import TokenSource
 from fleet.azure.principals import Principals, lacks_rights, place_of
 from fleet.azure.trust import trusting
-from fleet.azure.wire.arm import check_link, claims_challenge, host_of, redact_text, redact_url
+from fleet.azure.wire.arm import check_link, claims_challenge, host_of
 from fleet.azure.wire.http import NoResponse, Request, Response, Silence
+from fleet.azure.wire.redaction import redact_text, redact_url
 from fleet.clock import Clock, SystemClock
 from fleet.errors import InvalidInput
 from fleet.logs import Log

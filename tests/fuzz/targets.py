@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fleet.azure.wire import arm, compute, resource_graph, run_command
+from fleet.azure.wire import arm, compute, redaction, resource_graph, run_command
 from fleet.azure.wire.http import Response, parse_json
 from fleet.errors import MOST_SHOWN, InvalidInput, StateError
 from fleet.guest import receipt
@@ -93,7 +93,7 @@ def _check_headers(answer: Response) -> None:
     quota = arm.quota(answer, "s", "l")
     assert quota is None or all(left >= 0 for left in quota.remaining.values())
     arm.claims_challenge(answer)
-    redacted = arm.redact_url(answer.header("location"))
+    redacted = redaction.redact_url(answer.header("location"))
     assert {value for name, value in _query(redacted) if name in ("sig", "c", "s", "h")} <= {"REDACTED"}
 
 

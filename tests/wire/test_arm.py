@@ -1,4 +1,4 @@
-"""What every ARM answer has in common: errors, limits, waits, operations, links, redaction."""
+"""What every ARM answer has in common: errors, limits, waits, operations, links."""
 
 from __future__ import annotations
 
@@ -204,26 +204,6 @@ def test_a_link_to_the_same_place_is_followed() -> None:
 def test_check_link_never_raises(link: str) -> None:
     """Whatever stands in a header, the check answers."""
     assert arm.check_link("https://management.azure.com", link) in (True, False)
-    assert isinstance(arm.redact_url(link), str)
-
-
-def test_signatures_are_redacted_and_the_rest_stays() -> None:
-    """A signed operation URL is readable in a log and useless to a thief."""
-    url = "https://m/x?p=1&api-version=2024-11-01&t=T0&c=CERT&s=SIG&h=HASH&monitor=true&sig=SAS&client_secret=Q"
-    shown = arm.redact_url(url)
-    assert not any(secret in shown for secret in ("T0", "CERT", "SIG&", "HASH", "SAS", "=Q"))
-    assert "p=1&api-version=2024-11-01" in shown
-    assert "monitor=true" in shown
-
-
-def test_a_percent_encoded_name_does_not_hide_a_secret() -> None:
-    """``s%69g`` is ``sig``."""
-    assert "abc" not in arm.redact_url("https://m/x?s%69g=abc")
-
-
-def test_messages_lose_the_secrets_of_their_urls() -> None:
-    """An exception's text that quotes a signed URL is redacted too."""
-    assert "CERT" not in arm.redact_text("Connection timeout to host https://m/x?c=CERT&s=2")
 
 
 def test_the_claims_of_a_challenge_are_decoded() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from fleet.azure.wire.http import Json, NoResponse, Response, Silence, as_list, as_object, as_text, dig
 from fleet.run.answers import Lost, LostReason, OperationFailed, Quota, Refusal, Refused
@@ -267,33 +267,6 @@ def host_of(url: str) -> str:
         return "?"
 
 
-_SECRET = re.compile(
-    r"^(c|s|h|t|sig|signature|code|token|access_token|assertion|password|pwd|key|sas)$|secret|token|password|sig$",
-    re.IGNORECASE,
-)
-
-
-def redact_url(url: str) -> str:
-    """Return a URL fit for logs: user and the values of signed or secret query parameters hidden, the rest
-    as it is.
-
-    Operation URLs carry a certificate chain and signatures in ``t``, ``c``, ``s``, ``h`` (recorded since
-    2023-10).
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "[unreadable URL]"
-    pairs = [_redact_pair(pair) for pair in parts.query.split("&")] if parts.query else []
-    netloc = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, netloc, parts.path, "&".join(pairs), ""))
-
-
-def _redact_pair(pair: str) -> str:
-    name, equals, _ = pair.partition("=")
-    return f"{name}{equals}REDACTED" if equals and _SECRET.search(unquote(name)) else pair
-
-
 def claims_challenge(response: Response) -> str | None:
     """Return the claims that a 401 asks the next token to carry, decoded; None if it asks for none.
 
@@ -307,8 +280,3 @@ def claims_challenge(response: Response) -> str | None:
         except ValueError:
             continue
     return None
-
-
-def redact_text(text: str) -> str:
-    """Return a message in which every URL is redacted."""
-    return re.sub(r"https?://[^\s'\"<>]+", lambda found: redact_url(found.group()), text)
