@@ -36,7 +36,11 @@ _SHAPES = (
     re.compile(r"(\bbearer\s+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE),
     re.compile(r"()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"),  # a JSON web token
     re.compile(r"(\b(?:client_secret|client_assertion|assertion|password|accountkey)=)[^&\s\"';<>]+", re.IGNORECASE),
-    re.compile(r"(\"(?:access_token|refresh_token|id_token|client_secret)\"\s*:\s*\")[^\"]+", re.IGNORECASE),
+    # Answers with tokens: JSON, JSON inside JSON, and how Python shows a dictionary.
+    re.compile(
+        r"(\\*[\"'](?:access_token|refresh_token|id_token|client_secret)\\*[\"']\s*:\s*\\*[\"'])[^\"'\\]+",
+        re.IGNORECASE,
+    ),
 )
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 _SHORTEST_EMBEDDED = 6
@@ -170,7 +174,7 @@ def _mask_keys(_logger: object, _method: str, keys: MutableMapping[str, Any]) ->
 
 
 def _mask_value(key: str, value: object) -> object:
-    if isinstance(value, (bool, int, float)) or value is None:
+    if isinstance(value, (int, float)) or value is None:
         return value  # a count of tokens is no token
     if _SECRET_KEY.search(key):
         return MASK
