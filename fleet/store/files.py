@@ -45,7 +45,7 @@ def make_file(path: Path) -> None:
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(path, flags, 0o600)
     try:
-        if hasattr(os, "fchmod"):
+        if sys.platform != "win32":
             os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
@@ -64,7 +64,7 @@ def sync_folder(path: Path) -> None:
 
     POSIX only; elsewhere nothing.
     """
-    if os.name != "posix":
+    if sys.platform == "win32":
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -120,7 +120,7 @@ def is_locked(path: Path) -> bool:
 
 def _open_lock(path: Path) -> int:
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    if hasattr(os, "fchmod"):
+    if sys.platform != "win32":
         os.fchmod(descriptor, 0o600)
     return descriptor
 
