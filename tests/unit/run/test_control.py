@@ -12,12 +12,13 @@ from fleet.plan.model import JobId, Limits
 from fleet.playbook.model import Amount, Transport
 from fleet.run import effects as f
 from fleet.run import events as e
-from fleet.run.control import NONE, changed, sentence
+from fleet.run.answers import Answer
+from fleet.run.control import NONE, Control, changed, sentence
 from fleet.run.model import CauseCode, Status
 from fleet.run.state import Run
 from fleet.store.records import from_row, to_row
 from tests.unit.engine.harness import RUN_ID
-from tests.unit.run.driven import due, ended, opened, sent
+from tests.unit.run.driven import OPERATION, due, ended, opened, sent
 from tests.unit.run.factory import plan
 
 
@@ -136,3 +137,83 @@ def test_a_directive_is_known_after_a_replay() -> None:
     run.apply(e.RunPaused(1.0, "jo", "", "00000000000000000001-0000000a"))
     assert run.control.has("00000000000000000001-0000000a")
     assert not run.control.has("")
+
+
+WHO = {"who": "jo", "why": "because"}
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (e.RunPaused(1.0, **WHO), "Paused by jo: because"),
+        (e.RunPaused(1.0), "Paused by somebody"),
+        (e.RunUnpaused(1.0, **WHO), "Unpaused by jo: because"),
+        (e.RunCancelled(1.0, e.StopKind.SOFT, **WHO), "Cancelled by jo: because"),
+        (e.RunCancelled(1.0, e.StopKind.HARD, **WHO), "Cancelled by jo, and what could be cancelled was: because"),
+        (e.LimitsChanged(1.0, 5, **WHO), "concurrency set to 5, by jo: because"),
+        (e.LimitsChanged(1.0, None, 0, NONE), "max_failures set to 0, max_unreachable set to none, by somebody"),
+        (e.WaveApproved(1.0, 1, **WHO), "Wave 2 approved by jo: because"),
+        (e.WaveRejected(1.0, 0, **WHO), "Wave 1 rejected by jo: because"),
+    ],
+)
+def test_a_directive_is_told_in_one_line(event: e.Directive, text: str) -> None:
+    """What was asked, by whom, and why."""
+    assert sentence(event) == text
+
+
+def test_what_was_asked_is_kept_in_order() -> None:
+    """Every directive, and what holds now."""
+    control = Control(Limits(concurrency=7))
+    asked: list[e.Directive] = [
+        e.RunPaused(1.0),
+        e.LimitsChanged(2.0, 9),
+        e.WaveApproved(3.0, 1),
+        e.WaveRejected(4.0, 2),
+        e.RunCancelled(5.0, e.StopKind.SOFT),
+    ]
+    for event in asked:
+        control.take(event)
+    assert (control.given, control.limits.concurrency, control.approved) == (asked, 9, {1})
+    assert (control.paused, control.cancelled) == (asked[0], asked[4])
+    control.take(e.RunUnpaused(6.0))
+    assert control.paused is None
+
+
+def test_a_rejected_wave_stops_the_launching_only_where_it_is_awaited() -> None:
+    """A rejection of another wave is kept and changes nothing."""
+    waves = (Amount(1), Amount(100, percent=True))
+    run = opened(plan(2, waves=waves, receipts=False))
+    run.apply(e.WaveRejected(1.0, 1, "jo"))
+    assert run.launch_stop is None
+    sent(run, 0, 1.0)
+    ended(run, 0, 2.0)
+    run.apply(e.ApprovalAwaited(3.0, 1))
+    run.apply(e.WaveRejected(4.0, 0, "jo"))
+    assert (run.launch_stop, run.awaiting) == (None, 1)
+    run.apply(e.WaveRejected(5.0, 1, "jo", "no"))
+    assert run.launch_stop == e.LaunchStopped(5.0, CauseCode.WAVE_REJECTED, "Wave 2 rejected by jo: no")
+    assert run.awaiting is None
+
+
+def test_what_is_accepted_after_a_hard_cancel_is_deleted() -> None:
+    """A submission that was on the wire when the run was cancelled is cancelled as soon as it runs."""
+    run = opened(plan(1))
+    run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
+    run.apply(e.RunCancelled(2.0, e.StopKind.HARD))
+    assert not any(isinstance(effect, f.Remove) for effect in due(run, 2.0))
+    run.apply(e.SubmissionAccepted(3.0, JobId(0), OPERATION))
+    assert due(run, 3.0) == [f.Remove(JobId(0))]
+
+
+def test_an_end_that_was_read_before_the_removal_is_an_end() -> None:
+    """The look was on the wire already: the job has ended by itself, and its command is deleted once."""
+    run = opened(plan(1, receipts=False))
+    sent(run, 0, 1.0)
+    run.apply(e.LookBegun(2.0, JobId(0)))
+    run.apply(e.RunCancelled(2.0, e.StopKind.HARD))
+    run.apply(e.ResultReceived(3.0, JobId(0), Answer("Succeeded", "", 0)))
+    outcome = run.jobs[0].outcome
+    assert outcome is not None and outcome.status is Status.SUCCEEDED
+    assert due(run, 3.0) == [f.Remove(JobId(0))]
+    run.apply(e.CommandRemoved(4.0, JobId(0)))
+    assert run.next(4.0) == f.Finish()

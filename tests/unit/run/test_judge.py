@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from fleet.guest.delivery import Delivery, Shell, script_digest
 from fleet.guest.envelope import open as open_envelope
 from fleet.guest.wrapper import wrap
 from fleet.run.answers import Answer
-from fleet.run.judge import judge_answer, judge_failure
-from fleet.run.model import CauseCode, Outcome, Status
+from fleet.run.judge import UNFINISHED, judge_answer, judge_failure, unchanged
+from fleet.run.model import Cause, CauseCode, Extent, Outcome, Status
 
 NONCE = "ab" * 16
 DELIVERY = Delivery("echo hello", Shell.BASH, key="k", nonce=NONCE, timeout=60.0)
@@ -125,3 +127,108 @@ def test_failed_operations(code: str, message: str, cancelled: bool, status: Sta
     """An operation that ends without a result becomes an outcome by its code."""
     outcome = judge_failure(code, message, cancelled)
     assert (outcome.status, outcome.cause.code) == (status, cause)
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "code"),
+    [
+        ("TimedOut", Status.TIMED_OUT, CauseCode.GUEST_TIMEOUT),
+        ("Canceled", Status.CANCELLED, CauseCode.CANCELLED),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_the_service_says_how_it_ended_the_script(state: str, status: Status, code: CauseCode, wrapped: bool) -> None:
+    """A command that the service timed out or cancelled is proven to have ended so, by the instance view."""
+    outcome = judged(Answer(state, "as the service says", -1, "out", "err"), wrapped=wrapped)
+    assert outcome == Outcome(status, Cause(code, "as the service says"), -1, "out", "err", verified=True)
+
+
+def test_a_receipt_tells_everything() -> None:
+    """Output, lengths, digests, the VM's boot, and whether the answer is one kept from before, all come from the receipt."""
+    _, out, err = sealed(3, stdout=b"hello\n", stderr=b"oh\n", boot_id="boot-7", replayed=True)
+    outcome = judged(combined(out, err))
+    assert (outcome.stdout, outcome.stderr, outcome.truncated) == ("hello\n", "oh\n", False)
+    assert (outcome.boot_id, outcome.replayed, outcome.cause) == (
+        "boot-7",
+        True,
+        Cause(CauseCode.EXIT_CODE, "exit code 3"),
+    )
+    for extent, text in ((outcome.stdout_extent, b"hello\n"), (outcome.stderr_extent, b"oh\n")):
+        assert extent == Extent(len(text), hashlib.sha256(text).hexdigest())
+
+
+def test_an_interrupted_script_is_not_proven() -> None:
+    """Its receipt is genuine, and says that nobody knows how far the script came."""
+    _, out, err = sealed(0, interrupted=True)
+    outcome = judged(combined(out, err))
+    assert (outcome.verified, outcome.exit_code) == (False, None)
+    assert judged(combined(*sealed(0)[1:])).verified
+
+
+def test_a_listed_signal_is_a_success() -> None:
+    """Where 137 is listed as fine, a script killed by signal 9 ended well; else the sentence names the signal."""
+    _, out, err = sealed(0, signal=9)
+    assert judged(combined(out, err), ok=(137,)).cause == Cause(CauseCode.COMPLETED)
+    assert judged(combined(out, err)).cause == Cause(CauseCode.SIGNAL, "exit code 137: ended by signal 9")
+
+
+@pytest.mark.parametrize("text", [UNFINISHED, f"Enable succeeded: {UNFINISHED}", f"x\n{UNFINISHED}\n\n"])
+def test_the_handlers_last_word_is_believed(text: str) -> None:
+    """At the end of what the handler says, the sentence means what it says; in the middle a script printed it."""
+    assert judged(Answer(combined=text)).cause.code is CauseCode.INTERRUPTED_IN_GUEST
+    assert judged(Answer(combined=f"{text} more")).cause.code is CauseCode.NO_RECEIPT
+
+
+def test_the_instance_view_may_say_that_it_was_cut_off() -> None:
+    """The managed handler says it in its message."""
+    assert judged(Answer("Succeeded", UNFINISHED, 0)).cause.code is CauseCode.INTERRUPTED_IN_GUEST
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_nothing_proves_a_command_without_state_or_code(wrapped: bool) -> None:
+    """Either alone is not enough; what was printed is kept."""
+    code = CauseCode.NO_RECEIPT if wrapped else CauseCode.NO_EXIT_CODE
+    for answer in (Answer("Succeeded", "", None, "out"), Answer("", "", 0, "out")):
+        outcome = judged(answer, wrapped=wrapped)
+        assert (outcome.status, outcome.cause.code, outcome.stdout) == (Status.UNVERIFIED, code, "out")
+
+
+@pytest.mark.parametrize(("exit_code", "status"), [(-1, Status.FAILED), (0, Status.SUCCEEDED), (1, Status.FAILED)])
+def test_only_negative_codes_are_the_handlers(exit_code: int, status: Status) -> None:
+    """Zero is the script's own success."""
+    outcome = judged(Answer("Failed" if exit_code else "Succeeded", "said", exit_code), wrapped=False)
+    assert (outcome.status, outcome.exit_code, outcome.verified) == (status, exit_code, True)
+    assert (outcome.cause.code is CauseCode.HANDLER_ERROR) == (exit_code < 0)
+
+
+def test_a_failed_command_without_a_receipt_is_judged_by_its_code() -> None:
+    """A script that could not be begun has no receipt; the instance view proves that it failed."""
+    outcome = judged(Answer("Failed", "", 127, "", "not found"))
+    assert (outcome.status, outcome.exit_code, outcome.verified, outcome.stderr) == (
+        Status.FAILED,
+        127,
+        True,
+        "not found",
+    )
+
+
+def test_an_old_handlers_exit_status_is_read() -> None:
+    """The code stands in the text; a negative one too."""
+    outcome = judge_failure("VMExtensionProvisioningError", "command terminated with exit status=-7", False)
+    assert (outcome.exit_code, outcome.cause.message) == (
+        -7,
+        "VMExtensionProvisioningError: command terminated with exit status=-7",
+    )
+    assert judge_failure("Odd", "", False).cause.message == "Odd"
+
+
+def test_an_unchanged_command_names_what_it_shows() -> None:
+    """The sentence says since when the result stands and, where there is more to say, how that ended."""
+    bare = unchanged(Cause(CauseCode.COMPLETED), "2026-01-01")
+    assert (bare.code, bare.message) == (
+        CauseCode.UNCHANGED,
+        "not run again, because nothing had changed: this is the result of 2026-01-01",
+    )
+    assert unchanged(Cause(CauseCode.EXIT_CODE, "exit code 3"), "x").message.endswith(
+        "of x; that ended with: exit code 3"
+    )

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from fleet.plan.model import JobId, Limits
-from fleet.playbook.model import Transport
+from fleet.playbook.model import Amount, Spread, Transport
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import LostReason, Quota, Refusal
 from fleet.run.model import CauseCode, Phase, Status
+from fleet.run.retry import backoff
 from fleet.run.state import Run
 from tests.unit.engine.harness import RUN_ID
 from tests.unit.run.driven import OPERATION, due, ended, opened, sent
@@ -271,3 +272,56 @@ def test_a_hint_never_outlasts_the_time_for_an_answer() -> None:
     run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
     run.apply(e.SubmissionAccepted(1.0, JobId(0), OPERATION, 999_999_999.0))
     assert due(run, 302.0) == [f.Look(JobId(0))]
+
+
+def test_a_find_that_failed_is_made_again_after_a_pause() -> None:
+    """Looking for a lost submission is free: after a pause that grows, or the one the service asks for, within reason."""
+    for asked, pause in ((None, backoff(1, "0")), (40.0, 40.0), (9000.0, 300.0)):
+        run = opened(plan(1))
+        run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
+        run.apply(e.SubmissionLost(2.0, JobId(0), LostReason.RESET))
+        assert due(run, 2.0) == [f.Find(JobId(0))]
+        run.apply(e.LookFailed(10.0, JobId(0), 503, asked))
+        assert (run.jobs[0].phase, run.jobs[0].due) == (Phase.FINDING, 10.0 + pause)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_who_takes_over_asks_again_what_was_being_asked(lost: bool) -> None:
+    """An answer to a read that is still on the wire will never come to the next owner."""
+    run = opened(plan(1))
+    run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
+    run.apply(
+        e.SubmissionLost(2.0, JobId(0), LostReason.RESET) if lost else e.SubmissionAccepted(2.0, JobId(0), OPERATION)
+    )
+    (asked,) = due(run, 60.0)
+    run.apply(e.RunOpened(70.0, 2))
+    assert due(run, 70.0) == [asked]
+    assert run.calls == 1
+
+
+def test_an_earlier_command_that_may_not_be_deleted_leaves_the_next_to_be_tried() -> None:
+    """What a first try left stays and is told; what the second leaves is deleted all the same."""
+    made = plan(1, receipts=False)
+    flow = replace(made.steps[0].flow, retries=1)
+    run = opened(replace(made, steps=(replace(made.steps[0], flow=flow),)))
+    sent(run, 0, 1.0)
+    ended(run, 0, 2.0, exit_code=1)
+    assert set(due(run, 2.0)) == {f.Remove(JobId(0)), f.Submit(JobId(0), 2, retry=1)}
+    run.apply(e.RemovalFailed(3.0, JobId(0), 403))
+    assert run.leftovers == [JobId(0)]
+    run.apply(e.SubmissionAccepted(100.0, JobId(0), OPERATION))
+    ended(run, 0, 101.0)
+    assert due(run, 101.0) == [f.Remove(JobId(0))]
+    run.apply(e.CommandRemoved(102.0, JobId(0), retry=1))
+    assert run.next(102.0) == f.Finish()
+
+
+def test_a_held_start_that_is_over_does_not_take_its_groups_place() -> None:
+    """Of three in a group of which one may go, the second is given up while it waits: the third goes next."""
+    made = plan(3, receipts=False, limits=Limits(spread=Spread("zone", Amount(1))))
+    run = opened(replace(made, targets=tuple(replace(vm, zone="1") for vm in made.targets)))
+    assert due(run, 1.0) == [f.Submit(JobId(0), 1)]
+    run.apply(e.SubmissionAccepted(1.0, JobId(0), OPERATION))
+    run.apply(e.JobExpired(2.0, JobId(1)))
+    ended(run, 0, 10.0)
+    assert f.Submit(JobId(2), 1) in due(run, 10.0)

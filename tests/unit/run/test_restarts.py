@@ -16,7 +16,8 @@ from fleet.plan.reboot import restarts
 from fleet.playbook.model import Reboot, Script, Step, Strategy, Transport, Turn
 from fleet.run import events as e
 from fleet.run.answers import Command, LostReason, Refusal
-from fleet.run.model import CauseCode, Status
+from fleet.run.model import Cause, CauseCode, Outcome, Status
+from fleet.run.restart import bounds, concluded, first_look, is_tried_again, judged
 from fleet.run.state import Run
 from fleet.targets.model import Os
 from fleet.testing import Behaviour, ScriptedCloud
@@ -205,3 +206,115 @@ def test_a_replay_knows_as_much() -> None:
         again.apply(event)
     assert again.record() == record
     assert any(isinstance(event, e.SubmissionIntended) and event.retry for event in made.seen)
+
+
+UNSURE = Outcome(Status.UNKNOWN, Cause(CauseCode.NO_ANSWER))
+AWAY_NOW = Outcome(Status.UNREACHABLE, Cause(CauseCode.VM_NOT_RUNNING))
+REFUSED_INSIDE = Outcome(Status.FAILED, Cause(CauseCode.EXIT_CODE), 1, verified=True)
+UNPROVEN = Outcome(Status.FAILED, Cause(CauseCode.OPERATION_FAILED))
+ASKED = Outcome(Status.SUCCEEDED, Cause(CauseCode.COMPLETED), 81, verified=True)
+STOPPED = Outcome(Status.CANCELLED, Cause(CauseCode.CANCELLED))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "asks_again", "looks_again"),
+    [
+        (UNSURE, True, True),
+        (AWAY_NOW, True, True),
+        (UNPROVEN, True, True),
+        (REFUSED_INSIDE, False, True),
+        (ASKED, False, False),
+        (STOPPED, False, False),
+    ],
+)
+def test_what_is_asked_or_looked_for_again(outcome: Outcome, asks_again: bool, looks_again: bool) -> None:
+    """Asking goes on while it is not certain that it was heard; looking until the target is seen, or somebody cancelled."""
+    asking, looking = (Run(patching(), RUN_ID).jobs[number] for number in (1, 2))
+    for state, expected in ((asking, asks_again), (looking, looks_again)):
+        assert state.job.step.restart is not None
+        state.outcome, state.begun = outcome, 1000.0
+        last = 1000.0 + state.job.step.restart.patience - state.job.step.flow.retry_delay
+        assert is_tried_again(state, 1001.0, 0.0) is expected
+        assert is_tried_again(state, last - 1, 0.0) is expected
+        assert is_tried_again(state, last, 0.0) is False
+        assert is_tried_again(state, last, 1001.0) is expected, "time in which nobody drove the run does not count"
+
+
+LOOKED = Outcome(Status.FAILED, Cause(CauseCode.EXIT_CODE, "exit code 83"), 83, "state=not_restarted\n", verified=True)
+NOT_SEEN = Cause(CauseCode.REBOOT_NOT_SEEN, "up for 9 s, and 5 s were waited")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "code", "message"),
+    [
+        (ASKED, Status.SUCCEEDED, CauseCode.COMPLETED, ""),
+        (STOPPED, Status.CANCELLED, CauseCode.CANCELLED, ""),
+        (Outcome(Status.NOT_STARTED, Cause(CauseCode.DEADLINE)), Status.NOT_STARTED, CauseCode.DEADLINE, ""),
+        (Outcome(Status.FAILED, NOT_SEEN), Status.FAILED, CauseCode.REBOOT_NOT_SEEN, NOT_SEEN.message),
+        (
+            LOOKED,
+            Status.FAILED,
+            CauseCode.REBOOT_NOT_SEEN,
+            "the VM answers, and its boot id is still the one from before",
+        ),
+        (
+            replace(LOOKED, verified=False),
+            Status.FAILED,
+            CauseCode.NOT_BACK,
+            "the VM did not come back in time; last: exit code 83",
+        ),
+        (
+            replace(LOOKED, exit_code=1),
+            Status.FAILED,
+            CauseCode.NOT_BACK,
+            "the VM did not come back in time; last: exit code 83",
+        ),
+        (
+            replace(LOOKED, stdout=""),
+            Status.FAILED,
+            CauseCode.NOT_BACK,
+            "the VM did not come back in time; last: exit code 83",
+        ),
+        (UNSURE, Status.FAILED, CauseCode.NOT_BACK, "the VM did not come back in time"),
+    ],
+)
+def test_how_looking_ends(outcome: Outcome, status: Status, code: CauseCode, message: str) -> None:
+    """Back, cancelled and never begun stay what they are; else it never went, or has not come back."""
+    end = concluded(outcome)
+    assert (end.status, end.cause.code, end.cause.message) == (status, code, message)
+
+
+@pytest.mark.parametrize(
+    ("uptime", "seen"),
+    [
+        ("0", True),
+        ("99", True),
+        ("100", True),
+        ("101", False),
+        ("", False),
+        ("x", False),
+        ("-1", False),
+        ("9" * 12, False),
+    ],
+)
+def test_a_target_is_back_when_it_is_up_for_less_than_we_waited(uptime: str, seen: bool) -> None:
+    """What it tells is held against our own clock, and odd numbers prove nothing."""
+    looking = Run(patching(), RUN_ID).jobs[2]
+    looking.since, looking.outcome = 1000.0, ASKED
+    looking.facts = {"uptime_s": uptime} if uptime else {}
+    outcome = judged(looking, 1100.0)
+    assert (outcome == ASKED) == seen
+    assert seen or outcome.cause.message == f"up for {uptime or '?'} s, and 100 s were waited"
+
+
+def test_bounds_of_a_restart_are_its_own() -> None:
+    """Its tries are refused for as long as it has patience, and waited for a minute; other steps keep the run's limits."""
+    limits = Limits(deliver_timeout=1800.0, answer_grace=600.0)
+    ordinary, asking, *_ = patching().steps
+    assert asking.restart is not None
+    assert (bounds(ordinary, limits), first_look(ordinary)) == ((1800.0, 600.0), 0.0)
+    assert bounds(asking, limits) == (min(1800.0, asking.restart.patience), 60.0)
+    assert bounds(asking, Limits(deliver_timeout=5.0, answer_grace=6.0)) == (5.0, 6.0)
+    assert [first_look(step) for step in patching().steps[1:3]] == [
+        step.restart.first_look for step in patching().steps[1:3] if step.restart is not None
+    ]

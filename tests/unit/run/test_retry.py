@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.run.answers import Refusal
+from fleet.run.answers import AWAY, LEASED, Refusal
 from fleet.run.model import CauseCode
-from fleet.run.retry import Again, GiveUp, backoff, is_unreadable, judge_refusal
+from fleet.run.retry import Again, GiveUp, backoff, is_full, is_unreadable, judge_refusal, not_connected
 
 BUSY = "Run command extension execution is in progress. Please wait for completion before invoking a run command."
 OFF = "The operation requires the VM to be running (or set to run)."
@@ -65,3 +65,131 @@ def test_backoff_is_bounded_and_repeatable(tries: int, salt: str) -> None:
 def test_which_reads_will_stay_refused(status: int, expected: bool) -> None:
     """A gone or forbidden operation stays so; throttling and an expired token pass."""
     assert is_unreadable(Refusal(status, "", "")) is expected
+
+
+def test_a_machine_that_another_run_holds_is_waited_for_if_that_was_asked() -> None:
+    """With a wait the submission goes again at that moment or after our own pause; without one it is given up."""
+    waits = judge_refusal(Refusal(0, LEASED, "held by run r2", 90.0), now=100.0, tries=1, salt="x")
+    assert waits == Again(190.0, waits.cause)
+    short = judge_refusal(Refusal(0, LEASED, "held by run r2", 0.1), now=100.0, tries=9, salt="x")
+    assert short == Again(100.0 + backoff(9, "x"), short.cause)
+    given_up = judge_refusal(Refusal(0, LEASED, "held by run r2"), now=100.0, tries=1, salt="x")
+    assert given_up == GiveUp(waits.cause)
+    assert (waits.cause.code, waits.cause.message) == (CauseCode.LEASED_BY_OTHER_RUN, "held by run r2")
+    assert "--lease none" in waits.cause.hint
+
+
+def test_a_machine_that_is_away_is_given_up() -> None:
+    """What its service says is not connected is not tried again; the same code from Azure itself is a plain refusal."""
+    away = judge_refusal(Refusal(0, AWAY, "disconnected since noon", 9.0), now=0.0, tries=1, salt="x")
+    assert (type(away), away.cause.code, away.cause.message) == (
+        GiveUp,
+        CauseCode.DISCONNECTED,
+        "disconnected since noon",
+    )
+    for code in (AWAY, LEASED):
+        other = judge_refusal(Refusal(400, code, "odd", 9.0), now=0.0, tries=1, salt="x")
+        assert (type(other), other.cause.code) == (GiveUp, CauseCode.REFUSED)
+
+
+def test_a_full_vm_is_waited_for_only_if_the_service_says_how_long() -> None:
+    """25 managed commands lie on the VM: without a moment from the service only a person can make room."""
+    again = judge_refusal(Refusal(400, "BadRequest", FULL, 30.0), now=100.0, tries=1, salt="x")
+    assert again == Again(130.0, again.cause)
+    assert again.cause.code is CauseCode.NO_SLOT
+    later = judge_refusal(Refusal(400, "BadRequest", FULL, 0.5), now=100.0, tries=9, salt="x")
+    assert later == Again(100.0 + backoff(9, "x"), later.cause)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "text"),
+    [
+        (Refusal(400, "Bad", "why"), "Bad: why"),
+        (Refusal(400, "Bad", ""), "Bad"),
+        (Refusal(400, "", ""), "HTTP 400"),
+        (Refusal(400, "", "why"), ": why"),
+    ],
+)
+def test_a_refusal_is_told_with_what_there_is_of_it(refusal: Refusal, text: str) -> None:
+    """Code and message if there are both, else the code, else the status."""
+    assert judge_refusal(refusal, now=0.0, tries=1, salt="x").cause.message == text
+
+
+@pytest.mark.parametrize(
+    ("refusal", "tries", "pause"),
+    [
+        (Refusal(429, "", ""), 3, backoff(3, "x")),
+        (Refusal(429, "", "", 7.0), 3, 7.0),
+        (Refusal(401, "", "", 7.0), 2, backoff(2, "x")),
+        (Refusal(408, "", ""), 1, backoff(3, "x", 30.0)),
+        (Refusal(409, "Conflict", ""), 9, backoff(11, "x", 30.0)),
+        (Refusal(409, "Conflict", "", 7.0), 9, 7.0),
+    ],
+)
+def test_when_a_refused_submission_goes_again(refusal: Refusal, tries: int, pause: float) -> None:
+    """At the moment the service names, else after a pause that grows; a busy VM is asked every half minute at least."""
+    verdict = judge_refusal(refusal, now=1000.0, tries=tries, salt="x")
+    assert verdict == Again(1000.0 + pause, verdict.cause)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Another operation is in progress",
+        "An ongoing operation is changing power state of the VM",
+    ],
+)
+def test_some_texts_say_busy_whatever_the_code(message: str) -> None:
+    """Texts of 409 that pass by themselves (reported, documented); any other 409 is final."""
+    assert judge_refusal(Refusal(409, "X", message), now=0.0, tries=1, salt="").cause.code is CauseCode.BUSY
+    assert judge_refusal(Refusal(400, "X", message), now=0.0, tries=1, salt="").cause.code is CauseCode.REFUSED
+    assert judge_refusal(Refusal(409, "X", "odd"), now=0.0, tries=1, salt="").cause.code is CauseCode.REFUSED
+
+
+@pytest.mark.parametrize("code", ["Conflict", "RetryableError", "AnotherOperationInProgress"])
+def test_some_codes_say_busy_whatever_the_text(code: str) -> None:
+    """Codes of 409 that pass by themselves."""
+    assert judge_refusal(Refusal(409, code, "odd"), now=0.0, tries=1, salt="").cause.code is CauseCode.BUSY
+
+
+@pytest.mark.parametrize("text", ["requires the VM to be running", "the VM is not running", "the VM is deallocated"])
+def test_a_vm_that_is_off_is_given_up(text: str) -> None:
+    """409 of a VM that is off does not pass by itself; the same words under another status prove nothing."""
+    assert judge_refusal(Refusal(409, "X", text), now=0.0, tries=1, salt="").cause.code is CauseCode.VM_NOT_RUNNING
+    assert judge_refusal(Refusal(400, "X", text), now=0.0, tries=1, salt="").cause.code is CauseCode.REFUSED
+
+
+@pytest.mark.parametrize(("status", "full"), [(399, False), (400, True), (409, True), (499, True), (500, False)])
+def test_only_a_clients_error_tells_of_a_full_vm(status: int, full: bool) -> None:
+    """The text is known, its code and status are not; a server's error is not ours to make room for."""
+    assert is_full(Refusal(status, "", FULL)) is full
+    assert not is_full(Refusal(status, "", "something else"))
+
+
+def test_a_gone_vm_is_given_up_for_good() -> None:
+    """404 and 410 alike: the VM was deleted or moved."""
+    for status in (404, 410):
+        verdict = judge_refusal(Refusal(status, "", ""), now=0.0, tries=1, salt="")
+        assert (type(verdict), verdict.cause.code) == (GiveUp, CauseCode.VM_NOT_FOUND)
+
+
+def test_what_never_left_goes_again_after_a_pause() -> None:
+    """No connection is no answer: the reason is kept, or said in words where there is none."""
+    again = not_connected("refused", now=100.0, tries=4, salt="x")
+    assert (again.at, again.cause.code, again.cause.message) == (
+        100.0 + backoff(4, "x"),
+        CauseCode.NOT_CONNECTED,
+        "refused",
+    )
+    assert not_connected("", now=0.0, tries=1, salt="").cause.message == "no connection"
+
+
+def test_pauses_double_up_to_a_minute() -> None:
+    """1, 2, 4, ... seconds and never more than a minute, each spread by an eighth to either side."""
+    for tries, plain in ((0, 1), (1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (99, 60)):
+        pauses = [backoff(tries, str(salt)) for salt in range(300)]
+        assert plain * 0.875 <= min(pauses) < plain * 0.89
+        assert plain * 1.11 < max(pauses) < plain * 1.125
+    assert backoff(9, "x", 30.0) <= 30.0 * 1.125
+    assert backoff(1, "a") != backoff(1, "b")
+    assert backoff(1, "a") * 2 != backoff(2, "a")
