@@ -1,0 +1,60 @@
+"""The four parts that everything else trusts, module by module, and the fast tests that hold them.
+
+Branches: ``python -m tests.bench.branches``. Mutants: ``python -m tests.bench.mutation``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Core:
+    """Modules below ``fleet``, and the fast tests that must hold them alone. Paths are those of the repository."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(ROOT / "fleet" / f"{module}.py" for module in self.modules)
+
+
+CORES = {
+    "redaction": Core(
+        ("logs", "azure/wire/redaction"),
+        ("tests/unit/test_logs.py", "tests/wire/test_redaction.py"),
+    ),
+    "limiter": Core(
+        ("run/limits", "run/pace"),
+        ("tests/unit/run/test_limits.py", "tests/unit/run/test_pace.py"),
+    ),
+    "journal": Core(
+        (
+            "store/database",
+            "store/files",
+            "store/journal",
+            "store/reading",
+            "store/records",
+            "store/wal",
+            "store/writer",
+        ),
+        ("tests/unit/store", "tests/contracts/test_journal.py"),
+    ),
+    "state machine": Core(
+        (
+            "run/job",
+            "run/state",
+            "run/standing",
+            "run/scheduler",
+            "run/judge",
+            "run/retry",
+            "run/chain",
+            "run/restart",
+            "run/control",
+        ),
+        ("tests/unit/run", "tests/unit/engine"),
+    ),
+}
