@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +57,7 @@ class Note:
         """Open the note, made (0600) where it is missing, and have it on disk. Raises OSError."""
         self._descriptor: int | None = os.open(folder / FILE, _OPEN, 0o600)
         try:
-            if hasattr(os, "fchmod"):
+            if sys.platform != "win32":
                 os.fchmod(self._descriptor, 0o600)
             self.write(count, chain)
             os.fsync(self._descriptor)

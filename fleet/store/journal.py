@@ -109,8 +109,9 @@ def create(
     Raises StateError (``run_exists``, ``disk_full``, ...); a folder made in vain is taken away again.
     """
     make_folder(folder.parent)
-    if folder.exists():
-        raise StateError(f"the run folder {folder} exists already", code="run_exists")
+    with _translated(folder):
+        if folder.exists():
+            raise StateError(f"the run folder {folder} exists already", code="run_exists")
     _sweep(folder.parent, now)
     header = Header.of(run_id, now, _program(), plan)
     _make(folder, header, owner, now, connect)

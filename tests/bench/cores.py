@@ -33,6 +33,7 @@ CORES = {
     ),
     "journal": Core(
         (
+            "store/acknowledged",
             "store/database",
             "store/files",
             "store/journal",

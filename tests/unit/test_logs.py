@@ -326,3 +326,11 @@ def test_odd_levels_of_libraries_have_a_name(lines: io.StringIO, level: int, nam
     logging.getLogger("odd").setLevel(1)
     logging.getLogger("odd").log(level, "between %s", "levels")
     assert f"level='{named}' event='library_said' logger='odd' message='between levels'" in lines.getvalue()
+
+
+@pytest.mark.parametrize(("verbose", "detailed"), [(0, False), (1, False), (2, True), (3, True)])
+def test_it_can_be_asked_whether_detail_is_read(lines: io.StringIO, verbose: int, detailed: bool) -> None:
+    """A hot path need not make up what nobody reads: not before logging is set up, and then from ``-vv`` on."""
+    assert LOG.is_detailed is False
+    logs.set_up(verbose=verbose, stream=lines)
+    assert LOG.is_detailed is detailed

@@ -88,6 +88,20 @@ def test_the_next_wave_waits_for_the_facts_of_the_one_before() -> None:
     assert any(text.endswith(note) for text in aggregate(record).notes)
 
 
+def test_it_can_be_asked_whether_a_wave_is_being_looked_at() -> None:
+    """From the moment at which the health of an ended wave is asked for until the last of it has answered."""
+    going = opened(replace(gated(health(), vms=2, first=1, health=True), receipts=False))
+    assert not going.is_looked_at
+    sent(going, 0, 1.0)
+    ended(going, 0, 2.0)
+    assert not going.is_looked_at
+    going.apply(e.HealthBegun(3.0, 0))
+    assert going.is_looked_at
+    sent(going, 1, 4.0)
+    ended(going, 1, 5.0)
+    assert not going.is_looked_at
+
+
 def test_facts_that_are_not_right_stop_the_run() -> None:
     """Exit code 5; the report names the gate, the share reached and the VMs on which it was not met."""
     record = run(meeting(gated(facts('facts.x == "1"')), {(1, "work"): BAD}).start())

@@ -325,3 +325,29 @@ def test_a_held_start_that_is_over_does_not_take_its_groups_place() -> None:
     run.apply(e.JobExpired(2.0, JobId(1)))
     ended(run, 0, 10.0)
     assert f.Submit(JobId(2), 1) in due(run, 10.0)
+
+
+def test_how_far_a_wave_is_can_be_asked() -> None:
+    """Over when its last job has ended; then it settles for the soak, unless nothing follows or launching has stopped."""
+    run = opened(plan(3, waves=(Amount(1), Amount(2)), receipts=False, limits=Limits(soak=60.0)))
+    assert (run.is_wave_over(0), run.is_wave_over(1), run.settles_until) == (False, False, None)
+    sent(run, 0, 1.0)
+    ended(run, 0, 5.0)
+    assert (run.is_wave_over(0), run.is_wave_over(1), run.settles_until) == (True, False, 65.0)
+    run.apply(e.WaveOpened(65.0, 1))
+    assert run.settles_until is None
+    sent(run, 1, 66.0)
+    ended(run, 1, 70.0)
+    assert run.settles_until == 130.0
+    run.apply(e.LaunchStopped(71.0, CauseCode.DEADLINE))
+    assert run.settles_until is None
+
+
+def test_nothing_settles_after_the_last_wave() -> None:
+    """Nobody waits for what does not come."""
+    run = opened(plan(1, receipts=False, limits=Limits(soak=60.0)))
+    sent(run, 0, 1.0)
+    ended(run, 0, 5.0)
+    assert (run.is_wave_over(0), run.settles_until, run.finished) == (True, None, False)
+    run.apply(e.RunEnded(6.0))
+    assert run.finished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ import pytest
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
-from fleet.store import database, journal, reading
+from fleet.store import acknowledged, database, journal, reading
 from tests.unit.store.own_loop import finish
 from tests.unit.store.test_damage import LOG, keep, keep_unclosed
 
@@ -44,14 +45,15 @@ def edit(folder: Path, *statements: str) -> None:
 def test_a_new_run_is_on_disk_before_anything_is_sent(
     folder: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its folder's entries and those of the folder above are flushed, and so they are when it is taken over."""
+    """Its entries, those of the folder above, and the note of what was acknowledged are flushed, also at a take-over."""
     flushed: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
     keep(folder, plan, ())
-    assert flushed == [folder.stat().st_ino, folder.parent.stat().st_ino]
+    note = (folder / acknowledged.FILE).stat().st_ino
+    assert flushed == [folder.stat().st_ino, folder.parent.stat().st_ino, note]
     flushed.clear()
     finish(journal.open_for_writing(folder, owner="jo", now=8.0).journal.close())
-    assert flushed == [folder.stat().st_ino]
+    assert flushed == [note, folder.stat().st_ino]
 
 
 @pytest.mark.asyncio
@@ -217,7 +219,8 @@ class Meanwhile:
         class Connection(sqlite3.Connection):
             def execute(self, *args: Any) -> sqlite3.Cursor:
                 if outer._text in args[0]:
-                    outer._happens()
+                    happens, outer._happens = outer._happens, lambda: None
+                    happens()
                 return super().execute(*args)
 
             def close(self) -> None:
@@ -249,6 +252,8 @@ def test_a_log_whose_end_cannot_be_read_is_told(tmp_path: Path, plan: Plan, life
     log = bytearray((folder / LOG).read_bytes())
     log[-1] ^= 1
     (folder / LOG).write_bytes(log)
+    assert "after event 14 (15 events were acknowledged)" in journal.read(folder).damage
+    (folder / acknowledged.FILE).unlink()
     assert "cannot be read to its end" in journal.read(folder).damage
 
 
@@ -393,3 +398,67 @@ def test_what_follows_the_end_hides_it_only_if_there_is_much(
     connection = database.open_to_read(folder / journal.DATABASE, database.connect)
     assert reading.has_ended(connection) is seen
     connection.close()
+
+
+def test_what_was_left_half_made_is_taken_away_in_time(folder: Path, plan: Plan) -> None:
+    """A folder that a killed process left goes with the next run that is made, once it is more than an hour old."""
+    runs = folder.parent
+    for name, age in ((".r7.new", 3600.0), (".r8.new", 3601.0), ("r9", 9999.0), (".other", 9999.0)):
+        (runs / name).mkdir(parents=True)
+        (runs / name / "journal.db").touch()
+        os.utime(runs / name, (1.0 - age, 1.0 - age))
+    keep(folder, plan, ())
+    assert {path.name for path in runs.iterdir()} == {"r1", ".r7.new", "r9", ".other"}
+
+
+def test_a_run_that_was_taken_over_meanwhile_is_not_taken_again(
+    folder: Path, plan: Plan, life: tuple[Event, ...]
+) -> None:
+    """Where locks do not hold, two may read the same end: only the first of them goes on from it."""
+    keep(folder, plan, life)
+
+    def overtake() -> None:
+        (folder / journal.LOCK).unlink()
+        finish(journal.open_for_writing(folder, owner="first", now=8.0).journal.close())
+
+    before = Meanwhile("wal_checkpoint", overtake)
+    with pytest.raises(StateError) as lost:
+        journal.open_for_writing(folder, owner="second", now=8.0, connect=before)
+    assert (lost.value.code, before.open) == ("lease_lost", 0)
+    assert journal.read(folder).epoch == 2
+
+
+def test_the_note_is_let_go_of_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closed twice, written to after that, or never on disk: nothing stays open, and what was said stays."""
+    before = len(os.listdir("/proc/self/fd"))
+    note = acknowledged.Note(tmp_path, 3, "a" * 64)
+    note.close()
+    note.close()
+    note.write(4, "b" * 64)
+    assert acknowledged.read(tmp_path) == acknowledged.Acknowledged(3, "a" * 64)
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output"):
+        acknowledged.Note(tmp_path, 5, "c" * 64)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_note_belongs_to_its_owner(tmp_path: Path) -> None:
+    """0600 whatever the umask or a file that was there; a link is not followed; each writing replaces all of it."""
+    path = tmp_path / acknowledged.FILE
+    path.touch(0o644)
+    before = os.umask(0)
+    note = acknowledged.Note(tmp_path, 3, "a" * 64)
+    os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    note.write(999_999_999_999, "b" * 64)
+    assert acknowledged.read(tmp_path) == (999_999_999_999, "b" * 64)
+    assert path.stat().st_size == 87
+    note.close()
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        acknowledged.Note(tmp_path, 5, "c" * 64)
