@@ -411,15 +411,18 @@ def test_what_was_left_half_made_is_taken_away_in_time(folder: Path, plan: Plan)
     assert {path.name for path in runs.iterdir()} == {"r1", ".r7.new", "r9", ".other"}
 
 
+@pytest.mark.parametrize("written", [0, 1])
 def test_a_run_that_was_taken_over_meanwhile_is_not_taken_again(
-    folder: Path, plan: Plan, life: tuple[Event, ...]
+    folder: Path, plan: Plan, life: tuple[Event, ...], written: int
 ) -> None:
     """Where locks do not hold, two may read the same end: only the first of them goes on from it."""
     keep(folder, plan, life)
 
     def overtake() -> None:
         (folder / journal.LOCK).unlink()
-        finish(journal.open_for_writing(folder, owner="first", now=8.0).journal.close())
+        first = journal.open_for_writing(folder, owner="first", now=8.0).journal
+        finish(first.append(life[:written]))
+        finish(first.close())
 
     before = Meanwhile("wal_checkpoint", overtake)
     with pytest.raises(StateError) as lost:
