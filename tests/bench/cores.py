@@ -1,4 +1,4 @@
-"""The four parts that everything else trusts, module by module, and the fast tests that hold them.
+"""The parts that everything else trusts, module by module, and the fast tests that hold them.
 
 Branches: ``python -m tests.bench.branches``. Mutants: ``python -m tests.bench.mutation``.
 """
@@ -45,17 +45,11 @@ CORES = {
         ("tests/unit/store", "tests/contracts/test_journal.py"),
     ),
     "state machine": Core(
-        (
-            "run/job",
-            "run/state",
-            "run/standing",
-            "run/scheduler",
-            "run/judge",
-            "run/retry",
-            "run/chain",
-            "run/restart",
-            "run/control",
-        ),
+        ("run/job", "run/state", "run/judge", "run/retry"),
+        ("tests/unit/run", "tests/unit/engine"),
+    ),
+    "what comes next": Core(
+        ("run/standing", "run/scheduler", "run/chain", "run/restart", "run/control"),
         ("tests/unit/run", "tests/unit/engine"),
     ),
 }

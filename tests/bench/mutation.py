@@ -39,7 +39,7 @@ from tests.bench.mutants import Mutant, mutants
 
 LEAST = 0.9
 """The share that must be killed."""
-PATIENCE = 2.0
+PATIENCE = 1.0
 """Seconds of tests for one mutant, as they took while they were being timed."""
 MEMORY = 3 << 30
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
