@@ -10,7 +10,7 @@ import sys
 import coverage
 import pytest
 
-from tests.bench.chance import Fixed
+from tests.bench.chance import Fixed, same_hashes
 from tests.bench.cores import CORES, ROOT
 
 
@@ -41,4 +41,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    same_hashes()
     raise SystemExit(main())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
 EXAMPLES = 20
@@ -48,3 +51,9 @@ class Fixed:
                     phases=(Phase.explicit, Phase.generate),
                     suppress_health_check=list(HealthCheck),
                 )
+
+
+def same_hashes() -> None:
+    """Begin the program anew with the hashes of texts that every other run has, so that sets are in the same order."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONHASHSEED": "0"})

@@ -33,7 +33,7 @@ import coverage
 import pytest
 from _pytest.runner import runtestprotocol
 
-from tests.bench.chance import Fixed
+from tests.bench.chance import Fixed, same_hashes
 from tests.bench.cores import CORES, ROOT
 from tests.bench.mutants import Mutant, mutants
 
@@ -358,4 +358,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    same_hashes()
     raise SystemExit(main())

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.plan.model import Job, JobId
+from fleet.plan.model import Job, JobId, Restart
 from fleet.playbook.model import OnExisting, Properties, Transport
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Mark, Operation, Refusal
@@ -525,3 +525,30 @@ def test_what_was_tried_and_waits_without_its_slot() -> None:
     assert not made(attempt=1, earlier=EARLIER).tried
     assert not made(Phase.DONE, attempt=1).tried
     assert not made(attempt=1, first_attempt=1).tried
+
+
+def test_a_job_that_looks_whether_its_target_is_back_holds_its_slot() -> None:
+    """From its turn to its end, whatever it waits for; the one that asks for the restart is like any other."""
+    looking, asking = (
+        made(job=replace(job(), step=replace(job().step, restart=Restart("patch", ask)))) for ask in ("ask", "")
+    )
+    assert (looking.is_restarting, looking.held_back, looking.is_last_look) == (True, True, False)
+    assert (asking.is_restarting, asking.held_back, asking.is_last_look) == (False, False, False)
+    for state in (looking, asking):
+        state.phase = Phase.DONE
+    assert (looking.is_restarting, looking.is_last_look) == (False, True)
+    assert (asking.is_restarting, asking.is_last_look) == (False, False)
+    looking.phase, looking.released = Phase.WAITING, False
+    assert (looking.is_restarting, looking.held_back) == (False, False)
+    looking.phase = Phase.DONE
+    assert not looking.is_last_look
+    assert (made().is_restarting, made(Phase.DONE).is_last_look) == (False, False)
+
+
+def test_a_look_of_a_restart_that_was_not_delivered_says_so() -> None:
+    """What it found before is not kept: that the target is away is what it looks for."""
+    state = made(earlier=EARLIER)
+    state.job = replace(state.job, step=replace(state.job.step, restart=Restart("patch", "ask")))
+    own = Outcome(Status.UNREACHABLE, Cause(CauseCode.VM_NOT_RUNNING))
+    end(state, 9.0, own)
+    assert state.outcome == own
