@@ -239,3 +239,18 @@ def test_a_lock_that_cannot_be_asked_is_held_by_nobody(tmp_path: Path, monkeypat
     assert is_locked(tmp_path / "lock") is False
     with pytest.raises(OSError, match="No locks available"):
         Lock(tmp_path / "lock")
+
+
+def test_a_file_may_come_in_pieces(tmp_path: Path) -> None:
+    """Written one after the other; if they end in the middle, what was there stays and nothing else is left."""
+    path = tmp_path / "report.json"
+    write_private(path, iter(("[", "é", "]")))
+    assert path.read_text(encoding="utf-8") == "[é]"
+
+    def broken() -> Iterator[str]:
+        yield "{"
+        raise KeyError("row 7")
+
+    with pytest.raises(KeyError, match="row 7"):
+        write_private(path, broken())
+    assert (path.read_text(encoding="utf-8"), list(tmp_path.iterdir())) == ("[é]", [path])
