@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import AfterValidator, Field
 
@@ -302,6 +302,8 @@ def test_few_mistakes_are_all_told() -> None:
         st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1), st.text('a\\😀\ue83d𝄞é"u'), max_size=5
     )
 )
+@example({"\ub800": "\ue83d", "\ua800\uc800\U00010000": ""})
+@example({"\ub800": "\ue83d", "\ua800\uc800\u9800\u8800\U0001f600": "\u2800"})
 def test_what_json_writes_is_read(mapping: dict[str, str]) -> None:
     """JSON as programs write it, with characters beyond U+FFFF as pairs of escapes, is read as it was meant."""
     assert documents.read(json.dumps(mapping), file="values.json").data == mapping

@@ -552,3 +552,14 @@ def test_a_look_of_a_restart_that_was_not_delivered_says_so() -> None:
     own = Outcome(Status.UNREACHABLE, Cause(CauseCode.VM_NOT_RUNNING))
     end(state, 9.0, own)
     assert state.outcome == own
+
+
+@pytest.mark.parametrize(
+    ("sent", "nonce", "twice"), [(True, None, True), (True, "n", False), (False, None, False), (False, "n", False)]
+)
+def test_what_is_sent_again_without_a_receipt_may_run_twice(sent: bool, nonce: str | None, twice: bool) -> None:
+    """Only where one may have arrived and no receipt lets the guest run one of the two; and then it stays so."""
+    state = after(made(possibly_sent=sent, nonce=nonce), e.SubmissionIntended(5.0, JOB, 2))
+    assert state.may_have_run_twice is twice
+    state.phase, state.possibly_sent = Phase.WAITING, False
+    assert after(state, e.SubmissionIntended(9.0, JOB, 3)).may_have_run_twice is twice
