@@ -49,7 +49,7 @@ def differences(old: Plan, new: Plan) -> tuple[Difference, ...]:
     found += _steps(old.steps, new.steps)
     found += _values("parameter", codec.encode(old.parameters), codec.encode(new.parameters))
     found += _values("limit", _limits(old.limits), _limits(new.limits))
-    found += _values("gate before wave", _gates(old), _gates(new))
+    found += _values("gates between waves", _gates(old), _gates(new))
     for name in ("transport", "receipts", "cloud", "strategy"):
         if getattr(old, name) != getattr(new, name):
             found.append(_changed("setting", name, getattr(old, name), getattr(new, name)))
@@ -87,7 +87,9 @@ def _steps(old: Iterable[PlannedStep], new: Iterable[PlannedStep]) -> list[Diffe
 
 def _gates(plan: Plan) -> dict[str, object]:
     waves = dict.fromkeys(gate.wave for gate in plan.gates)
-    return {str(wave + 1): "; ".join(str(gate) for gate in plan.gates if gate.wave == wave) for wave in waves}
+    return {
+        f"{wave} and {wave + 1}": "; ".join(str(gate) for gate in plan.gates if gate.wave == wave) for wave in waves
+    }
 
 
 def _waves(plan: Plan) -> list[tuple[object, ...]]:

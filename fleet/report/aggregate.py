@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fleet.clock import iso
 from fleet.plan.model import Plan
-from fleet.report import words
+from fleet.report import gates, words
 from fleet.report.model import WORST_FIRST, Counts, Group, JobRow, Leftover, Report, StepRow, Stopped, WaveRow
 from fleet.report.verdict import exit_code
 from fleet.report.words import plural
@@ -63,6 +63,7 @@ def aggregate(record: RunRecord, *, interrupted: bool = False, allow_empty: bool
         leftovers=tuple(
             Leftover(job.job.target.id, command_name(record.run_id, job.job)) for job in record.jobs if job.left
         ),
+        gates=tuple(gates.rows(record)),
         plan=plan.digest,
         subscriptions={target.subscription: target.subscription_name for target in plan.targets},
         labels=labels,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from fleet.clock import iso
-from fleet.report.model import SCHEMA, Group, JobRow, Report, WaveRow
+from fleet.report.model import SCHEMA, GateKind, GateRow, GateState, Group, JobRow, Report, WaveRow
 from fleet.run.model import Cause, CauseCode, Status
 from fleet.targets.model import Kind
 
@@ -47,6 +47,7 @@ def document(report: Report, *, rows: bool = True) -> dict[str, Json]:
         "steps": [{"id": step.id, "title": step.title, "digest": step.digest} for step in report.steps],
         "notes": list(report.notes),
         "leftovers": [{"target": item.target, "command": item.command} for item in report.leftovers],
+        "gates": [_gate(gate) for gate in report.gates],
         "plan": report.plan,
         "subscriptions": dict(report.subscriptions),
     }
@@ -104,6 +105,20 @@ def _wave(wave: WaveRow) -> dict[str, Json]:
     }
 
 
+def _gate(gate: GateRow) -> dict[str, Json]:
+    return {
+        "kind": gate.kind.value,
+        "wave": gate.wave,
+        "asks": gate.asks,
+        "state": gate.state.value,
+        "at": _time(gate.at),
+        "why": gate.why,
+        "met": gate.met,
+        "of": gate.of,
+        "missed": list(gate.missed),
+    }
+
+
 def _cause(cause: Cause) -> dict[str, Json]:
     return {"code": cause.code.value, "message": cause.message, "hint": cause.hint}
 
@@ -114,6 +129,7 @@ def _time(at: float | None) -> str | None:
 
 _TEXT: dict[str, Json] = {"type": "string"}
 _COUNT: dict[str, Json] = {"type": "integer", "minimum": 0}
+_MAYBE_COUNT: dict[str, Json] = {"type": ["integer", "null"], "minimum": 0}
 _FLAG: dict[str, Json] = {"type": "boolean"}
 _NAMED: dict[str, Json] = {"type": "object", "additionalProperties": _TEXT}
 _CODE: dict[str, Json] = {"type": ["integer", "null"]}
@@ -144,6 +160,7 @@ def schema() -> dict[str, Json]:
         steps=_array(_object(id=_TEXT, title=_TEXT, digest=_TEXT)),
         notes=_array(_TEXT),
         leftovers=_array(_object(target=_TEXT, command=_TEXT)),
+        gates=_array(_gate_schema()),
         plan=_TEXT,
         subscriptions=_NAMED,
     )
@@ -164,6 +181,20 @@ def _group_schema(cause: dict[str, Json]) -> dict[str, Json]:
         cause=cause,
         exit_code=_CODE,
         jobs=_array(_COUNT),
+    )
+
+
+def _gate_schema() -> dict[str, Json]:
+    return _object(
+        kind={"enum": [kind.value for kind in GateKind]},
+        wave=_COUNT,
+        asks=_TEXT,
+        state={"enum": [state.value for state in GateState]},
+        at=_MAYBE_WHEN,
+        why=_TEXT,
+        met=_MAYBE_COUNT,
+        of=_MAYBE_COUNT,
+        missed=_array(_TEXT),
     )
 
 

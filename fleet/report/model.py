@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from fleet.plan.model import PlaybookRef
 from fleet.run.longtext import LongText
@@ -114,6 +115,43 @@ class WaveRow:
     ended: float | None = None
 
 
+class GateKind(StrEnum):
+    """Who or what decides at a gate."""
+
+    APPROVAL = "approval"
+    WEBHOOK = "webhook"
+    FACTS = "facts"
+    HEALTH = "health"
+
+
+class GateState(StrEnum):
+    """What became of it."""
+
+    PASSED = "passed"
+    REFUSED = "refused"
+    OPEN = "open"
+    """The run has not come to it, or ended before it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateRow:
+    """One gate of the plan, and what was decided there.
+
+    ``wave`` is the index of the wave that a person or a webhook opens, or whose targets were looked at. ``met`` of ``of``
+    targets were as a gate on facts or health wants them, and ``missed`` names the first of the others.
+    """
+
+    kind: GateKind
+    wave: int
+    asks: str
+    state: GateState
+    at: float | None = None
+    why: str = ""
+    met: int | None = None
+    of: int | None = None
+    missed: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class StepRow:
     """One step, and the digest that says which script it was."""
@@ -150,6 +188,7 @@ class Report:
     steps: tuple[StepRow, ...] = ()
     notes: tuple[str, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
+    gates: tuple[GateRow, ...] = ()
     plan: str = ""
     """The plan's digest: equal digests mean the same work on the same targets."""
     subscriptions: Mapping[str, str] = field(default_factory=dict, hash=False)

@@ -68,6 +68,14 @@ def draw(rng: random.Random, plan: Plan, script: str) -> tuple[Plan, tuple[RuleS
     return replace(plan, steps=(*steps, *((step,) if asked else ())), gates=tuple(gates)), rules, keepers
 
 
+def of_each_kind(plan: Plan, script: str) -> Plan:
+    """Put a gate of each kind into a plan of three waves or more, none of which closes, and their step below its own."""
+    step = PlannedStep(f"step-{len(plan.steps)}", Script(text=script), "look", flow=Flow(turn=Turn.GATE))
+    health, facts = HealthCheck(step.id, Amount(0)), FactsCheck(CONDITIONS[0], Amount(100.0, percent=True))
+    gates = (Gate(1, health=health), Gate(1), Gate(2, facts=facts), Gate(2, webhook=Webhook(f"{_URL}3")))
+    return replace(plan, steps=(*plan.steps, step), gates=(*gates, Gate(len(plan.waves), facts=facts)))
+
+
 def _health_step(rng: random.Random, plan: Plan, script: str) -> tuple[PlannedStep, tuple[RuleSpec, ...]]:
     number = len(plan.steps)
     flow = Flow(

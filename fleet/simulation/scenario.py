@@ -257,14 +257,14 @@ _ASKED_IN_A_RUN = (FaultOn.SUBMIT, FaultOn.POLL, FaultOn.READ, FaultOn.DELETE)
 
 
 def twenty(rates: Mapping[Fault, float]) -> Scenario:
-    """A plain run of twenty VMs and two steps, which is killed at every write."""
+    """A plain run of twenty VMs and two steps with a gate of every kind, which is killed at every write."""
     drawn = draw(1)
     rng = random.Random("fleet-sim/twenty")
     lab = LabSpec.model_validate(
         {
             "speed": 4.0,
             "url_length": 700,
-            "rules": [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(2)],
+            "rules": [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(3)],
             "subscriptions": [
                 {"name": f"sub-{n}", "groups": [{"name": f"rg{n}", "vms": [{"name": "vm{n:03}", "count": 10}]}]}
                 for n in range(2)
@@ -275,7 +275,7 @@ def twenty(rates: Mapping[Fault, float]) -> Scenario:
     steps = tuple(PlannedStep(f"step-{n}", Script(text=marker(n)), f"digest{n}", timeout=120.0) for n in range(2))
     waves = split(targets, (Amount(1), Amount(30, percent=True)))
     plan = replace(drawn.plan, targets=targets, steps=steps, waves=waves, limits=Limits(concurrency=5))
-    plan = replace(plan, transport=Transport.AUTO, receipts=True)
+    plan = gates.of_each_kind(replace(plan, transport=Transport.AUTO, receipts=True), marker(2))
     return Scenario(seed=0, lab=lab, plan=plan, rates=rates)
 
 

@@ -63,6 +63,12 @@ def test_facts_stop_a_run_at_the_command_line(here: Here, folder: Path) -> None:
     why = stopped.report["stopped"]
     assert why["cause"] == "gate_facts"
     assert why["message"].endswith("on 1 of 2 targets (50%), 95% needed; not on web02")
+    gates = [(row["kind"], row["wave"], row["state"], row["met"], row["missed"]) for row in stopped.report["gates"]]
+    assert gates == [
+        ("health", 0, "passed", 2, []),
+        ("facts", 0, "refused", 1, ["web02"]),
+        ("health", 1, "open", None, []),
+    ]
     counts = stopped.report["counts"]
     assert (counts["total"], counts["succeeded"], counts["not_started"]) == (12, 4, 8)
     shown = here("show", "last", "-o", "table")

@@ -26,7 +26,7 @@ def test_every_field_is_in_the_page() -> None:
     top = render_json.schema()["properties"]
     assert isinstance(top, dict)
     assert list(rows("report.md", "Top level")) == list(top)
-    for title, name in (("A job", "jobs"), ("A group", "groups")):
+    for title, name in (("A job", "jobs"), ("A group", "groups"), ("A gate", "gates")):
         items = top[name]
         assert isinstance(items, dict) and isinstance(items["items"], dict)
         properties = items["items"]["properties"]

@@ -16,8 +16,9 @@ from fleet.errors import ExitCode, InvalidInput
 from fleet.plan.build import Settings, build
 from fleet.plan.model import Gate, Limits, Plan
 from fleet.playbook.load import load
-from fleet.playbook.model import Amount, FactsCheck, HealthCheck, Playbook, Spread, Strategy, Turn
+from fleet.playbook.model import Amount, FactsCheck, HealthCheck, Playbook, Spread, Strategy, Turn, Webhook
 from fleet.report.aggregate import aggregate
+from fleet.report.model import GateKind, GateState
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Command
@@ -363,6 +364,27 @@ def test_a_person_comes_after_what_was_found() -> None:
     going.apply(e.SubmissionAccepted(3.0, going.jobs[1].job.id, OPERATION))
     ended(going, 1, 4.0)
     assert [type(effect) for effect in due(going, 4.0)] == [f.JudgeGate, f.JudgeGate, f.AwaitApproval, f.Remove]
+
+
+def test_the_report_has_a_row_for_each_gate() -> None:
+    """Who decides there, what was asked for, and what came of it; one that the run did not come to is open."""
+    going = between(Gate(1), Gate(1, webhook=Webhook("https://gate.example.org")), facts("not facts.y"), health())
+    assert [row.state for row in aggregate(going.record()).gates] == [GateState.OPEN] * 4
+    due(going, 3.0)
+    going.apply(e.SubmissionAccepted(3.0, going.jobs[1].job.id, OPERATION))
+    ended(going, 1, 4.0)
+    due(going, 4.0)
+    going.apply(e.WaveApproved(5.0, 1, "jo"))
+    going.apply(e.GateAnswered(6.0, 1, False, "an incident"))
+    rows = aggregate(going.record()).gates
+    assert [(row.kind, row.wave, row.state, row.at) for row in rows] == [
+        (GateKind.APPROVAL, 1, GateState.PASSED, 5.0),
+        (GateKind.WEBHOOK, 1, GateState.REFUSED, 6.0),
+        (GateKind.FACTS, 0, GateState.PASSED, 4.0),
+        (GateKind.HEALTH, 0, GateState.PASSED, 4.0),
+    ]
+    assert [(row.met, row.of) for row in rows] == [(None, None), (None, None), (1, 1), (1, 1)]
+    assert rows[0].why == "Wave 2 approved by jo" and rows[1].why.endswith("an incident")
 
 
 def test_a_judgement_names_the_first_ten() -> None:

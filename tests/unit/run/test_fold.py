@@ -141,6 +141,14 @@ def test_every_run_ends_with_one_outcome_a_job_and_keeps_its_limits(trial: Trial
     _nothing_follows_what_may_still_run(record)
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(trials().filter(lambda trial: len(trial.plan.gates) > 0))
+def test_no_wave_opens_past_a_gate(trial: Trial) -> None:
+    """Whatever the faults and whatever is found: every gate of a wave that opened was decided once, and for it."""
+    run(trial.start())
+    _no_wave_went_past_a_gate(trial)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(trials(), st.data())
 def test_any_prefix_of_the_journal_resumes_to_a_full_report(trial: Trial, data: st.DataObject) -> None:
