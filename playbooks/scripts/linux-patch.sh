@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings the packages of a Linux machine up to date (apt, dnf, zypper). It never restarts the machine, and may run again at any time.
+# Brings the packages of a Linux machine up to date (apt, dnf, zypper). It never restarts it, and may run again at any time.
 #
 # Given   SCOPE        security or all
 #         EXCLUDE      names of packages to leave alone, with commas; * and ? fit anything
@@ -7,7 +7,7 @@
 #         BUDGET       seconds for all of it; nothing is begun in its last tenth
 #         LOCK_WAIT    seconds to wait while something else holds the package manager's locks
 #         MIN_FREE_MB  what must be free on /var
-# Prints  a line for each update, and last a line that begins with FLEET-RESULT
+# Prints  a line for each update, and last a line that begins with FLEET-RESULT; on stderr the end of what failed
 # Ends    with an exit code that tells how it went: docs/patching.md
 # shellcheck disable=SC2317  # what begins with apt_, dnf_ or zypper_ is called as "${manager}_..."
 set -u
@@ -26,7 +26,19 @@ fetching() { # a command that may be cut off: in what is left of the budget, or 
 lines() { grep -c . "$1"; }
 first_error() { grep -m1 -E '^(E|W|Error): ?' "$log" | cut -c1-150 | tr -c 'A-Za-z0-9.:/\n-' _; }
 
+blame() { # what went wrong, in a word; keeps what the package manager said of it
+    problem=$1
+    cp "$log" "$work/trouble"
+}
+
 finish() { # exit code, state, note
+    if [ "$1" -ge 82 ]; then
+        for said in "${work:-}/trouble" "${work:-}/log"; do
+            [ -s "$said" ] || continue
+            tail -n 20 "$said" >&2
+            break
+        done
+    fi
     printf 'FLEET-RESULT code=%s state=%s manager=%s updated=%s remaining=%s failed=%s held=%s reboot=%s failed_units=%s note=%s\n' \
         "$1" "$2" "$manager" "$updated" "$remaining" "$failed" "$held" "$reboot" "$failed_units" "${3:--}"
     exit "$1"
@@ -66,7 +78,7 @@ check_space() {
 # A kernel that came since this boot. One that lies there for longer and was not booted is somebody's choice.
 has_newer_kernel() {
     touch -d "@$(awk '$1 == "btime" {print $2}' /proc/stat)" "$work/boot" || return 1
-    [ -n "$(find /lib/modules -mindepth 1 -maxdepth 1 -type d -newer "$work/boot" ! -name "$(uname -r)" 2>/dev/null)" ]
+    [ -n "$(find /lib/modules/ -mindepth 1 -maxdepth 1 -type d -newer "$work/boot" ! -name "$(uname -r)" 2>/dev/null)" ]
 }
 
 # Lines "name version" in $work/before and $work/after: those that are new, with the version before where there was one.
@@ -151,7 +163,7 @@ apt_install() {
             stopped=locks_held
             break
         fi
-        [ "$code" -eq 0 ] || problem=$(first_error)
+        [ "$code" -eq 0 ] || blame "$(first_error)"
     done <"$work/batches"
     apt_count_broken
     [ "$failed" -eq 0 ] || attempt dpkg --configure -a
@@ -203,9 +215,9 @@ dnf_install() {
         return
     fi
     attempt dnf_with env -y upgrade || stopped=locks_held
-    [ "$code" -eq 0 ] || problem=$(first_error)
+    [ "$code" -eq 0 ] || blame "$(first_error)"
     failed=$(grep -cE '^Error in [A-Z]+ scriptlet' "$log")
-    [ "$failed" -eq 0 ] || problem="${problem:-scripts_of_packages_failed}"
+    [ "$failed" -eq 0 ] || blame "${problem:-scripts_of_packages_failed}"
 }
 
 # 1 means a restart, or that it could not be told.
@@ -263,11 +275,11 @@ zypper_install() {
             103) continue ;;
             102) : >/run/fleet-reboot-needed ;;
             0) ;;
-            *) problem="zypper_said_$code" ;;
+            *) blame "zypper_said_$code" ;;
         esac
         break
     done
-    [ "$failed" -eq 0 ] || problem="${problem:-scripts_of_packages_failed}"
+    [ "$failed" -eq 0 ] || blame "${problem:-scripts_of_packages_failed}"
 }
 
 zypper_wants_reboot() {

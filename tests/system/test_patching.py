@@ -34,6 +34,7 @@ class Told:
         *lines, last = result.stdout.decode().splitlines()
         assert last.startswith("FLEET-RESULT "), (result.stdout, result.stderr)
         self.words = dict(word.split("=", 1) for word in last.split()[1:])
+        self.stderr = result.stderr.decode()
         self.code, self.state = result.exit_code, self.words["state"]
         self.updated = [line.removeprefix("updated: ") for line in lines if line.startswith("updated: ")]
         self.waiting = [line.removeprefix("waiting: ") for line in lines if line.startswith("waiting: ")]
@@ -156,6 +157,7 @@ async def test_what_was_updated_beside_a_failure_is_partial(system: str) -> None
         told = await patch(vm, SCOPE="all")
         assert (told.code, told.state, told.words["failed"]) == (82, "partial", "1")
         assert told.words["note"] == "scripts_of_packages_failed"
+        assert "%post(b-2.noarch) scriptlet failed" in told.stderr
 
 
 @sandboxed
@@ -237,6 +239,7 @@ chmod +x /opt/lab/sbin/apt-get"""
         told = await patch(vm, SCOPE="all")
         assert (told.code, told.state, told.words["remaining"]) == (87, "failed", "1")
         assert told.words["note"] == "E:_the_moon_is_in_the_wrong_house"
+        assert told.stderr == "E: the moon is in the wrong house\n"
 
 
 @sandboxed
@@ -247,6 +250,7 @@ async def test_packages_left_half_configured_are_inconsistent() -> None:
         told = await patch(vm, SCOPE="all")
         assert (told.code, told.state, told.words["note"]) == (88, "inconsistent", "half_configured:b")
         assert told.updated == ["a 1 -> 2", "k 1 -> 2"]
+        assert "b could not be started" in told.stderr
         assert (await patch(vm, SCOPE="all")).code == 84
 
 
