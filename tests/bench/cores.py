@@ -46,7 +46,7 @@ CORES = {
     ),
     "state machine": Core(
         ("run/job", "run/state", "run/judge", "run/retry"),
-        ("tests/unit/run", "tests/unit/engine"),
+        ("tests/unit/run",),
     ),
     "what comes next": Core(
         ("run/standing", "run/scheduler", "run/chain", "run/restart", "run/control"),

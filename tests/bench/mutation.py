@@ -1,9 +1,9 @@
 """Change the trusted cores one small thing at a time and see whether the tests notice: ``python -m tests.bench.mutation``.
 
-``[CORE...]`` takes some of the cores, ``--only TEXT`` the mutants with that text in their names, ``--jobs N`` works in N
-processes. The tests are collected once; each mutant then costs a fork, a swap of one function's code, and those tests
-that run the changed line, up to ``PATIENCE`` seconds of them, those first that run little else. Chance is fixed, so a
-second run says the same. Mutants that no test can notice are named, with the reason, in ``equivalent.toml``.
+``[CORE...]`` takes some of the cores, ``--only TEXT`` the mutants with that text in their names, ``--every N`` one in N,
+``--jobs N`` works in N processes. The tests are collected once; each mutant then costs a fork, a swap of one function's
+code, and those tests that run the changed line, up to ``PATIENCE`` seconds of them. Chance is fixed, so a second run says
+the same. Mutants that no test can notice are named, with the reason, in ``equivalent.toml``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ctypes
 import functools
 import gc
 import json
+import math
 import os
 import resource
 import shutil
@@ -23,9 +24,11 @@ import tempfile
 import time
 import tomllib
 import types
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,7 @@ from tests.bench.mutants import Mutant, mutants
 
 LEAST = 0.9
 """The share that must be killed."""
-PATIENCE = 1.0
+PATIENCE = 3.0
 """Seconds of tests for one mutant, as they took while they were being timed."""
 MEMORY = 3 << 30
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
@@ -84,22 +87,20 @@ class Witnesses:
         known = self.lines.get(str(path), {})
         return frozenset().union(*(known.get(line, frozenset()) for line in lines))
 
-    def closest(self, tests: frozenset[str]) -> list[str]:
-        """Those first that run little else, as many as there is patience for."""
-        chosen, spent = [], 0.0
-        for test in sorted(tests, key=lambda test: (self.reach[test], test)):
-            spent += self.seconds[test]
-            if chosen and spent > PATIENCE:
-                break
-            chosen.append(test)
-        return chosen
+    def chosen(self, tests: frozenset[str]) -> list[str]:
+        """As many as there is patience for: a part of them those that run little else, the others spread over the rest."""
+        ordered = sorted(tests, key=lambda test: (self.reach[test], test))
+        spent = list(accumulate(self.seconds[test] for test in ordered))
+        near = bisect_right(spent, PATIENCE / 3) or 1
+        stride = math.ceil((spent[-1] - spent[near - 1]) / (PATIENCE * 2 / 3)) if spent else 1
+        return ordered[:near] + ordered[near :: max(stride, 1)]
 
 
 class Bench:
     """A pytest plugin: instead of running what was collected once, run it once for each mutant."""
 
-    def __init__(self, cores: Sequence[str], only: str, jobs: int, folder: Path) -> None:
-        self._cores, self._only, self._jobs, self._folder = cores, only, jobs, folder
+    def __init__(self, cores: Sequence[str], only: str, every: int, jobs: int, folder: Path) -> None:
+        self._cores, self._only, self._every, self._jobs, self._folder = cores, only, every, jobs, folder
         self.tallies: dict[str, Tally] = {}
 
     @pytest.hookimpl(tryfirst=True)
@@ -164,7 +165,7 @@ class Bench:
             else:
                 tally.survived.append(name)
                 print(f"  survived  {name}", flush=True)
-        if not self._only:
+        if not self._only and self._every == 1:
             tally.wrongly_excused += [name for name in excused if name not in known]
         print(f"{core}: {tally} ({time.perf_counter() - started:.0f} s)", flush=True)
         return tally
@@ -194,9 +195,9 @@ class Bench:
         """Each mutant's name, and what tells in a process of its own whether it lives; None if no test runs its line."""
         for path in CORES[core].paths():
             tree = ast.parse(path.read_text(encoding="utf-8"))
-            for mutant in mutants(path, tree):
-                if self._only in mutant.name:
-                    tests = self._witnesses.closest(self._tests(path, tree, mutant))
+            for number, mutant in enumerate(mutants(path, tree)):
+                if self._only in mutant.name and number % self._every == 0:
+                    tests = self._witnesses.chosen(self._tests(path, tree, mutant))
                     yield mutant.name, functools.partial(self._survives, path, tree, mutant, tests) if tests else None
 
     def _tests(self, path: Path, tree: ast.Module, mutant: Mutant) -> frozenset[str]:
@@ -336,14 +337,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.mutation", description=__doc__.partition("\n")[0])
     parser.add_argument("cores", nargs="*", metavar="CORE", help=f"one of: {', '.join(CORES)}; all by default")
     parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this text in their names")
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="one mutant in N")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="work in N processes")
     asked = parser.parse_args()
     if unknown := set(asked.cores) - set(CORES):
         parser.error(f"no such core: {', '.join(sorted(unknown))}")
     memory = Path("/dev/shm")
     chosen = asked.cores or list(CORES)
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        bench = Bench(chosen, asked.only, asked.jobs, Path(folder))
+        bench = Bench(chosen, asked.only, asked.every, asked.jobs, Path(folder))
         options = ["-q", "-s", "-p", "no:cacheprovider", "-o", "timeout=0", f"--rootdir={ROOT}"]
         tests = dict.fromkeys(test for core in chosen for test in CORES[core].tests)
         pytest.main([*options, *(str(ROOT / test) for test in tests)], [Fixed(), bench])

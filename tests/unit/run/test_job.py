@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.plan.model import Job, JobId, Restart
-from fleet.playbook.model import OnExisting, Properties, Transport
+from fleet.playbook.model import Fact, OnExisting, Properties, Transport
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Mark, Operation, Refusal
 from fleet.run.job import (
@@ -563,3 +563,13 @@ def test_what_is_sent_again_without_a_receipt_may_run_twice(sent: bool, nonce: s
     assert state.may_have_run_twice is twice
     state.phase, state.possibly_sent = Phase.WAITING, False
     assert after(state, e.SubmissionIntended(9.0, JOB, 3)).may_have_run_twice is twice
+
+
+@pytest.mark.parametrize(("told", "facts", "changed"), [("x=1\n", {"x": "1"}, True), ("x=0\n", {"x": "0"}, False)])
+def test_what_a_step_found_out_is_kept(told: str, facts: dict[str, str], changed: bool) -> None:
+    """Its facts, and whether it changed anything, as its own condition says."""
+    state = made(Phase.RUNNING, nonce=None)
+    flow = replace(state.job.step.flow, collect={"x": Fact(key="x")}, changed_when='facts.x == "1"')
+    state.job = replace(state.job, step=replace(state.job.step, flow=flow))
+    after(state, e.ResultReceived(9.0, JOB, Answer("Succeeded", "", 0, told)))
+    assert (dict(state.facts), state.changed) == (facts, changed)

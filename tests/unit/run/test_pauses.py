@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from fleet.plan.model import JobId, Limits, Plan
-from fleet.playbook.model import Transport
+from fleet.playbook.model import Amount, Fact, Spread, Strategy, Transport, Turn
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Refusal
 from fleet.run.limits import ARM_DELETES, ARM_READS, ARM_WRITES
 from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.retry import backoff
+from fleet.run.standing import CLEAN_UP_PATIENCE
 from fleet.run.state import FORBIDDEN, REMOVAL_TRIES, Run
 from tests.unit.run.driven import OPERATION, due, ended, opened, sent
 from tests.unit.run.factory import plan
@@ -120,10 +121,33 @@ def test_a_try_that_follows_has_its_command_removed_after_the_one_before() -> No
     run.apply(e.RemovalBegun(103.0, JOB))
     run.apply(e.CommandRemoved(104.0, JOB, retry=0))
     assert (run.jobs[0].removals, run.jobs[0].removal_due, run.jobs[0].removal_tries) == ([1], 104.0, 0)
-    assert (run.jobs[0].removed, run.next(104.0)) == (False, f.Remove(JOB))
+    assert (run.jobs[0].removed, run.jobs[0].removing, run.next(104.0)) == (False, False, f.Remove(JOB))
     run.apply(e.RemovalBegun(104.0, JOB))
     run.apply(e.CommandRemoved(105.0, JOB, retry=1))
     assert (run.jobs[0].removals, run.jobs[0].removal_due, run.jobs[0].removed) == ([], None, True)
+
+
+def test_clean_up_is_waited_for_as_long_as_it_goes_on() -> None:
+    """The run ends when nothing more could be deleted for some time, counted from the last that was."""
+    run = opened(plan(2, receipts=False))
+    for job in (0, 1):
+        sent(run, job, 1.0)
+        ended(run, job, 2.0)
+    assert due(run, 2.0) == [f.Remove(JOB), f.Remove(JobId(1))]
+    run.apply(e.RemovalFailed(3.0, JobId(1), 503, 90_000.0))
+    run.apply(e.CommandRemoved(50.0, JOB))
+    end = 50.0 + CLEAN_UP_PATIENCE
+    assert run.next(51.0) == f.WaitUntil(end)
+    assert run.next(end) == f.Finish()
+    run.apply(e.RunEnded(end))
+    assert [job.left for job in run.record().jobs] == [False, True]
+
+
+def test_a_group_is_held_back_in_every_subscription() -> None:
+    """A group of the spread may lie in several: where one target took its place, the others wait."""
+    made = plan(2, subscriptions=2, limits=Limits(spread=Spread("zone", Amount(1))))
+    run = opened(replace(made, targets=tuple(replace(vm, zone="1") for vm in made.targets)))
+    assert due(run, 1.0) == [f.Submit(JOB, 1)]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +221,10 @@ def test_a_look_follows_the_services_hint() -> None:
         assert run.jobs[0].due == expected
     run.apply(e.SeenRunning(400.0, JOB, 7.0))
     assert run.jobs[0].due == 430.0, "after 350 s the next look is half a minute away"
+    run.apply(e.LookFailed(500.0, JOB, 503, 60.0))
+    assert run.jobs[0].due == 560.0
+    run.apply(e.LookFailed(600.0, JOB, 503))
+    assert run.jobs[0].due == 630.0
 
 
 def test_only_what_a_receipt_proved_teaches_how_long_a_step_takes() -> None:
@@ -224,6 +252,93 @@ def test_signed_out_is_known_only_if_nothing_was_heard_since() -> None:
         assert run.signed_out is stops
 
 
+def test_a_result_proves_that_the_credential_was_good() -> None:
+    """As an accepted submission does; a look that found the script running comes with no moment of its own."""
+    run = opened(plan(2, receipts=False))
+    sent(run, 1, 5.0)
+    run.apply(e.SubmissionIntended(20.0, JOB, 1))
+    ended(run, 1, 30.0)
+    for attempt in (2, 3):
+        run.apply(e.SubmissionRefused(60.0, JOB, Refusal(401, "InvalidAuthenticationToken", "")))
+        run.apply(e.SubmissionIntended(61.0, JOB, attempt))
+    run.apply(e.SubmissionRefused(62.0, JOB, Refusal(401, "InvalidAuthenticationToken", "")))
+    assert (run.jobs[0].phase, run.signed_out) == (Phase.DONE, False)
+
+
+def test_every_event_is_counted_and_ends_are_told_by_it() -> None:
+    """Whoever watches a run can ask what has ended since the event that they saw last."""
+    run = opened(plan(2, receipts=False))
+    sent(run, 0, 1.0)
+    assert (run.applied, run.endings) == (4, [])
+    ended(run, 0, 2.0)
+    assert (run.applied, run.endings) == (6, [(JOB, 6)])
+    run.apply(e.LaunchStopped(3.0, CauseCode.DEADLINE))
+    assert (run.applied, run.endings) == (7, [(JOB, 6), (JobId(1), 7)])
+
+
+def retrying(retries: int = 1, **more: object) -> Run:
+    made = plan(1, receipts=False, **more)  # type: ignore[arg-type]
+    flow = replace(made.steps[0].flow, retries=retries)
+    run = opened(replace(made, steps=(replace(made.steps[0], flow=flow),)))
+    sent(run, 0, 1.0)
+    run.apply(e.LookBegun(2.0, JOB))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("event", "again"),
+    [
+        (e.ResultReceived(3.0, JOB, Answer("Failed", "", 1)), True),
+        (e.ResultReceived(3.0, JOB, Answer("TimedOut", "", -1)), False),  # only its shell was ended
+        (e.ResultReceived(3.0, JOB, Answer("Succeeded", "", 0)), False),
+        (e.ResultReceived(3.0, JOB, Answer("Running", "", 0)), False),
+        (e.ResultFailed(3.0, JOB, "VMExtensionProvisioningError", "command terminated with exit status=1"), True),
+        (e.ResultFailed(3.0, JOB, "Odd", ""), False),
+        (e.ResultFailed(3.0, JOB, "Canceled", "", cancelled=True), False),
+        (e.ResultUnreadable(3.0, JOB, Refusal(403, "", "")), False),
+    ],
+)
+def test_only_what_has_certainly_ended_badly_is_run_again(event: e.Event, again: bool) -> None:
+    """A failure whose script is over; nothing that may still run, was not delivered, or went well."""
+    run = retrying()
+    run.apply(event)
+    assert (run.jobs[0].retry, run.jobs[0].phase is Phase.DONE) == (int(again), not again)
+
+
+def test_after_a_stop_nothing_is_run_again() -> None:
+    """A failed job ends as it is once launching has stopped."""
+    run = retrying()
+    run.apply(e.LaunchStopped(2.0, CauseCode.DEADLINE))
+    run.apply(e.ResultReceived(3.0, JOB, Answer("Failed", "", 1)))
+    assert (run.jobs[0].retry, run.jobs[0].phase) == (0, Phase.DONE)
+
+
+def test_what_brings_a_target_to_a_good_end_is_run_again_after_a_stop() -> None:
+    """A step that always runs has its tries, whatever stopped the launching."""
+    made = plan(1, steps=2, receipts=False)
+    first, last = made.steps
+    always = replace(last, flow=replace(last.flow, turn=Turn.ALWAYS, retries=1))
+    run = opened(replace(made, steps=(first, always)))
+    sent(run, 0, 1.0)
+    ended(run, 0, 2.0)
+    sent(run, 1, 3.0)
+    run.apply(e.LaunchStopped(4.0, CauseCode.DEADLINE))
+    ended(run, 1, 5.0, exit_code=1)
+    assert (run.jobs[1].retry, run.jobs[1].phase) == (1, Phase.WAITING)
+
+
+def test_tries_are_as_many_as_were_asked_for() -> None:
+    """And the last failure stands."""
+    run = retrying(2)
+    run.apply(e.ResultReceived(3.0, JOB, Answer("Failed", "", 1)))
+    for at in (10.0, 20.0):
+        assert run.jobs[0].phase is Phase.WAITING
+        sent(run, 0, at)
+        ended(run, 0, at + 1, exit_code=2)
+    outcome = run.jobs[0].outcome
+    assert (run.jobs[0].retry, outcome and outcome.exit_code) == (2, 2)
+
+
 def test_a_target_spends_its_part_of_the_budget_once() -> None:
     """However many of its steps end badly; and what a person cancelled spends nothing."""
     run = opened(plan(1, steps=2, receipts=False, limits=Limits(max_failures=9)))
@@ -240,3 +355,93 @@ def test_a_target_spends_its_part_of_the_budget_once() -> None:
     outcome = run.jobs[0].outcome
     assert outcome is not None and outcome.status is Status.CANCELLED
     assert run.budget.failures == 1
+
+
+def test_a_step_that_follows_knows_what_came_before() -> None:
+    """Its turn comes with the facts of those above; once its target has spent its part it reserves nothing more."""
+    made = plan(2, steps=2, receipts=False, limits=Limits(max_failures=5))
+    first, last = made.steps
+    first = replace(first, flow=replace(first.flow, collect={"x": Fact(key="x")}))
+    last = replace(last, flow=replace(last.flow, turn=Turn.ALWAYS))
+    run = opened(replace(made, steps=(first, last)))
+    for job, code in ((0, 1), (2, 0)):
+        sent(run, job, 1.0)
+        run.apply(e.LookBegun(5.0, JobId(job)))
+        run.apply(e.ResultReceived(5.0, JobId(job), Answer("Failed" if code else "Succeeded", "", code, f"x={job}\n")))
+    assert [(state.released, state.begun, state.due) for state in run.jobs[1::2]] == [(True, 5.0, 5.0)] * 2
+    assert [dict(state.known.facts) for state in run.jobs[1::2]] == [{"x": "0"}, {"x": "2"}]
+    assert [state.free for state in run.jobs] == [False, True, False, False]
+    sent(run, 1, 6.0)
+    sent(run, 3, 6.0)
+    assert (run.reserved, run.in_flight) == (1, 2)
+
+
+def test_an_owner_is_known_by_its_number() -> None:
+    """A run begins when its first owner opens it, whoever goes on with it."""
+    run = opened(plan(1), at=5.0)
+    assert (run.epoch, run.started) == (1, 5.0)
+    run.apply(e.StopRequested(6.0, e.StopKind.SOFT))
+    run.apply(e.RunOpened(9.0, 2, waits=False))
+    assert (run.epoch, run.started, run.stop, run.calls) == (2, 5.0, None, 0)
+
+
+def test_step_by_step_the_whole_wave_goes_on_together() -> None:
+    """The second step begins on all of a wave when the first has ended on all of it, and not before."""
+    run = opened(replace(plan(2, steps=3, receipts=False), strategy=Strategy.STEP))
+    assert [state.released for state in run.jobs] == [True, False, False, True, False, False]
+    sent(run, 0, 1.0)
+    ended(run, 0, 2.0)
+    assert [state.released for state in run.jobs] == [True, False, False, True, False, False]
+    sent(run, 3, 1.0)
+    ended(run, 3, 3.0)
+    assert [state.released for state in run.jobs] == [True, True, False, True, True, False]
+    assert [state.begun for state in run.jobs[1::3]] == [3.0, 3.0]
+
+
+def test_target_by_target_each_goes_on_alone() -> None:
+    """The second step begins on a target when the first has ended there."""
+    run = opened(plan(2, steps=2, receipts=False))
+    sent(run, 0, 1.0)
+    ended(run, 0, 2.0)
+    assert [state.released for state in run.jobs] == [True, True, True, False]
+
+
+def test_what_was_being_sent_when_an_owner_died_may_have_arrived() -> None:
+    """The next owner knows it as lost, looks for it, and nothing is on the wire."""
+    run = opened(plan(2))
+    run.apply(e.SubmissionIntended(1.0, JOB, 1))
+    run.apply(e.RunOpened(9.0, 2))
+    state = run.jobs[0]
+    assert (state.phase, state.possibly_sent, state.calling, run.calls) == (Phase.FINDING, True, False, 0)
+    assert state.trouble is not None and "crashed" in state.trouble.message
+    assert f.Find(JOB) in due(run, 9.0)
+
+
+def test_who_takes_over_cancels_nothing_that_another_cancelled() -> None:
+    """A stop ends with its process: what was to be deleted to end it runs on, and what is left over is deleted still."""
+    made = plan(2, receipts=False)
+    run = opened(made)
+    sent(run, 0, 1.0)
+    sent(run, 1, 1.0)
+    ended(run, 1, 2.0)
+    run.apply(e.StopRequested(3.0, e.StopKind.HARD))
+    assert [state.removals for state in run.jobs] == [[0], [0]]
+    run.apply(e.RemovalBegun(3.0, JOB))
+    run.apply(e.RunOpened(9.0, 2))
+    assert [(state.removals, state.removal_due, state.removing) for state in run.jobs] == [
+        ([], None, False),
+        ([0], 2.0, False),
+    ]
+
+
+def test_a_soft_stop_deletes_nothing_that_runs() -> None:
+    """What runs is awaited; a hard one has it deleted, actions excepted."""
+    for kind, transport, expected in (
+        (e.StopKind.SOFT, Transport.AUTO, []),
+        (e.StopKind.HARD, Transport.AUTO, [0]),
+        (e.StopKind.HARD, Transport.ACTION, []),
+    ):
+        run = opened(plan(1, transport=transport, receipts=False))
+        sent(run, 0, 1.0)
+        run.apply(e.StopRequested(3.0, kind))
+        assert run.jobs[0].removals == expected
