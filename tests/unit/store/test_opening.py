@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import io
 import json
 import os
 import sqlite3
@@ -465,3 +466,14 @@ def test_the_note_belongs_to_its_owner(tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
         acknowledged.Note(tmp_path, 5, "c" * 64)
+
+
+def test_a_note_that_cannot_be_read_claims_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad sector under it is no reason not to read the journal."""
+    acknowledged.Note(tmp_path, 3, "a" * 64).close()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(io, "open", refuse)
+    assert acknowledged.read(tmp_path) is None
