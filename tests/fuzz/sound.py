@@ -33,7 +33,8 @@ def make(root: Path, *, anew: bool = True) -> Path:
     async def live() -> None:
         plan = Plan(PlaybookRef("patch", "1.0.0", "abc"), (), (), ())
         kept = journal.create(root / "source", run_id="r1", plan=plan, owner="me", now=1.0)
-        await kept.append(EVENTS[:3])
+        for event in EVENTS[:3]:  # one by one, so that this part of the log is the longer one
+            await kept.append([event])
         if anew:
             fold = sqlite3.connect(root / "source" / journal.DATABASE)
             fold.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
