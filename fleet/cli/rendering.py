@@ -253,7 +253,7 @@ def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
         ("jobs", f"{plural(cost.jobs, 'job')} in {plural(subscriptions, 'subscription')}, {_at_once(limits)}"),
         *([("pace", "; ".join(pace))] if (pace := list(_pace(plan, cost))) else []),
         ("budget", _budget(plan)),
-        *([("gates", "; ".join(_gates(plan)))] if plan.gates else []),
+        *(("gate", line) for line in _gates(plan)),
         ("calls", f"{cost.submissions:,} submissions, about {cost.reads:,} reads, {cost.deletes:,} deletes"),
         ("time", f"about {duration(cost.seconds)} if each script takes {duration(cost.script_seconds)}"),
         *([("retries", _retries(cost))] if cost.most_submissions > cost.submissions else []),
