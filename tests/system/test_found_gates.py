@@ -87,8 +87,8 @@ def test_the_plan_tells_the_gates_in_absolute_numbers(here: Here, folder: Path) 
     """As text and for a pull request: which wave, what is looked at, how many must be well; and slips are explained."""
     lab = f"--lab={folder / 'lab.yaml'}"
     told = " ".join(here("plan", play(folder), lab).out.split())
-    assert "after wave 1 (2) look runs, and is not ok on at most 0 of 2;" in told
-    assert 'after wave 1 (2) facts.broken == "0" and facts.who != "nobody" on at least 2 of 2 targets;' in told
+    assert "after wave 1 (2) look runs, and is not ok on at most 0 of 2 gate" in told
+    assert 'after wave 1 (2) facts.broken == "0" and facts.who != "nobody" on at least 2 of 2 targets gate' in told
     assert "after wave 2 (100%) look runs, and is not ok on at most 0 of 4" in told
     assert "condition look: when a gate asks for it" in told
     assert "look runs, and is not ok on at most 0 of 2" in here("plan", play(folder), lab, "-o", "md").out
