@@ -74,6 +74,10 @@ def test_facts_stop_a_run_at_the_command_line(here: Here, folder: Path) -> None:
     shown = here("show", "last", "-o", "table")
     assert "Exit code 5" in shown.out and "not on web02" in " ".join(shown.out.split())
 
+    rest = here("rerun", "last:not_started", lab, "-y", "-o", "json")
+    assert rest.code == 0, "the gate after the second wave goes with it, the one after the first has nothing to look at"
+    assert [(row["kind"], row["wave"], row["met"]) for row in rest.report["gates"]] == [("health", 0, 4)]
+
     done = here("run", play(folder), lab, "-y", "-o", "jsonl")
     assert done.code == 0
     judged = [
