@@ -89,7 +89,7 @@ class _Walk:
         for statement in tree.body:
             if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 yield from self._definition(statement)
-            elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and not _is_alias(statement.value):
                 yield from self._in(statement)
 
     def _definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> Iterator[Mutant]:
@@ -282,6 +282,11 @@ def _fewer_alternatives(pattern: str) -> Iterator[str]:
 def _are_places(targets: list[ast.expr]) -> bool:
     """Whether an assignment writes to parts of something; one to a name cannot be left out."""
     return all(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets)
+
+
+def _is_alias(value: ast.expr | None) -> bool:
+    """Whether a name is given to a union of types."""
+    return isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr) and isinstance(value.right, ast.Name)
 
 
 def _is_docstring(statement: ast.stmt) -> bool:

@@ -206,7 +206,7 @@ class Bench:
             return found
         if mutant.function is not None:
             return frozenset()
-        (target,) = [node.id for node in ast.walk(mutant.statement) if isinstance(node, ast.Name) and _stores(node)]
+        target = _target(mutant.statement)
         readers = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _reads(node, target)]
         lines = (line for reader in readers for line in range(reader.body[0].lineno, (reader.end_lineno or 0) + 1))
         users = self._witnesses.of(path, lines) | {name for name, item in self._items.items() if _names(item, target)}
@@ -281,8 +281,12 @@ def _names(item: pytest.Item, name: str) -> bool:
     return name in test.__code__.co_names if isinstance(test, types.FunctionType) else False
 
 
-def _stores(node: ast.Name) -> bool:
-    return isinstance(node.ctx, ast.Store)
+def _target(statement: ast.stmt) -> str:
+    """The name that a statement of a module gives a value to."""
+    assert isinstance(statement, ast.Assign | ast.AnnAssign)
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+    assert isinstance(target, ast.Name)
+    return target.id
 
 
 def _reads(function: ast.FunctionDef, name: str) -> bool:
@@ -325,7 +329,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 def _put_statement(module: types.ModuleType, statement: ast.stmt) -> None:
     """Carry the one changed statement out anew, and let everybody who imported its name see the new value."""
-    name = next(node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and _stores(node))
+    name = _target(statement)
     old = module.__dict__[name]
     exec(compile(ast.Module([statement], []), str(module.__file__), "exec"), module.__dict__)
     for other in list(sys.modules.values()):

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.guest import envelope
 from fleet.plan.model import JobId, Limits, Plan
-from fleet.playbook.model import Amount, Fact, Spread, Strategy, Transport, Turn
+from fleet.playbook.model import Amount, Fact, OnExisting, Properties, Spread, Strategy, Transport, Turn
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Refusal
@@ -445,3 +446,51 @@ def test_a_soft_stop_deletes_nothing_that_runs() -> None:
         sent(run, 0, 1.0)
         run.apply(e.StopRequested(3.0, kind))
         assert run.jobs[0].removals == expected
+
+
+def test_subscriptions_take_turns() -> None:
+    """Their limits are apart, so working through one before the other would only take longer."""
+    run = opened(plan(6, subscriptions=2))
+    first = [run.jobs[effect.job].job.target.subscription for effect in due(run, 1.0) if isinstance(effect, f.Submit)]
+    assert first == ["sub-0", "sub-1"] * 3
+
+
+def test_what_the_step_s_own_limit_ended_is_run_again() -> None:
+    """Its receipt says that the script was ended in the VM, so nothing of it goes on."""
+    made = plan(1)
+    flow = replace(made.steps[0].flow, retries=1)
+    run = opened(replace(made, steps=(replace(made.steps[0], flow=flow),)))
+    command = run.command(JOB, {})
+    opening = envelope.open(command.script, {})
+    assert opening is not None
+    code, out, err = opening.seal(
+        exit_code=124, stdout=b"", stderr=b"", boot_id="b", started=1.0, ended=2.0, replayed=False, timed_out=True
+    )
+    sent(run, 0, 1.0)
+    run.apply(e.LookBegun(2.0, JOB))
+    run.apply(e.ResultReceived(3.0, JOB, Answer("Failed", "", code, out.decode(), err.decode())))
+    assert (run.jobs[0].retry, run.jobs[0].phase) == (1, Phase.WAITING)
+    assert run.jobs[0].earlier is not None and run.jobs[0].earlier.status is Status.TIMED_OUT
+
+
+@pytest.mark.parametrize("event", [e.RunUnpaused(9.0), e.RunOpened(9.0, 2)])
+def test_a_standing_command_is_looked_at_anew_after_a_pause(event: e.Event) -> None:
+    """Others may have changed or started it meanwhile; and until then it holds no slot."""
+    made = plan(1, receipts=False)
+    own = Properties(command="nightly", on_existing=OnExisting.UPDATE)
+    run = opened(replace(made, steps=(replace(made.steps[0], properties=own),)))
+    assert due(run, 1.0) == [f.Find(JOB)]
+    run.apply(e.RunPaused(2.0))
+    run.apply(e.CommandMissing(3.0, JOB))
+    assert (run.held_back, run.in_flight) == (1, 1)
+    run.apply(event)
+    assert (run.held_back, run.in_flight) == (0, 0)
+    if isinstance(event, e.RunOpened):
+        run.apply(e.RunUnpaused(9.0))
+    assert run.next(9.0) == f.Find(JOB)
+
+
+def test_a_waves_budget_is_named_after_it() -> None:
+    """As people count: from one."""
+    run = opened(plan(2, waves=(Amount(1), Amount(1)), receipts=False))
+    assert run.wave_budget.where == " in wave 1"

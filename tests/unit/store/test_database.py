@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+from fleet.errors import StateError
 from fleet.store import database
 from fleet.store.database import as_state_error, connect, open_to_read, open_to_write
 
@@ -140,6 +142,8 @@ UNUSABLE = "cannot be used (as SQLite puts it)"
     ("error", "code", "text", "hint"),
     [
         (failure(sqlite3.SQLITE_FULL), "disk_full", "the disk is full", "free some space"),
+        (OSError(errno.ENOSPC, "No space left"), "disk_full", "the disk is full", "free some space"),
+        (OSError(errno.EDQUOT, "Quota exceeded"), "disk_full", "the disk is full", "free some space"),
         (failure(sqlite3.SQLITE_CORRUPT), "journal_damaged", DAMAGED, "put back a copy"),
         (failure(sqlite3.SQLITE_CORRUPT_VTAB), "journal_damaged", DAMAGED, "put back a copy"),
         (failure(sqlite3.SQLITE_NOTADB), "journal_damaged", DAMAGED, "put back a copy"),
@@ -167,3 +171,21 @@ def test_every_failure_has_its_sentence(error: Exception, code: str, text: str, 
 def test_the_format_is_the_one_that_is_documented() -> None:
     """A later one needs a way to read this one."""
     assert database.FORMAT == 1
+
+
+@pytest.mark.parametrize(("file", "log", "lost"), [(b"", b"x", True), (b"", b"", False), (b"x" * 9, b"x", False)])
+def test_a_log_is_not_deleted_for_a_file_that_is_empty(tmp_path: Path, file: bytes, log: bytes, lost: bool) -> None:
+    """SQLite would delete it, even for a reader, and it may be all that is left."""
+    path = tmp_path / "journal.db"
+    path.write_bytes(file)
+    database.log_of(path).write_bytes(log)
+    for use in (open_to_write, open_to_read):
+        try:
+            use(path, connect).close()
+            damage = ""
+        except StateError as error:
+            damage = error.code
+        except sqlite3.Error:
+            damage = ""
+        assert damage == ("journal_damaged" if lost else "")
+    assert not lost or database.log_of(path).read_bytes() == log

@@ -477,3 +477,18 @@ def test_a_note_that_cannot_be_read_claims_nothing(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(io, "open", refuse)
     assert acknowledged.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "statement", ["PRAGMA journal_mode", "BEGIN", "CREATE TABLE tail", "INSERT INTO run", "COMMIT"]
+)
+def test_a_run_made_in_vain_leaves_nothing(folder: Path, plan: Plan, statement: str) -> None:
+    """Whichever statement fails, no folder is left, not even the one that it was being made under."""
+
+    def fail() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    failing = Meanwhile(statement, fail)
+    with pytest.raises(StateError):
+        begin(folder, plan, failing)
+    assert (list(folder.parent.iterdir()), failing.open) == ([], 0)
