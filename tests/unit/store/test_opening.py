@@ -492,3 +492,12 @@ def test_a_run_made_in_vain_leaves_nothing(folder: Path, plan: Plan, statement: 
     with pytest.raises(StateError):
         begin(folder, plan, failing)
     assert (list(folder.parent.iterdir()), failing.open) == ([], 0)
+
+
+def test_a_closed_journal_holds_nothing_open(folder: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """File, log, lock and note are all let go of, by who made the run and by who took it over."""
+    before = len(os.listdir("/proc/self/fd"))
+    keep(folder, plan, life)
+    assert len(os.listdir("/proc/self/fd")) == before
+    finish(journal.open_for_writing(folder, owner="you", now=8.0).journal.close())
+    assert len(os.listdir("/proc/self/fd")) == before
