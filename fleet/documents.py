@@ -181,7 +181,7 @@ def _stand_in(text: str) -> str:
     """Return the digit that stands in for the ``d`` of surrogate escapes, "" where none is needed or free."""
     if not _PAIR.search(text):
         return ""
-    # A numeral has no small and large form to tell \\ud from \\uD by, which outside double quotes must stay what it was.
+    # A numeral has no small and large form to tell \ud from \uD by, which outside double quotes must stay what it was.
     for digit in "ecba" if "\\uD" in text else "ecba98765432":
         used = rf"[\u{digit}800-\u{digit}fff]|\\(u|U0000){digit}[89a-f]"
         if not re.search(used, text, re.IGNORECASE):
