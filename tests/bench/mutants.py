@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
@@ -71,8 +71,7 @@ def mutants(path: Path, tree: ast.Module) -> Iterator[Mutant]:
     seen: dict[str, int] = {}
     for change in _Walk(path.stem).module(tree):
         count = seen[change.name] = seen.get(change.name, 0) + 1
-        name = change.name if count == 1 else f"{change.name} #{count}"
-        yield Mutant(name, *list(vars(change).values())[1:])
+        yield change if count == 1 else replace(change, name=f"{change.name} #{count}")
 
 
 class _Walk:
