@@ -17,7 +17,7 @@ finding                 CommandMissing             waiting: same attempt, same n
 finding                 ResultUnreadable           done: unknown (the VM is gone, or may not be read)
 running                 ResultReceived             done: as judged
 running                 ResultFailed               done: as judged
-running                 ResultUnreadable           done: unknown
+running                 ResultUnreadable           waiting (once: the guest keeps what Azure lost) or done: unknown
 running                 CommandRemoved             done: cancelled
 waiting finding running JobExpired                 done: unreachable, or unknown once something was sent
 done                    (by :func:`again`)         waiting: a new try, with a name, a nonce and a key of its own
@@ -107,6 +107,8 @@ class JobState:
     """A request about this job is on the wire."""
     possibly_sent: bool = False
     """A submission may have reached the VM."""
+    asked_anew: bool = False
+    """Azure no longer has the answer; the same is sent again, which the guest answers with what it kept."""
     may_have_run_twice: bool = False
     """It was sent again without a receipt after a submission that may have reached the VM."""
     first_intended: float | None = None
@@ -200,7 +202,7 @@ def again(state: JobState, at: float, nonce: str | None) -> None:
     state.first_attempt = state.attempt
     state.possibly_sent, state.first_intended, state.operation, state.trouble = False, None, None, None
     state.looks = state.missing = 0
-    state.removed = False
+    state.removed = state.asked_anew = False
 
 
 def end(state: JobState, at: float, outcome: Outcome) -> None:
@@ -362,11 +364,26 @@ def _failed(state: JobState, event: e.ResultFailed) -> None:
     end(state, event.at, judge_failure(event.code, event.message, event.cancelled))
 
 
+def _may_ask_the_guest(state: JobState, refusal: Refusal) -> bool:
+    """Whether an answer that Azure no longer has is asked of the guest, which keeps it: what is sent again runs no second
+    time there. Once a try: an operation that may not be read would be as closed the next time.
+    """
+    gone = refusal.status in (404, 410) and state.phase is Phase.RUNNING
+    return gone and state.transport is Transport.ACTION and state.nonce is not None and not state.asked_anew
+
+
 def _unreadable(state: JobState, event: e.ResultUnreadable) -> None:
     text = f"{event.refusal.code or event.refusal.status}: {event.refusal.message}"
+    if _may_ask_the_guest(state, event.refusal):
+        state.asked_anew, state.calling = True, False
+        state.trouble = Cause(CauseCode.OPERATION_GONE, text, "look at the VM before running again")
+        state.phase, state.due = Phase.WAITING, event.at + RESEND_AFTER
+        return
     hint = "the script was started; the credential must also be allowed to read operations of the subscription"
     if state.transport is Transport.MANAGED and event.refusal.status in (404, 410):
         hint = "its managed command was deleted before its result was read, which ends a script that still runs"
+    if state.asked_anew:
+        hint = "the guest was asked for the answer that it keeps, and that could not be read either"
     if state.phase is Phase.FINDING:
         hint = "whether the script was started is not known; look whether the VM is still there, and may be read"
     end(state, event.at, Outcome(Status.UNKNOWN, Cause(CauseCode.OPERATION_GONE, text, hint)))

@@ -57,6 +57,8 @@ class Promise:
     """How often it may be tried again after it has certainly ended badly."""
     stopped: bool = False
     """Nothing is to be launched any more."""
+    asked_anew: bool = False
+    """Its operation was gone once, and the guest was to be asked for the answer."""
 
     @property
     def may_send(self) -> bool:
@@ -98,7 +100,7 @@ def told(promise: Promise, event: e.Event) -> Promise:
         # Should the new try not be delivered, what the one before found stands.
         return replace(promise, stage=Stage.INTENT, retries=promise.retries - 1,
             retry=event.retry, may_have_run=False, misses=(),
-                       earlier=promise.stands, ends=frozenset(), must_end=False)  # fmt: skip
+                       earlier=promise.stands, ends=frozenset(), must_end=False, asked_anew=False)  # fmt: skip
     if isinstance(event, e.SubmissionIntended) and promise.stage is not Stage.OVER:
         return replace(promise, stage=Stage.INTENT, ends=frozenset())
     match promise.stage:
@@ -149,7 +151,10 @@ def _told_of_operation(promise: Promise, event: e.Event) -> Promise:
             return _over(promise, *ANSWERED)
         case e.ResultFailed():
             return _over(promise, *SERVICE_FAILED)
-        case e.ResultUnreadable():
+        case e.ResultUnreadable(refusal=refusal):
+            guest_tells = not promise.managed and promise.receipts and not promise.asked_anew
+            if guest_tells and refusal.status in (404, 410):
+                return replace(_lost(promise), asked_anew=True)
             return _over(promise, Status.UNKNOWN)
         case e.CommandRemoved(retry=retry) if retry == promise.retry:  # else the command of an earlier try
             return _over(promise, Status.CANCELLED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from fleet.engine.ports import Reply
@@ -21,14 +23,18 @@ BOTH = pytest.mark.parametrize("transport", [Transport.MANAGED, Transport.ACTION
 
 
 class Unreadable(ScriptedCloud):
-    """Every operation that was begun is gone, or may not be read."""
+    """Every operation that was begun is gone, or may not be read; with ``times``, on so many looks at each target."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, times: int | None = None) -> None:
         super().__init__()
-        self._status = status
+        self._status, self._times = status, times
+        self._told: Counter[str] = Counter()
 
     async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
-        await super().look(target, operation)
+        reply = await super().look(target, operation)
+        self._told[target.key] += 1
+        if self._times is not None and self._told[target.key] > self._times:
+            return reply
         return Reply(a.Refused(Refusal(self._status, "Gone", "as the service puts it")))
 
 
@@ -60,13 +66,27 @@ def lost_at_first(command: Command, number: int) -> Behaviour:
 @BOTH
 @pytest.mark.parametrize("status", [403, 404, 410])
 async def test_an_operation_that_is_gone_or_forbidden_ends_unknown(transport: Transport, status: int) -> None:
-    """It ran or runs, and its answer cannot be had: unknown, said with the code, and nothing is sent again."""
+    """It ran or runs, and its answer cannot be had: unknown, said with the code. Only a guest that keeps it is asked."""
     trial = Trial(plan(3, transport=transport), Unreadable(status))
     record = await trial.start()
     assert [job.outcome and job.outcome.status for job in record.jobs] == [Status.UNKNOWN] * 3
     assert {job.outcome.cause.code for job in record.jobs if job.outcome} == {CauseCode.OPERATION_GONE}
-    assert set(trial.cloud.submissions.values()) == set(trial.cloud.executions.values()) == {1}
+    asked_anew = transport is Transport.ACTION and status != 403
+    assert set(trial.cloud.submissions.values()) == {1 + asked_anew}
+    assert set(trial.cloud.executions.values()) == {1}
     assert aggregate(record).exit_code == 4
+
+
+@pytest.mark.parametrize("receipts", [True, False])
+async def test_an_answer_that_azure_lost_is_asked_of_the_guest(receipts: bool) -> None:
+    """With receipts the same delivery brings the kept answer, and nothing runs twice; without, nothing is sent again."""
+    trial = Trial(plan(3, transport=Transport.ACTION, receipts=receipts), Unreadable(404, times=1))
+    record = await trial.start()
+    wanted = Status.SUCCEEDED if receipts else Status.UNKNOWN
+    assert [job.outcome and job.outcome.status for job in record.jobs] == [wanted] * 3
+    assert [job.outcome and job.outcome.verified for job in record.jobs] == [receipts] * 3
+    assert set(trial.cloud.submissions.values()) == {1 + receipts}
+    assert set(trial.cloud.executions.values()) == {1}
 
 
 @BOTH

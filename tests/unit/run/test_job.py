@@ -268,7 +268,7 @@ def test_looks_are_counted() -> None:
 @pytest.mark.parametrize(
     ("phase", "transport", "refusal", "hint"),
     [
-        (Phase.RUNNING, Transport.ACTION, GONE, "must also be allowed to read operations"),
+        (Phase.RUNNING, Transport.ACTION, Refusal(403, "", "no"), "must also be allowed to read operations"),
         (Phase.RUNNING, Transport.MANAGED, Refusal(403, "", "no"), "must also be allowed to read operations"),
         (Phase.RUNNING, Transport.MANAGED, GONE, "was deleted before its result was read"),
         (Phase.RUNNING, Transport.MANAGED, Refusal(410, "", "gone"), "was deleted before its result was read"),
@@ -283,6 +283,31 @@ def test_what_may_not_be_read_is_unknown(phase: Phase, transport: Transport, ref
     assert (state.outcome.status, cause(state)) == (Status.UNKNOWN, CauseCode.OPERATION_GONE)
     assert state.outcome.cause.message == f"{refusal.code or refusal.status}: {refusal.message}"
     assert hint in state.outcome.cause.hint
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_an_action_whose_operation_is_gone_is_sent_once_more(status: int) -> None:
+    """The guest keeps the answer that Azure lost. Gone again, the try is over; the next one may ask anew."""
+    gone = Refusal(status, "Gone", "it is gone")
+    state = after(made(Phase.RUNNING, transport=Transport.ACTION), e.ResultUnreadable(9.0, JOB, gone))
+    assert (state.phase, state.due, state.in_flight) == (Phase.WAITING, 9.0 + RESEND_AFTER, True)
+    after(state, e.SubmissionIntended(11.0, JOB, 2))
+    after(state, e.SubmissionAccepted(12.0, JOB, OPERATION))
+    after(state, e.ResultUnreadable(13.0, JOB, gone))
+    assert state.outcome is not None
+    assert (state.outcome.status, cause(state)) == (Status.UNKNOWN, CauseCode.OPERATION_GONE)
+    assert "asked for the answer that it keeps" in state.outcome.cause.hint
+    again(state, 14.0, "nonce")
+    assert not state.asked_anew
+
+
+@pytest.mark.parametrize("nonce", [None, "0" * 32])
+def test_only_a_guest_with_receipts_is_asked_for_what_azure_lost(nonce: str | None) -> None:
+    """Without a receipt the second delivery would run the script a second time."""
+    state = made(Phase.RUNNING, transport=Transport.ACTION)
+    state.nonce = nonce
+    after(state, e.ResultUnreadable(9.0, JOB, GONE))
+    assert (state.phase is Phase.WAITING) == (nonce is not None)
 
 
 def test_a_removed_command_cancels_its_own_try() -> None:
