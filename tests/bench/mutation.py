@@ -343,7 +343,10 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this text in their names")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="one mutant in N")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="work in N processes")
+    parser.add_argument("--as-root", action="store_true", help="also as root, on a machine that may be spoiled")
     asked = parser.parse_args()
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and not asked.as_root:
+        parser.error("a mutant may change the rights of any folder it comes to: use another user, or --as-root")
     if unknown := set(asked.cores) - set(CORES):
         parser.error(f"no such core: {', '.join(sorted(unknown))}")
     memory = Path("/dev/shm")
