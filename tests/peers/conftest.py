@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -108,10 +107,9 @@ def _installed(place: Path, name: str) -> Path:
     python = place / name / "bin" / "python"
     done = place / name / "installed"
     if not done.exists():
-        uv = shutil.which("uv")
-        venv.create(place / name, with_pip=uv is None)
-        installer = [uv, "pip", "install", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
-        subprocess.run([*installer, "--quiet", *PACKAGES[name]], check=True)
+        venv.create(place / name, with_pip=True)
+        quietly = ("--quiet", "--disable-pip-version-check")
+        subprocess.run([str(python), "-m", "pip", "install", *quietly, *PACKAGES[name]], check=True)
         done.touch()
     return python
 
