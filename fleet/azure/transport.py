@@ -71,7 +71,23 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise _SentOnce(str(error)) from error
 
 
-class Transport:
+class _Connected:
+    """What holds a session while it is used as an async context manager."""
+
+    def __init__(self, ca_file: str | None, timeouts: Timeouts | None) -> None:
+        self._timeouts = timeouts or Timeouts()
+        self._ssl: ssl.SSLContext | bool = trusting(ca_file) if ca_file else True
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+class Transport(_Connected):
     """Sends requests to one Azure Resource Manager, and the token nowhere else. Use as an async context
     manager.
 
@@ -91,23 +107,14 @@ class Transport:
     ) -> None:
         if problem := url_problem(base_url, "resource_manager"):
             raise InvalidInput([problem])
+        super().__init__(ca_file, timeouts)
         self.base_url = base_url.rstrip("/")
         self.clock = clock or SystemClock()
         self.principals = Principals(tokens if isinstance(tokens, tuple) else (tokens,))
-        self._timeouts = timeouts or Timeouts()
-        self._ssl: ssl.SSLContext | bool = trusting(ca_file) if ca_file else True
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Transport:
         self._session = _session(self._ssl, self._timeouts, environment_proxy(self.base_url), "application/json")
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     async def send(self, request: Request, *, principal: int | None = None) -> Response | NoResponse:
         """Send a request and return its answer, whatever its status, or say why none came.
@@ -183,27 +190,18 @@ class Transport:
             return _silence(error, progress, self._timeouts)
 
 
-class Bare:
+class Bare(_Connected):
     """Reads addresses that carry their own right, with no token of ours. Use as an async context manager.
 
     Such an address is a secret: only its host is logged, and a redirect is an answer, not followed.
     """
 
     def __init__(self, *, ca_file: str | None = None, timeouts: Timeouts | None = None) -> None:
-        self._timeouts = timeouts or Timeouts()
-        self._ssl: ssl.SSLContext | bool = trusting(ca_file) if ca_file else True
-        self._session: aiohttp.ClientSession | None = None
+        super().__init__(ca_file, timeouts)
 
     async def __aenter__(self) -> Bare:
         self._session = _session(self._ssl, self._timeouts, None, "*/*")
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     async def get(self, url: str, headers: dict[str, str], cap: int) -> Response | NoResponse:
         """GET an address once: over https, or from this machine itself; anything else is refused unsent."""

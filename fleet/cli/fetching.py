@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -95,25 +96,26 @@ async def _from_blobs(
 ) -> list[tuple[_Missing, bytes]]:
     """Return what lies whole in the signed blobs that a step wrote, where ``-e`` gives the secret of their addresses."""
     secrets = secrets_given(kept.plan.declared, flags["given"], environ)
-    wanted = [(each, urls) for each in missing if each.stream in (urls := blobs(kept.plan, each.job.job, secrets))]
+    rows = [list(group) for _, group in groupby(missing, key=lambda each: each.row)]
+    signed = [(row, urls) for row in rows if (urls := blobs(kept.plan, row[0].job.job, secrets))]
     found: list[tuple[_Missing, bytes]] = []
-    if not wanted:
-        return found
-    async with app.blobs(config) as reader:
-        for each, urls in wanted:
-            name = f"{each.job.job.target.name} {each.job.job.step.id} {each.stream}"
+    async with AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(app.blobs(config)) if signed else None
+        for row, urls in signed:
+            assert reader is not None
+            job = row[0].job
+            where = f"{job.job.target.name} {job.job.step.id}"
             try:
-                held = await whole(reader, urls, nonce(kept.run_id, each.job.job, each.job.retries))
+                held = await whole(reader, urls, nonce(kept.run_id, job.job, job.retries))
             except Refused as error:
-                say(f"{name}: {error}; the VM is asked", quiet=flags["quiet"])
+                say(f"{where}: {error}; the VM is asked", quiet=flags["quiet"])
                 continue
-            if outputs.fits(held[each.stream], each.extent.length, each.extent.digest):
-                found.append((each, held[each.stream]))
-            else:
-                say(
-                    f"{name}: its blob does not hold what the receipt vouches for; the VM is asked",
-                    quiet=flags["quiet"],
-                )
+            for each in (each for each in row if each.stream in held):
+                if outputs.fits(held[each.stream], each.extent.length, each.extent.digest):
+                    found.append((each, held[each.stream]))
+                else:
+                    why = "its blob does not hold what the receipt vouches for"
+                    say(f"{where} {each.stream}: {why}; the VM is asked", quiet=flags["quiet"])
     return found
 
 

@@ -225,25 +225,34 @@ async def _through_blobs(session: _Session, reader: Blobs, urls: Mapping[Stream,
         retries = session.job.retries
         return BlobFollower(reader, urls, nonce(session.kept.run_id, session.job.job, retries))
 
+    def told() -> int | None:
+        receipt = follower.tails[Stream.STDOUT].receipt
+        return None if receipt is None else wrapper_exit(receipt)
+
+    def show_rest() -> None:
+        for stream, tail in follower.tails.items():
+            session.screen.show(stream, tail.rest(), 0)
+        if not follower.proven:
+            warn("the blobs do not hold what a receipt vouches for: what was shown may lack a part, or be another's")
+
     follower, tries = begun(), session.job.retries
     while True:
         over = session.ended
         news = await follower.news(over=over)
         for stream, data in (news or {}).items():
             session.screen.show(stream, data, 0)
-        if follower.whole or (over and news is None):
-            break
+        code = told()
+        is_last = follower.whole and code is not None and not session.may_try_again(tries, code)
+        if is_last or (over and news is None and not follower.troubled):
+            show_rest()
+            return code
         if session.kept.live:
             session.read_again()
         if session.job.retries != tries:  # each try makes the blobs anew
+            show_rest()
+            session.show_from_the_start()
             follower, tries = begun(), session.job.retries
         await session.wait(session.clock.now() + follower.pause)
-    for stream, tail in follower.tails.items():
-        session.screen.show(stream, tail.rest(), 0)
-    if not follower.proven:
-        warn("the blobs do not hold what a receipt vouches for: what was shown may lack a part, or be another's")
-    receipt = follower.tails[Stream.STDOUT].receipt
-    return None if receipt is None else wrapper_exit(receipt)
 
 
 async def _to_the_end(session: _Session, follower: Follower) -> int | None:

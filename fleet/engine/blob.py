@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -30,11 +31,13 @@ class BlobFollower:
     tails: dict[Stream, Tail] = field(default_factory=dict)
     pause: float = SOONEST
     _read: dict[Stream, int] = field(default_factory=dict)
-    _failed: int = 0
+    _failed: dict[Stream, int] = field(default_factory=dict)
+    """Reads of each stream in succession that failed in a way that can pass."""
 
     def __post_init__(self) -> None:
         self.tails = {stream: Tail(self.nonce if stream is Stream.STDOUT else "") for stream in self.urls}
         self._read = dict.fromkeys(self.urls, 0)
+        self._failed = dict.fromkeys(self.urls, 0)
 
     async def news(self, *, over: bool) -> dict[Stream, bytes] | None:
         """Return what each stream has had since, None if nothing came at all. ``over``: the job has ended.
@@ -45,6 +48,11 @@ class BlobFollower:
         new = any(came for came, _ in found.values())
         self.pause = SOONEST if new else min(2 * self.pause, LATEST)
         return {stream: shown for stream, (_, shown) in found.items()} if new else None
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the last read of a stream failed in a way that can pass: nothing new does not mean the end then."""
+        return any(self._failed.values())
 
     @property
     def whole(self) -> bool:
@@ -73,13 +81,13 @@ class BlobFollower:
     async def _added(self, stream: Stream, over: bool) -> bytes:
         answer = await self.blobs.added(self.urls[stream], self._read[stream], MOST)
         if not isinstance(answer, Unread):
-            self._failed = 0
+            self._failed[stream] = 0
             self._read[stream] += len(answer.data)
             return answer.data
         if answer.status == 404 and not over:
             return b""
-        self._failed += 1
-        if not _may_pass(answer) or self._failed >= _ATTEMPTS:
+        self._failed[stream] += 1
+        if not _may_pass(answer) or self._failed[stream] >= _ATTEMPTS:
             raise _refused(stream, answer)
         return b""
 
@@ -91,9 +99,11 @@ async def whole(blobs: Blobs, urls: Mapping[Stream, str], nonce: str) -> dict[St
     """
     follower = BlobFollower(blobs, urls, nonce)
     found = {stream: bytearray() for stream in urls}
-    while (news := await follower.news(over=True)) is not None:
-        for stream, data in news.items():
+    while (news := await follower.news(over=True)) is not None or follower.troubled:
+        for stream, data in (news or {}).items():
             found[stream] += data
+        if follower.troubled:
+            await asyncio.sleep(follower.pause)
     return {stream: bytes(found[stream] + tail.rest()) for stream, tail in follower.tails.items()}
 
 

@@ -93,7 +93,7 @@ def _is_due(run: Standing, state: JobState) -> bool:
         return True
     if run.launch_stop is not None or state.job.step.flow.turn is Turn.RESCUE:
         return False
-    return not state.is_gates or (run.is_looked_at and run.findings.asks(state.job.wave, state.job.step.id))
+    return not state.belongs_to_gate or (run.is_looked_at and run.findings.asks(state.job.wave, state.job.step.id))
 
 
 def _left(state: JobState, length: float, now: float) -> float:

@@ -134,7 +134,7 @@ class JobState:
     """None where the command is the run's own."""
 
     @property
-    def is_gates(self) -> bool:
+    def belongs_to_gate(self) -> bool:
         """Whether a gate asks for it, once the job's wave has ended."""
         return self.job.step.flow.turn is Turn.GATE
 

@@ -129,7 +129,7 @@ class Lanes:
     def index(self, state: JobState) -> None:
         """Enter a job in its lane, where it now belongs."""
         target = self._plan.target_index(state.job.id)
-        begins = not (self._pace.has_begun(target) or state.is_gates)
+        begins = not (self._pace.has_begun(target) or state.belongs_to_gate)
         self.of(state).index(state, self._rank[target] if begins else None)
 
     def settle(self, lanes: Iterable[Lane]) -> None:

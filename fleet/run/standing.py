@@ -411,7 +411,7 @@ class Standing:
 
     def _decide(self, state: JobState) -> Known | Outcome:
         """What becomes of a job whose turn has come, as it stands now."""
-        asked = not state.is_gates or self.findings.asks(state.job.wave, state.job.step.id)
+        asked = not state.belongs_to_gate or self.findings.asks(state.job.wave, state.job.step.id)
         return decide(self._above(state), state, self.launch_stop, asked=asked)
 
     def _above(self, state: JobState) -> list[JobState]:

@@ -226,14 +226,14 @@ class Run(Standing):
         self.endings.append((state.job.id, self.applied))
         self._progress = at
         wave, status = state.job.wave, state.outcome.status
-        if state.is_gates:
+        if state.belongs_to_gate:
             self._gate_left[wave] -= 1
         else:
             self._wave_left[wave] -= 1
             self._spend(state, status)
             costs = self.budget.minds(status) or self.wave_budget.minds(status)
             self.pace.ended(self.plan.target_index(state.job.id), status, costs=costs)
-        was_last = not state.is_gates and self._wave_left[wave] == 0
+        was_last = not state.belongs_to_gate and self._wave_left[wave] == 0
         refused = state.outcome.cause.code is CauseCode.UNAUTHENTICATED
         self.signed_out |= refused and self._heard <= (state.first_intended or 0.0)
         if state.operation is not None and state.intended is not None and state.outcome.verified:
@@ -292,7 +292,7 @@ class Run(Standing):
             before = _Counted.of(state)
             state.released, state.known, state.begun = True, restart.prepare(self._above(state), state, verdict), at
             state.due = at + restart.first_look(state.job.step)
-            state.free = state.is_gates or self.plan.target_index(job) in self._spent
+            state.free = state.belongs_to_gate or self.plan.target_index(job) in self._spent
             self._count(state, before)
             self._lanes.index(state)
 

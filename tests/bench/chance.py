@@ -42,7 +42,8 @@ class Fixed:
             test = getattr(test, "__func__", test)
             own = getattr(test, "_hypothesis_internal_use_settings", None)
             if own is not None:
-                test._hypothesis_internal_use_settings = settings(  # type: ignore[union-attr]
+                # Hypothesis has no public way to change the settings of a test that is there already.
+                test._hypothesis_internal_use_settings = settings(
                     own,
                     max_examples=min(EXAMPLES, own.max_examples),
                     derandomize=True,

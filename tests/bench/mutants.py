@@ -178,8 +178,8 @@ def _instead(node: ast.stmt) -> Iterator[ast.stmt]:
         case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple()) if _are_places(names):
             for index in range(len(names)):
                 fewer = copy.deepcopy(node)
-                fewer.targets[0].elts.pop(index)  # type: ignore[attr-defined]
-                fewer.value.elts.pop(index)  # type: ignore[attr-defined]
+                fewer.targets[0].elts.pop(index)
+                fewer.value.elts.pop(index)
                 yield fewer
         case ast.Assign(targets=targets) if _are_places(targets):
             yield ast.copy_location(ast.Pass(), node)
@@ -190,23 +190,23 @@ def _instead(node: ast.stmt) -> Iterator[ast.stmt]:
     match node:
         case ast.AugAssign(op=op) if type(op) in OPERATORS:
             other = copy.deepcopy(node)
-            other.op = OPERATORS[type(op)]()  # type: ignore[assignment]
+            other.op = OPERATORS[type(op)]()
             yield other
 
 
 def _others(node: ast.AST, holder: ast.AST, field: str) -> Iterator[ast.AST]:  # noqa: C901 (one case for each kind)
     """What an expression may become."""
     if field in ("test", "guard", "ifs") and not isinstance(node, (ast.Compare, ast.BoolOp, ast.UnaryOp)):
-        yield ast.copy_location(ast.UnaryOp(ast.Not(), node), node)  # type: ignore[arg-type]
+        yield ast.copy_location(ast.UnaryOp(ast.Not(), node), node)
     match node:
         case ast.Compare(ops=ops):
             for index, op in enumerate(ops):
                 other = copy.deepcopy(node)
-                other.ops[index] = OPERATORS[type(op)]()  # type: ignore[call-overload]
+                other.ops[index] = OPERATORS[type(op)]()
                 yield other
         case ast.BoolOp(op=op) | ast.BinOp(op=op) if type(op) in OPERATORS:
             changed = copy.deepcopy(node)
-            changed.op = OPERATORS[type(op)]()  # type: ignore[assignment]
+            changed.op = OPERATORS[type(op)]()
             yield changed
         case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
             yield operand

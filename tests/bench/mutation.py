@@ -270,7 +270,7 @@ def _passes(item: pytest.Item) -> bool:
 
 def _give_folder(config: pytest.Config, folder: Path) -> None:
     """Let the tests of this process write below a folder of their own."""
-    factory: Any = config._tmp_path_factory  # type: ignore[attr-defined]
+    factory: Any = config._tmp_path_factory
     factory._given_basetemp, factory._basetemp = folder / "tests", None
 
 

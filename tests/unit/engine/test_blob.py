@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import pytest
 
-from fleet.engine.blob import LATEST, SOONEST, BlobFollower
+from fleet.engine.blob import LATEST, SOONEST, BlobFollower, whole
 from fleet.engine.ports import Added, Unread
 from fleet.errors import Refused
 from fleet.guest.receipt import Receipt, render
@@ -110,3 +111,33 @@ def test_what_can_pass_is_read_again_a_few_times() -> None:
         news(each)
     with pytest.raises(Refused, match="timeout"):
         news(each)
+
+
+class Flaky(Store):
+    """Every second read of each blob fails in a way that can pass, or every read of one blob does."""
+
+    def __init__(self, hopeless: str = "", **blobs: bytes | Unread) -> None:
+        super().__init__(**blobs)
+        self._hopeless = hopeless
+        self._reads: Counter[str] = Counter()
+
+    async def added(self, url: str, start: int, most: int) -> Added | Unread:
+        self._reads[url] += 1
+        if url == self._hopeless or self._reads[url] % 2:
+            return Unread(503, "ServerBusy")
+        return await super().added(url, start, most)
+
+
+def test_all_of_an_ended_jobs_blobs_is_read_though_reads_fail() -> None:
+    """A read that fails is made again, a little later, and is not taken for the end."""
+    urls = {Stream.STDOUT: "out", Stream.STDERR: "err"}
+    held = run(whole(Flaky(out=ending(b"one\n", b"oops"), err=b"oops"), urls, NONCE))
+    assert held == {Stream.STDOUT: b"one\n", Stream.STDERR: b"oops"}
+
+
+def test_a_blob_that_cannot_be_read_ends_the_reading_though_the_other_can() -> None:
+    """Failures are counted for each blob: one that answers does not make up for one that never does."""
+    with pytest.raises(Refused, match="blob of stderr cannot be read: HTTP 503"):
+        run(
+            whole(Flaky("err", out=ending(b"one\n", b""), err=b""), {Stream.STDOUT: "out", Stream.STDERR: "err"}, NONCE)
+        )
