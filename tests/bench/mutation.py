@@ -3,7 +3,8 @@
 ``[CORE...]`` takes some of the cores, ``--only TEXT`` the mutants with that text in their names, ``--every N`` one in N,
 ``--jobs N`` works in N processes. The tests are collected once; each mutant then costs a fork, a swap of one function's
 code, and those tests that run the changed line, up to ``PATIENCE`` seconds of them. Chance is fixed, so a second run says
-the same. Mutants that no test can notice are named, with the reason, in ``equivalent.toml``.
+the same. Mutants that no test can notice are named, with the reason, in ``equivalent.toml``. Those of root are fenced in:
+a wrong ``chmod`` would be the machine's last.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from _pytest.runner import runtestprotocol
 
 from tests.bench.chance import Fixed, same_hashes
 from tests.bench.cores import CORES, ROOT
+from tests.bench.fence import SCRATCH, stay_behind
 from tests.bench.mutants import Mutant, mutants
 
 LEAST = 0.9
@@ -343,15 +345,17 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this text in their names")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="one mutant in N")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="work in N processes")
-    parser.add_argument("--as-root", action="store_true", help="also as root, on a machine that may be spoiled")
     asked = parser.parse_args()
-    if hasattr(os, "geteuid") and os.geteuid() == 0 and not asked.as_root:
-        parser.error("a mutant may change the rights of any folder it comes to: use another user, or --as-root")
     if unknown := set(asked.cores) - set(CORES):
         parser.error(f"no such core: {', '.join(sorted(unknown))}")
-    memory = Path("/dev/shm")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        try:
+            stay_behind()
+        except OSError as error:
+            parser.error(f"mutants of root could change the rights of any folder, and cannot be kept in: {error}")
     chosen = asked.cores or list(CORES)
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=SCRATCH if SCRATCH.is_dir() else None) as folder:
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
         bench = Bench(chosen, asked.only, asked.every, asked.jobs, Path(folder))
         options = ["-q", "-s", "-p", "no:cacheprovider", "-o", "timeout=0", f"--rootdir={ROOT}"]
         tests = dict.fromkeys(test for core in chosen for test in CORES[core].tests)
