@@ -42,8 +42,7 @@ def make_folder(path: Path) -> None:
 
 def make_file(path: Path) -> None:
     """Create an empty file (0600) that was not there before. Raises FileExistsError or another OSError."""
-    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(path, flags, 0o600)
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)  # with O_EXCL no link is followed (POSIX)
     try:
         if sys.platform != "win32":
             os.fchmod(descriptor, 0o600)
@@ -167,7 +166,7 @@ def _write(path: Path, content: str | bytes | Iterable[str], mode: int) -> None:
         raise StateError(f"{path} is a folder, not a file", hint="name a file in it")
     partial = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), mode)
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(handle, "wb") as file:
             for piece in (content,) if isinstance(content, str | bytes) else content:
                 file.write(piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass"))

@@ -2,7 +2,7 @@
 
 ``[CORE...]`` takes some of the cores, ``--only TEXT`` the mutants with that text in their names, ``--every N`` one in N,
 ``--jobs N`` works in N processes. The tests are collected once; each mutant then costs a fork, a swap of one function's
-code, and those tests that run the changed line, up to ``PATIENCE`` seconds of them. Chance is fixed, so a second run says
+code, and those tests that run the changed line, the likeliest to notice it first. Chance is fixed, so a second run says
 the same. Mutants that no test can notice are named, with the reason, in ``equivalent.toml``. Those of root are fenced in:
 a wrong ``chmod`` would be the machine's last.
 """
@@ -45,7 +45,7 @@ from tests.bench.mutants import Mutant, mutants
 LEAST = 0.9
 """The share that must be killed."""
 PATIENCE = 3.0
-"""Seconds of tests for one mutant, as they took while they were being timed."""
+"""Seconds of tests, as they took while they were being timed, within which most mutants should be killed."""
 MEMORY = 3 << 30
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
@@ -58,6 +58,8 @@ class Tally:
     equivalent: int = 0
     survived: list[str] = field(default_factory=list)
     wrongly_excused: list[str] = field(default_factory=list)
+    endless: int = 0
+    """Of the killed: those that did not come to an end."""
 
     @property
     def share(self) -> float:
@@ -68,7 +70,7 @@ class Tally:
         total = self.killed + self.equivalent + len(self.survived)
         return (
             f"{self.killed} of {total} mutants killed ({self.killed / max(1, total):.1%}), {self.equivalent} equivalent; "
-            f"{self.share:.1%} of those that a test could kill"
+            f"{self.share:.1%} of those that a test could kill; {self.endless} were killed by not coming to an end"
         )
 
 
@@ -89,13 +91,14 @@ class Witnesses:
         known = self.lines.get(str(path), {})
         return frozenset().union(*(known.get(line, frozenset()) for line in lines))
 
-    def chosen(self, tests: frozenset[str]) -> list[str]:
-        """As many as there is patience for: a part of them those that run little else, the others spread over the rest."""
+    def chosen(self, tests: frozenset[str], *, impatient: bool) -> list[str]:
+        """Put first those that run little else, then some spread over the others; who is impatient has no more."""
         ordered = sorted(tests, key=lambda test: (self.reach[test], test))
         spent = list(accumulate(self.seconds[test] for test in ordered))
         near = bisect_right(spent, PATIENCE / 3) or 1
         stride = math.ceil((spent[-1] - spent[near - 1]) / (PATIENCE * 2 / 3)) if spent else 1
-        return ordered[:near] + ordered[near :: max(stride, 1)]
+        first = ordered[:near] + ordered[near :: max(stride, 1)]
+        return first if impatient else list(dict.fromkeys(first + ordered))
 
 
 class Bench:
@@ -156,8 +159,12 @@ class Bench:
         tally = Tally()
         known: set[str] = set()
         started = time.perf_counter()
-        for name, was_killed in self._judged(core):
+        for name, code in self._judged(core, excused):
             known.add(name)
+            was_killed = code != 0
+            if code in ENDLESS:
+                tally.endless += 1
+                print(f"  {ENDLESS[code]}  {name}", flush=True)
             if was_killed and name in excused:
                 tally.wrongly_excused.append(name)
             if was_killed:
@@ -172,11 +179,12 @@ class Bench:
         print(f"{core}: {tally} ({time.perf_counter() - started:.0f} s)", flush=True)
         return tally
 
-    def _judged(self, core: str) -> Iterator[tuple[str, bool]]:
+    def _judged(self, core: str, excused: dict[str, str]) -> Iterator[tuple[str, int]]:
+        """Each mutant, and what its process ended with: 0 if the mutant lives."""
         flying: dict[int, str] = {}
-        for name, job in self._work(core):
+        for name, job in self._work(core, excused):
             if job is None:
-                yield name, False
+                yield name, 0
                 continue
             if len(flying) >= self._jobs:
                 yield self._landed(flying)
@@ -184,22 +192,23 @@ class Bench:
         while flying:
             yield self._landed(flying)
 
-    def _landed(self, flying: dict[int, str]) -> tuple[str, bool]:
+    def _landed(self, flying: dict[int, str]) -> tuple[str, int]:
         pid, status = os.wait()
         shutil.rmtree(self._folder / str(pid), ignore_errors=True)
         name = flying.pop(pid)
         code = os.waitstatus_to_exitcode(status)
         if code == BROKEN:
             raise SystemExit(f"the bench itself failed at {name}")
-        return name, code != 0
+        return name, code
 
-    def _work(self, core: str) -> Iterator[tuple[str, Callable[[], int] | None]]:
+    def _work(self, core: str, excused: dict[str, str]) -> Iterator[tuple[str, Callable[[], int] | None]]:
         """Each mutant's name, and what tells in a process of its own whether it lives; None if no test runs its line."""
         for path in CORES[core].paths():
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for number, mutant in enumerate(mutants(path, tree)):
                 if self._only in mutant.name and number % self._every == 0:
-                    tests = self._witnesses.chosen(self._tests(path, tree, mutant))
+                    found = self._tests(path, tree, mutant)
+                    tests = self._witnesses.chosen(found, impatient=mutant.name in excused)
                     yield mutant.name, functools.partial(self._survives, path, tree, mutant, tests) if tests else None
 
     def _tests(self, path: Path, tree: ast.Module, mutant: Mutant) -> frozenset[str]:
@@ -259,6 +268,7 @@ class Bench:
 
 
 BROKEN = 99
+ENDLESS = {-signal.SIGPROF: "never ends", -signal.SIGALRM: "waits for ever"}
 
 
 def _wait(pid: int) -> int:

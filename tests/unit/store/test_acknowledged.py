@@ -44,6 +44,19 @@ def test_a_note_that_cannot_be_written_hinders_nobody(tmp_path: Path) -> None:
     assert acknowledged.read(tmp_path) == (1, CHAIN)
 
 
+def test_a_note_that_is_not_whole_claims_nothing(tmp_path: Path) -> None:
+    """Cut off, longer than it is, or with any of its digits changed: it is as if there were none."""
+    Note(tmp_path, 12, CHAIN).close()
+    file = tmp_path / acknowledged.FILE
+    whole = file.read_bytes()
+    changed = [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in range(len(whole))]
+    for content in (b"", whole[:-1], whole + b"0", whole + b"\n", *changed):
+        file.write_bytes(content)
+        assert acknowledged.read(tmp_path) is None, content
+    file.write_bytes(whole)
+    assert acknowledged.read(tmp_path) == (12, CHAIN)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize("planted", ["a pipe", "a link"])
 def test_a_note_that_cannot_be_made_durable_is_told(tmp_path: Path, planted: str) -> None:

@@ -41,6 +41,23 @@ def test_a_commit_is_on_disk_when_it_returns(path: Path) -> None:
     connection.close()
 
 
+def test_every_setting_is_made_whatever_sqlite_was_built_to_do(path: Path) -> None:
+    """One that would flush less, trust a file's own functions, or believe its cells, is told not to."""
+
+    def careless(uri: str) -> sqlite3.Connection:
+        connection = connect(uri)
+        for setting in ("synchronous=OFF", "trusted_schema=ON", "cell_size_check=OFF"):
+            connection.execute(f"PRAGMA {setting}")
+        return connection
+
+    writer = open_to_write(path, careless)
+    reader = open_to_read(path, careless)
+    assert pragma(writer, "synchronous") == 2
+    for connection in (writer, reader):
+        assert (pragma(connection, "trusted_schema"), pragma(connection, "cell_size_check")) == (0, 1)
+        connection.close()
+
+
 def test_a_reader_changes_nothing(path: Path) -> None:
     """It sees what is there, as bytes, and is refused any change."""
     writer = open_to_write(path, connect)

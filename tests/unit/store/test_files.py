@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import StateError
+from fleet.store.acknowledged import Note
 from fleet.store.files import (
     Lock,
     is_locked,
@@ -45,6 +46,23 @@ def test_what_is_made_belongs_to_its_owner_alone(tmp_path: Path, umask: int) -> 
     Lock(folder / "lock").release()
     write_private(folder / "secret", "x")
     assert {path.name: mode(path) for path in folder.iterdir()} == {"journal.db": 0o600, "lock": 0o600, "secret": 0o600}
+
+
+def test_what_is_made_belongs_to_its_owner_from_the_first_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else can slip in before its rights are set, on a system where they cannot be set later on either."""
+    monkeypatch.setattr(os, "fchmod", lambda *_: None)
+    monkeypatch.setattr(os, "chmod", lambda *_, **__: None)
+    before = os.umask(0)
+    make_folder(tmp_path / "folder")
+    make_file(tmp_path / "folder" / "journal.db")
+    Lock(tmp_path / "folder" / "lock").release()
+    Note(tmp_path / "folder", 1, "ab" * 32).close()
+    write_private(tmp_path / "folder" / "secret", "x")
+    os.umask(before)
+    assert mode(tmp_path / "folder") == 0o700
+    assert {mode(path) for path in (tmp_path / "folder").iterdir()} == {0o600}
 
 
 def test_the_umask_decides_about_what_is_shared(tmp_path: Path, umask: int) -> None:

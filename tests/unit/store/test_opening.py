@@ -76,6 +76,26 @@ async def test_a_new_run_tells_of_itself(folder: Path, plan: Plan) -> None:
     assert journal.read(folder).created == 7.0
 
 
+def test_a_new_runs_folder_is_closed_to_others_from_the_first_moment(
+    folder: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else can open a file in it before its rights are set."""
+    monkeypatch.setattr(os, "chmod", lambda *_, **__: None)
+    before = os.umask(0)
+    keep(folder, plan, ())
+    os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.asyncio
+async def test_a_journal_that_is_not_closed_keeps_no_process_alive(folder: Path, plan: Plan) -> None:
+    """A program that ends in an error ends: what was acknowledged is on disk, and the thread that writes goes with it."""
+    kept = begin(folder, plan)
+    (writing,) = (thread for thread in threading.enumerate() if thread.name == f"journal {folder.name}")
+    assert writing.daemon
+    await kept.close()
+
+
 @pytest.mark.asyncio
 async def test_a_program_that_was_not_installed_has_no_version(
     folder: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
@@ -105,10 +125,13 @@ async def test_who_holds_a_run_is_named(folder: Path, plan: Plan) -> None:
 
 @pytest.mark.asyncio
 async def test_an_unknown_holder_is_another_process(folder: Path, plan: Plan) -> None:
-    """Where nobody signed, or the journal cannot be read, the run is held all the same."""
+    """Where nobody signed, or not in letters, or the journal cannot be read, the run is held all the same."""
     kept = begin(folder, plan)
     edit(folder, "UPDATE lease SET owner = ''")
     with pytest.raises(StateError, match=r"carried out by another process \(process \d+ on "):
+        journal.open_for_writing(folder, owner="you", now=8.0)
+    edit(folder, "UPDATE lease SET owner = CAST(x'6AFF' AS TEXT)")
+    with pytest.raises(StateError, match="carried out by j\N{REPLACEMENT CHARACTER} \\(process"):
         journal.open_for_writing(folder, owner="you", now=8.0)
     edit(folder, "DELETE FROM lease")
     with pytest.raises(StateError, match=r"carried out by another process$"):
@@ -316,12 +339,34 @@ def test_a_run_whose_own_row_is_odd_is_not_read(
     assert error.value.code == code
 
 
+def test_how_new_a_run_is_too_new_is_told(folder: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """The format that it has, and the last one that this program reads."""
+    keep(folder, plan, life)
+    header(folder, format=2)
+    with pytest.raises(StateError, match="format 2, this version reads up to 1"):
+        journal.read(folder)
+
+
+def test_a_run_that_cannot_be_read_now_is_not_called_missing(folder: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """A disk that fails at the run's own row says nothing about whether there is one."""
+    keep(folder, plan, life)
+
+    def fail() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with pytest.raises(StateError, match="cannot be used \\(disk I/O error\\)") as error:
+        journal.read(folder, connect=Meanwhile("FROM run", fail))
+    assert error.value.code == "disk_error"
+
+
 @pytest.mark.parametrize(
     ("statement", "good", "what"),
     [
         ("UPDATE events SET epoch = 'x' WHERE seq = 2", 1, "does not hold a number"),
         ("UPDATE events SET kind = 7.5 WHERE seq = 2", 1, "was changed"),
         ("UPDATE events SET body = 'x' WHERE seq = 2", 1, "event 2 was changed"),
+        ("UPDATE events SET body = CAST(x'EDA080' AS TEXT) WHERE seq = 2", 1, "event 2 was changed"),
+        ("UPDATE events SET body = CAST(x'FF' AS TEXT) WHERE seq = 2", 1, "a column does not hold text"),
         ("UPDATE events SET seq = 99 WHERE seq = 15", 14, "event 15 is missing"),
         ("UPDATE tail SET seq = 14", 15, "its end mark does not fit"),
         ("UPDATE tail SET chain = 'x'", 15, "its end mark does not fit"),
@@ -432,6 +477,20 @@ def test_a_run_that_was_taken_over_meanwhile_is_not_taken_again(
     assert journal.read(folder).epoch == 2
 
 
+def test_a_run_that_its_owner_still_writes_is_not_taken(folder: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Where locks do not hold, what its owner writes between reading and taking over is seen: nothing is run twice."""
+    first = begin(folder, plan)
+    finish(first.append(life[:3]))
+    (folder / journal.LOCK).unlink()
+    meanwhile = Meanwhile("BEGIN IMMEDIATE", lambda: finish(first.append(life[3:4])))
+    with pytest.raises(StateError) as lost:
+        journal.open_for_writing(folder, owner="second", now=8.0, connect=meanwhile)
+    finish(first.append(life[4:]))
+    finish(first.close())
+    assert (lost.value.code, meanwhile.open) == ("lease_lost", 0)
+    assert (journal.read(folder).epoch, journal.read(folder).events) == (1, life)
+
+
 def test_the_note_is_let_go_of_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed twice, written to after that, or never on disk: nothing stays open, and what was said stays."""
     before = len(os.listdir("/proc/self/fd"))
@@ -489,7 +548,7 @@ def test_a_run_made_in_vain_leaves_nothing(folder: Path, plan: Plan, statement: 
         raise sqlite3.OperationalError("disk I/O error")
 
     failing = Meanwhile(statement, fail)
-    with pytest.raises(StateError):
+    with pytest.raises(StateError, match="disk I/O error"):
         begin(folder, plan, failing)
     assert (list(folder.parent.iterdir()), failing.open) == ([], 0)
 
