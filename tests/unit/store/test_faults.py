@@ -154,3 +154,25 @@ def test_sentences(tmp_path: Path) -> None:
     full = sqlite3.OperationalError()
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
     assert database.as_state_error(full, path).code == "disk_full"
+
+
+def test_what_could_not_be_committed_is_undone(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """What a failed commit had begun is rolled back before the connection is let go of."""
+    left: list[bool] = []
+
+    class Connection(sqlite3.Connection):
+        def execute(self, *args: Any) -> sqlite3.Cursor:
+            if args[0].startswith("UPDATE tail"):
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(*args)
+
+        def close(self) -> None:
+            left.append(self.in_transaction)
+            super().close()
+
+    def connect(uri: str) -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=Connection)
+
+    assert finish(carry_out(tmp_path / "r1", plan, life, connect)) == 0
+    assert left == [False, False]
+    assert journal.read(tmp_path / "r1").events == ()
