@@ -99,7 +99,7 @@ Examples:
   fleet sim patch.plan --report html=rehearsal.html     with the frozen targets
   fleet sim patch.yaml --lab=my-lab.yaml -o json
   fleet sim --seeds 10000                               Fleet itself, under faults
-  fleet sim --seeds 1000 --vms 5..50                    with fleets of these sizes
+  fleet sim --seeds 1000 --vms 1..4                     with fleets of these sizes
   fleet sim --seed 4711 -v                              one of them, told event by event
 """
 )
@@ -107,7 +107,7 @@ Examples:
 @click.option(
     "--vms",
     type=SizesType(),
-    help=f"Size of the pretend fleet (default {DEFAULT_VMS}); with --seeds a range, such as 5..50.",
+    help=f"Size of the pretend fleet (default {DEFAULT_VMS}); with --seeds a range (default 5..50), small ones more often.",
 )
 @click.option(
     "--fault",
@@ -286,11 +286,14 @@ def _facts(rehearsed: Rehearsed) -> Iterator[str]:
 
 def _many(flags: Mapping[str, Any]) -> int:
     from fleet.simulation import seeds
+    from fleet.simulation.scenario import SIZES
 
     corpus = flags["corpus"] or (seeds.CORPUS if seeds.CORPUS.exists() else None)
     known = seeds.read_corpus(corpus) if corpus is not None and corpus.exists() else ()
     wanted = [*known, *range(flags["first"], flags["first"] + flags["seeds"])]
-    return _judged(seeds.judge_all(wanted, flags["jobs"], _rates(flags), flags["vms"]), len(wanted), flags, corpus)
+    return _judged(
+        seeds.judge_all(wanted, flags["jobs"], _rates(flags), flags["vms"] or SIZES), len(wanted), flags, corpus
+    )
 
 
 def _kills(flags: Mapping[str, Any]) -> int:
@@ -347,10 +350,10 @@ def _sums(tally: Tally, what: str) -> Iterator[str]:
 
 
 def _one(seed: int, flags: Mapping[str, Any]) -> int:
-    from fleet.simulation.scenario import draw
+    from fleet.simulation.scenario import SIZES, draw
     from fleet.simulation.trace import trace
 
-    shown, breaches = trace(draw(seed, _rates(flags), flags["vms"]), events=bool(flags["verbose"]))
+    shown, breaches = trace(draw(seed, _rates(flags), flags["vms"] or SIZES), events=bool(flags["verbose"]))
     emit(shown)
     for breach in breaches:
         click.echo(f"failed: {breach}", err=True)

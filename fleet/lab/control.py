@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from uuid import UUID
 
 from fleet.lab import faults as fault_rules
@@ -195,10 +196,10 @@ class ControlPlane:
         sub, group = params.get("sub"), params.get("group")
         if sub is None:
             return None
-        if not _is_guid(sub):
-            text = f"The provided subscription identifier '{sub}' is malformed or invalid."
-            return denied(400, "InvalidSubscriptionId", text)
         if self.world.subscription(sub) is None:
+            if not _is_guid(sub):
+                text = f"The provided subscription identifier '{sub}' is malformed or invalid."
+                return denied(400, "InvalidSubscriptionId", text)
             return denied(404, "SubscriptionNotFound", f"The subscription '{sub}' could not be found.")
         if group is not None and self.world.group(sub, group) is None:
             return denied(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
@@ -228,7 +229,7 @@ class ControlPlane:
 
     def _stamp(self, request: Request, answer: Answer) -> None:
         """Add the headers every answer of ARM has (recorded)."""
-        turn = sum(self.statuses.values())
+        turn = self.statuses.total()
         id = named_uuid(self._seed, f"request/{turn}")
         known = {
             "Cache-Control": "no-cache",
@@ -248,7 +249,11 @@ class ControlPlane:
 
 def principal(request: Request) -> str:
     """Name who asks: the token's object or application id if it is a JWT, else the token's digest."""
-    token = request.headers.get("authorization", "")[len("bearer ") :]
+    return _holder(request.headers.get("authorization", "")[len("bearer ") :])
+
+
+@lru_cache(maxsize=64)
+def _holder(token: str) -> str:
     parts = token.split(".")
     if len(parts) == 3:
         try:

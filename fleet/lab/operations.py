@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -114,6 +113,5 @@ class Operations:
 
 
 def _letters(label: str, length: int) -> str:
-    seed = hashlib.sha256(label.encode()).digest()
-    raw = random.Random(seed).randbytes(length)
+    raw = hashlib.shake_256(label.encode()).digest(length)
     return base64.urlsafe_b64encode(raw).decode("ascii")[:length]

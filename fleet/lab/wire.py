@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from pydantic_core import PydanticSerializationError, to_json
+
 Json = Mapping[str, object]
 JSON_TYPE = "application/json; charset=utf-8"
 
@@ -50,14 +52,14 @@ class Answer:
 
 def compute(status: int, data: Json, headers: Mapping[str, str] | None = None) -> Answer:
     """Answer as Compute does: JSON indented by two, lines ended by CRLF (recorded)."""
-    text = json.dumps(data, indent=2, ensure_ascii=False).replace("\n", "\r\n")
-    return Answer(status, _bytes(text), {"Content-Type": JSON_TYPE, **(headers or {})})
+    return Answer(
+        status, _encoded(data, indent=2).replace(b"\n", b"\r\n"), {"Content-Type": JSON_TYPE, **(headers or {})}
+    )
 
 
 def gateway(status: int, data: Json, headers: Mapping[str, str] | None = None) -> Answer:
     """Answer as ARM's gateway does: compact JSON (recorded)."""
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    return Answer(status, _bytes(text), {"Content-Type": JSON_TYPE, **(headers or {})})
+    return Answer(status, _encoded(data), {"Content-Type": JSON_TYPE, **(headers or {})})
 
 
 def refusal(code: str, message: str, **more: object) -> Json:
@@ -91,5 +93,10 @@ def whole_stamp(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00")
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", errors="surrogatepass")
+def _encoded(data: Json, indent: int | None = None) -> bytes:
+    try:
+        return to_json(data, indent=indent)
+    except PydanticSerializationError:  # half a surrogate pair, which a request's JSON may have brought
+        separators = (",", ":") if indent is None else None
+        text = json.dumps(data, indent=indent, separators=separators, ensure_ascii=False)
+        return text.encode("utf-8", errors="surrogatepass")

@@ -5,6 +5,7 @@ ARM compares names without regard to case, so every lookup here does.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import uuid
 from collections.abc import Iterator
@@ -292,7 +293,8 @@ class World:
 
 def named_uuid(seed: int, label: str) -> str:
     """Return the UUID that belongs to a label under a seed."""
-    return str(uuid.UUID(int=random.Random(f"{seed}/{label}").getrandbits(128), version=4))
+    digest = hashlib.blake2b(f"{seed}/{label}".encode(), digest_size=16).digest()
+    return str(uuid.UUID(bytes=digest, version=4))
 
 
 def chosen(seed: int, label: str, count: int, share: float) -> frozenset[int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from fleet.plan.model import JobId, Plan
 from fleet.report.model import JobRow
 from fleet.run.events import Event
 from fleet.run.record import RunRecord
+from fleet.simulation.scenario import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +95,7 @@ class History:
     """All that was written of a run with a secret: on disk, in reports, in logs, to whoever watched."""
     untold: list[JobId] = field(default_factory=list)
     """Whose scripts ran in such a run without the secret."""
+    met: Counter[Fault] = field(default_factory=Counter)
+    """How many requests met each fault of the wire."""
     peak: int = 0
     """The most jobs that a process itself held in flight."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -55,6 +56,21 @@ ASKING: ContextVar[Asking | None] = ContextVar("asking", default=None)
 """Set by whoever makes a call; the network notes it beside what it carries."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """One request on its way, and who waits for the answer: until then, and only for the first."""
+
+    number: int
+    request: lab.Request
+    fault: Fault | None
+    answer: asyncio.Future[Response | NoResponse]
+    until: float
+
+    def tell(self, answer: Response | NoResponse) -> None:
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+
 class Listener(Protocol):
     """Who is told of what passes the wire."""
 
@@ -87,11 +103,14 @@ class Network:
         self._rng = rng
         self._latency = latency
         self._grid = grid
+        self.met: Counter[Fault] = Counter()
+        """How many requests met each fault."""
         self.suffer(rates)
 
     def suffer(self, rates: Mapping[Fault, float]) -> None:
         """Let requests meet these faults from now on."""
         self._rates = [(fault, rate) for fault, rate in rates.items() if rate > 0]
+        self._rng.shuffle(self._rates)  # a request meets one fault at most: no kind is to come first always
 
     def fault(self, method: str) -> Fault | None:
         """Draw what happens to a request."""
@@ -109,46 +128,44 @@ class Network:
         """Put a request on the wire; what comes back, or not, is for the process that waits."""
         loop = asyncio.get_running_loop()
         fault = self.fault(request.method)
+        if fault is not None:
+            self.met[fault] += 1
         if fault is Fault.UNCONNECTED:
             await asyncio.sleep(self.delay())
             return NoResponse(Silence.NOT_CONNECTED, "connection refused")
-        number = self.listener.departed(ASKING.get(), request, self.clock.now())
-        waiting: asyncio.Future[Response | NoResponse] = loop.create_future()
-        there = self.delay()
-        if fault is Fault.RESET:
-            loop.call_later(there, _tell, waiting, NoResponse(Silence.RESET, "connection reset"))
-        elif fault is Fault.LATE:
-            gone = NoResponse(self._rng.choice((Silence.RESET, Silence.TIMEOUT)), "given up")
-            loop.call_later(there, _tell, waiting, gone)
-            loop.call_later(there + self._rng.uniform(0.0, LATEST), self._arrive, number, request, waiting, fault)
-        else:
-            loop.call_later(there, self._arrive, number, request, waiting, fault)
-        patience = loop.call_later(TIMEOUT, _tell, waiting, NoResponse(Silence.TIMEOUT, f"no answer in {TIMEOUT:g} s"))
-        try:
-            return await waiting
-        finally:
-            patience.cancel()
-
-    def _arrive(
-        self, number: int, request: lab.Request, waiting: asyncio.Future[Response | NoResponse], fault: Fault | None
-    ) -> None:
-        """The request has come to the lab: carry it out, or refuse it, and send the answer on its way."""
         now = self.clock.now()
+        number = self.listener.departed(ASKING.get(), request, now)
+        passage = _Passage(number, request, fault, loop.create_future(), now + TIMEOUT)
+        there = self.delay()
+        match fault:
+            case Fault.RESET:
+                loop.call_later(there, passage.tell, NoResponse(Silence.RESET, "connection reset"))
+            case Fault.LATE:
+                gone = NoResponse(self._rng.choice((Silence.RESET, Silence.TIMEOUT)), "given up")
+                loop.call_later(there, passage.tell, gone)
+                loop.call_later(there + self._rng.uniform(0.0, LATEST), self._arrive, passage)
+            case _:
+                loop.call_later(there, self._arrive, passage)
+        return await passage.answer
+
+    def _arrive(self, passage: _Passage) -> None:
+        """The request has come to the lab: carry it out, or refuse it, and send the answer on its way."""
+        now, fault = self.clock.now(), passage.fault
         if (refusal := self._instead(fault, now)) is not None:
             answer, own = refusal, False
         else:
             before = self.plane.throttle.refused
-            answer = self.plane.handle(request, now)
+            answer = self.plane.handle(passage.request, now)
             own = self.plane.throttle.refused > before
-        self.listener.answered(number, answer, own)
-        if fault is Fault.HANG:
-            return
+        self.listener.answered(passage.number, answer, own)
         if answer.fate is not Fate.DELIVERED:
-            _tell(waiting, NoResponse(Silence.RESET, "connection reset"))
+            passage.tell(NoResponse(Silence.RESET, "connection reset"))
             return
         back = self.delay() + answer.delay
         told: Response | NoResponse = _response(answer)
         match fault:
+            case Fault.HANG:
+                back = TIMEOUT
             case Fault.LOST:
                 told = NoResponse(Silence.RESET, "connection reset")
             case Fault.ERROR_AFTER:
@@ -159,7 +176,9 @@ class Network:
                 back += self._rng.uniform(2.0, 40.0)
             case _:
                 pass
-        asyncio.get_running_loop().call_later(back, _tell, waiting, told)
+        if now + back > passage.until:
+            back, told = passage.until - now, NoResponse(Silence.TIMEOUT, f"no answer in {TIMEOUT:g} s")
+        asyncio.get_running_loop().call_later(max(back, 0.0), passage.tell, told)
 
     def _instead(self, fault: Fault | None, now: float) -> lab.Answer | None:
         """What comes instead of carrying the request out."""
@@ -244,8 +263,3 @@ def _query(text: str) -> Mapping[str, str]:
 
 def _response(answer: lab.Answer) -> Response:
     return Response(answer.status, {name.lower(): (value,) for name, value in answer.headers.items()}, answer.body)
-
-
-def _tell(waiting: asyncio.Future[Response | NoResponse], answer: Response | NoResponse) -> None:
-    if not waiting.done():
-        waiting.set_result(answer)

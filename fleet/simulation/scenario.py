@@ -24,7 +24,9 @@ ORIGIN = 1_767_225_600.0
 
 
 Sizes = tuple[int, int]
-"""The fewest and the most VMs of a fleet."""
+"""The fewest and the most VMs of a fleet. Small ones are drawn more often: they cost less, and differ as much."""
+
+SIZES: Sizes = (5, 50)
 
 
 class Fault(StrEnum):
@@ -154,8 +156,8 @@ def pretend_targets(spec: LabSpec) -> tuple[Target, ...]:
     )
 
 
-def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes | None = None) -> Scenario:
-    """Make the scenario of a seed; ``rates`` replaces its own chances of faults, ``sizes`` its number of VMs."""
+def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes = SIZES) -> Scenario:
+    """Make the scenario of a seed; ``rates`` replaces its own chances of faults, ``sizes`` bounds its number of VMs."""
     rng = random.Random(f"fleet-sim/{seed}")
     steps = rng.choice((1, 1, 1, 2, 2, 3))
     lab = _lab(rng, seed, steps, sizes)
@@ -200,9 +202,9 @@ def marker(step: int) -> str:
     return f"echo step-{step}\n"
 
 
-def _lab(rng: random.Random, seed: int, steps: int, sizes: Sizes | None) -> LabSpec:
-    size = rng.choices((1, rng.randint(2, 4), rng.randint(5, 12), rng.randint(30, 200)), (15, 45, 39, 1))[0]
-    size = size if sizes is None else rng.randint(*sizes)
+def _lab(rng: random.Random, seed: int, steps: int, sizes: Sizes) -> LabSpec:
+    fewest, most = sizes
+    size = round(fewest * (most / fewest) ** (rng.random() ** 3))
     subscriptions = rng.choice((1, 1, 2, 3)) if size > 2 else 1
     rules = [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(steps)]
     stragglers = [

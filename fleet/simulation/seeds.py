@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import re
@@ -16,7 +17,7 @@ from typing import TypeVar
 from fleet.errors import InvalidInput, Problem
 from fleet.files import read_text
 from fleet.simulation.invariants import check
-from fleet.simulation.scenario import Blow, Fault, Interruption, Moment, Scenario, Sizes, draw
+from fleet.simulation.scenario import SIZES, Blow, Fault, Interruption, Moment, Scenario, Sizes, draw
 from fleet.simulation.world import live
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Tally:
             self.failed.append(verdict)
 
 
-def judge(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes | None = None) -> Verdict:
+def judge(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes = SIZES) -> Verdict:
     """Live the scenario of a seed, and say what did not hold."""
     return judge_scenario(draw(seed, rates, sizes))
 
@@ -69,6 +70,7 @@ def judge_scenario(scenario: Scenario) -> Verdict:
         "targets": len(history.plan.targets),
         "jobs": len(history.rows),
         "requests": len(history.departures),
+        **{f"requests met by {fault.value}": history.met[fault] for fault in Fault},
         "events on disk": len(history.kept),
         "scripts run": sum(delivery.fresh for delivery in history.deliveries),
         "deliveries answered from what a guest had kept": sum(not delivery.fresh for delivery in history.deliveries),
@@ -84,7 +86,7 @@ def judge_all(
     seeds: Sequence[int],
     processes: int | None = None,
     rates: Mapping[Fault, float] | None = None,
-    sizes: Sizes | None = None,
+    sizes: Sizes = SIZES,
 ) -> Iterator[Verdict]:
     """Judge seeds side by side, and yield each verdict as it comes."""
     yield from _side_by_side(partial(judge, rates=rates, sizes=sizes), seeds, processes)
@@ -115,8 +117,14 @@ def _side_by_side(work: Callable[[T], Verdict], items: Sequence[T], processes: i
     if wanted == 1 or len(items) < 4:
         yield from map(work, items)
         return
-    with multiprocessing.get_context("spawn").Pool(min(wanted, len(items))) as pool:
+    with multiprocessing.get_context("spawn").Pool(min(wanted, len(items)), _spare_the_collector) as pool:
         yield from pool.imap_unordered(work, items, chunksize=max(1, min(25, len(items) // (wanted * 4))))
+
+
+def _spare_the_collector() -> None:
+    """Let it not look through the program itself again and again: a worker lives long, and a scenario leaves little."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def read_corpus(path: Path) -> tuple[int, ...]:

@@ -56,9 +56,10 @@ class LoopClock:
 
     def __init__(self, origin: float) -> None:
         self._origin = origin
+        self._loop = asyncio.get_running_loop()
 
     def now(self) -> float:
-        return self._origin + asyncio.get_running_loop().time()
+        return self._origin + self._loop.time()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

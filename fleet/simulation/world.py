@@ -96,6 +96,8 @@ class _World:
         self.history.lossy = any(scenario.rates.get(fault, 0) for fault in LOSSES) or bool(scenario.lab.faults)
         self.history.disturbed = frozenset(plan.targets[event.vm].key for event in scenario.happenings)
         self._number = {target.key: index for index, target in enumerate(plan.targets)}
+        self._sent: dict[JobId, dict[int, float]] = {}
+        """When the last submission of each try of a job left."""
         self._processes: list[Process] = []
         for event in scenario.happenings:
             asyncio.get_running_loop().call_later(event.at, self._happens, event)
@@ -152,7 +154,7 @@ class _World:
     def told(self) -> History:
         """The history, with the report that a reader of the disk would get."""
         history = self.history
-        history.kept = self.disk.kept()
+        history.kept, history.met = self.disk.kept(), self.network.met
         run = Run(self.scenario.plan, RUN_ID)
         for kept in history.kept:
             run.apply(kept.event)
@@ -176,6 +178,8 @@ class _World:
         self.history.departures.append(
             Departure(asked.job, asked.kind, subscription, asked.epoch, at, retry=asked.retry)
         )
+        if asked.kind == "submit":
+            self._sent.setdefault(asked.job, {})[asked.retry] = at
         return len(self.history.departures) - 1
 
     def answered(self, number: int, answer: lab.Answer, own: bool) -> None:
@@ -190,14 +194,7 @@ class _World:
         else:
             step = next(index for index, step in enumerate(plan.steps) if step.script.text == script.text)
             job = plan.job_id(self._number[machine.key], step)
-            retry = max(
-                (gone.retry for gone in self.history.departures if gone.job == job and gone.kind == "submit"), default=0
-            )
-        sent = [
-            gone.at
-            for gone in self.history.departures
-            if gone.kind == "submit" and (gone.job, gone.retry) == (job, retry)
-        ]
+            retry = max(self._sent.get(job, ()), default=0)
         environment = script.environment if opened is None else opened.env
         if answer.ran and self.scenario.secrets and environment.get(canary.VARIABLE) != canary.VALUE:
             self.history.untold.append(job)
@@ -211,7 +208,7 @@ class _World:
                 result.exit_code,
                 result.stdout.decode("utf-8", "replace"),
                 now + answer.duration / self.scenario.lab.speed,
-                max(sent, default=0.0),
+                self._sent.get(job, {}).get(retry, 0.0),
                 retry,
             )
         )

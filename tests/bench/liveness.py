@@ -22,7 +22,7 @@ from fleet.simulation.world import live
 HARSH: Mapping[Fault, float] = {Fault.ERROR: 0.2, Fault.RESET: 0.1, Fault.THROTTLED: 0.1, Fault.LOST: 0.05}
 
 
-def ratio(seed: int, sizes: Sizes | None) -> tuple[float, int]:
+def ratio(seed: int, sizes: Sizes) -> tuple[float, int]:
     """How many times as long the run took under faults, and how many invariants were breached."""
     drawn = draw(seed, HARSH, sizes)
     limits = replace(drawn.plan.limits, deadline=None, max_failures=None, max_unreachable=None)

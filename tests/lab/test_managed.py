@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -36,6 +37,14 @@ def test_put_then_read() -> None:
     ]  # fmt: skip
     assert (view["executionState"], view["executionMessage"]) == ("Succeeded", "Execution completed")
     assert view["endTime"].endswith("+00:00") and "." not in view["endTime"]
+
+
+def test_half_a_surrogate_pair_comes_back_as_it_went() -> None:
+    """JSON can carry what UTF-8 cannot; the lab answers with it all the same, indented as ever."""
+    made = Desk(spec()).put(script="echo \ud800")
+    text = made.body.decode("utf-8", "surrogatepass")
+    assert made.status == 201 and json.loads(text)["properties"]["source"] == {"script": "echo \ud800"}
+    assert '{\r\n  "' in text
 
 
 def test_a_failed_script_is_not_a_failed_deployment() -> None:

@@ -117,6 +117,7 @@ def test_seeds_take_fleets_of_a_wanted_size(here: Here, tmp_path: Path) -> None:
     empty = tmp_path / "corpus.txt"
     empty.touch()
     told = here("sim", "--seeds", 2, "--vms", "5..6", "--jobs", 1, "--corpus", empty).out
+    assert re.search(r"^[\d,]+ requests met by 5xx-after$", told, re.MULTILINE)
     assert int(re.search(r"(\d+) targets", told)[1]) in range(10, 13)  # type: ignore[index]
     replayed = here("sim", "--seed", 1, "--vms", "5..6").out
     assert len(re.findall(r"^job \d+: ", replayed, re.MULTILINE)) >= 5

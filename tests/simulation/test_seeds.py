@@ -33,12 +33,12 @@ def test_the_real_journal_tells_the_same_story() -> None:
 def test_each_fault_alone_and_often(fault: Fault) -> None:
     """Half of all requests meet one kind of fault: the run ends, and the invariants hold."""
     for seed in range(4):
-        assert check(live(draw(seed, {fault: 0.5}))) == ()
+        assert check(live(draw(seed, {fault: 0.5}, (1, 12)))) == ()
 
 
 def test_every_write_of_a_run_may_be_the_last() -> None:
     """A process that is killed before, in the midst of and after each write to the journal, in turn: nothing is lost."""
-    calm = replace(draw(2), rates={Fault.LOST: 0.2}, happenings=(), sqlite=False)
+    calm = replace(draw(2, sizes=(2, 4)), rates={Fault.LOST: 0.2}, happenings=(), sqlite=False)
     for write in range(1, 100):
         kills = [Interruption(Blow.KILLED_IN_WRITE, write=write, moment=moment, share=0.5) for moment in Moment]
         lived = [live(replace(calm, interruptions=(kill,))) for kill in kills]
