@@ -1,12 +1,11 @@
 """The composition root: the only place where Fleet's parts are put together.
 
-Each function is one move of the pipeline: connect, find targets, plan, begin or take over a run, carry it out, read it
-back. Nothing here decides; what a verb needs beyond these moves belongs to ``cli``.
+Each function is one move of the pipeline over an open cloud (``connecting``): find targets, plan, begin or take over a
+run, carry it out, read it back. Nothing here decides; what a verb needs beyond these moves belongs to ``cli``.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import socket
@@ -15,15 +14,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
-from fleet.clock import Clock, wall_time
+from fleet.clock import Clock
 from fleet.config import Config
+from fleet.connecting import Connection
 from fleet.engine.desk import Desk
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
-from fleet.engine.ports import Blobs, Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
+from fleet.engine.ports import Cloud
 from fleet.engine.room import RoomMakingCloud
 from fleet.errors import Refused, StateError
 from fleet.files import MOST_READ, read_bounded, read_text
@@ -49,33 +47,6 @@ from fleet.targets.expand import Wanted, chosen_subscriptions, expand, require_s
 from fleet.targets.kinds import EVERY, wanted_kinds
 from fleet.targets.model import Target, TargetSet
 from fleet.targets.traits import DOMAINS
-
-if TYPE_CHECKING:
-    from fleet.azure.credentials import TokenSource
-    from fleet.lab.file import LabSpec
-    from fleet.lab.server import Lab
-
-DEFAULT_LAB = "default"
-"""What ``--lab`` without a value means: a lab of its own, with the default fleet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """A cloud that answers: the real one, or a lab."""
-
-    cloud: Cloud
-    inventory: Inventory
-    preflight: Preflight
-    managed: ManagedCommands
-    name: str
-    """``public``, another cloud's name or URL, or ``lab``; a run belongs to the cloud it was made for."""
-    notes: tuple[str, ...] = ()
-    principals: int = 1
-    """How many can sign in, and share the calls."""
-    gatekeeper: Gatekeeper | None = None
-    """Who asks the webhooks of gates."""
-    leases: str | None = None
-    """What names this cloud among VM leases; None for a lab of this process alone, which nobody else can reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,112 +80,6 @@ class OpenRun:
     epoch: int
     folder: Path
     state_dir: Path
-
-
-# -- connecting ------------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -> AsyncIterator[Connection]:
-    """Open the cloud that config and ``--lab`` name, and close it in the end.
-
-    ``lab`` is None for the real cloud, ``default``, a lab file, or the URL of a lab that is up.
-    """
-    from fleet.azure.clouds import endpoints
-    from fleet.azure.credentials import SignIn, StaticTokens, build_pool
-    from fleet.webhooks import Webhooks
-
-    gatekeeper = Webhooks(environ, _text(config.azure.ca_file))
-    if lab is None:
-        ends = endpoints(config.azure.cloud)
-        where = SignIn(ends.authority, ends.scope, config.azure.tenant or "", _text(config.azure.ca_file))
-        tokens = build_pool(config.azure.credential, where, environ)
-        name = ends.name if ends.name != "custom" else ends.resource_manager
-        async with _connected(ends.resource_manager, tokens, _text(config.azure.ca_file), name, ()) as connection:
-            yield replace(connection, leases=name, gatekeeper=gatekeeper)
-    elif is_url(lab):
-        async with _connected(lab, (StaticTokens("lab"),), _text(config.azure.ca_file), "lab", ()) as connection:
-            yield replace(connection, leases=lab.rstrip("/"), gatekeeper=gatekeeper)
-    else:
-        async with (
-            serve_lab(lab) as served,
-            _connected(served.url, (StaticTokens("lab"),), served.ca_file, "lab", served.notes) as connection,
-        ):
-            yield replace(connection, gatekeeper=gatekeeper)
-
-
-@asynccontextmanager
-async def blobs(config: Config) -> AsyncIterator[Blobs]:
-    """Open the way to blobs whose addresses are signed: a session without a token."""
-    from fleet.azure.blobs import AzureBlobs
-    from fleet.azure.transport import Bare
-
-    async with Bare(ca_file=_text(config.azure.ca_file)) as bare:
-        yield AzureBlobs(bare)
-
-
-def is_url(lab: str) -> bool:
-    """Whether ``--lab`` names a lab that is up elsewhere, not one to be served here."""
-    return lab.startswith(("http://", "https://"))
-
-
-@asynccontextmanager
-async def _connected(
-    url: str, tokens: tuple[TokenSource, ...], ca_file: str | None, name: str, notes: tuple[str, ...]
-) -> AsyncIterator[Connection]:
-    """Open the transport. Of a pool everybody signs in now: how many there are decides how fast calls may go."""
-    from fleet.azure.cloud import AzureCloud
-    from fleet.azure.inventory import AzureInventory
-    from fleet.azure.managed import AzureManaged
-    from fleet.azure.preflight import AzurePreflight
-    from fleet.azure.transport import Transport as HttpTransport
-
-    async with HttpTransport(url, tokens, ca_file=ca_file) as transport:
-        if len(tokens) > 1:
-            await transport.principals.sign_in()
-        pool = transport.principals
-        dropped = [f"principal {number + 1} is left out: {why}" for number, why in sorted(pool.problems.items())]
-        yield Connection(
-            AzureCloud(transport),
-            AzureInventory(transport),
-            AzurePreflight(transport),
-            AzureManaged(transport),
-            name,
-            (*notes, *dropped),
-            len(pool.present),
-        )
-
-
-@asynccontextmanager
-async def serve_lab(lab: str, *, port: int = 0, tls: bool = False) -> AsyncIterator[Lab]:
-    """Serve a lab on loopback: the default one, or a lab file's. Raises InvalidInput, StateError (port taken)."""
-    from fleet.guest import envelope
-    from fleet.lab.server import serve
-    from fleet.lab.tls import make
-
-    with TemporaryDirectory(prefix="fleet-lab-") as folder:
-        files = make(Path(folder), wall_time()) if tls else None
-        try:
-            async with serve(lab_spec(lab), port=port, tls=files, envelope=envelope) as served:
-                yield served
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            hint = "choose another with --port, or leave it out for a free one"
-            raise StateError(f"port {port} is taken", hint=hint, code="port_taken") from error
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def lab_spec(lab: str) -> LabSpec:
-    """Read a lab file, or give the default lab. Raises InvalidInput."""
-    from fleet.lab import file
-
-    if lab == DEFAULT_LAB:
-        return file.default()
-    return file.load(read_text(Path(lab), "the lab file"), file=lab)
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------

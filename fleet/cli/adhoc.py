@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from fleet import app, codec
+from fleet import app, codec, connecting
 from fleet.cli import options
 from fleet.cli.approved import refuse_unapproved
 from fleet.cli.choosing import selection_of, warn_about
@@ -63,7 +63,7 @@ def execute(expression: str, words: tuple[str, ...], **flags: Any) -> int:
     playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, Shell(flags["shell"]))
 
     async def go() -> Ended:
-        async with app.connect(config, flags["lab"], os.environ) as connection:
+        async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
             found = await app.find(connection, playbook.selection, narrowing_of(flags))
             warn_about(found)

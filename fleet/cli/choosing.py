@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from fleet import app, codec
+from fleet import app, codec, connecting
 from fleet.app import Found, Narrowing
 from fleet.cli import options
 from fleet.cli.screen import emit, say, settings, table, warn, warn_of
@@ -60,7 +60,7 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
     )
 
     async def go() -> Found:
-        async with app.connect(config, flags["lab"], os.environ) as connection:
+        async with connecting.connect(config, flags["lab"], os.environ) as connection:
             for note in connection.notes:
                 say(f"note: {note}", quiet=flags["quiet"])
             return await app.find(connection, selection, narrowing, every_kind=explain)

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fleet import app
-from fleet.app import Connection
+from fleet import app, connecting
 from fleet.cli import options
 from fleet.cli.choosing import selection_of, warn_about
 from fleet.cli.command_tables import describe, listing, listing_of_changes, outcomes, shown
@@ -23,6 +22,7 @@ from fleet.cli.given import secret_of
 from fleet.cli.screen import emit, say, warn
 from fleet.clock import SystemClock, wall_time
 from fleet.config import Config
+from fleet.connecting import Connection
 from fleet.engine import bulk
 from fleet.errors import ExitCode, InvalidInput, Problem
 from fleet.files import read_text
@@ -130,7 +130,7 @@ def delete(what: str, everything: bool, running: bool, dry_run: bool, **flags: A
         )
 
     async def go() -> int:
-        async with app.connect(config, flags["lab"], os.environ) as connection:
+        async with connecting.connect(config, flags["lab"], os.environ) as connection:
             found = await _look(connection, config, what, flags)
             doomed = tuple(command for command in found.commands if running or not command.running)
             if kept := len(found.commands) - len(doomed):
@@ -191,7 +191,7 @@ def update(what: str, **flags: Any) -> int:
         raise InvalidInput([Problem("nothing_named", f"say {missing}", "commands update")])
 
     async def go() -> int:
-        async with app.connect(config, flags["lab"], os.environ) as connection:
+        async with connecting.connect(config, flags["lab"], os.environ) as connection:
             found = await _look(connection, config, what, flags)
             keep = change.runs_again and not flags["running"]
             meant = tuple(
@@ -239,7 +239,7 @@ class Found:
 
 async def _looked(what: str, flags: Mapping[str, Any]) -> Found:
     config = config_of(flags)
-    async with app.connect(config, flags["lab"], os.environ) as connection:
+    async with connecting.connect(config, flags["lab"], os.environ) as connection:
         return await _look(connection, config, what, flags)
 
 

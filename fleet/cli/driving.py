@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleet import app
-from fleet.app import Connection, Narrowing, OpenRun, Stopping
+from fleet import app, connecting
+from fleet.app import Narrowing, OpenRun, Stopping
 from fleet.cli.options import ReportFile
 from fleet.cli.rendering import check_writable, pieces, render_plan, reports_of_playbook, write_reports
 from fleet.cli.screen import colour_on, emit_pieces, label, report_form, say, settings
 from fleet.clock import Clock, SystemClock
 from fleet.config import Config
+from fleet.connecting import Connection
 from fleet.errors import AzureUnusable, ExitCode, FleetError, Refused
 from fleet.plan.build import Settings
 from fleet.plan.model import Plan
@@ -206,11 +207,11 @@ def _say_failure(failure: FleetError) -> None:
 def _say_how_to_resume(run: Run, flags: Mapping[str, Any]) -> None:
     """The last line on stderr is the exact command that goes on."""
     lab = flags["lab"]
-    if lab is not None and not app.is_url(lab):
+    if lab is not None and not connecting.is_url(lab):
         say("note: this lab ended with the command, and what ran in it; `fleet lab up` serves one that stays")
     words = ["fleet", "resume" if run.awaiting is None else "approve", run.run_id]
     if lab is not None:
-        words.append("--lab" if lab == app.DEFAULT_LAB else f"--lab={lab}")
+        words.append("--lab" if lab == connecting.DEFAULT_LAB else f"--lab={lab}")
     if flags["config_file"]:
         words += ["--config", flags["config_file"]]
     if flags["tenant"]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from fleet import app
+from fleet import app, connecting
 from fleet.cli.given import secrets_given
 from fleet.cli.screen import say, warn
 from fleet.clock import SystemClock
@@ -79,7 +79,7 @@ async def fetch_missing(
         for each in missing:
             if fetcher is None:
                 app.check_cloud(kept.plan, flags["lab"])
-                connection = await stack.enter_async_context(app.connect(config, flags["lab"], environ))
+                connection = await stack.enter_async_context(connecting.connect(config, flags["lab"], environ))
                 app.check_same_cloud(kept.plan, connection)
                 fetcher = Fetcher(connection.cloud, SystemClock(), lambda: token_hex(16))
             data = await _fetched(fetcher, kept, each, flags["quiet"])
@@ -100,7 +100,7 @@ async def _from_blobs(
     signed = [(row, urls) for row in rows if (urls := blobs(kept.plan, row[0].job.job, secrets))]
     found: list[tuple[_Missing, bytes]] = []
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(app.blobs(config)) if signed else None
+        reader = await stack.enter_async_context(connecting.blobs(config)) if signed else None
         for row, urls in signed:
             assert reader is not None
             job = row[0].job

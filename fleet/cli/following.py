@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
 
-from fleet import app
+from fleet import app, connecting
 from fleet.cli.given import secrets_given
 from fleet.cli.screen import emit_bytes, say, warn
 from fleet.clock import Clock, SystemClock
@@ -199,7 +199,7 @@ async def follow(
     secrets = secrets_given(kept.plan.declared, flags["given"], environ)
     urls = blobs(kept.plan, record.job, secrets)
     if Stream.STDOUT in streams and all(stream in urls for stream in streams):
-        async with app.blobs(config) as reader:
+        async with connecting.blobs(config) as reader:
             code = await _through_blobs(session, reader, {stream: urls[stream] for stream in streams})
     else:
         code = await _asking(session, flags, environ)
@@ -213,7 +213,7 @@ async def follow(
 async def _asking(session: _Session, flags: Mapping[str, Any], environ: Mapping[str, str]) -> int | None:
     """Show everything, asking the VM. Return the wrapper's exit code where the VM told it."""
     app.check_cloud(session.kept.plan, flags["lab"])
-    async with app.connect(session.config, flags["lab"], environ) as connection:
+    async with connecting.connect(session.config, flags["lab"], environ) as connection:
         app.check_same_cloud(session.kept.plan, connection)
         return await _to_the_end(session, Follower(connection.cloud, session.clock, lambda: token_hex(16)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fleet import app
+from fleet import connecting
 from fleet.cli.screen import emit, say
 from fleet.errors import ExitCode
 from fleet.report.words import plural
@@ -31,7 +31,7 @@ Examples:
   fleet run playbooks/linux-health.yaml --lab=http://127.0.0.1:8080 -y
 """
 )
-@click.argument("file", default=app.DEFAULT_LAB, metavar="[FILE]")
+@click.argument("file", default=connecting.DEFAULT_LAB, metavar="[FILE]")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; 0 takes a free one.")
 @click.option("--tls", is_flag=True, help="Serve TLS with a certificate made for the occasion.")
 @click.option("-q", "--quiet", count=True, help="Print the URL and nothing else.")
@@ -45,7 +45,7 @@ def up(file: str, port: int, tls: bool, quiet: int) -> int:
 @click.argument("file")
 def check(file: str) -> int:
     """Check a lab file for every mistake at once."""
-    spec = app.lab_spec(file)
+    spec = connecting.lab_spec(file)
     say(f"{file}: {plural(len(spec.subscriptions), 'subscription')}: valid")
     return ExitCode.OK
 
@@ -54,7 +54,7 @@ async def _serve(file: str, port: int, tls: bool, quiet: int) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with app.serve_lab(file, port=port, tls=tls) as served:
+    async with connecting.serve_lab(file, port=port, tls=tls) as served:
         emit(served.url)
         for note in served.notes:
             say(f"note: {note}", quiet=quiet)

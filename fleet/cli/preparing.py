@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from fleet import app
+from fleet import app, connecting
 from fleet.cli import given as parameter_values
 from fleet.cli import options
 from fleet.cli.choosing import warn_about
@@ -101,7 +101,7 @@ def doctor(playbook: str, **flags: Any) -> int:
     values, secrets = parameter_values.parameters(loaded, flags["given"], os.environ)
 
     async def go() -> tuple[Plan, tuple[Finding, ...]]:
-        async with app.connect(config, flags["lab"], os.environ) as connection:
+        async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
             found = await app.find_for(connection, loaded, narrowing_of(flags))
             warn_about(found)

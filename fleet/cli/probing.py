@@ -12,8 +12,7 @@ from typing import Any
 
 import click
 
-from fleet import app
-from fleet.app import Connection
+from fleet import app, connecting
 from fleet.cli import options
 from fleet.cli.commands import counting
 from fleet.cli.driving import agree
@@ -22,6 +21,7 @@ from fleet.cli.reading import tell_state
 from fleet.cli.screen import emit, say, settings
 from fleet.clock import SystemClock, wall_time
 from fleet.config import Config
+from fleet.connecting import Connection
 from fleet.engine import bulk
 from fleet.engine.asking import Source
 from fleet.engine.probe import Prober, each
@@ -192,7 +192,7 @@ def _meaning(job: JobState, deleted: Sequence[JobState]) -> str:
 
 async def _connected(stack: AsyncExitStack, config: Config, kept: SavedRun, flags: Mapping[str, Any]) -> Connection:
     app.check_cloud(kept.plan, flags["lab"])
-    connection = await stack.enter_async_context(app.connect(config, flags["lab"], os.environ))
+    connection = await stack.enter_async_context(connecting.connect(config, flags["lab"], os.environ))
     app.check_same_cloud(kept.plan, connection)
     return connection
 

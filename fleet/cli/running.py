@@ -11,8 +11,7 @@ from typing import Any
 
 import click
 
-from fleet import app
-from fleet.app import Connection
+from fleet import app, connecting
 from fleet.cli import given as parameter_values
 from fleet.cli import options
 from fleet.cli.approved import BESIDE, check_approval, refuse_unapproved
@@ -22,6 +21,7 @@ from fleet.cli.rendering import render_plan
 from fleet.cli.screen import colour_on, emit, say
 from fleet.clock import SystemClock
 from fleet.config import Config
+from fleet.connecting import Connection
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
 from fleet.files import read_text
 from fleet.plan import file as plan_files
@@ -75,7 +75,7 @@ def run(playbook: str, dry_run: bool, **flags: Any) -> int:
     values, secrets = parameter_values.parameters(loaded, flags["given"], os.environ)
 
     async def go() -> int:
-        async with app.connect(config, flags["lab"], os.environ) as connection:
+        async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
             plan = await _plan(connection, config, loaded, values, flags)
             confirm(plan, flags)
@@ -120,7 +120,7 @@ def _planned(playbook: str, flags: dict[str, Any]) -> int:
     values, _ = parameter_values.parameters(loaded, flags["given"], os.environ)
 
     async def go() -> int:
-        async with app.connect(config, flags["lab"], os.environ) as connection:
+        async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
             return _shown(await _plan(connection, config, loaded, values, flags), flags)
 
@@ -186,7 +186,7 @@ def apply(plan_file: Path, **flags: Any) -> int:
     secrets = parameter_values.secrets_of(frozen.declared, flags["given"], os.environ)
 
     async def go() -> int:
-        async with app.connect(config, flags["lab"], os.environ) as connection:
+        async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
             app.check_same_cloud(frozen, connection)
             found = drift(frozen.targets, (await app.find_again(connection, frozen)).targets)
@@ -244,7 +244,7 @@ def go_on(config: Config, kept: SavedRun, flags: dict[str, Any]) -> int:
     app.check_gates(kept.plan, os.environ)
 
     async def go() -> int:
-        async with app.connect(config, flags["lab"], os.environ) as connection:
+        async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
             app.check_same_cloud(kept.plan, connection)
             clock = SystemClock()
@@ -288,7 +288,7 @@ def rerun(selection: str, **flags: Any) -> int:
     plan = _narrowed(kept.plan, aggregate(past.record()), statuses)
 
     async def go() -> int:
-        async with app.connect(config, flags["lab"], os.environ) as connection:
+        async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
             app.check_same_cloud(plan, connection)
             confirm(plan, flags)

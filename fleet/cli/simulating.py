@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleet import app
-from fleet.app import Connection, Found
+from fleet import app, connecting
+from fleet.app import Found
 from fleet.cli import given as parameter_values
 from fleet.cli import options
 from fleet.cli.driving import narrowing_of, settings_of, tell
 from fleet.cli.rendering import check_writable
 from fleet.cli.screen import emit, say, settings
+from fleet.connecting import Connection
 from fleet.errors import ExitCode, InvalidInput, Problem
 from fleet.files import read_text
 from fleet.plan import file as plan_files
@@ -233,11 +234,11 @@ def _lab_of(flags: Mapping[str, Any]) -> LabSpec | None:
     lab = flags["lab"]
     if lab is None:
         return None
-    if app.is_url(lab):
+    if connecting.is_url(lab):
         raise click.UsageError("a rehearsal has a lab of its own: name a lab file, not a URL")
     if flags["vms"] is not None:
         raise click.UsageError("--vms is the size of a derived fleet; the lab file says how many VMs it has")
-    return app.lab_spec(lab)
+    return connecting.lab_spec(lab)
 
 
 def _of_plan(frozen: Plan, seed: int) -> LabSpec:

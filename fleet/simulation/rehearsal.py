@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from fleet.app import Connection
 from fleet.azure.cloud import AzureCloud
 from fleet.azure.credentials import StaticTokens
 from fleet.azure.inventory import AzureInventory
 from fleet.azure.managed import AzureManaged
 from fleet.azure.preflight import AzurePreflight
 from fleet.clock import wall_time
+from fleet.connecting import Connection
 from fleet.engine.loop import Engine
 from fleet.errors import InvalidInput, Problem
 from fleet.guest import envelope

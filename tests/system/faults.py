@@ -24,9 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet import app
-from fleet.app import Connection, Stopping
+from fleet.app import Stopping
 from fleet.config import Config
 from fleet.config import load as load_config
+from fleet.connecting import Connection
 from fleet.errors import StateError
 from fleet.plan.model import Limits, Plan
 from fleet.playbook.model import Amount

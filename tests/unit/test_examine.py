@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from fleet.app import Connection, examine
+from fleet.app import examine
 from fleet.azure.credentials import StaticTokens
 from fleet.azure.inventory import AzureInventory
 from fleet.azure.transport import Transport as HttpTransport
+from fleet.connecting import Connection
 from fleet.engine.ports import Preflight
 from fleet.errors import ExitCode, InvalidInput
 from fleet.plan.doctor import Agent, Check, Condition, Level, Permissions, Principal, exit_code, kept_out

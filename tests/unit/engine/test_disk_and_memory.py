@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fleet import app, config
-from fleet.app import Connection, OpenRun, Stopping
+from fleet.app import OpenRun, Stopping
 from fleet.clock import SystemClock
+from fleet.connecting import Connection
 from fleet.errors import StateError
 from fleet.run.events import Event, RunEnded
 from fleet.run.state import Run
