@@ -347,7 +347,8 @@ def _sums(tally: Tally, what: str) -> Iterator[str]:
     yield f"{number(tally.seeds)} {what}, {number(len(tally.failed))} failed"
     yield f"{duration(tally.seconds)} of virtual time"
     for name, count in sorted(tally.counts.items()):
-        yield f"{number(count)} {name}"
+        if count:
+            yield f"{number(count)} {name}"
 
 
 def _one(seed: int, flags: Mapping[str, Any]) -> int:

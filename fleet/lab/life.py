@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fleet.lab import builtins
 from fleet.lab.blobs import Blobs
 from fleet.lab.classes import AgentState, GuestKind, System
 from fleet.lab.commands import Command, Provisioning
-from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Plan, Result, Script, ScriptedGuests, lines, tail
+from fleet.lab.guests import Plan, Result, Script, ScriptedGuests, lines
 from fleet.lab.operations import Operation, Operations, Phase
 from fleet.lab.orders import Boot, Kill, Look, Order, Start
+from fleet.lab.outcomes import action_statuses, failure, gave_up
+from fleet.lab.sources import prepare
 from fleet.lab.timing import BOOT, GIVE_UP, REFRESH, Delays, Timing, Work
-from fleet.lab.wire import Json
 from fleet.lab.world import Kind, Machine
 
 _ACTION_FOLDER = "/var/lib/waagent/run-command/download"
 _SETTLED = (Provisioning.SUCCEEDED, Provisioning.FAILED)
-_MANAGED_FOLDER = "/var/lib/waagent/run-command-handler/download"
 
 
 class Due(StrEnum):
@@ -274,8 +273,10 @@ class Life:
             self._later(now + execution.delays.after, Due.REPORT, execution)
             execution.ended = True
             return
-        wrong = self._prepare(execution)
+        wrong = None
         if execution.command:
+            prepared = prepare(execution.command, self._blobs)
+            wrong, execution.script = (prepared, None) if isinstance(prepared, Result) else (None, prepared)
             execution.command.view.begin(now)
             if execution.command.flag("asyncExecution"):
                 self._later(now + execution.delays.after, Due.REPORT, execution)
@@ -332,51 +333,6 @@ class Life:
             if (then := now + self._timing.scaled(REFRESH)) < execution.ends:
                 self._later(then, Due.REFRESH, execution)
 
-    def _prepare(self, execution: Execution) -> Result | None:
-        """Find the script of a managed command; a result says why there is none to run."""
-        command = execution.command
-        if command is None:
-            return None
-        text = self._source(command)
-        if isinstance(text, Result):
-            return text
-        if why := next(filter(None, (self._blobs.begin(command.properties, s) for s in ("output", "error"))), ""):
-            return Result(NO_BLOB, message=why)
-        values = command.parameters()
-        user = command.text("runAsUser")
-        root = f"/home/{user}/waagent/run-command-handler-runas/download" if user else _MANAGED_FOLDER
-        execution.script = Script(
-            text,
-            f"{root}/{command.name}/{command.sequence}",
-            " ".join(value for name, value in values if not name),
-            {name: value for name, value in values if name},
-            user,
-            command.limit,
-        )
-        return None
-
-    def _source(self, command: Command) -> str | Result:
-        source = command.source
-        if isinstance(script := source.get("script"), str) and script:
-            return script
-        if isinstance(uri := source.get("scriptUri"), str) and uri:
-            found = self._blobs.fetch(uri)
-            if found is None:
-                return Result(NO_DOWNLOAD, message="failed to download the script: the URI cannot be reached")
-            return found.decode("utf-8", errors="surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n")
-        if isinstance(gallery := source.get("galleryScriptReferenceId"), str) and gallery:
-            kept = self._blobs.gallery(gallery)
-            if kept is None:
-                return Result(NO_DOWNLOAD, message="failed to download the script: the gallery has no such version")
-            return kept.decode("utf-8", errors="surrogateescape")
-        if isinstance(name := source.get("commandId"), str) and (known := builtins.find(name)):
-            return "\n".join(known.script)
-        return Result(
-            NO_SCRIPT,
-            message="failed to get configuration: invalid configuration: Either 'source.script' or "
-            "'source.scriptUri' has to be specified",
-        )
-
     def _end(self, execution: Execution, result: Result, now: float) -> None:
         execution.result, execution.script, execution.ended = result, None, True
         command = execution.command
@@ -394,12 +350,10 @@ class Life:
         if operation.done:
             self._forget(execution)
         elif command is None:
-            operation.succeed(now, _statuses(execution.machine, execution.result or Result(0)))
+            operation.succeed(now, action_statuses(execution.machine, execution.result or Result(0)))
             self._forget(execution)
         elif self._is_failure(execution, command):
-            text = f"VM has reported a failure when processing extension '{_handler(execution)}'."
-            said = f'{text} Error message: "{command.view.message}".'
-            operation.fail(now, "VMExtensionProvisioningError", said)
+            operation.fail(now, *failure(execution.machine, command.view.message))
             self._settle(execution, now)
         else:
             operation.succeed(now)
@@ -421,17 +375,10 @@ class Life:
         return failed and command.flag("treatFailureAsDeploymentFailure")
 
     def _give_up(self, execution: Execution, now: float) -> None:
-        """Give up after 90 minutes (recorded text); a script that runs goes on and keeps the machine busy."""
+        """Give up after 90 minutes; a script that runs goes on and keeps the machine busy."""
         if execution.operation.done:
             return
-        family = execution.machine.system.value
-        execution.operation.fail(
-            now,
-            "VMExtensionProvisioningTimeout",
-            f"Provisioning of VM extension {_handler(execution)} has timed out. Extension provisioning has "
-            "taken too long to complete. The extension did not report a message. More information on "
-            f"troubleshooting is available at https://aka.ms/vmextension{family}troubleshoot",
-        )
+        execution.operation.fail(now, *gave_up(execution.machine, managed=execution.command is not None))
         if execution.command is not None:
             execution.command.provisioning = Provisioning.FAILED
         if execution.started is None or execution.cut:
@@ -456,23 +403,3 @@ class Life:
             del self._actions[execution.machine.key]
         if execution.command and self._managed.get(execution.command.id.casefold()) is execution:
             del self._managed[execution.command.id.casefold()]
-
-
-def _handler(execution: Execution) -> str:
-    family = "Linux" if execution.machine.system is System.LINUX else "Windows"
-    return f"RunCommand{'Handler' if execution.command else ''}{family}"
-
-
-def _statuses(machine: Machine, result: Result) -> list[Json]:
-    """Return an action's result: one status on Linux, two on Windows (recorded). The exit code is nowhere."""
-    out, err = tail(result.stdout), tail(result.stderr)
-    if machine.system is System.LINUX:
-        return [_status("ProvisioningState/succeeded", f"Enable succeeded: \n[stdout]\n{out}\n[stderr]\n{err}")]
-    return [
-        _status("ComponentStatus/StdOut/succeeded", out),
-        _status("ComponentStatus/StdErr/succeeded", err),
-    ]
-
-
-def _status(code: str, message: str) -> Mapping[str, object]:
-    return {"code": code, "level": "Info", "displayStatus": "Provisioning succeeded", "message": message}
