@@ -119,7 +119,7 @@ def decided(plan: Plan, number: int, rows: Sequence[JobRow]) -> tuple[int, bool]
         met = sum(_holds(gate.facts.condition, own) for own in by_target)
         return met, met / len(wave) * 100 >= gate.facts.min_share.value - 1e-9
     assert gate.health is not None
-    looks = [next(row for row in own if row.step == gate.health.step) for own in by_target]
+    looks = [row for own in by_target for row in own if row.step == gate.health.step]
     well = sum(row.status is Status.SUCCEEDED or row.cause.code is CauseCode.WHEN_FALSE for row in looks)
     most = gate.health.max_failed
     return well, len(wave) - well <= (len(wave) * most.value // 100 if most.percent else most.value)

@@ -246,7 +246,7 @@ def _lab(rng: random.Random, seed: int, steps: int, sizes: Sizes) -> LabSpec:
 def _oddities(rng: random.Random) -> dict[str, object]:
     """What else the lab has in store: its own faults, of every kind, and services that are not as documented."""
     faults = []
-    for _ in range(rng.choice((0, 0, 0, 1, 1, 3))):
+    for _ in range(rng.choice((0, 0, 1, 1, 3))):
         on = FaultOn.SUBMIT if (kind := rng.choice(tuple(FaultKind))) in ON_OPERATIONS else rng.choice(_ASKED_IN_A_RUN)
         rule = {"request": on.value, "kind": int(kind) if kind.isdigit() else kind.value}
         faults.append(

@@ -206,7 +206,12 @@ def test_a_deliberate_defect_is_found(name: str) -> None:
     MixesUp.last = None
     for seed in range(400):
         scenario = replace(defect.scenario(draw(seed, sizes=FEW)), sqlite=False)
-        history = defect.judged(live(scenario, cloud_of=defect.cloud, journal_of=defect.journal))
+        try:
+            history = defect.judged(live(scenario, cloud_of=defect.cloud, journal_of=defect.journal))
+        except (
+            AssertionError
+        ):  # of such a journal not every run can be folded: found as well, and in no need of a checker
+            continue
         if defect.invariant in {breach.invariant for breach in check(history)}:
             assert defect.invariant not in {breach.invariant for breach in check(live(scenario))}
             return
