@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fleet.lab.classes import AgentState, PowerState, System
+from fleet.lab.expressions import Row
 from fleet.lab.operations import Operation
-from fleet.lab.query import Row
 from fleet.lab.wire import Json, stamp, whole_stamp
 from fleet.lab.world import CREATED, Group, Machine, Place, Subscription
 

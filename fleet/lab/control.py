@@ -22,13 +22,15 @@ from fleet.lab.guests import Envelope, ScriptedGuests
 from fleet.lab.hybrid import HybridRuns
 from fleet.lab.inventory import Inventory
 from fleet.lab.life import Life
+from fleet.lab.making import build
 from fleet.lab.operations import Operations
 from fleet.lab.routes import Call, Route, known_path, match
 from fleet.lab.runs import Runs
+from fleet.lab.seeded import named_uuid
 from fleet.lab.throttle import Cost, Policy, Throttle, Verb
 from fleet.lab.timing import Timing
 from fleet.lab.wire import Answer, Request, denied, not_found
-from fleet.lab.world import Kind, Machine, World, build, named_uuid
+from fleet.lab.world import Kind, Machine, World
 
 
 class ControlPlane:

@@ -9,10 +9,13 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from fleet.lab import answers, arc, builtins, query, scale_sets
+from fleet.lab.expressions import Row
 from fleet.lab.file import LabSpec
 from fleet.lab.routes import Call
+from fleet.lab.seeded import named_uuid
+from fleet.lab.tokens import Unknown
 from fleet.lab.wire import Answer, Json, Request, compute, gateway, refusal, stamp
-from fleet.lab.world import Kind, Machine, World, named_uuid
+from fleet.lab.world import Kind, Machine, World
 
 Item = TypeVar("Item")
 _MOST_ROWS = 1000  # documented: at most 1,000 rows in an answer, 100 if nothing is asked for
@@ -29,8 +32,8 @@ class Inventory:
         self._spec = spec
         self._queries = 0
         self._graph_lag = graph_lag
-        self._rows_known: dict[str, query.Row] | None = None
-        self._news: list[tuple[float, str, query.Row]] = []
+        self._rows_known: dict[str, Row] | None = None
+        self._news: list[tuple[float, str, Row]] = []
 
     def remember(self) -> None:
         """A machine is about to change: keep what Resource Graph knows until now."""
@@ -165,7 +168,7 @@ class Inventory:
         assert isinstance(options, Mapping)
         try:
             found = query.run(body["query"], self._tables(body.get("subscriptions"), now))
-        except query.Unknown as problem:
+        except Unknown as problem:
             return self._invalid(now, _parser_failure(problem))
         return self._rows(found, body["query"], options, now)
 
@@ -185,20 +188,20 @@ class Inventory:
             answer["$skipToken"] = _token(at + size, text)
         return gateway(200, answer)
 
-    def _tables(self, given: object, now: float) -> dict[str, Callable[[], Sequence[query.Row]]]:
+    def _tables(self, given: object, now: float) -> dict[str, Callable[[], Sequence[Row]]]:
         named = {str(each).casefold() for each in given} if isinstance(given, list) else None
 
-        def inside(row: query.Row) -> bool:
+        def inside(row: Row) -> bool:
             return named is None or str(row["subscriptionId"]).casefold() in named
 
-        def resources() -> list[query.Row]:
+        def resources() -> list[Row]:
             known = self._known()
             for _, key, row in [each for each in self._news if each[0] <= now]:
                 known[key] = row
             self._news = [each for each in self._news if each[0] > now]
             return [row for row in known.values() if inside(row)]
 
-        def containers() -> list[query.Row]:
+        def containers() -> list[Row]:
             rows = []
             for sub in self._world.subscriptions.values():
                 rows.append(answers.subscription_row(sub))
@@ -207,7 +210,7 @@ class Inventory:
 
         return {"resources": resources, "resourcecontainers": containers}
 
-    def _known(self) -> dict[str, query.Row]:
+    def _known(self) -> dict[str, Row]:
         """Return the rows of resources as Resource Graph knows them, by casefolded id."""
         if self._rows_known is None:
             self._rows_known = {machine.key: _row(machine) for machine in self._world.machines()}
@@ -225,7 +228,7 @@ class Inventory:
         return gateway(400, refusal("BadRequest", text, details=details))
 
 
-def _row(machine: Machine) -> query.Row:
+def _row(machine: Machine) -> Row:
     return arc.row(machine) if machine.kind is Kind.ARC else answers.vm_row(machine)
 
 
@@ -234,7 +237,7 @@ def entity_missing() -> Answer:
     return compute(404, refusal("NotFound", _ENTITY_MISSING))
 
 
-def _parser_failure(problem: query.Unknown) -> list[Json]:
+def _parser_failure(problem: Unknown) -> list[Json]:
     text = (
         "Query is invalid. Please refer to the documentation for the Azure Resource Graph service and fix "
         "the error before retrying."
@@ -271,7 +274,7 @@ def _offset(options: Json, text: str) -> tuple[int, str]:
     return 0, "The skip token is not of this query."
 
 
-def _table(rows: Sequence[query.Row]) -> Json:
+def _table(rows: Sequence[Row]) -> Json:
     names = list(rows[0]) if rows else []
     columns = [{"name": name, "type": _kind([row[name] for row in rows])} for name in names]
     return {"columns": columns, "rows": [[row[name] for name in names] for row in rows]}

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote
 
+from fleet.lab.seeded import named_uuid
 from fleet.lab.wire import Json
-from fleet.lab.world import Kind, Machine, named_uuid
+from fleet.lab.world import Kind, Machine
 
 
 class Phase(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet.lab import answers
-from fleet.lab.query import Row
+from fleet.lab.expressions import Row
 from fleet.lab.wire import Json, stamp
 from fleet.lab.world import CREATED, Machine, ScaleSet
 

@@ -11,8 +11,8 @@ import json
 import re
 from urllib.parse import parse_qs
 
+from fleet.lab.seeded import named_uuid
 from fleet.lab.wire import Answer, Json, Request, gateway, refusal
-from fleet.lab.world import named_uuid
 
 LIFETIME = 3599  # seconds, as the real service's tokens say
 _TOKEN = re.compile(r"/(?P<tenant>[^/]+)/oauth2(/v2\.0)?/token/?", re.IGNORECASE)

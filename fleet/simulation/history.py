@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from fleet.plan.model import JobId, Plan
@@ -99,3 +99,12 @@ class History:
     """How many requests met each fault of the wire."""
     peak: int = 0
     """The most jobs that a process itself held in flight."""
+
+
+def runs_of(history: History) -> defaultdict[JobId, list[Delivery]]:
+    """What really ran, by job."""
+    found: defaultdict[JobId, list[Delivery]] = defaultdict(list)
+    for delivery in history.deliveries:
+        if delivery.fresh:
+            found[delivery.job].append(delivery)
+    return found

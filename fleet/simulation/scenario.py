@@ -138,7 +138,7 @@ class Scenario:
 
 def pretend_targets(spec: LabSpec) -> tuple[Target, ...]:
     """The VMs of a lab as an inventory would list them, in the lab's order."""
-    from fleet.lab.world import build
+    from fleet.lab.making import build
 
     return tuple(
         Target(
@@ -204,7 +204,7 @@ def marker(step: int) -> str:
 
 def _lab(rng: random.Random, seed: int, steps: int, sizes: Sizes) -> LabSpec:
     fewest, most = sizes
-    size = round(fewest * (most / fewest) ** (rng.random() ** 3))
+    size = round(fewest * (most / fewest) ** (rng.random() ** 4))
     subscriptions = rng.choice((1, 1, 2, 3)) if size > 2 else 1
     rules = [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(steps)]
     stragglers = [

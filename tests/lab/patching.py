@@ -13,9 +13,10 @@ import pytest
 from fleet.lab import sandbox
 from fleet.lab.classes import UpdatesSpec
 from fleet.lab.guests import Result, Script
+from fleet.lab.making import build
 from fleet.lab.packages import stock
 from fleet.lab.template import Profile
-from fleet.lab.world import Machine, build
+from fleet.lab.world import Machine
 from tests.lab.desk import spec
 
 REASON = sandbox.supported()

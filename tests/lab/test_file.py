@@ -10,7 +10,7 @@ import pytest
 
 from fleet.errors import InvalidInput
 from fleet.lab import classes, file
-from fleet.lab.world import build
+from fleet.lab.making import build
 
 LABS = Path(__file__).parent / "labs"
 PAGE = Path(__file__).parents[2] / "docs" / "lab.md"

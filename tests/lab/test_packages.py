@@ -11,8 +11,9 @@ import pytest
 
 from fleet.lab import rpm
 from fleet.lab.classes import UpdatesSpec
+from fleet.lab.making import build
 from fleet.lab.packages import Stock, stock
-from fleet.lab.world import build, named_uuid
+from fleet.lab.seeded import named_uuid
 from tests.lab.desk import spec
 from tests.lab.patching import guest, needs_apt, needs_sandbox, package
 

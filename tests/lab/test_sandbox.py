@@ -15,9 +15,9 @@ import pytest
 from fleet.lab import sandbox
 from fleet.lab.file import LabSpec
 from fleet.lab.guests import Result, Script
+from fleet.lab.making import build
 from fleet.lab.server import serve
 from fleet.lab.template import Profile
-from fleet.lab.world import build
 from tests.lab.desk import spec
 from tests.lab.test_server import VM, client, finished
 

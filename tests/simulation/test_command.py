@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import InvalidInput
-from fleet.lab.world import build
+from fleet.lab.making import build
 from fleet.playbook.model import Selection
 from fleet.simulation import seeds
 from fleet.simulation.agreement import walk
