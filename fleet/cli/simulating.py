@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 DEFAULT_VMS = 100
 MOST_VMS = 100_000
+LINE_EVERY = 1000
+"""Seeds between two lines of progress in a log."""
 
 
 class FaultsType(click.ParamType[dict[str, float]]):
@@ -315,26 +317,44 @@ def _rates(flags: Mapping[str, Any]) -> dict[Any, float] | None:
 def _judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any], corpus: Path | None) -> int:
     from fleet.simulation import seeds
 
-    tally = seeds.Tally()
-    watched = sys.stderr.isatty() and not flags["quiet"]
-    for verdict in verdicts:
-        tally.add(verdict)
-        if verdict.breaches:
-            click.echo(f"{'write' if flags['kills'] else 'seed'} {verdict.seed} failed:", err=True)
-            for breach in verdict.breaches:
-                click.echo(f"  {breach}", err=True)
-            if not flags["kills"]:
-                click.echo(f"  fleet sim --seed {verdict.seed} -v{_again(flags)}", err=True)
-        if watched and tally.seeds % 20 == 0:
-            of = f" of {number(expected)}" if expected else ""
-            click.echo(f"\r{number(tally.seeds)}{of}, {len(tally.failed)} failed", err=True, nl=False)
-    if watched:
-        click.echo("\r", err=True, nl=False)
+    what, tally = "kills" if flags["kills"] else "seeds", seeds.Tally()
+    try:
+        say(f"trying {plural(expected, 'seed') if expected else 'every write'}", quiet=flags["quiet"])
+        for verdict in verdicts:
+            tally.add(verdict)
+            _tell_failure(verdict, flags)
+            _tell_progress(tally, expected, flags)
+    except KeyboardInterrupt:
+        emit("".join(f"{line}\n" for line in _sums(tally, what)))
+        raise
     if tally.failed and corpus is not None and not (flags["faults"] or flags["vms"]):
         seeds.keep(corpus, tally.failed)
         say(f"kept in {corpus}", quiet=flags["quiet"])
-    emit("".join(f"{line}\n" for line in _sums(tally, "kills" if flags["kills"] else "seeds")))
+    emit("".join(f"{line}\n" for line in _sums(tally, what)))
     return ExitCode.INTERNAL if tally.failed else ExitCode.OK
+
+
+def _tell_failure(verdict: Verdict, flags: Mapping[str, Any]) -> None:
+    if not verdict.breaches:
+        return
+    click.echo(f"{'write' if flags['kills'] else 'seed'} {verdict.seed} failed:", err=True)
+    for breach in verdict.breaches:
+        click.echo(f"  {breach}", err=True)
+    if not flags["kills"]:
+        click.echo(f"  fleet sim --seed {verdict.seed} -v{_again(flags)}", err=True)
+
+
+def _tell_progress(tally: Tally, expected: int, flags: Mapping[str, Any]) -> None:
+    """On a terminal a number that counts up; elsewhere a line now and then, so that a log shows that it goes on."""
+    if flags["quiet"]:
+        return
+    of = f" of {number(expected)}" if expected else ""
+    line = f"{number(tally.seeds)}{of}, {len(tally.failed)} failed"
+    if sys.stderr.isatty():
+        if tally.seeds % 20 == 0 or tally.seeds == expected:
+            click.echo(f"\r{line}", err=True, nl=tally.seeds == expected)
+    elif tally.seeds % LINE_EVERY == 0:
+        click.echo(line, err=True)
 
 
 def _again(flags: Mapping[str, Any]) -> str:

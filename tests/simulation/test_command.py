@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from fleet.simulation.pretend import from_selection
 from fleet.simulation.scenario import draw, pretend_targets
 from fleet.targets import selector
 from fleet.targets.model import Power
-from tests.system.cli import PLAYBOOKS, SHIPPED, Here
+from tests.system.cli import PLAYBOOKS, SHIPPED, Here, Machine
 from tests.system.conftest import here, machine
 
 __all__ = ["here", "machine"]
@@ -121,6 +122,18 @@ def test_seeds_take_fleets_of_a_wanted_size(here: Here, tmp_path: Path) -> None:
     assert int(re.search(r"(\d+) targets", told)[1]) in range(10, 13)  # type: ignore[index]
     replayed = here("sim", "--seed", 1, "--vms", "5..6").out
     assert len(re.findall(r"^job \d+: ", replayed, re.MULTILINE)) >= 5
+
+
+def test_an_interrupted_trial_says_how_far_it_came(machine: Machine) -> None:
+    """Ctrl-C ends many seeds with the sums of those that were tried."""
+    trial = machine.start("sim", "--seeds", 100_000, "--jobs", 1)
+    with trial:
+        assert trial.stdout is not None and trial.stderr is not None
+        assert trial.stderr.readline() == "trying 100,000 seeds\n"
+        trial.send_signal(signal.SIGINT)
+        told, said = trial.stdout.read(), trial.stderr.read()
+    assert re.match(r"\d+ seeds, 0 failed\n", told) and said.strip() == "interrupted"
+    assert trial.returncode == 130
 
 
 def test_a_rehearsal_leaves_nothing_behind(here: Here) -> None:
