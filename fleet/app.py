@@ -27,6 +27,7 @@ from fleet.errors import Refused, StateError
 from fleet.files import MOST_READ, read_bounded, read_text
 from fleet.plan import doctor
 from fleet.plan.build import Settings, build
+from fleet.plan.condition import Facts, Permissions
 from fleet.plan.model import JobId, Plan, Scope
 from fleet.playbook.load import load
 from fleet.playbook.model import Lease, ParameterValue, Playbook, Selection, Transport, goes_by
@@ -188,11 +189,11 @@ async def examine(connection: Connection, plan: Plan, secrets: Mapping[str, str]
     sizes = command.sizes(plan, secrets)
     preflight = connection.preflight
     principals = await preflight.principals()
-    permissions: tuple[doctor.Permissions, ...] = ()
+    permissions: tuple[Permissions, ...] = ()
     while asked := doctor.to_ask(plan, principals, permissions):
         permissions += await preflight.permissions(asked)
     conditions = await preflight.conditions(plan.targets, commands=doctor.uses_managed(plan))
-    return doctor.examine(plan, doctor.Facts(principals, permissions, conditions, sizes))
+    return doctor.examine(plan, Facts(principals, permissions, conditions, sizes))
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from fleet.azure.wire import preflight as wire
 from fleet.azure.wire import run_command
 from fleet.azure.wire.http import NoResponse, Request, Response
 from fleet.clock import Clock
-from fleet.plan.doctor import Condition, Permissions, Principal
+from fleet.plan.condition import Condition, Permissions, Principal
 from fleet.targets.model import Target
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from fleet.plan.doctor import Condition, Permissions, Principal
+from fleet.plan.condition import Condition, Permissions, Principal
 from fleet.run.answers import (
     Accepted,
     Command,

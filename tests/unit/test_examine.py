@@ -14,7 +14,8 @@ from fleet.azure.transport import Transport as HttpTransport
 from fleet.connecting import Connection
 from fleet.engine.ports import Preflight
 from fleet.errors import ExitCode, InvalidInput
-from fleet.plan.doctor import Agent, Check, Condition, Level, Permissions, Principal, exit_code, kept_out
+from fleet.plan.condition import Agent, Condition, Permissions, Principal
+from fleet.plan.doctor import Check, Level, exit_code, kept_out
 from fleet.plan.model import Plan
 from fleet.plan.rights import Grant
 from fleet.playbook.model import Script, Transport

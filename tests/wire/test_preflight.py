@@ -14,7 +14,7 @@ from fleet.azure.transport import Transport
 from fleet.azure.wire.http import Json
 from fleet.clock import Clock
 from fleet.engine.ports import Preflight
-from fleet.plan.doctor import Agent, Condition, Permissions
+from fleet.plan.condition import Agent, Condition, Permissions
 from fleet.plan.rights import Grant
 from fleet.targets.model import Os, Power, Target
 from fleet.testing import HandClock

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fleet.azure.wire import compute, hybrid
 from fleet.azure.wire.compute import power_of
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, parse_json, path
-from fleet.plan.doctor import Agent, Condition
+from fleet.plan.condition import Agent, Condition
 from fleet.plan.rights import Grant
 from fleet.targets.model import Kind, Target
 

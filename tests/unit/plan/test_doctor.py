@@ -8,20 +8,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import ExitCode
-from fleet.plan.doctor import (
-    Agent,
-    Check,
-    Condition,
-    Facts,
-    Finding,
-    Level,
-    Permissions,
-    Principal,
-    examine,
-    exit_code,
-    kept_out,
-    to_ask,
-)
+from fleet.plan.condition import Agent, Condition, Facts, Permissions, Principal
+from fleet.plan.doctor import Check, Finding, Level, examine, exit_code, kept_out, to_ask
 from fleet.plan.model import Plan
 from fleet.plan.rights import OPERATIONS, Grant
 from fleet.playbook.model import Script, Shell, Transport

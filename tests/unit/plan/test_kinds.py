@@ -8,7 +8,8 @@ import pytest
 
 from fleet.errors import InvalidInput
 from fleet.plan.build import Settings, build
-from fleet.plan.doctor import Agent, Check, Condition, Facts, Finding, Level, Permissions, Principal, examine
+from fleet.plan.condition import Agent, Condition, Facts, Permissions, Principal
+from fleet.plan.doctor import Check, Finding, Level, examine
 from fleet.plan.estimate import TYPICAL_ARC_SECONDS, TYPICAL_SECONDS, estimate
 from fleet.plan.model import Plan
 from fleet.plan.rights import Grant, rights
