@@ -313,10 +313,11 @@ class Run(Standing):
             if state.phase is Phase.SUBMITTING:
                 self.calls += 1  # the answer that will never come is counted down by the event below
                 self._take(e.SubmissionLost(event.at, state.job.id, LostReason.CRASHED))
-            elif state.phase is not Phase.DONE and state.calling:
-                state.calling = False
+            before, was_asked = _Counted.of(state), state.calling
+            state.calling = False
+            self._count(state, before)
             self._watch(state)
-            if state.phase is not Phase.WAITING or state.attempt:
+            if state.attempt or was_asked:
                 self._lanes.index(state)
         self._look_anew()
 

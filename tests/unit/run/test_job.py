@@ -289,8 +289,10 @@ def test_what_may_not_be_read_is_unknown(phase: Phase, transport: Transport, ref
 def test_an_action_whose_operation_is_gone_is_sent_once_more(status: int) -> None:
     """The guest keeps the answer that Azure lost. Gone again, the try is over; the next one may ask anew."""
     gone = Refusal(status, "Gone", "it is gone")
-    state = after(made(Phase.RUNNING, transport=Transport.ACTION), e.ResultUnreadable(9.0, JOB, gone))
+    state = after(made(Phase.RUNNING, transport=Transport.ACTION), e.LookBegun(8.0, JOB))
+    after(state, e.ResultUnreadable(9.0, JOB, gone))
     assert (state.phase, state.due, state.in_flight) == (Phase.WAITING, 9.0 + RESEND_AFTER, True)
+    assert (state.calling, state.trouble and state.trouble.message) == (False, "Gone: it is gone")
     after(state, e.SubmissionIntended(11.0, JOB, 2))
     after(state, e.SubmissionAccepted(12.0, JOB, OPERATION))
     after(state, e.ResultUnreadable(13.0, JOB, gone))

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.plan.model import JobId, Limits
-from fleet.playbook.model import Amount, Spread, Transport
+from fleet.plan.model import JobId, Limits, Plan
+from fleet.playbook.model import Amount, Properties, Spread, Transport
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import LostReason, Quota, Refusal
 from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.retry import backoff
+from fleet.run.standing import CLEAN_UP_PATIENCE
 from fleet.run.state import Run
 from tests.unit.engine.harness import RUN_ID
 from tests.unit.run.driven import OPERATION, due, ended, opened, sent
@@ -266,12 +267,61 @@ def test_clean_up_that_never_succeeds_does_not_keep_a_run_from_ending() -> None:
     assert run.next(wait.at) == f.Finish()
 
 
+def test_a_run_that_took_long_cleans_up_all_the_same() -> None:
+    """The patience with deletions begins when the last job has ended, not with the run."""
+    run = opened(plan(1, receipts=False))
+    sent(run, 0, 1.0)
+    ended(run, 0, 2.0 + CLEAN_UP_PATIENCE)
+    assert run.next(2.0 + CLEAN_UP_PATIENCE) == f.Remove(JobId(0))
+
+
 def test_a_hint_never_outlasts_the_time_for_an_answer() -> None:
     """A job whose operation asks for a very long wait is looked at all the same before it is given up."""
     run = opened(plan(1))
     run.apply(e.SubmissionIntended(1.0, JobId(0), 1))
     run.apply(e.SubmissionAccepted(1.0, JobId(0), OPERATION, 999_999_999.0))
     assert due(run, 302.0) == [f.Look(JobId(0))]
+
+
+def test_a_pause_that_nobody_asked_for_is_the_run_s_own() -> None:
+    """It is as long as the job's salt makes it, with no least length but that: so calls that failed together spread."""
+    run = opened(plan(9, receipts=False))
+    job = next(state.job.id for state in run.jobs if backoff(1, state.salt) < 0.99)
+    pause = backoff(1, f"{job}")
+    run.apply(e.SubmissionIntended(1.0, job, 1))
+    run.apply(e.SubmissionLost(2.0, job, LostReason.RESET))
+    run.apply(e.FindBegun(3.0, job))
+    run.apply(e.LookFailed(4.0, job, 503))
+    assert run.jobs[job].due == 4.0 + pause
+    run.apply(e.FindBegun(6.0, job))
+    run.apply(e.CommandFound(7.0, job, OPERATION))
+    ended(run, job, 8.0)
+    run.apply(e.RemovalBegun(9.0, job))
+    run.apply(e.RemovalFailed(10.0, job, 503))
+    assert run.jobs[job].removal_due == 10.0 + pause
+
+
+def test_every_wave_begins_slowly() -> None:
+    """What the first wave earned says nothing of the second: it begins with one target again."""
+    run = opened(plan(5, waves=(Amount(2), Amount(5)), receipts=False, limits=Limits(slow_start=True)))
+    for job in (0, 1):
+        sent(run, job, 1.0)
+        ended(run, job, 2.0)
+    run.apply(e.WaveOpened(3.0, 1))
+    assert [effect for effect in due(run, 3.0) if isinstance(effect, f.Submit)] == [f.Submit(JobId(2), 1)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "of_wave", "begun"), [(Limits(), None, 3), (Limits(max_failures=5), None, 1), (Limits(), 5, 1)]
+)
+def test_a_failure_that_any_budget_counts_earns_no_haste(limits: Limits, of_wave: int | None, begun: int) -> None:
+    """Be it the run's or the wave's; one that neither counts is as good as a success."""
+    made = plan(5, receipts=False, limits=replace(limits, slow_start=True))
+    run = opened(replace(made, waves=tuple(replace(wave, max_failures=of_wave) for wave in made.waves)))
+    for job in (0, 1):
+        sent(run, job, 1.0)
+        ended(run, job, 2.0, exit_code=1)
+    assert len([effect for effect in due(run, 3.0) if isinstance(effect, f.Submit)]) == begun
 
 
 def test_a_find_that_failed_is_made_again_after_a_pause() -> None:
@@ -297,6 +347,57 @@ def test_who_takes_over_asks_again_what_was_being_asked(lost: bool) -> None:
     run.apply(e.RunOpened(70.0, 2))
     assert due(run, 70.0) == [asked]
     assert run.calls == 1
+
+
+def test_who_takes_over_looks_again_at_what_was_being_looked_at() -> None:
+    """A standing command about which nobody will hear any more holds no slot, and is looked at anew."""
+    run = opened(_standing(plan(2, receipts=False, limits=Limits(concurrency=1))))
+    assert due(run, 1.0) == [f.Find(JobId(0))]
+    assert (run.in_flight, run.held_back) == (1, 1)
+    run.apply(e.RunOpened(70.0, 2))
+    assert (run.in_flight, run.held_back, run.calls) == (0, 0, 0)
+    assert due(run, 70.0) == [f.Find(JobId(0))]
+
+
+def test_what_was_to_be_cancelled_is_followed_by_who_takes_over() -> None:
+    """A hard stop ends with its process: a command that it could not delete any more is read to its end."""
+    run = opened(plan(1, receipts=False))
+    sent(run, 0, 1.0)
+    run.apply(e.StopRequested(2.0, e.StopKind.HARD))
+    assert run.next(2.0) == f.Remove(JobId(0))
+    run.apply(e.RunOpened(70.0, 2))
+    assert due(run, 70.0) == [f.Look(JobId(0))]
+
+
+def test_who_takes_over_deletes_what_an_earlier_try_left() -> None:
+    """Whether its deletion waits, was on the wire, or is that of a job that has ended."""
+    made = plan(2, receipts=False)
+    flow = replace(made.steps[0].flow, retries=1, retry_delay=500.0)
+    run = opened(replace(made, steps=(replace(made.steps[0], flow=flow),)))
+    for job, code in ((0, 1), (1, 0)):
+        sent(run, job, 1.0)
+        ended(run, job, 2.0, exit_code=code)
+    assert set(due(run, 2.0)) == {f.Remove(JobId(0)), f.Remove(JobId(1))}
+    run.apply(e.RunOpened(70.0, 2))
+    assert set(due(run, 70.0)) == {f.Remove(JobId(0)), f.Remove(JobId(1))}
+
+
+def _standing(made: Plan) -> Plan:
+    return replace(made, steps=(replace(made.steps[0], properties=Properties(command="nightly")),))
+
+
+def test_a_place_that_is_given_back_is_for_whoever_may_go() -> None:
+    """After a pause standing commands are looked at anew: where one region is throttled, another's VM of the group goes."""
+    made = _standing(plan(2, limits=Limits(spread=Spread("zone", Amount(1)))))
+    places = ("westeurope", "eastus")
+    targets = (replace(vm, zone="1", location=place) for vm, place in zip(made.targets, places, strict=True))
+    run = opened(replace(made, targets=tuple(targets)))
+    assert due(run, 1.0) == [f.Find(JobId(0))]
+    run.apply(e.RunPaused(2.0))
+    run.apply(e.CommandMissing(3.0, JobId(0)))
+    run.apply(e.QuotaSeen(4.0, Quota("sub-0", "westeurope", {"UpdateVMSubscriptionMaximum": -100})))
+    run.apply(e.RunUnpaused(5.0))
+    assert due(run, 5.0) == [f.Find(JobId(1))]
 
 
 def test_an_earlier_command_that_may_not_be_deleted_leaves_the_next_to_be_tried() -> None:

@@ -22,7 +22,7 @@ from fleet.run.state import Run
 from fleet.targets.model import Os
 from fleet.testing import Behaviour, ScriptedCloud
 from tests.unit.engine.harness import RUN_ID, Trial
-from tests.unit.run.stepped import step, stepped, told
+from tests.unit.run.stepped import place, step, stepped, told
 from tests.virtual import run
 
 AWAY = Refusal(409, "OperationNotAllowed", "The operation requires the VM to be running")
@@ -129,6 +129,19 @@ def test_one_that_does_not_come_back_is_told() -> None:
     assert back.outcome is not None and back.ended is not None and record.jobs[1].ended is not None
     assert (back.outcome.status, back.outcome.cause.code) == (Status.FAILED, CauseCode.NOT_BACK)
     assert 540 < back.ended - record.jobs[1].ended <= 600
+
+
+def test_a_vm_that_goes_down_is_left_alone_for_a_while() -> None:
+    """It is not looked for before so long as its step says has passed since it was asked: nobody is refused in vain."""
+    made, vms = patching(), Vms()
+    sent: dict[str, float] = {}
+
+    def behave(command: Command, n: int) -> Behaviour:
+        sent.setdefault(place(made, command)[1], asyncio.get_running_loop().time())
+        return vms.behave(command, n)
+
+    run(Trial(made, ScriptedCloud(behave)).start())
+    assert sent["patch-back"] - sent["patch-reboot"] >= first_look(made.steps[2]) == 30.0
 
 
 def test_another_boot_is_not_enough() -> None:
