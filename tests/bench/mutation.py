@@ -234,8 +234,8 @@ class Bench:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         for name in tests:
             seconds = self._witnesses.seconds[name]
-            signal.setitimer(signal.ITIMER_PROF, 2 + 5 * seconds)
-            signal.setitimer(signal.ITIMER_REAL, 10 + 20 * seconds)
+            signal.setitimer(signal.ITIMER_PROF, 10 + 5 * seconds)
+            signal.setitimer(signal.ITIMER_REAL, 15 + 30 * seconds)
             if not _passes(self._items[name]):
                 return 1
         return 0
