@@ -91,14 +91,13 @@ class Witnesses:
         known = self.lines.get(str(path), {})
         return frozenset().union(*(known.get(line, frozenset()) for line in lines))
 
-    def chosen(self, tests: frozenset[str], *, impatient: bool) -> list[str]:
-        """Put first those that run little else, then some spread over the others; who is impatient has no more."""
+    def in_order(self, tests: frozenset[str]) -> list[str]:
+        """Put first those that run little else, then some spread over the others, then the rest."""
         ordered = sorted(tests, key=lambda test: (self.reach[test], test))
         spent = list(accumulate(self.seconds[test] for test in ordered))
         near = bisect_right(spent, PATIENCE / 3) or 1
         stride = math.ceil((spent[-1] - spent[near - 1]) / (PATIENCE * 2 / 3)) if spent else 1
-        first = ordered[:near] + ordered[near :: max(stride, 1)]
-        return first if impatient else list(dict.fromkeys(first + ordered))
+        return list(dict.fromkeys(ordered[:near] + ordered[near :: max(stride, 1)] + ordered))
 
 
 class Bench:
@@ -159,7 +158,7 @@ class Bench:
         tally = Tally()
         known: set[str] = set()
         started = time.perf_counter()
-        for name, code in self._judged(core, excused):
+        for name, code in self._judged(core):
             known.add(name)
             was_killed = code != 0
             if code in ENDLESS:
@@ -179,10 +178,10 @@ class Bench:
         print(f"{core}: {tally} ({time.perf_counter() - started:.0f} s)", flush=True)
         return tally
 
-    def _judged(self, core: str, excused: dict[str, str]) -> Iterator[tuple[str, int]]:
+    def _judged(self, core: str) -> Iterator[tuple[str, int]]:
         """Each mutant, and what its process ended with: 0 if the mutant lives."""
         flying: dict[int, str] = {}
-        for name, job in self._work(core, excused):
+        for name, job in self._work(core):
             if job is None:
                 yield name, 0
                 continue
@@ -201,14 +200,13 @@ class Bench:
             raise SystemExit(f"the bench itself failed at {name}")
         return name, code
 
-    def _work(self, core: str, excused: dict[str, str]) -> Iterator[tuple[str, Callable[[], int] | None]]:
+    def _work(self, core: str) -> Iterator[tuple[str, Callable[[], int] | None]]:
         """Each mutant's name, and what tells in a process of its own whether it lives; None if no test runs its line."""
         for path in CORES[core].paths():
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for number, mutant in enumerate(mutants(path, tree)):
                 if self._only in mutant.name and number % self._every == 0:
-                    found = self._tests(path, tree, mutant)
-                    tests = self._witnesses.chosen(found, impatient=mutant.name in excused)
+                    tests = self._witnesses.in_order(self._tests(path, tree, mutant))
                     yield mutant.name, functools.partial(self._survives, path, tree, mutant, tests) if tests else None
 
     def _tests(self, path: Path, tree: ast.Module, mutant: Mutant) -> frozenset[str]:
