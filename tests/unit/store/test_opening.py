@@ -229,6 +229,24 @@ async def test_a_cancelled_close_can_be_repeated(folder: Path, plan: Plan, life:
     assert (found.events, found.live) == (life, False)
 
 
+@pytest.mark.asyncio
+async def test_one_who_no_longer_waits_holds_up_nobody(folder: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Of two who wait for the journal's end, the second is told though the first has gone."""
+    gate = Gate()
+    kept = begin(folder, plan, gate)
+    written = asyncio.ensure_future(kept.append(life))
+    await asyncio.to_thread(gate.reached.wait, 20)
+    gone, waiting = asyncio.ensure_future(kept.close()), asyncio.ensure_future(kept.close())
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    gate.opened.set()
+    await written
+    await asyncio.wait_for(waiting, 20)
+    assert journal.read(folder).events == life
+
+
 class Meanwhile:
     """Opens real databases, and lets something happen before a statement with this text."""
 
