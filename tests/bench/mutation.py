@@ -225,8 +225,7 @@ class Bench:
         mutant.make()
         module = sys.modules[".".join(path.relative_to(ROOT).with_suffix("").parts)]
         if mutant.function is None:
-            _put_statement(module, mutant.statement)
-            self._functions.forget()
+            self._functions.put_default(module, *_put_statement(module, mutant.statement))
         else:
             self._functions.put(module, mutant.function, compile(tree, str(path), "exec"))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -325,6 +324,13 @@ class _Functions:
             holder.__code__ = code
         self.forget()
 
+    def put_default(self, module: types.ModuleType, old: object, new: object) -> None:
+        """Let the functions of a module that took a value as a default take another; small numbers are everybody's."""
+        places = () if isinstance(old, int) else [place for place in self._by_place if place[0] == module.__name__]
+        for function in (function for place in places for function in self._by_place[place]):
+            function.__defaults__ = tuple(new if value is old else value for value in function.__defaults__ or ())
+        self.forget()
+
     def forget(self) -> None:
         for cache in self._caches:
             cache.cache_clear()
@@ -337,14 +343,15 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
-def _put_statement(module: types.ModuleType, statement: ast.stmt) -> None:
-    """Carry the one changed statement out anew, and let everybody who imported its name see the new value."""
+def _put_statement(module: types.ModuleType, statement: ast.stmt) -> tuple[object, object]:
+    """Carry the one changed statement out anew, and let all who imported its name see it. Returns the old and new value."""
     name = _target(statement)
     old = module.__dict__[name]
     exec(compile(ast.Module([statement], []), str(module.__file__), "exec"), module.__dict__)
     for other in list(sys.modules.values()):
         if other.__name__.startswith(("fleet", "tests")) and other.__dict__.get(name) is old:
             other.__dict__[name] = module.__dict__[name]
+    return old, module.__dict__[name]
 
 
 def main() -> int:
