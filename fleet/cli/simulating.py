@@ -317,7 +317,7 @@ def _rates(flags: Mapping[str, Any]) -> dict[Any, float] | None:
 def _judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any], corpus: Path | None) -> int:
     from fleet.simulation import seeds
 
-    what, tally = "kills" if flags["kills"] else "seeds", seeds.Tally()
+    what, tally = "kill" if flags["kills"] else "seed", seeds.Tally()
     try:
         say(f"trying {plural(expected, 'seed') if expected else 'every write'}", quiet=flags["quiet"])
         for verdict in verdicts:
@@ -364,7 +364,7 @@ def _again(flags: Mapping[str, Any]) -> str:
 
 
 def _sums(tally: Tally, what: str) -> Iterator[str]:
-    yield f"{number(tally.seeds)} {what}, {number(len(tally.failed))} failed"
+    yield f"{plural(tally.seeds, what)}, {number(len(tally.failed))} failed"
     yield f"{duration(tally.seconds)} of virtual time"
     for name, count in sorted(tally.counts.items()):
         if count:

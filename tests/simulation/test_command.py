@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
+import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fleet.cli.main import invoke
 from fleet.errors import InvalidInput
 from fleet.lab.making import build
 from fleet.playbook.model import Selection
@@ -221,3 +223,68 @@ def test_one_seed_is_told_event_by_event(here: Here) -> None:
     assert done.code == 0
     assert "disk 1" in done.out and "wire 1" in done.out
     assert done.out.count("job ") >= len(draw(1).plan)
+
+
+def test_the_reference_model_is_walked_for_as_many_events(here: Here) -> None:
+    """``--model N`` compares engine and model for N events, and says over how many runs."""
+    told = here("sim", "--model", 300)
+    assert told.code == 0
+    assert re.fullmatch(r"300 events in \d+ runs: engine and reference model agree\n", told.out)
+
+
+def test_seeds_are_judged_alike_in_processes_of_their_own(here: Here, tmp_path: Path) -> None:
+    """With more than one process each seed is judged once, and the sums are the same."""
+    empty = tmp_path / "corpus.txt"
+    empty.touch()
+    words = "sim", "--seeds", 5, "--first", 1, "--vms", "2..4", "--corpus", empty
+    assert here(*words, "--jobs", 2).out == here(*words, "--jobs", 1).out
+
+
+def test_a_small_run_is_killed_at_every_write() -> None:
+    """Each write is one kill before it, three in its midst and one after it; what was kept goes on from all of them."""
+    verdicts = list(seeds.judge_kills(replace(draw(2), rates={}, happenings=(), sqlite=False), processes=1))
+    assert [verdict.breaches for verdict in verdicts] == [()] * len(verdicts)
+    killed = Counter(verdict.seed for verdict in verdicts if verdict.counts["owners"] > 1)
+    assert len(killed) > 3
+    assert killed == dict.fromkeys(range(1, len(killed) + 1), 5)
+
+
+def test_a_seed_that_breaks_down_is_told_kept_and_tried_again(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, what happened, the command that replays it; the corpus has it, and so it is tried first next time."""
+    corpus = tmp_path / "corpus.txt"
+    first = next(seed for seed in range(100) if draw(seed).sqlite)
+    words = "sim", "--first", first, "--seeds", 1, "--jobs", 1, "--corpus", corpus
+    with monkeypatch.context() as without:
+        without.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+        assert invoke([*map(str, words)]) == 1
+    out, err = capfd.readouterr()
+    assert out.startswith("1 seed, 1 failed\n")
+    assert f"seed {first} failed:" in err and "the simulation broke down" in err
+    assert f"fleet sim --seed {first} -v" in err
+    assert seeds.read_corpus(corpus) == (first,)
+    again = here(*words)
+    assert (again.code, again.out.splitlines()[0]) == (0, "2 seeds, 0 failed")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "name a playbook to rehearse"),
+        (("--model", "5", "--seeds", "5"), "name a playbook to rehearse"),
+        (("--seeds", "5", "--fault", "agent-down=5%"), "faults of requests"),
+        (("--seeds", "5", "--fault", "429=101%"), "KIND=PERCENT"),
+    ],
+)
+def test_modes_are_told_apart(here: Here, words: tuple[str, ...], said: str) -> None:
+    """Fleet itself is tried in one way at a time, with faults that seeds have."""
+    done = here("sim", *words)
+    assert (done.code, said in done.err) == (2, True), done.err
+
+
+def test_a_lab_file_has_its_own_size(here: Here) -> None:
+    """``--vms`` beside a lab file is refused: two sizes cannot both hold."""
+    lab = PLAYBOOKS.parent / "labs" / "forty.yaml"
+    done = here("sim", PLAYBOOKS / "hello.yaml", f"--lab={lab}", "--vms", 3)
+    assert (done.code, "the lab file says how many VMs it has" in done.err) == (2, True)

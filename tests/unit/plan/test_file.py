@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 
 import pytest
 from hypothesis import given
@@ -53,6 +56,31 @@ def test_half_a_plan_is_refused(missing: str) -> None:
     del document["plan"][missing]
     with pytest.raises(InvalidInput, match="whole plan"):
         load(json.dumps(document), file="x.plan")
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of everything in a JSON document, but the whole."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from places(item, (*path, key))
+
+
+@pytest.mark.parametrize("wrong", [None, True, 7, 0.5, "x", [], {}, [[]], {"x": 1}], ids=json.dumps)
+def test_a_plan_with_a_wrong_value_anywhere_is_refused(wrong: object) -> None:
+    """Whatever stands in the place of any value, list or part of a plan: a sentence that names the file, no traceback."""
+    made = plan(2, steps=2, waves=(Amount(1),), limits=Limits(max_failures=1, spread=Spread("location", Amount(1))))
+    text = dump(replace(made, gates=(Gate(1, health=HealthCheck("check", Amount(1))),), parameters={"scope": "all"}))
+    tried = 0
+    for path in places(json.loads(text)["plan"], ("plan",)):
+        document = json.loads(text)
+        within = reduce(getitem, path[:-1], document)
+        if type(within[path[-1]]) is type(wrong) and within[path[-1]] == wrong:
+            continue
+        within[path[-1]] = wrong
+        with pytest.raises(InvalidInput, match=r"x\.plan"):
+            load(json.dumps(document), file="x.plan")
+        tried += 1
+    assert tried > 50
 
 
 def test_drift_names_who_came_went_and_changed() -> None:
