@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fleet.clock import Clock
 from fleet.config import Config
-from fleet.connecting import Connection
+from fleet.connecting import Connection, cloud_name
 from fleet.engine.desk import Desk
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
@@ -326,19 +326,13 @@ def _each(*observers: Callable[[Event], None]) -> Callable[[Event], None]:
     return observe
 
 
-def check_cloud(plan: Plan, lab: str | None) -> None:
-    """Refuse to carry a run of a lab over to the real cloud, or the other way round."""
-    if (plan.cloud == "lab") == (lab is not None):
-        return
-    if lab is None:
-        raise Refused(
-            "this run belongs to a lab", hint="name the lab with --lab, --lab=FILE or --lab=URL", code="other_cloud"
-        )
-    raise Refused("this run belongs to a real cloud, not to a lab", hint="leave out --lab", code="other_cloud")
-
-
-def check_same_cloud(plan: Plan, connection: Connection) -> None:
-    """Refuse to carry a run of one cloud over to another: the same id may be another VM there."""
-    if plan.cloud != connection.name:
-        message = f"this run belongs to the cloud {plan.cloud}, and the settings name {connection.name}"
-        raise Refused(message, hint="set azure.cloud as it was when the run began", code="other_cloud")
+def check_cloud(plan: Plan, config: Config, lab: str | None) -> None:
+    """Refuse to carry a run of one cloud over to another, or to a lab: the same id may be another VM there."""
+    code = "other_cloud"
+    if plan.cloud == "lab" and lab is None:
+        raise Refused("this run belongs to a lab", hint="name the lab with --lab, --lab=FILE or --lab=URL", code=code)
+    if plan.cloud != "lab" and lab is not None:
+        raise Refused("this run belongs to a real cloud, not to a lab", hint="leave out --lab", code=code)
+    if lab is None and plan.cloud != (named := cloud_name(config)):
+        message = f"this run belongs to the cloud {plan.cloud}, and the settings name {named}"
+        raise Refused(message, hint="set azure.cloud as it was when the run began", code=code)

@@ -59,7 +59,7 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
         ends = endpoints(config.azure.cloud)
         where = SignIn(ends.authority, ends.scope, config.azure.tenant or "", _text(config.azure.ca_file))
         tokens = build_pool(config.azure.credential, where, environ)
-        name = ends.name if ends.name != "custom" else ends.resource_manager
+        name = cloud_name(config)
         async with _connected(ends.resource_manager, tokens, _text(config.azure.ca_file), name, ()) as connection:
             yield replace(connection, leases=name, gatekeeper=gatekeeper)
     elif is_url(lab):
@@ -81,6 +81,14 @@ async def blobs(config: Config) -> AsyncIterator[Blobs]:
 
     async with Bare(ca_file=_text(config.azure.ca_file)) as bare:
         yield AzureBlobs(bare)
+
+
+def cloud_name(config: Config) -> str:
+    """Return the name of the real cloud that the settings name: a custom one's is its address. Raises InvalidInput."""
+    from fleet.azure.clouds import endpoints
+
+    ends = endpoints(config.azure.cloud)
+    return ends.name if ends.name != "custom" else ends.resource_manager
 
 
 def is_url(lab: str) -> bool:

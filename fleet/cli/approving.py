@@ -60,7 +60,7 @@ def approve(run_id: str, record: bool, **flags: Any) -> int:
     run = app.replay(kept)
     event = WaveApproved(0.0, _wave(run), asker(flags["name"]), flags["why"], new_directive())
     if not (kept.live or record):
-        app.check_cloud(kept.plan, flags["lab"])
+        app.check_cloud(kept.plan, config, flags["lab"])
         parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
         app.check_gates(kept.plan, os.environ)
     told = asyncio.run(direct(config, kept.run_id, event))

@@ -78,9 +78,8 @@ async def fetch_missing(
         fetcher: Fetcher | None = None
         for each in missing:
             if fetcher is None:
-                app.check_cloud(kept.plan, flags["lab"])
+                app.check_cloud(kept.plan, config, flags["lab"])
                 connection = await stack.enter_async_context(connecting.connect(config, flags["lab"], environ))
-                app.check_same_cloud(kept.plan, connection)
                 fetcher = Fetcher(connection.cloud, SystemClock(), lambda: token_hex(16))
             data = await _fetched(fetcher, kept, each, flags["quiet"])
             if data is None:

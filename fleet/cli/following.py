@@ -212,9 +212,8 @@ async def follow(
 
 async def _asking(session: _Session, flags: Mapping[str, Any], environ: Mapping[str, str]) -> int | None:
     """Show everything, asking the VM. Return the wrapper's exit code where the VM told it."""
-    app.check_cloud(session.kept.plan, flags["lab"])
+    app.check_cloud(session.kept.plan, session.config, flags["lab"])
     async with connecting.connect(session.config, flags["lab"], environ) as connection:
-        app.check_same_cloud(session.kept.plan, connection)
         return await _to_the_end(session, Follower(connection.cloud, session.clock, lambda: token_hex(16)))
 
 

@@ -191,10 +191,8 @@ def _meaning(job: JobState, deleted: Sequence[JobState]) -> str:
 
 
 async def _connected(stack: AsyncExitStack, config: Config, kept: SavedRun, flags: Mapping[str, Any]) -> Connection:
-    app.check_cloud(kept.plan, flags["lab"])
-    connection = await stack.enter_async_context(connecting.connect(config, flags["lab"], os.environ))
-    app.check_same_cloud(kept.plan, connection)
-    return connection
+    app.check_cloud(kept.plan, config, flags["lab"])
+    return await stack.enter_async_context(connecting.connect(config, flags["lab"], os.environ))
 
 
 def _source(run_id: str, job: JobState) -> Source:

@@ -182,13 +182,12 @@ def apply(plan_file: Path, **flags: Any) -> int:
     config = config_of(flags)
     frozen = _plan_file(plan_file)
     check_approval(frozen, plan_file, config, flags)
-    app.check_cloud(frozen, flags["lab"])
+    app.check_cloud(frozen, config, flags["lab"])
     secrets = parameter_values.secrets_of(frozen.declared, flags["given"], os.environ)
 
     async def go() -> int:
         async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
-            app.check_same_cloud(frozen, connection)
             found = drift(frozen.targets, (await app.find_again(connection, frozen)).targets)
             _check_drift(frozen, found, flags)
             confirm(frozen, flags)
@@ -233,7 +232,7 @@ def resume(run_id: str, **flags: Any) -> int:
 
 def go_on(config: Config, kept: SavedRun, flags: dict[str, Any]) -> int:
     """Take a kept run over and drive it to its end."""
-    app.check_cloud(kept.plan, flags["lab"])
+    app.check_cloud(kept.plan, config, flags["lab"])
     secrets = parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
     finished = app.replay(kept)
     if finished.finished:
@@ -246,7 +245,6 @@ def go_on(config: Config, kept: SavedRun, flags: dict[str, Any]) -> int:
     async def go() -> int:
         async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
-            app.check_same_cloud(kept.plan, connection)
             clock = SystemClock()
             opened = app.take_over(config, kept.run_id, secrets, clock)
             return (await drive(opened, connection, secrets, flags, clock)).code
@@ -278,7 +276,7 @@ def rerun(selection: str, **flags: Any) -> int:
     refuse_unapproved(config)
     text, statuses = _statuses(selection)
     kept = app.saved(config, text)
-    app.check_cloud(kept.plan, flags["lab"])
+    app.check_cloud(kept.plan, config, flags["lab"])
     secrets = parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
     past = app.replay(kept)
     if not past.finished:
@@ -290,7 +288,6 @@ def rerun(selection: str, **flags: Any) -> int:
     async def go() -> int:
         async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags)
-            app.check_same_cloud(plan, connection)
             confirm(plan, flags)
             return (await carry_out(config, connection, plan, secrets, flags)).code
 

@@ -59,7 +59,8 @@ class Machine:
 
     def environment(self, **more: str) -> dict[str, str]:
         """The machine's environment variables, and nothing of ours but what Python needs."""
-        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
+        names = ("PATH", "PYTHONPATH", "LANG", "COVERAGE_PROCESS_START")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
         own = {"HOME": str(self.home), "FLEET_STATE_DIR": str(self.state), "TERM": "xterm", "COLUMNS": "100"}
         return {**kept, **own, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **more}
 

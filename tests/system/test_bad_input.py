@@ -209,3 +209,38 @@ def test_an_endless_file_is_read_to_its_bound(place: Here, machine: Machine) -> 
     for args in (["validate", "endless.yaml"], ["validate", "names.yaml"], ["config", "show", "--config=endless.yaml"]):
         told(place, *args)
     assert "more than" in told(place, "apply", "endless.yaml", "-y")
+
+
+PLAY = """
+apiVersion: fleet/v1
+kind: Playbook
+metadata: {name: odd, version: 1.0.0}
+parameters: {token: {type: string, secret: true, required: true}}
+targets: {}
+steps:
+  - {id: one, timeout: 1m, STEP}
+"""
+
+
+@pytest.mark.parametrize(
+    ("transport", "step", "code"),
+    [
+        ("managed", "run: {command_id: RunShellScript}", "built_in_over_managed"),
+        ("action", "run: {inline: x}, run_as: web", "run_as_over_action"),
+        ("action", "run: {uri: 'https://x.blob.core.windows.net/c/s.sh'}", "uri_over_action"),
+        ("action", "run: {inline: x}, env: {A: '{{ params.token }}'}", "secret_over_action"),
+        ("action", "run: {inline: x}, shell: pwsh7", "managed_only"),
+        ("action", "run: {inline: x}, tags: {a: b}", "managed_only"),
+    ],
+)
+def test_a_step_that_a_transport_cannot_carry(
+    here: Here, machine: Machine, lab: LabUp, transport: str, step: str, code: str
+) -> None:
+    """It is refused before anything is sent, with the step, why, and the transport that can."""
+    (machine.cwd / "play.yaml").write_text(PLAY.replace("STEP", step))
+    before = lab.executions()
+    done = here("run", "play.yaml", lab.flag, "-y", "-l", "web01", "-e", "token=env:HOME", "--transport", transport)
+    assert (done.code, done.out) == (2, "")
+    assert f"[{code}]" in done.err and "step 'one'" in done.err, done.err
+    assert "use --transport" in done.err
+    assert lab.executions(before) == {}

@@ -276,3 +276,35 @@ def test_verify_names_damage(kept: Here, machine: Machine) -> None:
     assert broken.code == 1
     assert "[journal_damaged]" in broken.err
     assert broken.out == ""
+
+
+GATED = """
+apiVersion: fleet/v1
+kind: Playbook
+metadata: {name: gated, version: 1.0.0}
+targets: {where: 'name in ["web01", "web02"]'}
+rollout: {waves: [1], gates: [{before_wave: 2, approve: true}]}
+steps:
+  - {id: say, run: {inline: "echo hello"}}
+"""
+
+
+@pytest.mark.parametrize("words", ["resume last", "approve last", "rerun last:not_started -y"])
+def test_a_run_of_a_cloud_stays_with_that_cloud(here: Here, machine: Machine, lab: LabUp, words: str) -> None:
+    """Neither a lab nor another cloud takes over a run: the same id may be another VM there. Its own cloud does."""
+    own, other, play = (machine.cwd / name for name in ("own.yaml", "other.yaml", "play.yaml"))
+    for file, address in ((own, lab.url), (other, lab.url.replace("127.0.0.1", "localhost"))):
+        cloud = f"{{resource_manager: '{address}', authority: '{address}'}}"
+        file.write_text(f"azure:\n  cloud: {cloud}\n  credential: {{token_env: HOME}}\n")
+    play.write_text(GATED)
+    assert here("run", play, "-y", "-q", "--config", own).code == 5
+    if words.startswith("rerun"):
+        assert (here("reject", "last").code, here("resume", "last", "--config", own).code) == (0, 5)
+    before = lab.requests()
+    lent = here(*words.split(), lab.flag)
+    assert (lent.code, "belongs to a real cloud" in lent.err, "leave out --lab" in lent.err) == (6, True, True)
+    moved = here(*words.split(), "--config", other)
+    assert (moved.code, "belongs to the cloud" in moved.err) == (6, True), moved.err
+    assert lab.requests() == before
+    done = here(*words.split(), "--config", own)
+    assert (done.code, "belongs to" in done.err) == (5 if words.startswith("resume") else 0, False), done.err

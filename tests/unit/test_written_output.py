@@ -6,7 +6,10 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from fleet.cli.output import write_streams
+from fleet.cli.screen import emit_pieces
 from fleet.report.aggregate import aggregate
 from tests.unit.report import factory
 
@@ -24,3 +27,25 @@ def test_hostile_names_are_no_paths(tmp_path: Path) -> None:
     assert len({path.name.casefold() for path in written}) == len(NAMES)
     assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o600}
     assert all(path.name.isascii() and len(path.name) < 200 for path in written)
+
+
+@pytest.mark.parametrize("last", ["end", "end\n"])
+def test_long_output_is_whole_and_ends_its_last_line(capfdbinary: pytest.CaptureFixture[bytes], last: str) -> None:
+    """However much is printed and however it comes in pieces: every byte, once, in order, and one line end at the end."""
+    lines = [f"{number} \u00e9 \udcff\n" for number in range(200_000)]
+    emit_pieces([*lines, "x" * 2_000_000, last])
+    whole = "".join(lines) + "x" * 2_000_000 + "end\n"
+    assert capfdbinary.readouterr().out == whole.encode("utf-8", errors="backslashreplace")
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_one_long_piece_ends_its_line(capfdbinary: pytest.CaptureFixture[bytes], end: str) -> None:
+    """A piece that is written at once leaves the terminal at the beginning of a line, too."""
+    emit_pieces(["x" * 2_000_000 + end])
+    assert capfdbinary.readouterr().out == b"x" * 2_000_000 + b"\n"
+
+
+def test_nothing_is_printed_as_nothing(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """No data has no line."""
+    emit_pieces([])
+    assert capfdbinary.readouterr().out == b""

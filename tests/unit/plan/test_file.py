@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fleet.errors import InvalidInput
 from fleet.plan.compare import Change, differences, drift
-from fleet.plan.file import dump, load
+from fleet.plan.file import MAX_BYTES, dump, load
 from fleet.plan.model import Gate, Limits
 from fleet.playbook.model import Amount, HealthCheck, Spread
 from fleet.targets.model import Power
@@ -129,3 +129,12 @@ def test_another_order_of_waves_is_a_difference() -> None:
     """The same targets in other waves are a different rollout."""
     found = differences(plan(10), plan(10, waves=(Amount(1),)))
     assert [item.kind for item in found] == ["rollout"]
+
+
+def test_a_plan_file_of_another_format_or_size_is_told() -> None:
+    """A newer version's file names both formats; one that no plan can be is not even read."""
+    document = json.loads(dump(plan(1)))
+    with pytest.raises(InvalidInput, match=r"fleet/plan/v2.*this version reads 'fleet/plan/v1'"):
+        load(json.dumps({**document, "format": "fleet/plan/v2"}), file="x.plan")
+    with pytest.raises(InvalidInput, match="too large"):
+        load(" " * (MAX_BYTES + 1), file="x.plan")
