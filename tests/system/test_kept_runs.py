@@ -307,4 +307,4 @@ def test_a_run_of_a_cloud_stays_with_that_cloud(here: Here, machine: Machine, la
     assert (moved.code, "belongs to the cloud" in moved.err) == (6, True), moved.err
     assert lab.requests() == before
     done = here(*words.split(), "--config", own)
-    assert (done.code, "belongs to" in done.err) == (5 if words.startswith("resume") else 0, False), done.err
+    assert (done.code, "belongs to" in done.err) == (0 if words.startswith("approve") else 5, False), done.err
