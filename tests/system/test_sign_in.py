@@ -6,11 +6,14 @@ import json
 import os
 import re
 import ssl
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -123,6 +126,62 @@ def test_a_certificate_signs_in(machine: Machine, secured: Secured) -> None:
     assert "pass-phrase-1" not in done.err
     told = refused(machine, settings, SP_PASSWORD="other-phrase")
     assert "client_certificate" in told and "other-phrase" not in told
+
+
+IN_ENVIRONMENT = {"AZURE_CLIENT_ID": CLIENT, "AZURE_CLIENT_SECRET": SECRET}
+
+
+@pytest.mark.parametrize("form", ["environment", "default", "workload_identity", "cli", "managed_identity"])
+def test_each_form_signs_in(machine: Machine, secured: Secured, form: str) -> None:
+    """With what its own documentation asks for and nothing else, each form of the settings finds the VMs."""
+    (machine.cwd / "federated").write_text("a.federated.token")
+    az = machine.home / "az"
+    kept = {"accessToken": "eyJ.from-az", "expires_on": int(wall_time()) + 3600, "tenant": secured.tenant}
+    az.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(kept)}\nEND\n")
+    az.chmod(0o700)
+    with identity_endpoint() as endpoint:
+        given = {
+            "environment": {**IN_ENVIRONMENT, "AZURE_TENANT_ID": secured.tenant},
+            "default": {**IN_ENVIRONMENT, "AZURE_TENANT_ID": secured.tenant},
+            "workload_identity": {
+                "AZURE_CLIENT_ID": CLIENT,
+                "AZURE_TENANT_ID": secured.tenant,
+                "AZURE_FEDERATED_TOKEN_FILE": str(machine.cwd / "federated"),
+            },
+            "cli": {"PATH": f"{machine.home}:{os.environ['PATH']}"},
+            "managed_identity": {"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": "of-the-app"},
+        }
+        done = ask(machine, config(secured, credential=form), **given[form])
+    assert (done.code, done.out) == (0, "web1\n"), done.err
+    assert SECRET not in done.err and "eyJ" not in done.err
+
+
+@contextmanager
+def identity_endpoint() -> Iterator[str]:
+    """The token endpoint of an application's managed identity (documented: IDENTITY_ENDPOINT)."""
+
+    class Identity(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.headers["X-IDENTITY-HEADER"] == "of-the-app"
+            ends = str(int(wall_time()) + 3600)
+            body = json.dumps({"access_token": "eyJ.managed", "expires_on": ends, "token_type": "Bearer"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Identity) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/token"
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 def test_a_certificate_file_that_is_not_there_is_named(machine: Machine, secured: Secured) -> None:

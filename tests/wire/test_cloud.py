@@ -200,6 +200,24 @@ async def test_location_is_asked_where_the_operation_has_no_output() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_result_that_is_nowhere_is_told() -> None:
+    """An operation that succeeded and names no place for its output ends the job, with the reason; nothing is guessed."""
+    script = Script([arm(200, running("Succeeded"))])
+    reply = await ask(script, lambda cloud, base: cloud.look(TARGET, Operation(Way.ACTION, f"{base}/op?c=1")))
+    assert isinstance(reply.answer, Finished)
+    assert (reply.answer.answer.combined, reply.answer.answer.exit_code) == (None, None)
+    assert "no place for its result" in reply.answer.answer.execution_message
+
+
+@pytest.mark.asyncio
+async def test_a_result_that_cannot_be_had_is_asked_again() -> None:
+    """A refusal, an answer that breaks off and one that is no result are a read's trouble, not the job's end."""
+    for answer, kind in ((error(429, "X"), Refused), (arm(503), Lost), (arm(200, {"no": "result"}), Lost)):
+        reply = await ask(Script([arm(200, running("Succeeded")), answer]), look_action)
+        assert isinstance(reply.answer, kind)
+
+
+@pytest.mark.asyncio
 async def test_location_alone_is_enough() -> None:
     """Without Azure-AsyncOperation: 202 while running, 200 with the result."""
     script = Script([arm(202, None, Retry_After="4"), arm(200, RESULT)])
@@ -289,6 +307,8 @@ async def test_failed_provisioning_is_explained_by_the_operation() -> None:
     reply = await ask(Script([arm(200, resource("Failed")), arm(403)]), look)
     assert isinstance(reply.answer, OperationFailed)
     assert reply.answer.code == "ProvisioningFailed"
+    found = await ask(Script([arm(200, resource("Failed"))]), lambda cloud, _: cloud.look(TARGET, MANAGED))
+    assert found.answer == reply.answer  # a command that was found by its name has no operation to ask
 
 
 # find, remove

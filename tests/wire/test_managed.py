@@ -10,7 +10,7 @@ from fleet.azure.transport import Transport
 from fleet.azure.wire.http import Json
 from fleet.azure.wire.managed import command
 from fleet.engine.ports import ManagedCommands
-from fleet.run.answers import Accepted, Refused, Removed
+from fleet.run.answers import Accepted, Lost, Refused, Removed
 from fleet.run.managed import Change, ManagedCommand
 from fleet.targets.model import Os, Target
 from fleet.testing import HandClock
@@ -141,3 +141,48 @@ async def test_deleting_what_is_gone_is_no_failure() -> None:
     for status in (202, 204, 404):
         reply = await use(Script([arm(status, None)]), "remove", read())
         assert reply.answer == Removed()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"commandId": "RunShellScript"}, "command_id RunShellScript"),
+        (
+            {"galleryScriptReferenceId": "/galleries/g/scripts/s/versions/1"},
+            "gallery /galleries/g/scripts/s/versions/1",
+        ),
+        ({}, "nothing"),
+    ],
+)
+def test_what_a_command_runs_is_told_in_its_own_word(source: dict[str, Json], told: str) -> None:
+    """A built-in command, a script of a gallery, and one whose source Azure does not show."""
+    assert read(source=source).source == told
+
+
+@pytest.mark.asyncio
+async def test_a_command_that_cannot_be_read_is_told_with_the_others() -> None:
+    """A row that is none and a view that is refused leave a gap that is named; one gone since is as it was listed."""
+    script = Script([arm(200, {"value": [{"name": ""}, row("c1", instanceView=VIEW)]})])
+    [found] = await use(script, "commands", [vm()], lambda: None)  # type: ignore[misc]
+    assert ([each.name for each in found.commands], found.why) == (["c1"], "a command could not be read")
+    refusal = arm(403, {"error": {"code": "AuthorizationFailed", "message": "no right"}})
+    [found] = await use(Script([arm(200, {"value": [row("c1")]}), refusal]), "commands", [vm()], lambda: None)  # type: ignore[misc]
+    assert (found.commands, found.why) == ((), "a command could not be read")
+    gone = arm(404, {"error": {"code": "ResourceNotFound", "message": "gone"}})
+    [found] = await use(Script([arm(200, {"value": [row("c1")]}), gone]), "commands", [vm()], lambda: None)  # type: ignore[misc]
+    assert ([each.running for each in found.commands], found.why) == ([True], "")
+
+
+@pytest.mark.asyncio
+async def test_a_change_whose_answer_is_lost_is_not_said_to_be_made() -> None:
+    """An error of the service and a broken connection are lost, a refusal is a refusal; none is sent again."""
+    change = Change(script="new")
+    for answer, kind in ((arm(503), Lost), (arm(403, {"error": {"code": "X", "message": "m"}}), Refused)):
+        script = Script([answer])
+        reply = await use(script, "change", read(), change)
+        assert isinstance(reply.answer, kind)  # type: ignore[attr-defined]
+        assert len(script.asked) == 1
+    transport = Transport("http://127.0.0.1:1", StaticTokens("t"), clock=HandClock(1000.0))
+    async with transport:
+        reply = await AzureManaged(transport).change(read(), change)
+    assert isinstance(reply.answer, Lost)
