@@ -66,8 +66,7 @@ class Prober:
         beside = replace(source, transport=Transport.MANAGED)
         try:
             found = await Asker(self.cloud, self.clock, self.nonce, purpose, TRIES, PATIENCE).ask(beside, question)
-            if isinstance(found, Absence):
-                raise ValueError("it is no report")
+            assert not isinstance(found, Absence), "read() takes none for an answer"
             return read_report(*found)
         except NotFetched as error:
             return error.cause

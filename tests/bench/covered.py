@@ -104,7 +104,9 @@ def _measure(folder: Path, at_once: int) -> bool:
 
 def _test(paths: list[str]) -> int:
     """Run a part, in this process; coverage has started by itself."""
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell's background job has it ignored, and hands that on
+    # A shell's background job has these ignored, and hands that on to what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     left_out = [f"--deselect={test}" for test in LEFT_OUT]
     return int(pytest.main(["-p", "no:cacheprovider", "--timeout=600", *left_out, *paths], [Fixed()]))
 

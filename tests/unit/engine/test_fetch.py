@@ -140,3 +140,62 @@ def test_nothing_is_asked_in_vain() -> None:
     with pytest.raises(NotFetched, match="64 MiB"):
         fetch(vm, of=Extent(LARGEST + 1, "-"))
     assert vm.sent == []
+
+
+class Unlooked(Vm):
+    """A VM of which nobody learns how the first ``times`` readers ended."""
+
+    def __init__(self, answer: a.LookAnswer, times: int) -> None:
+        super().__init__()
+        self.answer, self.left = answer, times
+
+    async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
+        if self.left == 0:
+            return await super().look(target, operation)
+        self.left -= 1
+        return Reply(self.answer)
+
+
+FAILED = a.OperationFailed("VMAgentStatusCommunicationError", "no agent")
+FORBIDDEN = a.Refused(Refusal(403, "AuthorizationFailed", "no right"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (FAILED, CauseCode.OPERATION_FAILED, "VMAgentStatusCommunicationError: no agent"),
+        (FORBIDDEN, CauseCode.OPERATION_GONE, "AuthorizationFailed: no right"),
+        (a.StillRunning(), CauseCode.NO_ANSWER, "no usable answer"),
+        (a.Refused(Refusal(429, "TooManyRequests", "", 30.0)), CauseCode.NO_ANSWER, "no usable answer"),
+    ],
+    ids=["failed", "forbidden", "for ever", "throttled"],
+)
+def test_a_reader_of_which_nothing_is_heard(answer: a.LookAnswer, code: CauseCode, said: str) -> None:
+    """It is sent again, within limits, and deleted each time; in the end Azure's own word is the cause."""
+    for times, whole in ((1, True), (100_000, False)):
+        vm = Unlooked(answer, times)
+        if whole:
+            assert fetch(vm) == DATA
+        else:
+            with pytest.raises(NotFetched, match=said) as caught:
+                fetch(vm)
+            assert caught.value.cause.code is code
+            assert len(vm.sent) < 20
+        assert vm.present == set()
+
+
+def test_a_script_that_has_not_ended_is_told() -> None:
+    """Its output cannot be had yet, and that is what is said."""
+    vm = Vm(trick=lambda wanted, n: shown(wanted, {}, running=True))
+    with pytest.raises(NotFetched, match="has not ended") as caught:
+        fetch(vm)
+    assert "wait until it ends" in caught.value.cause.hint
+
+
+def test_one_lost_piece_is_the_reason() -> None:
+    """Where one of the pieces that are fetched side by side is gone, that is the error, and no reader is left behind."""
+    vm = Vm(trick=lambda wanted, n: shown(wanted, None) if wanted.number == 5 else None)
+    with pytest.raises(NotFetched, match="does not keep") as caught:
+        fetch(vm)
+    assert caught.value.cause.code is CauseCode.OPERATION_GONE
+    assert vm.present == set()

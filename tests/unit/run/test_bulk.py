@@ -7,14 +7,16 @@ import itertools
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.clock import SystemClock
 from fleet.engine.bulk import carry_out
 from fleet.engine.ports import Reply
+from fleet.errors import AzureUnusable
 from fleet.playbook.model import Transport
-from fleet.run.answers import Accepted, Lost, LostReason, Operation, Refusal, Refused, Removed
+from fleet.run.answers import Accepted, Lost, LostReason, Operation, Quota, Refusal, Refused, Removed
 from fleet.run.bulk import AT_ONCE, TRIES, Bulk, BulkAnswer, Ended, Fate, Kind, Send, Wait
 from fleet.run.limits import ARM_DELETES
 from fleet.run.model import CauseCode
@@ -141,3 +143,30 @@ def test_everything_ends_once_and_never_too_much_is_on_the_wire(told: list[list[
     assert set(ended) == set(range(len(told))) == set(seen)
     assert set(seen.values()) == {1}
     assert most <= AT_ONCE
+
+
+def test_an_unusable_azure_ends_all_with_one_error() -> None:
+    """That nobody can sign in is told once, as it is; what is on its way by then is not waited for."""
+    clock, ended = SystemClock(), list[int]()
+
+    async def call(item: int) -> Reply[BulkAnswer]:
+        await asyncio.sleep(0.1 * item)
+        if item == 3:
+            raise AzureUnusable("no token", code="no_token")
+        return Reply(Removed())
+
+    bulk = Bulk(Kind.DELETE, targets(10))
+    with pytest.raises(AzureUnusable, match="no token"):
+        virtual.run(carry_out(bulk, call, clock, lambda item, end: ended.append(item)))
+    assert ended == [0, 1, 2]
+
+
+def test_a_quota_is_that_of_its_place() -> None:
+    """What an answer says is left of a subscription's calls slows the calls to that subscription, and no other."""
+    low = Quota("S0", "WE", {"deletes": 0})
+    for quota, slowed in ((None, False), (low, True), (replace(low, subscription="s1"), False)):
+        bulk = Bulk(Kind.DELETE, targets(2))
+        bulk.sent(0, 1000.0)
+        bulk.heard(0, 1000.0, Removed(), quota)
+        effect = bulk.next(1000.01)
+        assert isinstance(effect, Wait) is slowed
