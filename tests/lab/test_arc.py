@@ -101,3 +101,15 @@ def test_rows_and_headers() -> None:
     headers = lab.send("PUT", f"{ARC}/runCommands/c1", BODY).headers
     assert headers["x-ms-ratelimit-remaining-subscription-resource-requests"] == "319"
     assert "x-ms-ratelimit-remaining-subscription-writes" not in headers
+
+
+def test_what_is_refused_in_its_own_words() -> None:
+    """A body that is none, a name that is being deleted, and a URL that was changed on the way."""
+    lab = desk()
+    assert lab.send("PUT", f"{ARC}/runCommands/c1", ["no", "object"]).status == 400
+    made = lab.send("PUT", f"{ARC}/runCommands/c1", BODY)
+    answer = lab.send("GET", f"{made.headers['Azure-AsyncOperation']}&more=1")
+    assert code(answer) == "403 InvalidOperationUrl"
+    lab.wait(300)
+    assert lab.send("DELETE", f"{ARC}/runCommands/c1").status == 202
+    assert code(lab.send("PUT", f"{ARC}/runCommands/c1", BODY)) == "409 Conflict"

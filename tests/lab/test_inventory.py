@@ -174,6 +174,9 @@ def test_no_token_without_an_id() -> None:
         ("isnotnull(properties.osProfile.windowsConfiguration)", ["win1"]),
         ("(name matches regex '^w') and (os in ('Windows'))", ["win1"]),
         ("name has 'web1' // a remark", ["web1"]),
+        ("NAME == 'web1' and true and not(false)", ["web1"]),
+        ("tags.disks == 2 or tags['big'] == 'x'", []),
+        ("isempty(properties.networkProfile.networkInterfaces[7].id) and name in~ ('web1')", ["web1"]),
     ],
 )
 def test_conditions(condition: str, names: list[str]) -> None:
@@ -205,6 +208,44 @@ def test_counting_and_containers() -> None:
     assert table == {"columns": [{"name": "name", "type": "string"}], "rows": [["a1"]]}
 
 
+def test_kinds_of_columns_and_distinct_rows() -> None:
+    """A table names each column's type; equal rows are one where distinct says so; equal keys keep their order."""
+    desk = Desk(spec({"name": "a{n}", "count": 3}, {"name": "b"}))
+    values = "extend yes = true, many = 3, part = 0.5, text = tostring(true) | project yes, many, part, text, tags, id"
+    table = ask(desk, f"resources | {values} | take 1", resultFormat="table")["data"]
+    kinds = [column["type"] for column in table["columns"]]
+    assert kinds == ["boolean", "integer", "number", "string", "object", "string"]
+    assert table["rows"][0][:4] == [True, 3, 0.5, "true"]
+    assert ask(desk, "resources | distinct location")["data"] == [{"location": "westeurope"}]
+    ordered = ask(desk, "resources | project name, location, id | order by location asc, name desc")["data"]
+    assert [row["name"] for row in ordered] == ["b", "a3", "a2", "a1"]
+    assert ask(desk, "resources | summarize count()")["data"] == [{"count_": 4}]
+
+
+def test_a_question_that_is_none_is_refused() -> None:
+    """No query, no JSON, and a token of another query: 400, as the service says it."""
+    desk = Desk(spec({"name": "vm{n:04}", "count": 150}))
+    for body in (None, {"query": 7}, ["resources"]):
+        assert code(desk.send("POST", GRAPH, body)) == "400 BadRequest"
+    token = ask(desk, f"{ALL} | project id")["$skipToken"]
+    for query, given in ((f"{ALL} | project id, name", token), (f"{ALL} | project id", "nonsense")):
+        answer = desk.send("POST", GRAPH, {"query": query, "options": {"$skipToken": given}})
+        assert decoded(answer)["error"]["details"][0]["code"] == "InvalidSkipToken"
+    assert ask(desk, f"{ALL} | project id", **{"$skip": 100})["count"] == 50
+
+
+@pytest.mark.parametrize("query", ["$expand=instanceView", "$skiptoken=x"])
+def test_lists_refuse_what_they_do_not_know(query: str) -> None:
+    """A view without a filter and a token that was never given are 400."""
+    assert code(Desk(spec()).send("GET", f"{VMS}?{query}")) == "400 InvalidParameter"
+
+
+def test_a_group_is_read() -> None:
+    """One group by its name, whatever its case; its list of VMs is the group's alone."""
+    desk = Desk(spec())
+    assert desk.get(f"/subscriptions/{SUB}/resourceGroups/RG-ONE")["name"] == "rg-One"
+
+
 @pytest.mark.parametrize(
     ("query", "token"),
     [
@@ -214,6 +255,10 @@ def test_counting_and_containers() -> None:
         ("resources | project name | where strcat(name) == 'a'", "strcat"),
         ("securityresources | count", "securityresources"),
         ("resources | where name == ;", ";"),
+        ("resources | summarize total = max(name)", "max"),
+        ("resources | take many", "many"),
+        ("resources | project 7", "7"),
+        ("resources | where not name", "name"),
     ],
 )
 def test_unknown_constructs_are_refused(query: str, token: str) -> None:

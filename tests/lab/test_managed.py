@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from urllib.parse import parse_qsl
 
 import pytest
 
 from fleet.lab.blobs import Blob, BlobKind
+from fleet.lab.wire import Answer, Request
 from tests.lab.desk import BASE, Desk, code, decoded, spec
 
 FAILS = {"name": "vm1", "rules": [{"stdout": "out\n", "stderr": "err\n", "exit": 7}]}
@@ -316,3 +318,28 @@ def test_blobs_are_not_written_by_an_identity_named_by_its_object_id() -> None:
     desk.put(outputBlobUri=f"{BASE}/blobs/o", outputBlobManagedIdentity={"objectId": "x"})
     desk.wait(120)
     assert desk.command()["instanceView"]["exitCode"] == -101
+
+
+def test_blobs_are_written_as_the_service_lets() -> None:
+    """Appending needs an append blob that is there; a kind must be named; other verbs are refused; all with its codes."""
+    blobs = Desk(spec()).plane.blobs
+    sas = dict(parse_qsl(blobs.sas("store/c")))
+
+    def send(method: str, name: str, body: bytes = b"", *, append: bool = False, kind: str = "") -> Answer:
+        query = {**sas, "comp": "appendblock"} if append else sas
+        headers = {"x-ms-blob-type": kind} if kind else {}
+        return blobs.answer(Request(method, f"/blobs/store/c/{name}", "", query, headers, body))
+
+    def told(answer: Answer) -> tuple[int, str]:
+        return answer.status, answer.headers.get("x-ms-error-code", "")
+
+    assert told(send("PUT", "a", b"x", append=True)) == (404, "BlobNotFound")
+    assert told(send("PUT", "a")) == (400, "MissingRequiredHeader")
+    assert told(send("PUT", "a", kind="AppendBlob")) == (201, "")
+    assert told(send("PUT", "b", b"whole", kind="BlockBlob")) == (201, "")
+    offsets = [send("PUT", "a", part, append=True).headers["x-ms-blob-append-offset"] for part in (b"one", b"two")]
+    assert (offsets, send("GET", "a").body) == (["0", "3"], b"onetwo")
+    assert told(send("PUT", "b", b"x", append=True)) == (409, "InvalidBlobType")
+    assert told(send("POST", "b")) == (405, "UnsupportedHttpVerb")
+    assert told(send("GET", "none")) == (404, "BlobNotFound")
+    assert send("GET", "b").body == b"whole"

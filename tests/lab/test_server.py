@@ -175,6 +175,26 @@ async def test_sign_in_documents_and_tokens() -> None:
 
 
 @pytest.mark.asyncio
+async def test_tools_find_their_way_from_the_address_alone() -> None:
+    """The metadata, instance and tenant documents name this lab for everything, and a person's token can be renewed."""
+    async with serve(spec()) as lab, client(lab) as session:
+        async with session.get("/metadata/endpoints?api-version=2022-09-01") as answer:
+            cloud = await answer.json()
+        assert {cloud["resourceManager"], cloud["authentication"]["loginEndpoint"], cloud["portal"]} == {lab.url}
+        async with session.get("/common/discovery/instance?api-version=1.1") as answer:
+            found = (await answer.json())["tenant_discovery_endpoint"]
+        assert found == f"{lab.url}/{lab.tenant}/v2.0/.well-known/openid-configuration"
+        form = {"grant_type": "authorization_code", "client_id": "me", "code": "x", "scope": "s offline_access"}
+        async with session.post(f"/{lab.tenant}/oauth2/v2.0/token", data=form) as answer:
+            assert (await answer.json())["refresh_token"] == "lab-me"
+        other = "99999999-9999-4999-8999-999999999999"
+        async with session.get(f"/{other}/v2.0/.well-known/openid-configuration") as answer:
+            assert (answer.status, (await answer.json())["error"]) == (400, "invalid_tenant")
+        async with session.get("/lab/nothing") as answer:
+            assert answer.status == 404
+
+
+@pytest.mark.asyncio
 async def test_blobs_over_http() -> None:
     """A script put into a blob of the lab can be a command's source, and its output can be read from one."""
     vms = {"name": "vm1", "rules": [{"when": "from a blob", "stdout": "found"}]}
