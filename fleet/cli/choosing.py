@@ -113,7 +113,11 @@ def _listing(chosen: tuple[Target, ...], form: str) -> str:
         return f"{fold(target.name for target in chosen)}\n" if chosen else ""
     head = ("name", "kind", "resource group", "subscription", "location", "os", "size", "power", "tags")
     rows = [_row(target) for target in chosen]
-    return _csv(head, rows) if form == "csv" else table(head, rows)
+    if form == "csv":
+        from fleet.report.safe import csv_text
+
+        return csv_text([head, *rows])
+    return table(head, rows)
 
 
 def _row(target: Target) -> tuple[str, ...]:
@@ -134,12 +138,6 @@ def _row(target: Target) -> tuple[str, ...]:
 
 def _document(target: Target) -> Mapping[str, object]:
     return {name: codec.encode(getattr(target, name)) for name in (*target.__slots__, "kind")}
-
-
-def _csv(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    from fleet.report.safe import csv_cell
-
-    return "".join(",".join(csv_cell(cell) for cell in row) + "\n" for row in (head, *rows))
 
 
 def _explanation(found: Found, form: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fleet.cli.screen import table
 from fleet.clock import iso
-from fleet.report.safe import csv_cell, terminal, terminal_line, without_query
+from fleet.report.safe import csv_text, terminal, terminal_line, without_query
 from fleet.report.words import duration
 from fleet.run.bulk import Ended
 from fleet.run.managed import Change, ManagedCommand
@@ -25,7 +25,7 @@ def listing(commands: Sequence[ManagedCommand], form: str, now: float) -> str:
 
 def _tabular(head: Sequence[str], rows: Sequence[Sequence[str]], form: str) -> str:
     if form == "csv":
-        return "".join(",".join(csv_cell(cell) for cell in row) + "\n" for row in (head, *rows))
+        return csv_text([head, *rows])
     return table(head, rows)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 
 from fleet.clock import iso
@@ -43,15 +41,11 @@ COLUMNS = (
 
 def render(report: Report) -> str:
     """Return RFC 4180 text with a header, every cell quoted; no text cell can be taken for a formula."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_cells(row) for row in report.jobs)
-    return buffer.getvalue()
+    return safe.csv_text([COLUMNS, *map(_cells, report.jobs)])
 
 
-def _cells(row: JobRow) -> list[str]:
-    values: tuple[str | int | float | bool | None, ...] = (
+def _cells(row: JobRow) -> tuple[str | int | float | bool | None, ...]:
+    return (
         row.target,
         row.subscription,
         row.resource_group,
@@ -79,12 +73,3 @@ def _cells(row: JobRow) -> list[str]:
         row.rescued,
         json.dumps(dict(row.facts), sort_keys=True) if row.facts else "",
     )
-    return [_cell(value) for value in values]
-
-
-def _cell(value: str | int | float | bool | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return safe.csv_cell(value) if isinstance(value, str) else str(value)

@@ -6,8 +6,11 @@ which is lossy; the JSON report keeps every character.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -81,6 +84,22 @@ def csv_cell(text: str) -> str:
     first = next((char for char in text if char in _FORMULA or not _unseen(char)), "")
     cell = visible(text)
     return f"'{cell}" if first in _FORMULA else cell
+
+
+def csv_text(rows: Iterable[Iterable[str | int | float | bool | None]]) -> str:
+    """Return RFC 4180 text, every cell quoted; no text cell can be taken for a formula."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return buffer.getvalue()
+
+
+def _cell(value: str | int | float | bool | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return csv_cell(value) if isinstance(value, str) else str(value)
 
 
 def _unseen(char: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -112,7 +114,8 @@ def test_listing_what_lies_on_every_vm(here: Here, shelf: Shelf) -> None:
     assert [row["vm"] for row in lines] == ["web1", "web2"]
     table = here("commands", "list", "all", shelf.flag, "--name", "fleet-*").out
     assert f"run {RUN}" in table and "web2" not in table
-    assert here("commands", "list", "all", shelf.flag, "-o", "csv").out.splitlines()[0].startswith("vm,resource group,")
+    told = list(csv.DictReader(io.StringIO(here("commands", "list", "all", shelf.flag, "-o", "csv").out)))
+    assert {(row["vm"], row["command"]) for row in told} == {tuple(place.split("/")) for place in rows}
 
 
 def test_showing_is_whole_and_keeps_secrets(here: Here, shelf: Shelf) -> None:
@@ -245,3 +248,18 @@ steps: [{id: say, run: {inline: "echo hello"}}]
 """
     Path("hello.yaml").write_text(text)
     return "hello.yaml"
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [(("--script", "new.sh"), "which commands: --name GLOB"), (("--name", "x*"), "what to change: --script")],
+)
+def test_an_update_of_nothing_is_refused(
+    here: Here, machine: Machine, shelf: Shelf, words: tuple[str, ...], missing: str
+) -> None:
+    """It says which half is missing, and nothing is read or sent."""
+    (machine.cwd / "new.sh").write_text("true\n")
+    before = shelf.lab.requests()
+    done = here("commands", "update", "all", shelf.flag, *words)
+    assert (done.code, f"say {missing}" in done.err) == (2, True), done.err
+    assert shelf.lab.requests() == before

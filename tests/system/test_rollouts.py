@@ -152,3 +152,26 @@ def test_what_is_wrong_with_a_rollout_is_said(here: Here, tmp_path: Path, writte
     assert ended.code == 2
     assert said in ended.err
     assert "1 problem found" in ended.err
+
+
+def test_the_plan_tells_what_each_wave_waits_for_and_what_stays(here: Here, play: Path) -> None:
+    """The pause between waves, whom or what each gate asks, and the command that stays on each VM and when it runs."""
+    play.write_text(
+        PLAY[: PLAY.index("rollout:")]
+        + "rollout:\n  waves: [1, 2]\n  soak: 90s\n  gates:\n"
+        + "    - {before_wave: 2, webhook: {url: 'https://gate.example.org/fleet', timeout: 5m}}\n"
+        + "    - {before_wave: 3, approve: true}\n"
+        + "steps:\n  - {id: say, run: {inline: 'echo hello'}, command: nightly, on_existing: EXISTING}\n"
+    )
+    lab, text = f"--lab={play.parent / 'lab.yaml'}", play.read_text()
+    words = {"update": "changed where it is there", "replace": "set anew where it", "fail": "left alone where it"}
+    for existing, said in words.items():
+        play.write_text(text.replace("EXISTING", existing))
+        told = here("plan", play, lab).out
+        assert "1m 30s between waves" in told
+        assert "wave 2 (2) opens when https://gate.example.org/fleet lets it, asked for 5m 00s at most" in told
+        assert "wave 3 (100%) must be approved by anybody who may steer the run" in told
+        assert f"nightly (step say) stays on each VM, {said}" in told and "it runs in every run" in told
+    (play.parent / "config.yaml").write_text("run: {receipts: false}\n")
+    told = here("plan", play, lab, "--config", play.parent / "config.yaml").out
+    assert "unchanged, it is not run again" in told

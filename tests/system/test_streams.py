@@ -141,3 +141,27 @@ def test_a_pipe_gets_json(kept: Here) -> None:
     """Where stdout is no terminal, a report is JSON unless another form is asked for."""
     assert kept("show", "last").report["counts"]["total"] == 14
     assert not kept("show", "last", "-o", "table").out.startswith("{")
+
+
+TAGGED = """
+apiVersion: fleet/v1
+kind: Lab
+subscriptions:
+  - name: "one, two"
+    groups:
+      - name: rg
+        vms:
+          - {name: web1, guest: scripted, tags: {note: 'a "quoted", text', formula: "=cmd|x", lines: "a\\nb"}}
+          - {name: web2, guest: scripted}
+"""
+
+
+def test_targets_are_told_as_csv(here: Here, machine: Machine) -> None:
+    """A line for each VM and a cell for each column, whatever tags hold; no cell is a formula."""
+    (machine.cwd / "lab.yaml").write_text(TAGGED)
+    done = here("targets", "all", "--lab=lab.yaml", "-o", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [row["name"] for row in rows] == ["web1", "web2"]
+    assert {row["subscription"] for row in rows} == {"one, two"}
+    assert 'note=a "quoted", text' in rows[0]["tags"] and rows[1]["tags"] == ""
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row.values())

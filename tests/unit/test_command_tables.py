@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import unicodedata
 
@@ -29,6 +31,14 @@ def test_nothing_that_a_vm_prints_steers_a_terminal(text: str) -> None:
     for page in (shown([command(text)], "table", 0.0), listing([command(text)], "table", 0.0)):
         assert all(char in "\n\t" or unicodedata.category(char) not in UNSEEN for char in page)
     assert json.loads(shown([command(text)], "json", 0.0))[0]["instanceView"]["output"] == text
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])) | st.just(HOSTILE) | st.just('a,"b"\n=cmd|x,c'))
+def test_csv_is_one_row_for_each_command_and_no_formula(text: str) -> None:
+    """Whatever a name holds, a reader of CSV finds as many rows and cells as there are, and no cell is a formula."""
+    head, row = csv.reader(io.StringIO(listing([command(text)], "csv", 0.0), newline=""))
+    assert len(head) == len(row)
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for cell in row)
 
 
 def test_a_signed_address_loses_its_signature() -> None:

@@ -153,6 +153,15 @@ async def test_no_rights_at_all_is_said_at_once() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_subscription_of_another_tenant_says_how_to_reach_it() -> None:
+    """The hint is to sign in to its tenant, not to sign in again."""
+    azure = Azure(lambda method, path, body: denied(401, "InvalidAuthenticationTokenTenant"))
+    with pytest.raises(AzureUnusable) as raised:
+        await azure.use(lambda inventory: inventory.subscriptions())
+    assert "--tenant" in raised.value.hint
+
+
+@pytest.mark.asyncio
 async def test_a_throttled_read_waits_as_long_as_asked() -> None:
     """Retry-After is honoured, and a service that asks for too much is reported instead."""
     row = {"subscriptionId": "s1", "displayName": "one", "state": "Enabled"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fleet.plan.estimate import estimate
@@ -81,6 +81,14 @@ def test_the_canary_is_the_smallest_set() -> None:
     assert len(chosen) == brute == 3
 
 
+THREE_THOUGH_NOTHING_HAS_THREE_VALUES = [
+    {"image": "ubuntu", "size": "a", "location": "north"},
+    {"image": "ubuntu", "size": "b", "location": "west"},
+    {"image": "debian", "size": "a", "location": "west"},
+]
+
+
+@example(THREE_THOUGH_NOTHING_HAS_THREE_VALUES)
 @given(st.lists(traits, min_size=1, max_size=9))
 def test_no_smaller_canary_exists(machines: list[dict[str, str]]) -> None:
     """No smaller set covers as much, whatever the fleet."""
