@@ -40,15 +40,16 @@ def asker(name: str | None = None) -> str:
     return f"{name} ({place})" if name else place
 
 
-async def direct(config: Config, run_id: str, event: Directive) -> Told:
+async def direct(config: Config, run_id: str, event: Directive, patience: float = PATIENCE) -> Told:
     """Have a directive journalled: by the process that carries the run out, or here where none does.
 
-    Raises StateError ``no_answer`` where the owner does not answer; then the directive is withdrawn.
+    Raises StateError ``no_answer`` where the owner does not answer for ``patience`` seconds; then the directive is
+    withdrawn.
     """
     folder = RunsFolder(config.state_dir).folder(run_id)
     directives = Directives(folder)
     loop = asyncio.get_running_loop()
-    end = loop.time() + PATIENCE
+    end = loop.time() + patience
     left = False
     while loop.time() < end:
         if left and (answer := directives.answered(event.directive)) is not None:
@@ -74,6 +75,8 @@ async def direct(config: Config, run_id: str, event: Directive) -> Told:
             await opened.journal.close()
         return Told(sentence(event), live=False)
     directives.withdraw(event.directive)
+    if (answer := directives.answered(event.directive)) is not None:  # it came after the last look
+        return Told(answer, live=True)
     raise StateError(
         f"the process that carries run {run_id} out did not answer",
         hint="look whether it hangs; nothing was changed",
