@@ -69,6 +69,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     async def kept() -> None:  # with the result in it, the task is formatted whole when the runner gives SIGINT back
         results.append(await work)
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(kept())
+    try:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(kept())
+    finally:
+        work.close()  # an interrupt may come before it has begun, and Python would complain of that
     return results[0]
