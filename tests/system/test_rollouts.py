@@ -140,6 +140,9 @@ def test_the_budget_of_a_wave_stops_the_run(machine: Machine, here: Here, play: 
         ("waves: {by: zone, bye: 1}", "unknown key 'bye' in rollout.waves"),
         ("spread: {max: 2}", "the key 'per' is missing in rollout.spread"),
         ("spread: {per: zone, max: 0}", "rollout.spread.max is zero"),
+        ("strategy: step\n  spread: {per: zone, max: 1}", "spread cannot be kept step by step"),
+        ("concurrency: 010", "rollout.concurrency is neither"),
+        ("slow_start: off", "rollout.slow_start is off without quotes, which YAML readers do not agree on"),
         ("order: oldest", "rollout.order is 'oldest', which is none of: name, random"),
     ],
 )

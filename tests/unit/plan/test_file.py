@@ -16,7 +16,7 @@ from fleet.errors import InvalidInput
 from fleet.plan.compare import Change, differences, drift
 from fleet.plan.file import MAX_BYTES, dump, load
 from fleet.plan.model import Gate, Limits
-from fleet.playbook.model import Amount, HealthCheck, Spread
+from fleet.playbook.model import Amount, HealthCheck, Spread, Strategy, Transport
 from fleet.targets.model import Power
 from tests.unit.run.factory import plan, target
 
@@ -123,6 +123,15 @@ def test_differences_between_plans() -> None:
         "parameter scope added: all",
         "limit max_failures changed: none -> 3",
     }
+
+
+def test_other_settings_are_a_difference() -> None:
+    """Each setting that changes what a run does is named with both its values."""
+    old = plan(1)
+    new = replace(old, transport=Transport.ACTION, receipts=False, cloud="china", strategy=Strategy.STEP)
+    told = [str(item) for item in differences(old, new)]
+    assert [text.split()[1] for text in told] == ["transport", "receipts", "cloud", "strategy"]
+    assert "auto -> action" in told[0] and told[3].endswith("node -> step")
 
 
 def test_another_order_of_waves_is_a_difference() -> None:
