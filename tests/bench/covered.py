@@ -76,12 +76,13 @@ def main() -> int:
     return int(not whole or percent < WANTED)
 
 
-def _parts() -> list[list[str]]:
-    """What is run together in one process: the tests of the command line a file each, all others a folder each."""
-    folders = [["tests/unit"], ["tests/wire", "tests/contracts"], ["tests/simulation"], ["tests/lab"]]
-    system = [[f"tests/system/{path.name}"] for path in sorted((ROOT / "tests/system").glob("test_*.py"))]
-    house = [f"tests/{path.name}" for path in sorted((ROOT / "tests").glob("test_*.py"))]
-    return [*folders, house, *system]
+def _parts() -> list[list[Path]]:
+    """What is run together in one process: where tests take long, a file each, else a folder each."""
+    tests = ROOT / "tests"
+    folders = sorted({path.parent for path in tests.glob("unit/*/test_*.py")})
+    alone = [*sorted(tests.glob("simulation/test_*.py")), *folders, *sorted(tests.glob("system/test_*.py"))]
+    loose = sorted([*tests.glob("unit/test_*.py"), *tests.glob("test_*.py")])
+    return [*([path] for path in alone), [tests / "lab"], [tests / "wire", tests / "contracts"], loose]
 
 
 def _measure(folder: Path, at_once: int) -> bool:
@@ -91,11 +92,12 @@ def _measure(folder: Path, at_once: int) -> bool:
     # Coverage starts by itself in every Python process that finds the first of these.
     environment = {**os.environ, "COVERAGE_PROCESS_START": str(config), "PYTHONHASHSEED": "0"}
 
-    def run(part: list[str]) -> bool:
-        words = [sys.executable, "-m", "tests.bench.covered", "--part", *part]
+    def run(part: list[Path]) -> bool:
+        names = [str(path.relative_to(ROOT)) for path in part]
+        words = [sys.executable, "-m", "tests.bench.covered", "--part", *names]
         done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, errors="replace")
         lines = done.stdout.splitlines() or [done.stderr]
-        print(f"{' '.join(part)}: {lines[-1]}", *(lines if done.returncode else ()), sep="\n", flush=True)
+        print(f"{' '.join(names)}: {lines[-1]}", *(lines if done.returncode else ()), sep="\n", flush=True)
         return done.returncode == 0
 
     with ThreadPoolExecutor(at_once) as pool:
