@@ -56,7 +56,6 @@ class Standing:
         self.run_id = run_id
         digests = {(step.id, os): guest_digest(step, os) for step in plan.steps for os in Os if is_wrapped(plan, step)}
         self.jobs = [self._new_job(job, digests) for job in plan.jobs()]
-        self.epoch = 0
         self.started: float | None = None
         self.ended: float | None = None
         self.latest = 0.0

@@ -298,7 +298,6 @@ class Run(Standing):
 
     def _open(self, event: e.RunOpened) -> None:
         """Take the run over. What was on the wire when the last owner ended is lost; reads are simply asked again."""
-        self.epoch = event.epoch
         self._opened = self._progress = event.at
         self.started = event.at if self.started is None else self.started
         self.stop, self.calls, self._waits = None, 0, event.waits
