@@ -12,7 +12,7 @@ from fleet.plan.model import Limits, Plan
 from fleet.playbook.model import Amount, OnExisting, Properties, Spread, Strategy, Transport
 from fleet.run import effects as f
 from fleet.run import events as e
-from fleet.run.answers import Answer, LostReason, Mark, Operation, Refusal
+from fleet.run.answers import LEASED, Answer, LostReason, Mark, Operation, Refusal
 from fleet.run.model import FAILURES, NOT_REACHED, Phase, Status
 from fleet.run.state import Run
 from tests.unit.engine.harness import RUN_ID
@@ -26,7 +26,7 @@ REFUSALS = (
     Refusal(403, "AuthorizationFailed", "no"),
     Refusal(404, "ResourceNotFound", ".../runCommands/nightly was not found"),
     Refusal(401, "ExpiredAuthenticationToken", ""),
-    Refusal(0, "leased_by_other_run", "held", 5.0),
+    Refusal(0, LEASED, "held", 5.0),
 )
 
 
