@@ -13,6 +13,7 @@ from fleet.guest.receipt import Receipt, printed
 from fleet.guest.spool import Stream
 from fleet.guest.wrapper import wrap
 
+SIGTERM = 15
 TIMED_OUT_EXIT = 124
 INTERRUPTED_EXIT = 125
 
@@ -33,13 +34,18 @@ class Opened:
         return self.delivery.script
 
     @property
+    def limit(self) -> float:
+        """Seconds after which the wrapper ends the script."""
+        return self.delivery.timeout
+
+    @property
     def args(self) -> tuple[str, ...]:
         return self.delivery.args
 
     def seal(
         self,
         *,
-        exit_code: int,
+        exit_code: int | None,
         stdout: bytes,
         stderr: bytes,
         boot_id: str,
@@ -52,8 +58,11 @@ class Opened:
     ) -> tuple[int, bytes, bytes]:
         """Return the wrapper's exit code, stdout and stderr, byte for byte, for a script that ended so.
 
-        ``exit_code`` is left out of the receipt when a signal ended the script or its end is unknown.
+        ``exit_code`` is left out of the receipt when a signal ended the script or its end is unknown; None with
+        ``timed_out`` is the wrapper's own signal.
         """
+        if timed_out and exit_code is None and signal is None:
+            signal = SIGTERM
         receipt = Receipt(
             nonce=self.delivery.nonce,
             script_digest=script_digest(self.delivery),

@@ -19,6 +19,7 @@ from fleet.lab.world import Machine
 
 TAIL = 4096  # bytes of each stream the handlers keep (handler source: maxTailLen; recorded)
 KILLED = -1  # Go's ExitStatus of a process ended by a signal (handler source)
+TERMINATED = 143  # what a shell says of a script that SIGTERM ended
 NO_SCRIPT = -202
 NOT_EXECUTED = -204
 NO_DOWNLOAD = -100
@@ -59,7 +60,8 @@ class Opened(Protocol):
     """A wrapped script, opened.
 
     ``key``: deliveries with the same key run the inner script once; later ones return the kept answer.
-    ``script``: the inner script's text, which the rules' expressions are searched in.
+    ``script``: the inner script's text, which the rules' expressions are searched in. ``limit``: seconds after which the
+    wrapper ends it.
     """
 
     @property
@@ -68,19 +70,22 @@ class Opened(Protocol):
     def script(self) -> str: ...
     @property
     def env(self) -> Mapping[str, str]: ...
+    @property
+    def limit(self) -> float: ...
 
     def seal(
         self,
         *,
-        exit_code: int,
+        exit_code: int | None,
         stdout: bytes,
         stderr: bytes,
         boot_id: str,
         started: float,
         ended: float,
         replayed: bool,
+        timed_out: bool,
     ) -> tuple[int, bytes, bytes]:
-        """Return what the wrapper would print: its exit code, stdout and stderr."""
+        """Return what the wrapper would print: its exit code, stdout and stderr. ``exit_code`` is None if it timed out."""
         ...
 
 
@@ -120,6 +125,7 @@ class _Kept:
     result: Result
     started: float
     ended: float
+    timed_out: bool
 
     def so_far(self, now: float) -> tuple[bytes, bytes]:
         """What has been printed until now."""
@@ -157,20 +163,28 @@ class ScriptedGuests:
         kept = self._kept.get(slot)
         replayed = kept is not None
         if kept is None:
-            rule, duration = self._ruling(machine, opened.script)
-            kept = _Kept(_spoken(rule, machine), now, now + duration / self._speed)
-            self._kept[slot] = kept
+            kept = self._kept[slot] = self._begun(machine, opened, now)
         code, stdout, stderr = opened.seal(
-            exit_code=kept.result.exit_code,
+            exit_code=None if kept.timed_out else kept.result.exit_code,
             stdout=kept.result.stdout,
             stderr=kept.result.stderr,
             boot_id=machine.boot_id,
             started=kept.started,
             ended=kept.ended,
             replayed=replayed,
+            timed_out=kept.timed_out,
         )
         left = max(0.0, kept.ended - now) * self._speed
         return self._limited(Plan(Result(code, stdout, stderr), left, ran=not replayed, growing=False), script)
+
+    def _begun(self, machine: Machine, opened: Opened, now: float) -> _Kept:
+        rule, duration = self._ruling(machine, opened.script)
+        spoken = _spoken(rule, machine)
+        if duration <= opened.limit:
+            return _Kept(spoken, now, now + duration / self._speed, timed_out=False)
+        share = opened.limit / duration
+        cut = Result(TERMINATED, lines(spoken.stdout, share), lines(spoken.stderr, share))
+        return _Kept(cut, now, now + opened.limit / self._speed, timed_out=True)
 
     def _ruling(self, machine: Machine, text: str) -> tuple[RuleSpec, float]:
         rule = next((rule for rule in machine.rules if re.search(rule.when, text)), _SILENT)

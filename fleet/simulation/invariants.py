@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fleet.guest.envelope import TIMED_OUT_EXIT
 from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Transport, Turn
 from fleet.run import events as e
@@ -120,11 +121,13 @@ def _answers_belong(history: History) -> Iterator[str]:
         said = f"{row.name} step-{step}\n"
         if row.stdout and row.stdout != said:
             yield f"job {number}: {row.name} is said to have printed {row.stdout!r}"
-        killed = row.exit_code is not None and row.exit_code < 0  # by the handler, at the service's own limit
-        if row.verified and not row.stdout and not killed:
+        # By the wrapper at the step's limit, which then exits with a code of its own; or by the handler at the service's.
+        timed_out = row.cause.code is CauseCode.GUEST_TIMEOUT
+        killed = row.exit_code is not None and row.exit_code < 0
+        if row.verified and not row.stdout and not (timed_out or killed):
             yield f"job {number}: verified, and without what the script printed"
         codes = {run.exit_code for run in runs[JobId(number)]}
-        if row.exit_code is not None and row.exit_code not in codes:
+        if row.exit_code is not None and row.exit_code not in codes and not (timed_out and TIMED_OUT_EXIT in codes):
             yield f"job {number}: exit code {row.exit_code} in the report, {sorted(codes)} in the guest"
 
 

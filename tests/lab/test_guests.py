@@ -16,32 +16,37 @@ class Wrapped:
     key: str
     script: str
     env: Mapping[str, str]
+    limit: float
 
     def seal(
         self,
         *,
-        exit_code: int,
+        exit_code: int | None,
         stdout: bytes,
         stderr: bytes,
         boot_id: str,
         started: float,
         ended: float,
         replayed: bool,
+        timed_out: bool,
     ) -> tuple[int, bytes, bytes]:
         """Say everything in one line."""
-        said = f"{exit_code} {boot_id} {ended - started:g} {replayed} {self.env.get('A', '')}\n"
+        said = f"{'timed out' if timed_out else exit_code} {boot_id} {ended - started:g} {replayed} {self.env.get('A', '')}\n"
         return 0, stdout + said.encode(), stderr
 
 
+@dataclass(frozen=True)
 class PlainEnvelope:
-    """Opens such envelopes."""
+    """Opens such envelopes, of wrappers with this limit."""
+
+    limit: float = 3600.0
 
     def open(self, delivered: str, environment: Mapping[str, str]) -> Opened | None:
         """Open one."""
         if not delivered.startswith("WRAPPED "):
             return None
         _, key, script = delivered.split(" ", 2)
-        return Wrapped(key, script, environment)
+        return Wrapped(key, script, environment, self.limit)
 
     def asks_for(self, delivered: str) -> str | None:
         """None of them reads what another kept."""
@@ -106,3 +111,16 @@ def test_a_second_delivery_waits_for_the_first() -> None:
     assert first["endTime"] <= second["endTime"]
     assert "True" in second["output"] and "False" in first["output"]
     assert desk.plane.life.counts[desk.vm().id] == 1
+
+
+def test_a_wrapper_ends_what_takes_too_long() -> None:
+    """The script is over at the wrapper's own limit, with what it had printed by then, for each delivery alike."""
+    rules = [{"when": "", "stdout": "a\nb\nc\nd\n", "duration": 100}]
+    envelope = PlainEnvelope(limit=50.0)
+    desk = Desk(spec({"name": "vm1", "rules": rules}, speed=1.0), envelope)
+    for name in ("a", "b"):
+        desk.put(name, "WRAPPED k3 sleep")
+        desk.wait(200)
+    boot = desk.vm().boot_id
+    outputs = [desk.command(name)["instanceView"]["output"] for name in "ab"]
+    assert outputs == [f"a\nb\ntimed out {boot} 50 {replayed} \n" for replayed in (False, True)]

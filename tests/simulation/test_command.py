@@ -242,7 +242,9 @@ def test_seeds_are_judged_alike_in_processes_of_their_own(here: Here, tmp_path: 
 
 def test_a_small_run_is_killed_at_every_write() -> None:
     """Each write is one kill before it, three in its midst and one after it; what was kept goes on from all of them."""
-    verdicts = list(seeds.judge_kills(replace(draw(2), rates={}, happenings=(), sqlite=False), processes=1))
+    verdicts = list(
+        seeds.judge_kills(replace(draw(2, sizes=(2, 4)), rates={}, happenings=(), sqlite=False), processes=1)
+    )
     assert [verdict.breaches for verdict in verdicts] == [()] * len(verdicts)
     killed = Counter(verdict.seed for verdict in verdicts if verdict.counts["owners"] > 1)
     assert len(killed) > 3
