@@ -112,7 +112,7 @@ class _Walk:
             if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 yield from self._block(statement, "body")
                 continue
-            if isinstance(statement, ast.Assert) or _is_docstring(statement):
+            if _is_assertion(statement) or _is_docstring(statement):
                 continue
             self._statement = self._simple = statement
             is_last = index + 1 == len(statements) and isinstance(holder, (ast.FunctionDef, ast.AsyncFunctionDef))
@@ -286,6 +286,14 @@ def _are_places(targets: list[ast.expr]) -> bool:
 def _is_alias(value: ast.expr | None) -> bool:
     """Whether a name is given to a union of types."""
     return isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr) and isinstance(value.right, ast.Name)
+
+
+def _is_assertion(statement: ast.stmt) -> bool:
+    """Whether a statement only says what holds, to readers and to the type checker."""
+    match statement:
+        case ast.Assert() | ast.Expr(ast.Call(func=ast.Name("assert_never"))):
+            return True
+    return False
 
 
 def _is_docstring(statement: ast.stmt) -> bool:

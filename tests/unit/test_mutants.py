@@ -33,6 +33,7 @@ def changes(source: str) -> list[str]:
             ["return None", "return isinstance(a, (str,))", "return isinstance(a, (int,))"],
         ),
         ("assert a == 1", []),
+        ("assert_never(a)", []),
         ("'only a docstring'", []),
         ("return None", []),
     ],

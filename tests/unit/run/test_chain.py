@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from fleet.guest import envelope
-from fleet.plan.model import Limits
-from fleet.playbook.model import Amount, Strategy, Transport, Turn
+from fleet.plan.model import Limits, PlannedStep
+from fleet.plan.reboot import restarts
+from fleet.playbook.model import Amount, Reboot, Script, Step, Strategy, Transport, Turn
 from fleet.report.aggregate import aggregate
 from fleet.run import events as e
 from fleet.run.answers import Command, LostReason, Refusal
 from fleet.run.model import Cause, CauseCode, Outcome, Status
+from fleet.targets.model import Os
 from fleet.testing import Behaviour, ScriptedCloud
 from tests.unit.engine.harness import RUN_ID, Trial
 from tests.unit.run.stepped import FAILS, OK, found, place, step, stepped, told, trial
@@ -112,6 +114,66 @@ def test_a_failed_rescue_rescues_nothing() -> None:
     steps = [step("work"), step("mend", Turn.RESCUE), step("mend2", Turn.RESCUE)]
     record = run(trial(stepped(steps), {"work": [FAILS], "mend2": [FAILS]}).start())
     assert not any(job.rescued for job in record.jobs)
+
+
+def test_a_failure_stays_rescued_whatever_fails_later() -> None:
+    """A later failure whose rescue failed is its own."""
+    mends = [step(f"mend{number}", Turn.RESCUE) for number in range(3)]
+    steps = [step("one"), mends[0], step("two"), step("three"), *mends[1:]]
+    record = run(trial(stepped(steps), {"one": [FAILS], "three": [FAILS], "mend2": [FAILS]}).start())
+    assert [job.rescued for job in record.jobs] == [True] + [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("between", "comes"),
+    [
+        (step("between"), False),
+        (step("between", when='os == "windows"'), False),
+        (step("between", Turn.ALWAYS), True),
+        (step("between", Turn.ALWAYS, when='os == "windows"'), True),
+        (step("between", Turn.RESCUE, when='os == "windows"'), True),
+    ],
+)
+def test_a_rescue_goes_on_until_a_step_that_could_have_run(between: PlannedStep, comes: bool) -> None:
+    """Behind an ordinary step, carried out or not, nothing is left to be rescued; others do not end a rescue."""
+    steps = [step("work"), step("mend", Turn.RESCUE), between, step("more", Turn.RESCUE)]
+    ends = told(run(trial(stepped(steps), {"work": [FAILS]}).start()))
+    assert ends["more"] == ("succeeded" if comes else NO_NEED)
+
+
+@pytest.mark.parametrize(
+    ("turn", "ended"), [(Turn.ALWAYS, "succeeded"), (Turn.SUCCESS, SKIP), (Turn.RESCUE, "succeeded")]
+)
+def test_a_failure_is_not_undone_by_what_always_runs(turn: Turn, ended: str) -> None:
+    """Behind a step that always runs a target is still broken: what waits for success does not come, a rescue does."""
+    steps = [step("work"), step("clean", Turn.ALWAYS), step("last", turn)]
+    assert told(run(trial(stepped(steps), {"work": [FAILS]}).start()))["last"] == ended
+
+
+def test_a_failed_rescue_is_the_last_one() -> None:
+    """Not even the failure of what always runs brings another."""
+    steps = [step("work"), step("mend", Turn.RESCUE), step("clean", Turn.ALWAYS), step("more", Turn.RESCUE)]
+    ends = told(run(trial(stepped(steps), {"work": [FAILS], "mend": [FAILS], "clean": [FAILS]}).start()))
+    assert ends["more"] == SKIP
+
+
+def test_a_notice_is_followed_once_a_target_is_mended() -> None:
+    """What a step changed before another failed still wants its follow-up when a rescue step has succeeded."""
+    steps = [step("work", notify=("restart",)), step("more"), step("mend", Turn.RESCUE), step("restart", Turn.NOTIFIED)]
+    assert told(run(trial(stepped(steps), {"more": [FAILS]}).start()))["restart"] == "succeeded"
+
+
+def test_why_a_step_was_passed_over_is_told() -> None:
+    """A condition that somebody wrote is quoted; of a restart's own steps it is said what did not happen."""
+    asked = Step("patch", Script(text="echo patch"), reboot=Reboot.IF_NEEDED)
+    made = stepped([step("patch"), *restarts(asked, {Os.LINUX}), step("windows", when='os == "windows"')])
+    record = run(trial(made, {}).start())
+    messages = [job.outcome.cause.message for job in record.jobs if job.outcome is not None]
+    assert messages[1:] == [
+        "patch asked for no restart",
+        "nothing was restarted",
+        'when is false: os == "windows"',
+    ]
 
 
 def test_fine_skips_leave_exit_code_zero() -> None:

@@ -135,8 +135,10 @@ def test_a_directive_is_known_after_a_replay() -> None:
     """Whoever takes a run over knows which directives were taken up, so that none counts twice."""
     run = Run(plan(1), RUN_ID)
     run.apply(e.RunPaused(1.0, "jo", "", "00000000000000000001-0000000a"))
+    run.apply(e.RunUnpaused(2.0, "jo"))
     assert run.control.has("00000000000000000001-0000000a")
     assert not run.control.has("")
+    assert not run.control.has("00000000000000000001-0000000b")
 
 
 WHO = {"who": "jo", "why": "because"}
