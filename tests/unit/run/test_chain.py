@@ -176,6 +176,22 @@ def test_why_a_step_was_passed_over_is_told() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("meets", "message"),
+    [
+        (FAILS, "step 'two' did not succeed"),
+        (OFF, "step 'two' did not succeed"),
+        (HUNG, "step 'two' may still be running"),
+    ],
+)
+def test_the_step_that_keeps_another_from_running_is_named(meets: Behaviour, message: str) -> None:
+    """The first that did not end well, and whether it may be running still."""
+    steps = [step("one"), step("two"), step("clean", Turn.ALWAYS), step("three")]
+    record = run(trial(stepped(steps), {"two": [meets]}).start())
+    three = record.jobs[3].outcome
+    assert three is not None and (three.status, three.cause.message) == (Status.SKIPPED, message)
+
+
 def test_fine_skips_leave_exit_code_zero() -> None:
     """Steps that were not needed, or whose condition is false, are no failure."""
     steps = [step("work"), step("windows", when='os == "windows"'), step("mend", Turn.RESCUE), step("after")]
