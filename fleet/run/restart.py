@@ -97,4 +97,4 @@ def _of(above: Sequence[JobState], step: str) -> JobState:
 
 def _seconds(facts: Mapping[str, str]) -> float | None:
     text = facts.get("uptime_s", "")
-    return float(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None
+    return float(text) if text.isascii() and text.isdecimal() else None

@@ -12,12 +12,13 @@ import pytest
 from fleet.clock import SystemClock
 from fleet.guest import envelope
 from fleet.plan.model import Limits, Plan
-from fleet.plan.reboot import restarts
+from fleet.plan.reboot import BOOT_FACT, restarts
 from fleet.playbook.model import Reboot, Script, Step, Strategy, Transport, Turn
 from fleet.run import events as e
 from fleet.run.answers import Command, LostReason, Refusal
+from fleet.run.facts import Known
 from fleet.run.model import Cause, CauseCode, Outcome, Status
-from fleet.run.restart import bounds, concluded, first_look, is_tried_again, judged
+from fleet.run.restart import bounds, concluded, first_look, is_tried_again, judged, prepare
 from fleet.run.state import Run
 from fleet.targets.model import Os
 from fleet.testing import Behaviour, ScriptedCloud
@@ -221,6 +222,23 @@ def test_a_replay_knows_as_much() -> None:
     assert any(isinstance(event, e.SubmissionIntended) and event.retry for event in made.seen)
 
 
+@pytest.mark.parametrize(("code", "since"), [(81, 50.0), (0, 10.0), (1, 10.0)])
+def test_since_when_a_target_may_have_gone(code: int, since: float) -> None:
+    """Since its restart was asked for, where it said that it would; else since the step before, which it was seen in."""
+    patch, asking, looking = Run(patching(), RUN_ID).jobs[:3]
+    known = Known(facts={"kernel": "6.1"})
+    patch.outcome = Outcome(Status.SUCCEEDED, Cause(CauseCode.COMPLETED), 80, boot_id="b1")
+    assert prepare([patch], asking, known).facts == {"kernel": "6.1", BOOT_FACT: "b1"}
+    assert asking.since == 0.0, "nothing was sent that told of a boot"
+    patch.first_intended, asking.first_intended = 10.0, 50.0
+    prepare([patch], asking, known)
+    assert asking.since == 10.0
+    asking.outcome = Outcome(Status.SUCCEEDED, Cause(CauseCode.COMPLETED), code, boot_id="b2")
+    assert prepare([patch, asking], looking, known).facts[BOOT_FACT] == "b1"
+    assert looking.since == since
+    assert prepare([patch], patch, known) is known, "other steps know what they knew"
+
+
 UNSURE = Outcome(Status.UNKNOWN, Cause(CauseCode.NO_ANSWER))
 AWAY_NOW = Outcome(Status.UNREACHABLE, Cause(CauseCode.VM_NOT_RUNNING))
 REFUSED_INSIDE = Outcome(Status.FAILED, Cause(CauseCode.EXIT_CODE), 1, verified=True)
@@ -308,6 +326,7 @@ def test_how_looking_ends(outcome: Outcome, status: Status, code: CauseCode, mes
         ("x", False),
         ("-1", False),
         ("9" * 12, False),
+        ("9" * 5000, False),
     ],
 )
 def test_a_target_is_back_when_it_is_up_for_less_than_we_waited(uptime: str, seen: bool) -> None:
