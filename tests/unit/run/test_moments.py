@@ -379,6 +379,17 @@ def test_who_takes_over_deletes_what_an_earlier_try_left() -> None:
     assert set(due(run, 70.0)) == {f.Remove(JobId(0)), f.Remove(JobId(1))}
 
 
+def test_a_refused_step_may_go_again_where_no_other_may_begin() -> None:
+    """It holds its own part of a strict budget; who has none to hold does not begin beside it."""
+    run = opened(plan(2, steps=2, receipts=False, limits=Limits(max_unreachable=0, concurrency=1)))
+    sent(run, 0, 1.0)
+    ended(run, 0, 2.0)
+    run.apply(e.SubmissionIntended(3.0, JobId(1), 1))
+    run.apply(e.SubmissionRefused(3.0, JobId(1), Refusal(409, "Conflict", "in progress")))
+    run.apply(e.CommandRemoved(4.0, JobId(0)))
+    assert due(run, 100.0) == [f.Submit(JobId(1), 2)]
+
+
 def _standing(made: Plan) -> Plan:
     return replace(made, steps=(replace(made.steps[0], properties=Properties(command="nightly")),))
 
