@@ -9,7 +9,7 @@ import pytest
 from fleet.plan.model import JobId, Limits
 from fleet.playbook.model import Amount, Properties, Transport
 from fleet.run import events as e
-from fleet.run.answers import LEASED, LostReason, Operation, Refusal
+from fleet.run.answers import LEASED, Answer, LostReason, Operation, Refusal
 from fleet.run.limits import ARM_WRITES
 from fleet.run.model import CauseCode
 from fleet.run.state import Run
@@ -105,3 +105,13 @@ def test_what_may_still_lie_on_a_vm_is_told_when_the_run_has_ended() -> None:
         assert not run.record().jobs[0].left
         run.apply(e.RunEnded(3001.0))
         assert run.record().jobs[0].left is left
+
+
+def test_what_azure_cancelled_left_nothing() -> None:
+    """Somebody deleted the command, which ended its script."""
+    run = opened(plan(1, receipts=False))
+    sent(run, 0, 1.0)
+    run.apply(e.LookBegun(2.0, JOB))
+    run.apply(e.ResultReceived(3.0, JOB, Answer("Canceled", "", -1)))
+    run.apply(e.RunEnded(4.0))
+    assert not run.record().jobs[0].left
