@@ -204,11 +204,11 @@ def marker(step: int) -> str:
 
 def _lab(rng: random.Random, seed: int, steps: int, sizes: Sizes) -> LabSpec:
     fewest, most = sizes
-    size = round(fewest * (most / fewest) ** (rng.random() ** 4))
+    size = round(fewest * (most / fewest) ** (rng.random() ** 6))
     subscriptions = rng.choice((1, 1, 2, 3)) if size > 2 else 1
     rules = [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(steps)]
     stragglers = [
-        {**rule, "share": rng.choice((0.1, 0.3)), "duration": [rng.uniform(60, 200), rng.uniform(200, 4000)]}
+        {**rule, "share": rng.choice((0.1, 0.3)), "duration": [rng.uniform(60, 200), rng.uniform(200, 2000)]}
         for rule in rules
         if rng.random() < 0.15
     ]
@@ -321,7 +321,7 @@ def _plan(rng: random.Random, targets: tuple[Target, ...], steps: int) -> Plan:
                 f"step-{number}",
                 Script(text=marker(number)),
                 f"digest{number}",
-                timeout=rng.choice((30.0, 120.0, 600.0)),
+                timeout=rng.choice((30.0, 120.0, 300.0)),
                 ok_exit=rng.choice(((0,), (0,), (0, 3))),
             )
             for number in range(steps)
@@ -335,8 +335,8 @@ def _plan(rng: random.Random, targets: tuple[Target, ...], steps: int) -> Plan:
             strict=rng.random() < 0.85,
             soak=rng.choice((0.0, 0.0, 30.0, 600.0)),
             deadline=rng.choice((None, None, None, rng.uniform(5.0, 900.0))),
-            deliver_timeout=rng.choice((60.0, 300.0, 1800.0)),
-            answer_grace=rng.choice((30.0, 120.0, 600.0)),
+            deliver_timeout=rng.choice((60.0, 300.0, 900.0)),
+            answer_grace=rng.choice((30.0, 60.0, 240.0)),
         ),
         transport=rng.choice((Transport.AUTO, Transport.MANAGED, Transport.ACTION, Transport.ACTION)),
         receipts=rng.random() < 0.8,
