@@ -90,7 +90,7 @@ class History:
     disturbed: frozenset[str] = frozenset()
     """Targets (by key) to which something happened in mid-run."""
     lossy: bool = False
-    """Whether answers could be lost on the wire."""
+    """Whether answers could be lost on the wire, or be refused for as long as they were there."""
     written: dict[str, bytes] = field(default_factory=dict)
     """All that was written of a run with a secret: on disk, in reports, in logs, to whoever watched."""
     untold: list[JobId] = field(default_factory=list)

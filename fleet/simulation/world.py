@@ -46,6 +46,10 @@ LOSSES = frozenset(
     {Fault.RESET, Fault.LOST, Fault.LATE, Fault.HANG, Fault.ERROR, Fault.ERROR_AFTER, Fault.TORN, Fault.SLOW}
 )
 
+REFUSALS = frozenset({Fault.THROTTLED, Fault.UNAUTHORIZED, Fault.UNCONNECTED})
+OFTEN = 0.2
+"""A part of the requests: where as many are refused, the few looks that fit into an answer's grace may all be."""
+
 JournalOf = Callable[[Disk, Process], Journal]
 """Which journal an owner writes. Tests of the checker hand in journals that forget."""
 
@@ -93,7 +97,9 @@ class _World:
         self.disk = Disk(rng, self.clock)
         self.log = io.StringIO()
         self.history = History(plan, RUN_ID, ORIGIN)
-        self.history.lossy = any(scenario.rates.get(fault, 0) for fault in LOSSES) or bool(scenario.lab.faults)
+        lost = any(scenario.rates.get(fault, 0) for fault in LOSSES)
+        refused = any(scenario.rates.get(fault, 0) >= OFTEN for fault in REFUSALS)
+        self.history.lossy = lost or refused or bool(scenario.lab.faults)
         self.history.disturbed = frozenset(plan.targets[event.vm].key for event in scenario.happenings)
         self._number = {target.key: index for index, target in enumerate(plan.targets)}
         self._sent: dict[JobId, dict[int, float]] = {}
