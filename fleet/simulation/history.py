@@ -44,6 +44,7 @@ class Delivery:
 class Departure:
     """A request that left a process: which job's, of what kind (submit, look, find, remove), and what came of it.
 
+    ``target`` is a target's key; a look names no job.
     ``answered`` is the status that the lab gave, 0 for none; ``self_inflicted`` that the lab's own buckets refused it.
     """
 
@@ -52,6 +53,7 @@ class Departure:
     subscription: str
     epoch: int
     at: float
+    target: str = ""
     answered: int = 0
     self_inflicted: bool = False
     retry: int = 0
@@ -90,7 +92,7 @@ class History:
     disturbed: frozenset[str] = frozenset()
     """Targets (by key) to which something happened in mid-run."""
     lossy: bool = False
-    """Whether answers could be lost on the wire, or be refused for as long as they were there."""
+    """Whether answers, or the questions for them, could be lost on the wire."""
     written: dict[str, bytes] = field(default_factory=dict)
     """All that was written of a run with a secret: on disk, in reports, in logs, to whoever watched."""
     untold: list[JobId] = field(default_factory=list)

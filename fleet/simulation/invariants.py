@@ -16,7 +16,7 @@ from fleet.playbook.model import Transport, Turn
 from fleet.run import events as e
 from fleet.run.model import NOT_RUN, CauseCode, Status
 from fleet.simulation import canary, model, restraint
-from fleet.simulation.history import Delivery, History, runs_of
+from fleet.simulation.history import Delivery, Departure, History, runs_of
 
 SERVICE_NEEDS = 300.0
 """Seconds within which the lab tells of a script's end, and more."""
@@ -177,15 +177,32 @@ def _promise(plan: Plan, job: JobId) -> model.Promise:
 
 
 def _unknown_is_due(history: History) -> Iterator[str]:
-    """Where no answer was lost and nothing happened to the VM, a job whose script ended in time has its answer."""
+    """Where nothing could be lost and nothing happened to the VM, an answer that was there to be read is known.
+
+    The engine must have looked for it; only where each look was refused may the answer stay unknown.
+    """
     if history.lossy or history.owners > 1:
         return
     runs = runs_of(history)
+    looks = _looks(history)
     for number, row in enumerate(history.rows):
-        if row.status is not Status.UNKNOWN or row.target.casefold() in history.disturbed or row.ended is None:
+        target = row.target.casefold()
+        if row.status is not Status.UNKNOWN or target in history.disturbed or row.ended is None:
             continue
-        if any(run.ends + SERVICE_NEEDS < row.ended for run in runs[JobId(number)]):
-            yield f"job {number} is unknown ({row.cause.code.value}), though its answer was there to be read"
+        for run in runs[JobId(number)]:
+            there = run.ends + SERVICE_NEEDS
+            since = [look for look in looks[target] if run.ends < look.at <= row.ended]
+            read = any(look.at > there and look.answered == 200 for look in since)
+            if there < row.ended and (read or not since):
+                yield f"job {number} is unknown ({row.cause.code.value}), though its answer was there to be read"
+
+
+def _looks(history: History) -> defaultdict[str, list[Departure]]:
+    found: defaultdict[str, list[Departure]] = defaultdict(list)
+    for gone in history.departures:
+        if gone.kind in ("look", "find"):
+            found[gone.target].append(gone)
+    return found
 
 
 def _memory_is_disk(history: History) -> Iterator[str]:

@@ -42,13 +42,18 @@ way for longer than the minute between two looks for it may arrive beside its se
 _BUSY = FaultSpec(request="submit", kind=409)
 
 
+NO_JOB = JobId(-1)
+"""Of a look: it asks about an operation of its target."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Which job's call is on the wire, of what kind, and when it left."""
+    """On whose behalf a call is on the wire: its job and target (by key), and of what kind it is."""
 
     job: JobId
     kind: str
     epoch: int
+    target: str = ""
     retry: int = 0
 
 

@@ -23,7 +23,7 @@ from fleet.run.state import Run
 from fleet.simulation import canary
 from fleet.simulation.gates import Keepers
 from fleet.simulation.history import History, Shown
-from fleet.simulation.network import ASKING, Asking, MemoryTransport, Network
+from fleet.simulation.network import ASKING, NO_JOB, Asking, MemoryTransport, Network
 from fleet.simulation.scenario import RUN_ID, Blow, Interruption
 from fleet.targets.model import Target
 
@@ -67,24 +67,24 @@ class _Named:
     cloud: Cloud
     epoch: int
 
-    def _ask(self, kind: str, name: str) -> None:
+    def _ask(self, kind: str, target: Target, name: str) -> None:
         job, retry = job_of(name)
-        ASKING.set(Asking(job, kind, self.epoch, retry))
+        ASKING.set(Asking(job, kind, self.epoch, target.key, retry))
 
     async def submit(self, command: Command) -> Reply[a.SubmitAnswer]:
-        self._ask("submit", command.name)
+        self._ask("submit", command.target, command.name)
         return await self.cloud.submit(command)
 
     async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
-        ASKING.set(Asking(JobId(-1), "look", self.epoch))
+        ASKING.set(Asking(NO_JOB, "look", self.epoch, target.key))
         return await self.cloud.look(target, operation)
 
     async def find(self, target: Target, name: str) -> Reply[a.FindAnswer]:
-        self._ask("find", name)
+        self._ask("find", target, name)
         return await self.cloud.find(target, name)
 
     async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
-        self._ask("remove", name)
+        self._ask("remove", target, name)
         return await self.cloud.remove(target, name)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fleet.codec import encode
-from fleet.simulation.history import History
+from fleet.simulation.history import Departure, History
 from fleet.simulation.invariants import check
+from fleet.simulation.network import NO_JOB
 from fleet.simulation.scenario import Scenario
 from fleet.simulation.world import live
 
@@ -30,15 +33,20 @@ def _what(scenario: Scenario) -> list[str]:
 
 
 def _story(history: History) -> list[str]:
+    names = {target.key: target.name for target in history.plan.targets}
     told = [
         (kept.at, f"disk {kept.epoch}", f"{type(kept.event).__name__} {_short(encode(kept.event))}")
         for kept in history.kept
     ]
-    told += [(gone.at, f"wire {gone.epoch}", f"{gone.kind} of job {gone.job}: {gone.answered or 'no answer'}")
+    told += [(gone.at, f"wire {gone.epoch}", f"{gone.kind} of {_whose(gone, names)}: {gone.answered or 'no answer'}")
              for gone in history.departures]  # fmt: skip
     told += [(run.at, "guest", f"job {run.job} {'runs' if run.fresh else 'is answered from what is kept'}, "
               f"exit {run.exit_code}") for run in history.deliveries]  # fmt: skip
     return [f"{at - history.began:10.2f}  {who:8}{what}" for at, who, what in sorted(told, key=lambda item: item[0])]
+
+
+def _whose(gone: Departure, names: Mapping[str, str]) -> str:
+    return f"job {gone.job}" if gone.job != NO_JOB else names.get(gone.target, "nobody")
 
 
 def _short(value: object) -> str:

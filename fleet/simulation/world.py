@@ -28,7 +28,7 @@ from fleet.run.state import Run
 from fleet.simulation import canary, virtual
 from fleet.simulation.disk import Disk, SimulatedJournal
 from fleet.simulation.history import Delivery, Departure, History
-from fleet.simulation.network import Asking, Network
+from fleet.simulation.network import NO_JOB, Asking, Network
 from fleet.simulation.process import CloudOf, End, Process, job_of
 from fleet.simulation.real import RealDisk
 from fleet.simulation.scenario import ORIGIN, RUN_ID, Fault, Happening, Scenario, WorldEvent
@@ -42,13 +42,8 @@ LONGEST = 7 * 24 * 3600.0
 GAP = 3.0
 """Seconds until somebody resumes what was left."""
 
-LOSSES = frozenset(
-    {Fault.RESET, Fault.LOST, Fault.LATE, Fault.HANG, Fault.ERROR, Fault.ERROR_AFTER, Fault.TORN, Fault.SLOW}
-)
-
-REFUSALS = frozenset({Fault.THROTTLED, Fault.UNAUTHORIZED, Fault.UNCONNECTED})
-OFTEN = 0.2
-"""A part of the requests: where as many are refused, the few looks that fit into an answer's grace may all be."""
+LOSSES = frozenset(Fault) - {Fault.THROTTLED, Fault.UNAUTHORIZED, Fault.BUSY}
+"""What takes an answer away, or the question: all but the refusals, which the lab's log shows."""
 
 JournalOf = Callable[[Disk, Process], Journal]
 """Which journal an owner writes. Tests of the checker hand in journals that forget."""
@@ -97,9 +92,7 @@ class _World:
         self.disk = Disk(rng, self.clock)
         self.log = io.StringIO()
         self.history = History(plan, RUN_ID, ORIGIN)
-        lost = any(scenario.rates.get(fault, 0) for fault in LOSSES)
-        refused = any(scenario.rates.get(fault, 0) >= OFTEN for fault in REFUSALS)
-        self.history.lossy = lost or refused or bool(scenario.lab.faults)
+        self.history.lossy = bool(scenario.lab.faults) or any(scenario.rates.get(fault, 0) for fault in LOSSES)
         self.history.disturbed = frozenset(plan.targets[event.vm].key for event in scenario.happenings)
         self._number = {target.key: index for index, target in enumerate(plan.targets)}
         self._sent: dict[JobId, dict[int, float]] = {}
@@ -179,10 +172,10 @@ class _World:
     # -- what the lab and the wire tell ----------------------------------------------------------------------------
 
     def departed(self, asking: Asking | None, request: lab.Request, at: float) -> int:
-        asked = asking or Asking(JobId(-1), "other", 0)
+        asked = asking or Asking(NO_JOB, "other", 0)
         subscription = request.path.split("/")[2] if request.path.startswith("/subscriptions/") else ""
         self.history.departures.append(
-            Departure(asked.job, asked.kind, subscription, asked.epoch, at, retry=asked.retry)
+            Departure(asked.job, asked.kind, subscription, asked.epoch, at, asked.target, retry=asked.retry)
         )
         if asked.kind == "submit":
             self._sent.setdefault(asked.job, {})[asked.retry] = at

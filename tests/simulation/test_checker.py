@@ -79,6 +79,21 @@ class BelievesAzure(_Cloud):
         return Reply(a.Finished(a.Answer("Succeeded", "", 0)))
 
 
+class NeverDone(_Cloud):
+    """Reads every answer as that of a script that still runs."""
+
+    async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
+        await self.real.look(target, operation)
+        return Reply(a.StillRunning())
+
+
+class NeverLooks(_Cloud):
+    """Says of every script that it still runs, and asks nobody."""
+
+    async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
+        return Reply(a.StillRunning())
+
+
 class Forgets(SimulatedJournal):
     """Acknowledges results that it does not keep."""
 
@@ -150,6 +165,12 @@ def unwrapped(scenario: Scenario) -> Scenario:
     return replace(scenario, plan=replace(scenario.plan, receipts=False), rates=HARSH)
 
 
+def refused_often(scenario: Scenario) -> Scenario:
+    """Nothing is lost, so that every answer is there to be read; half of all requests are refused."""
+    plan = replace(scenario.plan, transport=Transport.ACTION, limits=Limits())
+    return replace(scenario, plan=plan, rates={Fault.THROTTLED: 0.5}, interruptions=(), happenings=())
+
+
 def without(*kinds: type[Event]) -> Callable[[History], History]:
     """Judge a run as if these events had never been."""
     return lambda history: replace(history, kept=[kept for kept in history.kept if not isinstance(kept.event, kinds)])
@@ -179,6 +200,8 @@ DEFECTS = {
     "a journal that forgets": Defect("what was told is on disk", journal=Forgets),
     "sending without an intent": Defect("an intent is on disk before its submission leaves", journal=WithoutIntent),
     "no fence": Defect("a former owner writes nothing", journal=Unfenced),
+    "an answer that is read and not known": Defect("unknown only where it is due", NeverDone, scenario=refused_often),
+    "an answer that nobody looks for": Defect("unknown only where it is due", NeverLooks, scenario=refused_often),
     "a row too few": Defect("one row per target and step", judged=lambda h: replace(h, rows=h.rows[:-1])),
     "a run without an end": Defect("the run ends", judged=lambda h: replace(h, finished=False)),
     "no concurrency limit": Defect("concurrency is kept", judged=tighter(concurrency=1), scenario=lax),
