@@ -22,6 +22,7 @@ from fleet.config import Config
 from fleet.engine.asking import NotFetched, Source
 from fleet.engine.blob import whole
 from fleet.engine.fetch import Fetcher
+from fleet.engine.ports import Blobs
 from fleet.errors import Refused
 from fleet.guest.packing import CHANNEL_TAIL
 from fleet.guest.spool import Stream
@@ -97,24 +98,30 @@ async def _from_blobs(
     secrets = secrets_given(kept.plan.declared, flags["given"], environ)
     rows = [list(group) for _, group in groupby(missing, key=lambda each: each.row)]
     signed = [(row, urls) for row in rows if (urls := blobs(kept.plan, row[0].job.job, secrets))]
-    found: list[tuple[_Missing, bytes]] = []
-    async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(connecting.blobs(config)) if signed else None
-        for row, urls in signed:
-            assert reader is not None
-            job = row[0].job
-            where = f"{job.job.target.name} {job.job.step.id}"
-            try:
-                held = await whole(reader, urls, nonce(kept.run_id, job.job, job.retries))
-            except Refused as error:
-                say(f"{where}: {error}; the VM is asked", quiet=flags["quiet"])
-                continue
-            for each in (each for each in row if each.stream in held):
-                if outputs.fits(held[each.stream], each.extent.length, each.extent.digest):
-                    found.append((each, held[each.stream]))
-                else:
-                    why = "its blob does not hold what the receipt vouches for"
-                    say(f"{where} {each.stream}: {why}; the VM is asked", quiet=flags["quiet"])
+    if not signed:
+        return []
+    async with connecting.blobs(config) as reader:
+        return [held for row, urls in signed for held in await _row_from_blobs(reader, kept.run_id, row, urls, flags)]
+
+
+async def _row_from_blobs(
+    reader: Blobs, run_id: str, row: Sequence[_Missing], urls: Mapping[Stream, str], flags: Mapping[str, Any]
+) -> list[tuple[_Missing, bytes]]:
+    """Return those streams of one row whose blobs hold what the receipt vouches for; the others are told."""
+    job = row[0].job
+    where = f"{job.job.target.name} {job.job.step.id}"
+    try:
+        held = await whole(reader, urls, nonce(run_id, job.job, job.retries))
+    except Refused as error:
+        say(f"{where}: {error}; the VM is asked", quiet=flags["quiet"])
+        return []
+    found = []
+    for each in (each for each in row if each.stream in held):
+        if outputs.fits(held[each.stream], each.extent.length, each.extent.digest):
+            found.append((each, held[each.stream]))
+        else:
+            why = "its blob does not hold what the receipt vouches for"
+            say(f"{where} {each.stream}: {why}; the VM is asked", quiet=flags["quiet"])
     return found
 
 

@@ -294,7 +294,7 @@ def _many(flags: Mapping[str, Any]) -> int:
     corpus = flags["corpus"] or (seeds.CORPUS if seeds.CORPUS.exists() else None)
     known = seeds.read_corpus(corpus) if corpus is not None and corpus.exists() else ()
     wanted = [*known, *range(flags["first"], flags["first"] + flags["seeds"])]
-    return _judged(
+    return judged(
         seeds.judge_all(wanted, flags["jobs"], _rates(flags), flags["vms"] or SIZES), len(wanted), flags, corpus
     )
 
@@ -303,7 +303,7 @@ def _kills(flags: Mapping[str, Any]) -> int:
     from fleet.simulation import seeds
     from fleet.simulation.scenario import twenty
 
-    return _judged(seeds.judge_kills(twenty(_rates(flags) or {}), flags["jobs"]), 0, flags, None)
+    return judged(seeds.judge_kills(twenty(_rates(flags) or {}), flags["jobs"]), 0, flags, None)
 
 
 def _rates(flags: Mapping[str, Any]) -> dict[Any, float] | None:
@@ -314,7 +314,11 @@ def _rates(flags: Mapping[str, Any]) -> dict[Any, float] | None:
     return dict(flags["faults"]) or None
 
 
-def _judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any], corpus: Path | None) -> int:
+def judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any], corpus: Path | None) -> int:
+    """Tell of verdicts as they come and of their sums, and keep the seeds that failed; also where it is interrupted.
+
+    ``expected`` is how many there will be, 0 where nobody knows.
+    """
     from fleet.simulation import seeds
 
     what, tally = "kill" if flags["kills"] else "seed", seeds.Tally()
@@ -324,19 +328,19 @@ def _judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any]
             tally.add(verdict)
             _tell_failure(verdict, flags)
             _tell_progress(tally, expected, flags)
-    except KeyboardInterrupt:
+    finally:  # an interrupt ends the trials, and loses nothing that they found
+        _clear_progress(flags)
+        if tally.failed and corpus is not None and not (flags["faults"] or flags["vms"]):
+            seeds.keep(corpus, tally.failed)
+            say(f"kept in {corpus}", quiet=flags["quiet"])
         emit("".join(f"{line}\n" for line in _sums(tally, what)))
-        raise
-    if tally.failed and corpus is not None and not (flags["faults"] or flags["vms"]):
-        seeds.keep(corpus, tally.failed)
-        say(f"kept in {corpus}", quiet=flags["quiet"])
-    emit("".join(f"{line}\n" for line in _sums(tally, what)))
     return ExitCode.INTERNAL if tally.failed else ExitCode.OK
 
 
 def _tell_failure(verdict: Verdict, flags: Mapping[str, Any]) -> None:
     if not verdict.breaches:
         return
+    _clear_progress(flags)
     click.echo(f"{'write' if flags['kills'] else 'seed'} {verdict.seed} failed:", err=True)
     for breach in verdict.breaches:
         click.echo(f"  {breach}", err=True)
@@ -351,10 +355,16 @@ def _tell_progress(tally: Tally, expected: int, flags: Mapping[str, Any]) -> Non
     of = f" of {number(expected)}" if expected else ""
     line = f"{number(tally.seeds)}{of}, {len(tally.failed)} failed"
     if sys.stderr.isatty():
-        if tally.seeds % 20 == 0 or tally.seeds == expected:
-            click.echo(f"\r{line}", err=True, nl=tally.seeds == expected)
+        if tally.seeds % 20 == 0:
+            click.echo(f"\r{line}", err=True, nl=False)
     elif tally.seeds % LINE_EVERY == 0:
         click.echo(line, err=True)
+
+
+def _clear_progress(flags: Mapping[str, Any]) -> None:
+    """Make room for what stays on the screen."""
+    if sys.stderr.isatty() and not flags["quiet"]:
+        click.echo("\r\033[K", err=True, nl=False)
 
 
 def _again(flags: Mapping[str, Any]) -> str:

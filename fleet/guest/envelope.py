@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fleet.errors import InvalidInput
 from fleet.guest import live, probe, spool, wrapper_pwsh, wrapper_sh
-from fleet.guest.delivery import CARRIER, Delivery, script_digest, secret_value
+from fleet.guest.delivery import CARRIER, Delivery, Shell, script_digest, secret_value
 from fleet.guest.receipt import Receipt, printed
 from fleet.guest.spool import Stream
 from fleet.guest.wrapper import wrap
@@ -59,10 +59,10 @@ class Opened:
         """Return the wrapper's exit code, stdout and stderr, byte for byte, for a script that ended so.
 
         ``exit_code`` is left out of the receipt when a signal ended the script or its end is unknown; None with
-        ``timed_out`` is the wrapper's own signal.
+        ``timed_out`` is the wrapper's own signal, which PowerShell does not have.
         """
-        if timed_out and exit_code is None and signal is None:
-            signal = SIGTERM
+        if timed_out and exit_code is None and self.delivery.shell is not Shell.PWSH:
+            signal = signal or SIGTERM
         receipt = Receipt(
             nonce=self.delivery.nonce,
             script_digest=script_digest(self.delivery),

@@ -27,6 +27,7 @@ Sizes = tuple[int, int]
 """The fewest and the most VMs of a fleet. Small ones are drawn more often: they cost less, and differ as much."""
 
 SIZES: Sizes = (5, 50)
+"""Of the seeds that are tried where nobody says otherwise."""
 
 
 class Fault(StrEnum):
@@ -204,6 +205,7 @@ def marker(step: int) -> str:
 
 def _lab(rng: random.Random, seed: int, steps: int, sizes: Sizes) -> LabSpec:
     fewest, most = sizes
+    # Spread over orders of magnitude, and most of them near the fewest: a large fleet costs what ten small ones do.
     size = round(fewest * (most / fewest) ** (rng.random() ** 6))
     subscriptions = rng.choice((1, 1, 2, 3)) if size > 2 else 1
     rules = [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(steps)]

@@ -6,12 +6,14 @@ import re
 import signal
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fleet.cli.main import invoke
+from fleet.cli.simulating import judged
 from fleet.errors import InvalidInput
 from fleet.lab.making import build
 from fleet.playbook.model import Selection
@@ -215,6 +217,21 @@ def test_a_failing_seed_is_kept(tmp_path: Path) -> None:
     corpus.write_text("x")
     with pytest.raises(InvalidInput):
         seeds.read_corpus(corpus)
+
+
+def test_an_interrupt_keeps_what_had_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A seed that failed before Ctrl-C is in the corpus, and the sums are told once."""
+    corpus = tmp_path / "corpus.txt"
+
+    def interrupted() -> Iterator[seeds.Verdict]:
+        yield seeds.Verdict(77, ("nothing runs twice: job 1 ran 2 times",))
+        raise KeyboardInterrupt
+
+    flags = {"kills": False, "quiet": False, "faults": {}, "vms": None}
+    with pytest.raises(KeyboardInterrupt):
+        judged(interrupted(), 3, flags, corpus)
+    assert seeds.read_corpus(corpus) == (77,)
+    assert capsys.readouterr().out.count("1 seed, 1 failed\n") == 1
 
 
 def test_one_seed_is_told_event_by_event(here: Here) -> None:

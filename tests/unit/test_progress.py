@@ -40,7 +40,7 @@ def draw(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 def waves(**more: object) -> Plan:
-    return replace(plan(3, waves=(Amount(1), Amount(2)), receipts=False, limits=Limits(soak=60.0)), **more)  # type: ignore[arg-type]
+    return replace(plan(3, waves=(Amount(1), Amount(2)), receipts=False, limits=Limits(soak=60.0)), **more)
 
 
 def first_wave_over(made: Plan, at: float) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,3 +84,18 @@ def test_other_ends_are_sealed_too() -> None:
     assert end(signal=15, timed_out=True)[0] == 124
     assert end(interrupted=True)[0] == 125
     assert b" exit=- signal=- timed_out=0 interrupted=1 " in end(interrupted=True)[1]
+
+
+@pytest.mark.parametrize(("shell", "signal"), [(Shell.SH, b"15"), (Shell.BASH, b"15"), (Shell.PWSH, b"-")])
+def test_a_time_out_is_sealed_as_the_wrapper_of_that_shell_does(shell: Shell, signal: bytes) -> None:
+    """A POSIX shell's script dies of the wrapper's signal; PowerShell's ends without one."""
+    order = Delivery("x", shell, key="k", nonce="0" * 16, timeout=1.0)
+    opened = envelope.open(wrap(order), {})
+    assert opened is not None
+    code, out, err = opened.seal(
+        exit_code=None, stdout=b"", stderr=b"", boot_id="b", started=1, ended=2, replayed=False, timed_out=True
+    )
+    assert (code, b" exit=- signal=%b timed_out=1 " % signal in out) == (124, True)
+    assert verify(
+        read(out.decode(), err.decode(), order.nonce), nonce=order.nonce, digest=script_digest(order)
+    ).verified
