@@ -20,6 +20,7 @@ T = TypeVar("T")
 Decode = Callable[[Any], Any]
 Encode = Callable[[Any], Any]
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 _AS_THEY_ARE = frozenset({str, int, float, bool, type(None)})
 
 
@@ -43,7 +44,7 @@ def decode(kind: type[T], data: object) -> T:
 
 def to_json(value: object) -> str:
     """Render canonical JSON: sorted keys, no spaces, ASCII. Equal values give equal text."""
-    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _CANONICAL.encode(encode(value))
 
 
 def digest(value: object) -> str:

@@ -338,14 +338,16 @@ def judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any],
 
 
 def _tell_failure(verdict: Verdict, flags: Mapping[str, Any]) -> None:
+    from fleet.simulation.revision import revision
+
     if not verdict.breaches:
         return
     _clear_progress(flags)
+    again = "--kills" if flags["kills"] else f"--seed {verdict.seed} -v"
     click.echo(f"{'write' if flags['kills'] else 'seed'} {verdict.seed} failed:", err=True)
     for breach in verdict.breaches:
         click.echo(f"  {breach}", err=True)
-    if not flags["kills"]:
-        click.echo(f"  fleet sim --seed {verdict.seed} -v{_again(flags)}", err=True)
+    click.echo(f"  fleet sim {again}{_again(flags)}  # in {revision()}", err=True)
 
 
 def _tell_progress(tally: Tally, expected: int, flags: Mapping[str, Any]) -> None:

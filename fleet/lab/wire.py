@@ -83,14 +83,13 @@ def not_found(resource: str, group: str, provider: str = "Microsoft.Compute") ->
 
 def stamp(moment: float) -> str:
     """Render a time as Compute does: a fraction without trailing zeros, offset ``+00:00`` (recorded)."""
-    at = datetime.fromtimestamp(moment, UTC)
-    fraction = f".{at.microsecond:06}".rstrip("0").rstrip(".")
-    return f"{at:%Y-%m-%dT%H:%M:%S}{fraction}+00:00"
+    text = datetime.fromtimestamp(moment, UTC).replace(tzinfo=None).isoformat()
+    return f"{text.rstrip('0') if '.' in text else text}+00:00"
 
 
 def whole_stamp(moment: float) -> str:
     """Render a time in whole seconds, as instance views of commands have it (recorded)."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00")
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
 
 
 def _encoded(data: Json, indent: int | None = None) -> bytes:

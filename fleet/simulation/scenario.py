@@ -205,8 +205,8 @@ def marker(step: int) -> str:
 
 def _lab(rng: random.Random, seed: int, steps: int, sizes: Sizes) -> LabSpec:
     fewest, most = sizes
-    # Spread over orders of magnitude, and most of them near the fewest: a large fleet costs what ten small ones do.
-    size = round(fewest * (most / fewest) ** (rng.random() ** 6))
+    # Most are near the fewest, as a large fleet costs what ten small ones do; every fortieth is half of the most or more.
+    size = round(fewest * (most / fewest) ** (rng.random() ** 16))
     subscriptions = rng.choice((1, 1, 2, 3)) if size > 2 else 1
     rules = [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(steps)]
     stragglers = [

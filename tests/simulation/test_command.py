@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from fleet.playbook.model import Selection
 from fleet.simulation import seeds
 from fleet.simulation.agreement import walk
 from fleet.simulation.pretend import from_selection
+from fleet.simulation.revision import revision
 from fleet.simulation.scenario import draw, pretend_targets
 from fleet.targets import selector
 from fleet.targets.model import Power
@@ -234,6 +236,27 @@ def test_an_interrupt_keeps_what_had_failed(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.count("1 seed, 1 failed\n") == 1
 
 
+def test_a_failure_names_the_commit_that_it_was_seen_in(tmp_path: Path) -> None:
+    """Version, commit and whether it was changed; of a package that lies untracked in another's tree the version only."""
+
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=n", "-c", "user.email=e@example.org")
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "-q")
+    package, stranger = tmp_path / "here", tmp_path / "installed"
+    for folder in (package, stranger):
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+    git("add", "here")
+    git("commit", "-qm", "one")
+    assert re.fullmatch(r"fleet \d+\.\d+\.\d+, commit [0-9a-f]{7,}", revision(package))
+    assert re.fullmatch(r"fleet \d+\.\d+\.\d+", revision(stranger))
+    (package / "__init__.py").write_text("changed = True\n")
+    revision.cache_clear()
+    assert revision(package).endswith(", changed since")
+
+
 def test_one_seed_is_told_event_by_event(here: Here) -> None:
     """Disk, wire and guests tell the story, and it ends with a row for each job."""
     done = here("sim", "--seed", 1, "-v")
@@ -281,7 +304,7 @@ def test_a_seed_that_breaks_down_is_told_kept_and_tried_again(
     out, err = capfd.readouterr()
     assert out.startswith("1 seed, 1 failed\n")
     assert f"seed {first} failed:" in err and "the simulation broke down" in err
-    assert f"fleet sim --seed {first} -v" in err
+    assert f"fleet sim --seed {first} -v  # in {revision()}\n" in err
     assert seeds.read_corpus(corpus) == (first,)
     again = here(*words)
     assert (again.code, again.out.splitlines()[0]) == (0, "2 seeds, 0 failed")

@@ -126,8 +126,11 @@ def retry_after(response: Response, now: float) -> float | None:
     return seconds if seconds is not None else _until(text, now)
 
 
+_NUMBER = re.compile(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", re.ASCII)
+
+
 def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", text, re.ASCII) else None
+    return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def _until(text: str, now: float) -> float | None:
@@ -152,18 +155,18 @@ def quota(response: Response | NoResponse, subscription: str, location: str) -> 
     for name, values in response.headers.items():
         if name == _COMPUTE_LIMIT:
             left |= _policies(values)
-        elif name.startswith(_TENANT_LIMIT) and values and _number(values[0]) is not None:
-            left[name.removeprefix(_ARM_LIMIT).removeprefix(_TENANT_LIMIT)] = int(float(values[0]))
+        elif name.startswith(_TENANT_LIMIT) and values and (count := _number(values[0])) is not None:
+            left[name.removeprefix(_ARM_LIMIT).removeprefix(_TENANT_LIMIT)] = int(count)
     return Quota(subscription, location, left) if left else None
 
 
 def _policies(values: Iterable[str]) -> dict[str, int]:
     left = {}
     for entry in ",".join(values).split(","):
-        policy, _, count = entry.strip().rpartition(";")
+        policy, _, text = entry.strip().rpartition(";")
         name = policy.rpartition("/")[2]
-        if name and name not in _NO_LIMIT and _number(count) is not None:
-            left[name] = int(float(count))
+        if name and name not in _NO_LIMIT and (count := _number(text)) is not None:
+            left[name] = int(count)
     return left
 
 
@@ -225,10 +228,13 @@ def links(response: Response, base: str) -> Links:
     """Take ``Azure-AsyncOperation`` and ``Location`` of an answer, byte for byte, if they stay on the
     service's host.
     """
-    found = {name: response.header(name) for name in ("azure-asyncoperation", "location")}
-    bad = [host_of(link) for link in found.values() if link and not check_link(base, link)]
-    good = {name: link if check_link(base, link) else "" for name, link in found.items()}
-    return Links(good["azure-asyncoperation"], good["location"], ", ".join(sorted(set(bad))))
+    found = [response.header(name) for name in ("azure-asyncoperation", "location")]
+    status, location = (link if link and check_link(base, link) else "" for link in found)
+    bad = {host_of(link) for link, kept in zip(found, (status, location), strict=True) if link and not kept}
+    return Links(status, location, ", ".join(sorted(bad)))
+
+
+_NEVER_IN_LINKS = re.compile(r"[\x00-\x20\x7f\\]")
 
 
 def check_link(base: str, link: str) -> bool:
@@ -236,7 +242,7 @@ def check_link(base: str, link: str) -> bool:
 
     The token is only ever sent there, so a ``nextLink`` or ``Location`` elsewhere must not be followed.
     """
-    if re.search(r"[\x00-\x20\x7f\\]", link):
+    if _NEVER_IN_LINKS.search(link):
         return False
     theirs = _origin(link)
     return theirs is not None and theirs == _own_origin(base)
