@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from typing import Any
 
@@ -18,16 +17,13 @@ WITHOUT_SANDBOXES = sandbox.supported()
 @pytest.mark.sandbox
 @pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 def test_the_shipped_health_check_over_the_default_lab(machine: Machine) -> None:
-    """One command, no account: a row for every VM with what its script really printed, all proven, within seconds."""
-    began = time.monotonic()
+    """One command, no account: a row for every VM with what its script really printed, all proven."""
     done = machine.run("run", SHIPPED / "linux-health.yaml", "--lab", "-y", "-o", "json")
-    took = time.monotonic() - began
     assert done.code == 0, done.err
     rows = done.report["jobs"]
     assert len({row["target"] for row in rows}) == len(rows) == 120
     assert {(row["status"], row["verified"], row["exit_code"]) for row in rows} == {("succeeded", True, 0)}
     assert all("kernel: " in row["stdout"] and "disk_used_percent /" in row["stdout"] for row in rows)
-    assert took < 30
 
 
 def test_a_thousand_machines(machine: Machine) -> None:
