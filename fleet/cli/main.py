@@ -98,6 +98,7 @@ Examples:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EPILOG,
 )
+@click.version_option(package_name="azfleet", message="fleet %(version)s", help="Print Fleet's version.")
 def cli() -> None:
     """Run one playbook over a whole fleet of Azure VMs, and get one report you can prove.
 

@@ -11,9 +11,10 @@ from fleet.cli.main import VERBS, cli
 
 HEAD = """# Command line
 
-`fleet VERB ...`; `fleet VERB --help` shows the same as this page. Data goes to stdout, everything else to stderr; a live
-picture is drawn on a terminal only. [exit-codes.md](exit-codes.md) lists what the exit codes mean, [errors.md](errors.md) the
-codes of errors, [events.md](events.md) the lines of `-o jsonl`, [configuration.md](configuration.md) settings and variables.
+`fleet VERB ...`; `fleet VERB --help` shows the same as this page, `fleet --version` the version. Data goes to stdout,
+everything else to stderr; a live picture is drawn on a terminal only. [exit-codes.md](exit-codes.md) lists what the exit
+codes mean, [errors.md](errors.md) the codes of errors, [events.md](events.md) the lines of `-o jsonl`,
+[configuration.md](configuration.md) settings and variables.
 
 `RUN` is the id of a kept run, a unique prefix of one, or `last`. `EXPR` is an expression as in [selectors.md](selectors.md).
 """

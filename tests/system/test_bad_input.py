@@ -82,7 +82,7 @@ def test_files_that_are_something_else(place: Here, lab: LabUp, name: str) -> No
         ["-"],
         ["--"],
         ["--lab"],
-        ["--version"],
+        ["--no-such-option"],
         ["run"],
         ["run", HELLO, HELLO],
         ["run", HELLO, "--lab="],

@@ -250,6 +250,7 @@ def test_a_bare_lab_takes_no_playbook_for_its_file(here: Here) -> None:
 def test_version(here: Here) -> None:
     """One line with the version that is installed."""
     assert re.fullmatch(r"fleet \d+\.\d+\.\d+\n", here("version").out)
+    assert here("--version").out == here("version").out
 
 
 def test_show_all_leaves_nothing_out(kept: Here, lab: LabUp, tmp_path: Path) -> None:
