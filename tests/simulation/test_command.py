@@ -236,8 +236,8 @@ def test_an_interrupt_keeps_what_had_failed(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.count("1 seed, 1 failed\n") == 1
 
 
-def test_a_failure_names_the_commit_that_it_was_seen_in(tmp_path: Path) -> None:
-    """Version, commit and whether it was changed; of a package that lies untracked in another's tree the version only."""
+def test_a_failure_names_the_commit_that_it_was_seen_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version, commit and whether it was changed; the version only where git is absent or the package is not its own."""
 
     def git(*words: str) -> None:
         who = ("-c", "user.name=n", "-c", "user.email=e@example.org")
@@ -255,6 +255,9 @@ def test_a_failure_names_the_commit_that_it_was_seen_in(tmp_path: Path) -> None:
     (package / "__init__.py").write_text("changed = True\n")
     revision.cache_clear()
     assert revision(package).endswith(", changed since")
+    revision.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert revision(package) == revision(stranger)
 
 
 def test_one_seed_is_told_event_by_event(here: Here) -> None:
