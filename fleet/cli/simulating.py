@@ -15,27 +15,24 @@ import click
 from fleet import app, connecting
 from fleet.app import Found
 from fleet.cli import given as parameter_values
-from fleet.cli import options
+from fleet.cli import options, trials
 from fleet.cli.driving import narrowing_of, settings_of, tell
 from fleet.cli.rendering import check_writable
 from fleet.cli.screen import emit, say, settings
 from fleet.connecting import Connection
-from fleet.errors import ExitCode, InvalidInput, Problem
+from fleet.errors import InvalidInput, Problem
 from fleet.files import read_text
 from fleet.plan import file as plan_files
 from fleet.plan.model import Plan
 from fleet.playbook.model import Playbook
-from fleet.report.words import duration, number, plural
+from fleet.report.words import duration, number
 
 if TYPE_CHECKING:
     from fleet.lab.file import LabSpec
     from fleet.simulation.rehearsal import Ailment, Rehearsed
-    from fleet.simulation.seeds import Tally, Verdict
 
 DEFAULT_VMS = 100
 MOST_VMS = 100_000
-LINE_EVERY = 1000
-"""Seeds between two lines of progress in a log."""
 
 
 class FaultsType(click.ParamType[dict[str, float]]):
@@ -163,10 +160,10 @@ def sim(play: str | None, **flags: Any) -> int:
     if sum(modes) + given != 1:
         raise click.UsageError("name a playbook to rehearse, or one of --seeds N, --seed N, --kills, --model N")
     if given:
-        return _one(flags["seed"], flags)
+        return trials.one(flags["seed"], flags)
     if flags["model_steps"] is not None:
-        return _model(flags["model_steps"])
-    return _kills(flags) if flags["kills"] else _many(flags)
+        return trials.model(flags["model_steps"])
+    return trials.kills(flags) if flags["kills"] else trials.many(flags)
 
 
 # -- a rehearsal -----------------------------------------------------------------------------------------------------
@@ -282,128 +279,3 @@ def _facts(rehearsed: Rehearsed) -> Iterator[str]:
     yield f"answers      {answers}; {number(traffic.self_inflicted)} met a limit of Azure's"
     stop = f"stopped      {report.stopped.cause.value}: {report.stopped.message}" if report.stopped else ""
     yield stop or "stopped      by nothing"
-
-
-# -- Fleet itself ----------------------------------------------------------------------------------------------------
-
-
-def _many(flags: Mapping[str, Any]) -> int:
-    from fleet.simulation import seeds
-    from fleet.simulation.scenario import SIZES
-
-    corpus = flags["corpus"] or (seeds.CORPUS if seeds.CORPUS.exists() else None)
-    known = seeds.read_corpus(corpus) if corpus is not None and corpus.exists() else ()
-    wanted = [*known, *range(flags["first"], flags["first"] + flags["seeds"])]
-    return judged(
-        seeds.judge_all(wanted, flags["jobs"], _rates(flags), flags["vms"] or SIZES), len(wanted), flags, corpus
-    )
-
-
-def _kills(flags: Mapping[str, Any]) -> int:
-    from fleet.simulation import seeds
-    from fleet.simulation.scenario import twenty
-
-    return judged(seeds.judge_kills(twenty(_rates(flags) or {}), flags["jobs"]), 0, flags, None)
-
-
-def _rates(flags: Mapping[str, Any]) -> dict[Any, float] | None:
-    from fleet.simulation.scenario import Fault
-
-    if any(not isinstance(kind, Fault) for kind in flags["faults"]):
-        raise click.UsageError("seeds have VMs of their own: --fault takes faults of requests here")
-    return dict(flags["faults"]) or None
-
-
-def judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any], corpus: Path | None) -> int:
-    """Tell of verdicts as they come and of their sums, and keep the seeds that failed; also where it is interrupted.
-
-    ``expected`` is how many there will be, 0 where nobody knows.
-    """
-    from fleet.simulation import seeds
-
-    what, tally = "kill" if flags["kills"] else "seed", seeds.Tally()
-    try:
-        say(f"trying {plural(expected, 'seed') if expected else 'every write'}", quiet=flags["quiet"])
-        for verdict in verdicts:
-            tally.add(verdict)
-            _tell_failure(verdict, flags)
-            _tell_progress(tally, expected, flags)
-    finally:  # an interrupt ends the trials, and loses nothing that they found
-        _clear_progress(flags)
-        if tally.failed and corpus is not None and not (flags["faults"] or flags["vms"]):
-            seeds.keep(corpus, tally.failed)
-            say(f"kept in {corpus}", quiet=flags["quiet"])
-        emit("".join(f"{line}\n" for line in _sums(tally, what)))
-    return ExitCode.INTERNAL if tally.failed else ExitCode.OK
-
-
-def _tell_failure(verdict: Verdict, flags: Mapping[str, Any]) -> None:
-    from fleet.simulation.revision import revision
-
-    if not verdict.breaches:
-        return
-    _clear_progress(flags)
-    again = "--kills" if flags["kills"] else f"--seed {verdict.seed} -v"
-    click.echo(f"{'write' if flags['kills'] else 'seed'} {verdict.seed} failed:", err=True)
-    for breach in verdict.breaches:
-        click.echo(f"  {breach}", err=True)
-    click.echo(f"  fleet sim {again}{_again(flags)}  # in {revision()}", err=True)
-
-
-def _tell_progress(tally: Tally, expected: int, flags: Mapping[str, Any]) -> None:
-    """On a terminal a number that counts up; elsewhere a line now and then, so that a log shows that it goes on."""
-    if flags["quiet"]:
-        return
-    of = f" of {number(expected)}" if expected else ""
-    line = f"{number(tally.seeds)}{of}, {len(tally.failed)} failed"
-    if sys.stderr.isatty():
-        if tally.seeds % 20 == 0:
-            click.echo(f"\r{line}", err=True, nl=False)
-    elif tally.seeds % LINE_EVERY == 0:
-        click.echo(line, err=True)
-
-
-def _clear_progress(flags: Mapping[str, Any]) -> None:
-    """Make room for what stays on the screen."""
-    if sys.stderr.isatty() and not flags["quiet"]:
-        click.echo("\r\033[K", err=True, nl=False)
-
-
-def _again(flags: Mapping[str, Any]) -> str:
-    rates = ",".join(f"{kind.value}={rate * 100:g}%" for kind, rate in flags["faults"].items())
-    sizes = flags["vms"] and " --vms {}..{}".format(*flags["vms"])
-    return (f" --fault {rates}" if rates else "") + (sizes or "")
-
-
-def _sums(tally: Tally, what: str) -> Iterator[str]:
-    yield f"{plural(tally.seeds, what)}, {number(len(tally.failed))} failed"
-    yield f"{duration(tally.seconds)} of virtual time"
-    for name, count in sorted(tally.counts.items()):
-        if count:
-            yield f"{number(count)} {name}"
-
-
-def _one(seed: int, flags: Mapping[str, Any]) -> int:
-    from fleet.simulation.scenario import SIZES, draw
-    from fleet.simulation.trace import trace
-
-    shown, breaches = trace(draw(seed, _rates(flags), flags["vms"] or SIZES), events=bool(flags["verbose"]))
-    emit(shown)
-    for breach in breaches:
-        click.echo(f"failed: {breach}", err=True)
-    return ExitCode.INTERNAL if breaches else ExitCode.OK
-
-
-def _model(steps: int) -> int:
-    from fleet.simulation.agreement import Disagreement, walk
-
-    done = seed = 0
-    while done < steps:
-        try:
-            done += walk(seed, min(2000, steps - done))
-        except Disagreement as found:
-            click.echo(f"failed: {found}", err=True)
-            return ExitCode.INTERNAL
-        seed += 1
-    emit(f"{number(done)} events in {plural(seed, 'run')}: engine and reference model agree\n")
-    return ExitCode.OK

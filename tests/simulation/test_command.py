@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fleet.cli.main import invoke
-from fleet.cli.simulating import judged
+from fleet.cli.trials import judged
 from fleet.errors import InvalidInput
 from fleet.lab.making import build
 from fleet.playbook.model import Selection
