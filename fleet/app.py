@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets as randomness
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -246,6 +247,11 @@ def _folded(plan: Plan, run_id: str, events: Iterable[Event]) -> Run:
     return run
 
 
+def new_nonce() -> str:
+    """Draw the nonce of a receipt."""
+    return randomness.token_hex(16)
+
+
 def owner() -> str:
     """Who holds a run: user, machine and process."""
     return f"{os.environ.get('USER', 'unknown')}@{socket.gethostname()}/{os.getpid()}"
@@ -275,7 +281,9 @@ async def carry_out(
         async with _leasing(opened, connection, clock) as (cloud, observers):
             desk = Desk(Directives(opened.folder), run)
             seen = _each(observe, desk.observe, *observers)
-            engine = Engine(run, cloud, opened.journal, clock, command_of, seen, connection.gatekeeper)
+            engine = Engine(
+                run, cloud, opened.journal, clock, command_of, seen, connection.gatekeeper, nonces=new_nonce
+            )
             with interrupts(engine, stopping, owner()), desk.open(engine):
                 await engine.drive(opened.epoch, owner(), connection.principals, waits=waits)
     except StateError:

@@ -60,6 +60,19 @@ class Problem:
         return f"{place}: {self.message}" if place else self.message
 
 
+def defect(error: BaseException) -> str:
+    """Say in one short line what went wrong inside Fleet, and where in its code. Never raises."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        place, trace = f" in {code.co_name}, line {trace.tb_lineno}", trace.tb_next
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return f"internal error: {type(error).__name__}{place}: {text[:200]}".rstrip(": ")
+
+
 class FleetError(Exception):
     """Fleet cannot go on. The message says what and where; ``hint`` says what to do next."""
 

@@ -27,7 +27,7 @@ from fleet.errors import Refused
 from fleet.guest.packing import CHANNEL_TAIL
 from fleet.guest.spool import Stream
 from fleet.plan.model import Plan
-from fleet.run.command import blobs, delivery_key, nonce, transport_of
+from fleet.run.command import blobs, delivery_key, transport_of
 from fleet.run.model import Extent
 from fleet.run.record import JobRecord
 from fleet.run.state import Run
@@ -101,17 +101,17 @@ async def _from_blobs(
     if not signed:
         return []
     async with connecting.blobs(config) as reader:
-        return [held for row, urls in signed for held in await _row_from_blobs(reader, kept.run_id, row, urls, flags)]
+        return [held for row, urls in signed for held in await _row_from_blobs(reader, row, urls, flags)]
 
 
 async def _row_from_blobs(
-    reader: Blobs, run_id: str, row: Sequence[_Missing], urls: Mapping[Stream, str], flags: Mapping[str, Any]
+    reader: Blobs, row: Sequence[_Missing], urls: Mapping[Stream, str], flags: Mapping[str, Any]
 ) -> list[tuple[_Missing, bytes]]:
     """Return those streams of one row whose blobs hold what the receipt vouches for; the others are told."""
     job = row[0].job
     where = f"{job.job.target.name} {job.job.step.id}"
     try:
-        held = await whole(reader, urls, nonce(run_id, job.job, job.retries))
+        held = await whole(reader, urls, job.nonce)
     except Refused as error:
         say(f"{where}: {error}; the VM is asked", quiet=flags["quiet"])
         return []

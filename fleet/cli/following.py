@@ -27,7 +27,7 @@ from fleet.report import safe
 from fleet.report.aggregate import aggregate
 from fleet.report.model import JobRow
 from fleet.report.verdict import exit_code
-from fleet.run.command import blobs, delivery_key, is_wrapped, nonce
+from fleet.run.command import blobs, delivery_key, is_wrapped
 from fleet.run.model import Phase
 from fleet.run.record import JobRecord
 from fleet.run.state import Run
@@ -221,8 +221,7 @@ async def _through_blobs(session: _Session, reader: Blobs, urls: Mapping[Stream,
     """Show everything, reading the step's blobs. Return the wrapper's exit code where the receipt came."""
 
     def begun() -> BlobFollower:
-        retries = session.job.retries
-        return BlobFollower(reader, urls, nonce(session.kept.run_id, session.job.job, retries))
+        return BlobFollower(reader, urls, session.job.nonce)
 
     def told() -> int | None:
         receipt = follower.tails[Stream.STDOUT].receipt

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, assert_never
 
 from fleet.clock import Clock
 from fleet.engine.ports import Cloud, Gatekeeper, Journal, Reply
-from fleet.errors import StateError
+from fleet.errors import AzureUnusable, StateError, defect
 from fleet.plan.model import JobId
 from fleet.run import answers as a
 from fleet.run import effects as f
@@ -34,6 +35,11 @@ ROUND = 256
 
 Observer = Callable[[e.Event], None]
 Commands = Callable[[JobId], Command]
+Nonces = Callable[[], str]
+"""Draws 32 hexadecimal digits that nothing outside can guess."""
+
+_RUN_ENDING = (AzureUnusable, StateError)
+"""What a call may raise that is about the whole run. Anything else is a defect that one job met."""
 
 
 class Engine:
@@ -48,6 +54,8 @@ class Engine:
         commands: Commands,
         observe: Observer,
         gatekeeper: Gatekeeper | None = None,
+        *,
+        nonces: Nonces,
     ) -> None:
         self._run = run
         self._cloud = cloud
@@ -56,6 +64,7 @@ class Engine:
         self._commands = commands
         self._observe = observe
         self._gatekeeper = gatekeeper
+        self._nonces = nonces
         self._inbox: deque[e.Event] = deque()
         self._arrived = asyncio.Event()
         self._halted = False
@@ -111,7 +120,7 @@ class Engine:
             if isinstance(effect, f.Halt):
                 self._halted = True
                 break
-            events.append(self._apply(begun(effect, self._now())))
+            events.append(self._apply(self._begun(effect)))
             if (call := self._call(effect)) is not None:
                 calls.append(call)
         try:
@@ -155,20 +164,39 @@ class Engine:
         self._run.apply(event)
         return event
 
+    def _begun(self, effect: f.Effect) -> e.Event:
+        """The event by which an effect begins; the first intent of a try names the nonce of its receipt."""
+        event = begun(effect, self._now())
+        if isinstance(event, e.SubmissionIntended) and self._run.is_without_nonce(event.job):
+            return replace(event, nonce=self._nonces())
+        return event
+
     def _call(self, effect: f.Effect) -> Coroutine[Any, Any, None] | None:
         match effect:
             case f.Submit(job):
-                return self._submit(job, effect.update)
+                return self._about(job, partial(self._submit, job, effect.update))
             case f.Look(job):
-                return self._look(job)
+                return self._about(job, partial(self._look, job))
             case f.Find(job):
-                return self._find(job)
+                return self._about(job, partial(self._find, job))
             case f.Remove(job):
-                return self._remove(job)
+                return self._about(job, partial(self._remove, job), removal=True)
             case f.AskGate(gate, within=within):
                 return self._ask(gate, within)
             case _:
                 return None
+
+    async def _about(self, job: JobId, call: Callable[[], Awaitable[None]], *, removal: bool = False) -> None:
+        """Make a call about one job. What fails in it unexpectedly ends that job, or is a removal to be repeated."""
+        try:
+            await call()
+        except _RUN_ENDING:
+            raise
+        except Exception as error:
+            if removal:
+                self._put(e.RemovalFailed(self._now(), job))
+            else:
+                self._put(e.AnswerUnusable(self._now(), job, defect(error)))
 
     async def _submit(self, job: JobId, update: bool) -> None:
         reply = await self._cloud.submit(replace(self._commands(job), update=update))
@@ -199,8 +227,13 @@ class Engine:
 
     async def _ask(self, gate: int, within: float) -> None:
         assert self._gatekeeper is not None, "whoever drives a plan with webhooks can ask them"
-        asked = question(self._run.plan, self._run.run_id, gate, (state.outcome for state in self._run.jobs))
-        answer = await self._gatekeeper.ask(asked, within)
+        try:
+            asked = question(self._run.plan, self._run.run_id, gate, (state.outcome for state in self._run.jobs))
+            answer = await self._gatekeeper.ask(asked, within)
+        except _RUN_ENDING:
+            raise
+        except Exception as error:
+            answer = a.Silent(defect(error))
         self._put(gate_event(answer, self._now(), gate))
 
     def _name(self, job: JobId, retry: int) -> str:

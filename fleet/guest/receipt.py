@@ -80,7 +80,8 @@ class Reading:
 
     ``frame_length`` is the size of the frame in bytes; ``foreign`` counts frames with other nonces, which are
     left where they are, as plain output. ``ends`` holds the bytes of output that came packed; ``damaged`` says that
-    the frame announces a pack and what came is none, so that the streams are not what the script printed.
+    the frame announces a pack and what came is none, so that the streams are not what the script printed. ``disputed``
+    says that another frame with our nonce tells something else: the wrapper prints one, so one of them is forged.
     """
 
     receipt: Receipt | None
@@ -90,6 +91,7 @@ class Reading:
     foreign: int = 0
     ends: Ends | None = None
     damaged: bool = False
+    disputed: bool = False
 
 
 class Reason(StrEnum):
@@ -103,6 +105,7 @@ class Reason(StrEnum):
     LENGTH_MISMATCH = "length_mismatch"
     HASH_MISMATCH = "hash_mismatch"
     DAMAGED_PACK = "damaged_pack"
+    TWO_RECEIPTS = "two_receipts"
 
 
 class StreamCheck(StrEnum):
@@ -159,16 +162,15 @@ def read(stdout: str, stderr: str, nonce: str) -> Reading:
     ours = [frame for frame in frames if frame["nonce"] == nonce]
     if not ours:
         return Reading(None, stdout, stderr, foreign=len(frames))
-    return _taken_out(stdout, stderr, ours[-1], len(frames) - len(ours))
+    return _disputed(_taken_out(stdout, stderr, ours[-1], len(frames) - len(ours)), ours[-1], nonce)
 
 
 def read_combined(message: str, nonce: str) -> Reading:
     """Read the one message of the Linux action, which holds both streams under their names (recorded).
 
-    A receipt marks the end of stdout. Among several frames with our nonce the one that fits both streams is
-    taken: it holds their digests, so no other can fit whole ones. Without a receipt the message is split at
-    the first ``[stdout]`` and the last ``[stderr]``, which is a guess; a message without both is returned as
-    stdout.
+    A receipt marks the end of stdout. Among equal frames with our nonce the one that fits both streams is taken;
+    different ones are disputed. Without a receipt the message is split at the first ``[stdout]`` and the last
+    ``[stderr]``, which is a guess; a message without both is returned as stdout.
     """
     head = message.find(_STDOUT)
     body = message.removeprefix(_LEAD) if message.startswith(_LEAD) else message[head + len(_STDOUT) :]
@@ -194,6 +196,8 @@ def verify(reading: Reading, *, nonce: str, digest: str) -> Verdict:
         return Verdict(False, Reason.WRONG_NONCE if reading.foreign else Reason.MISSING)
     if receipt.nonce != nonce:
         return Verdict(False, Reason.WRONG_NONCE)
+    if reading.disputed:
+        return Verdict(False, Reason.TWO_RECEIPTS)
     if reading.damaged:
         return Verdict(False, Reason.DAMAGED_PACK)
     stdout, stderr = _checks(reading, receipt)
@@ -205,6 +209,13 @@ def _frames(text: str) -> list[re.Match[str]]:
     first = text.find(_LEADING)  # much faster than the pattern, on a long text without a frame
     found = () if first < 0 else _FRAME.finditer(text, max(first - 1, 0))
     return [frame for frame in found if _says_one_end(frame)]
+
+
+def _disputed(reading: Reading, frame: re.Match[str], nonce: str) -> Reading:
+    """Mark a reading in whose streams another frame with our nonce tells something else than its own."""
+    others = (other for text in (reading.stdout, reading.stderr) for other in _frames(text))
+    disputed = any(other["nonce"] == nonce and other[0].strip() != frame[0].strip() for other in others)
+    return replace(reading, disputed=disputed)
 
 
 def _says_one_end(frame: re.Match[str]) -> bool:
@@ -267,7 +278,7 @@ def _split_at_frames(body: str, nonce: str) -> Iterator[Reading]:
         if frame["nonce"] == nonce and body.startswith(marker, frame.end()):
             cut = frame.end() + 1
             before = sum(1 for earlier in frames[:number] if earlier["nonce"] != nonce)
-            yield _taken_out(body[:cut], body[cut + len(_STDERR) :], frame, before)
+            yield _disputed(_taken_out(body[:cut], body[cut + len(_STDERR) :], frame, before), frame, nonce)
 
 
 def _fit(reading: Reading) -> int:
@@ -322,9 +333,9 @@ def _byte_bounds(text: str) -> tuple[int, int]:
 
 
 def _script_reason(receipt: Receipt, digest: str) -> Reason | None:
-    """Judge the script's digest. Without one, only the delivery that ran it answers for its script."""
+    """Judge the script's digest. A receipt without one does not say what ran."""
     if receipt.script_digest == "-":
-        return Reason.UNHASHED_SCRIPT if receipt.replayed else None
+        return Reason.UNHASHED_SCRIPT
     return None if receipt.script_digest == digest else Reason.WRONG_SCRIPT
 
 

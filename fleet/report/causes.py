@@ -67,6 +67,10 @@ CAUSES = {
         "Azure's handler in the VM could not run the script.",
         "Read its message; check disk space and the user of run_as.",
     ),
+    CauseCode.WRAPPER_REFUSED: Explanation(
+        "Fleet's wrapper in the VM did not start the script, for a reason that it gives; nothing ran.",
+        "Correct what its message names, then rerun the failed ones.",
+    ),
     CauseCode.OPERATION_FAILED: Explanation(
         "Azure's operation failed before it had a result.", "Read its message; look at the VM's extensions."
     ),
@@ -142,6 +146,10 @@ CAUSES = {
     ),
     CauseCode.NO_ANSWER: Explanation(
         "The command was accepted and no answer has been read.", "Resume the run, or look at the VM."
+    ),
+    CauseCode.INTERNAL_ERROR: Explanation(
+        "Fleet failed on what it was told about this VM: a defect of Fleet, which ended this job and no other.",
+        "Report it with the message; look at the VM before running it again.",
     ),
     CauseCode.EXISTS: Explanation(
         "A managed command of the step's `command` is on the VM already, and the step says to leave it alone.",

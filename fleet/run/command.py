@@ -28,6 +28,9 @@ _SURELY_FITS = 40_000
 PATTERN_RUN = "00000000-000000-0000"
 """Stands for the id of a run that will not be: as long as a real one."""
 
+PATTERN_NONCE = "0" * 32
+"""Stands for a nonce that was not drawn: as long as a real one."""
+
 
 def transport_of(plan: Plan, step: PlannedStep) -> Transport:
     """The Run Command that carries a step: managed unless the step or the plan asks for the action."""
@@ -49,12 +52,11 @@ def command_name(run_id: str, job: Job, retry: int = 0) -> str:
     return job.step.properties.command or delivery_key(run_id, job, retry)
 
 
-def nonce(run_id: str, job: Job, retry: int = 0) -> str:
-    """The receipt's nonce for a try of a job: known before sending, the same after a restart, different in every run.
+def derived_nonce(run_id: str, job: Job, retry: int = 0) -> str:
+    """The nonce of a try in a journal that names none: earlier versions derived it.
 
-    Every submission of one try carries the same one. It names the job's one delivery, not the request: whichever request
-    arrives first runs the script, and a later one returns that answer, which must still match, also after a crash that
-    forgot how many were sent. A receipt of another job, try, step, VM or run can never match.
+    Everything it is made of can be found in the VM, so a script that prints what others choose could be made to print a
+    receipt. Since then a nonce is drawn at random for each try and kept in its first intent.
     """
     again = f"/{retry}" if retry else ""
     return hashlib.sha256(f"{run_id}/{job.id}/{job.target.key}{again}".encode()).hexdigest()[:32]
@@ -68,17 +70,20 @@ def build(
     *,
     facts: Mapping[str, str] | None = None,
     retry: int = 0,
+    nonce: str = PATTERN_NONCE,
 ) -> Command:
-    """Build a job's command, the same for each submission of one try.
+    """Build a job's command, byte for byte the same for each submission of one try.
 
-    ``secrets`` holds the values of the secret parameters, ``facts`` what earlier steps found out about the target.
+    ``secrets`` holds the values of the secret parameters, ``facts`` what earlier steps found out about the target. Every
+    submission of a try carries the same ``nonce``. It names the job's one delivery, not the request: whichever request
+    arrives first runs the script, and a later one returns that answer, which must still match.
     """
     step, target, own = job.step, job.target, job.step.properties
     plain, protected = _environment(plan, job, secrets, facts)
     wrapped = is_wrapped(plan, step)
     script = step.script.text
     if wrapped:
-        script = wrap(_delivery(plan, run_id, job, plain, tuple(protected), retry))
+        script = wrap(_delivery(plan, delivery_key(run_id, job, retry), nonce, job, plain, tuple(protected)))
 
     def filled(template: str) -> str:
         """Put values into a text that goes to the service alone, which may hold secrets."""
@@ -139,7 +144,7 @@ def _check_values(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:
     for job in plan.jobs():
         plain, protected = _environment(plan, job, secrets)
         if is_wrapped(plan, job.step):
-            _delivery(plan, run_id, job, plain, tuple(protected))
+            _delivery(plan, delivery_key(run_id, job), PATTERN_NONCE, job, plain, tuple(protected))
             secret_parameters(protected)
 
 
@@ -189,7 +194,7 @@ def sizes(plan: Plan, secrets: Mapping[str, str]) -> dict[tuple[str, Os], int]:
 def guest_digest(step: PlannedStep, os: Os) -> str:
     """The digest that a receipt must name for this step: of the script bytes as the wrapper writes them."""
     shell = guest_shell(step.shell, os)
-    return script_digest(Delivery(step.script.text, shell, key="digest", nonce="0" * 32, timeout=1.0))
+    return script_digest(Delivery(step.script.text, shell, key="digest", nonce=PATTERN_NONCE, timeout=1.0))
 
 
 def guest_shell(shell: Shell, os: Os) -> GuestShell:
@@ -202,14 +207,14 @@ def guest_shell(shell: Shell, os: Os) -> GuestShell:
 
 
 def _delivery(
-    plan: Plan, run_id: str, job: Job, env: Mapping[str, str], secret_names: tuple[str, ...], retry: int = 0
+    plan: Plan, key: str, nonce: str, job: Job, env: Mapping[str, str], secret_names: tuple[str, ...]
 ) -> Delivery:
     step = job.step
     return Delivery(
         script=step.script.text,
         shell=guest_shell(step.shell, job.target.os),
-        key=delivery_key(run_id, job, retry),
-        nonce=nonce(run_id, job, retry),
+        key=key,
+        nonce=nonce,
         timeout=step.timeout,
         env=env,
         args=_arguments(plan, job),

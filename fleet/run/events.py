@@ -53,13 +53,16 @@ class WaveOpened:
 class SubmissionIntended:
     """A submission is about to leave. On disk before its first byte is sent.
 
-    ``retry`` counts the runs of the script that were asked for before and failed: 0 for the first.
+    ``retry`` counts the runs of the script that were asked for before and failed: 0 for the first. The first submission
+    of a try names the ``nonce`` that its receipt must carry; later ones carry the same. It is empty where the script goes
+    unwrapped, and in journals of versions that derived it.
     """
 
     at: float
     job: JobId
     attempt: int
     retry: int = 0
+    nonce: str = field(default="", repr=False)
     durable: ClassVar[bool] = True
 
 
@@ -144,6 +147,16 @@ class ResultUnreadable:
     at: float
     job: JobId
     refusal: Refusal
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerUnusable:
+    """Fleet failed on what it was told about one job: a defect of its own, which ends that job and no other."""
+
+    at: float
+    job: JobId
+    detail: str
     durable: ClassVar[bool] = True
 
 
@@ -421,6 +434,7 @@ Event = (
     | ResultReceived
     | ResultFailed
     | ResultUnreadable
+    | AnswerUnusable
     | JobExpired
     | StopRequested
     | RunPaused

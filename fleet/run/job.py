@@ -19,6 +19,7 @@ running                 ResultReceived             done: as judged
 running                 ResultFailed               done: as judged
 running                 ResultUnreadable           waiting (once: the guest keeps what Azure lost) or done: unknown
 running                 CommandRemoved             done: cancelled
+any but done            AnswerUnusable             done: unknown (Fleet failed on the answer)
 waiting finding running JobExpired                 done: unreachable, or unknown once something was sent
 done                    (by :func:`again`)         waiting: a new try, with a name, a nonce and a key of its own
 any                     what is not listed         stays (a late answer to a question no longer open)
@@ -54,8 +55,8 @@ class StandingCommand:
     """What is known of a command that stays on its VM. Written only by :func:`advance`."""
 
     on_existing: OnExisting
-    source: str
-    """What the job sends, by its source; a wrapped script's is different in every job and run."""
+    source: str = ""
+    """What the job sent, by its source; a wrapped script's is different in every try."""
     surveyed: bool = False
     """It is known how the command stood before anything was sent."""
     present: bool = False
@@ -73,8 +74,10 @@ class JobState:
 
     job: Job
     transport: Transport
-    nonce: str | None
-    """None when the script goes unwrapped; then only the managed instance view can prove an exit code."""
+    wrapped: bool
+    """Whether a receipt is due. If not, only the managed instance view can prove an exit code."""
+    nonce: str = field(default="", repr=False)
+    """What the receipt of the present try must carry; empty before the try's first submission."""
     digest: str = ""
     """What a receipt must name as the script's digest."""
     phase: Phase = Phase.WAITING
@@ -188,16 +191,18 @@ class JobState:
 
 def advance(state: JobState, event: Any) -> None:
     """Move the job by one event; what the table does not list leaves it as it is."""
+    if isinstance(event, e.AnswerUnusable) and state.phase is not Phase.DONE:
+        broken(state, event.at, event.detail)
     move = _MOVES.get((state.phase, type(event)))
     if move is not None:
         move(state, event)
 
 
-def again(state: JobState, at: float, nonce: str | None) -> None:
+def again(state: JobState, at: float) -> None:
     """Begin a new try of an ended job: it is released ``retry_delay`` after ``at``, and nothing of it was sent yet."""
     assert state.phase is Phase.DONE
     state.earlier, state.outcome, state.ended = state.outcome, None, None
-    state.phase, state.due, state.nonce = Phase.WAITING, at + state.job.step.flow.retry_delay, nonce
+    state.phase, state.due, state.nonce = Phase.WAITING, at + state.job.step.flow.retry_delay, ""
     state.retry += 1
     state.first_attempt = state.attempt
     state.possibly_sent, state.first_intended, state.operation, state.trouble = False, None, None, None
@@ -216,7 +221,8 @@ def end(state: JobState, at: float, outcome: Outcome) -> None:
 
 def _intended(state: JobState, event: e.SubmissionIntended) -> None:
     state.phase, state.calling = Phase.SUBMITTING, True
-    state.may_have_run_twice |= state.possibly_sent and state.nonce is None
+    state.may_have_run_twice |= state.possibly_sent and not state.wrapped
+    state.nonce = state.nonce or event.nonce
     state.attempt = event.attempt
     state.intended = event.at
     if state.first_intended is None:
@@ -256,7 +262,7 @@ def _lost(state: JobState, event: e.SubmissionLost) -> None:
     state.trouble = Cause(CauseCode.ANSWER_LOST, _lost_text(event), "look at the VM before running again")
     if state.transport is Transport.MANAGED:
         state.phase, state.due, state.missing = Phase.FINDING, event.at, 0
-    elif state.nonce is not None:
+    elif state.wrapped:
         state.phase = Phase.WAITING
         state.due = event.at + max(RESEND_AFTER, backoff(state.tries, state.salt))
     else:
@@ -321,7 +327,7 @@ def _shows_ours(state: JobState, standing: StandingCommand, mark: Mark) -> bool:
     """
     if mark.source != standing.source:
         return False
-    return state.nonce is not None or mark.running or mark.started != standing.earlier
+    return state.wrapped or mark.running or mark.started != standing.earlier
 
 
 def is_earlier_result(state: JobState, answer: Answer) -> bool:
@@ -332,7 +338,7 @@ def is_earlier_result(state: JobState, answer: Answer) -> bool:
     """
     if state.standing is None or not answer.started or answer.started != state.standing.earlier:
         return False
-    return state.nonce is not None or state.looks == 0
+    return state.wrapped or state.looks == 0
 
 
 def _missing(state: JobState, event: e.CommandMissing | e.CommandFound) -> None:
@@ -344,7 +350,7 @@ def _missing(state: JobState, event: e.CommandMissing | e.CommandFound) -> None:
     """
     state.calling = False
     state.missing += 1
-    if state.nonce is None and state.missing < 2:
+    if not state.wrapped and state.missing < 2:
         state.due = event.at + SECOND_FIND_AFTER
     else:
         state.phase, state.due = Phase.WAITING, event.at + backoff(state.tries, state.salt)
@@ -352,7 +358,8 @@ def _missing(state: JobState, event: e.CommandMissing | e.CommandFound) -> None:
 
 def _result(state: JobState, event: e.ResultReceived) -> None:
     step = state.job.step
-    outcome = judge_answer(event.answer, nonce=state.nonce, digest=state.digest, ok_exit=step.ok_exit)
+    nonce = state.nonce if state.wrapped else None
+    outcome = judge_answer(event.answer, nonce=nonce, digest=state.digest, ok_exit=step.ok_exit)
     if state.standing is not None and event.answer.started and event.answer.started == state.standing.earlier:
         outcome = replace(outcome, cause=unchanged(outcome.cause, event.answer.started))
     verdict = judged(step, outcome, state.job.target, state.known)
@@ -361,23 +368,31 @@ def _result(state: JobState, event: e.ResultReceived) -> None:
 
 
 def _failed(state: JobState, event: e.ResultFailed) -> None:
-    end(state, event.at, judge_failure(event.code, event.message, event.cancelled))
+    outcome = judge_failure(event.code, event.message, event.cancelled, wrapped=state.wrapped)
+    unreported = outcome.status is Status.UNKNOWN and outcome.cause.code is CauseCode.NO_ANSWER
+    if unreported and _may_ask_the_guest(state):
+        _ask_the_guest(state, event.at, outcome.cause)
+    else:
+        end(state, event.at, outcome)
 
 
-def _may_ask_the_guest(state: JobState, refusal: Refusal) -> bool:
-    """Whether an answer that Azure no longer has is asked of the guest, which keeps it: what is sent again runs no second
+def _may_ask_the_guest(state: JobState) -> bool:
+    """Whether an answer that Azure does not have is asked of the guest, which keeps it: what is sent again runs no second
     time there. Once a try: an operation that may not be read would be as closed the next time.
     """
-    gone = refusal.status in (404, 410) and state.phase is Phase.RUNNING
-    return gone and state.transport is Transport.ACTION and state.nonce is not None and not state.asked_anew
+    action = state.transport is Transport.ACTION and state.phase is Phase.RUNNING
+    return action and state.wrapped and not state.asked_anew
+
+
+def _ask_the_guest(state: JobState, at: float, why: Cause) -> None:
+    state.asked_anew, state.calling, state.trouble = True, False, why
+    state.phase, state.due = Phase.WAITING, at + RESEND_AFTER
 
 
 def _unreadable(state: JobState, event: e.ResultUnreadable) -> None:
     text = f"{event.refusal.code or event.refusal.status}: {event.refusal.message}"
-    if _may_ask_the_guest(state, event.refusal):
-        state.asked_anew, state.calling = True, False
-        state.trouble = Cause(CauseCode.OPERATION_GONE, text, "look at the VM before running again")
-        state.phase, state.due = Phase.WAITING, event.at + RESEND_AFTER
+    if event.refusal.status in (404, 410) and _may_ask_the_guest(state):
+        _ask_the_guest(state, event.at, Cause(CauseCode.OPERATION_GONE, text, "look at the VM before running again"))
         return
     hint = "the script was started; the credential must also be allowed to read operations of the subscription"
     if state.transport is Transport.MANAGED and event.refusal.status in (404, 410):
@@ -394,6 +409,13 @@ def _cancelled(state: JobState, event: e.CommandRemoved) -> None:
         return  # the command of an earlier try, which had ended
     cause = Cause(CauseCode.CANCELLED, "stopped on request; the command was deleted, which ends its script")
     end(state, event.at, Outcome(Status.CANCELLED, cause))
+
+
+def broken(state: JobState, at: float, detail: str) -> None:
+    """End a job on which Fleet itself failed: what was sent may have run."""
+    status = Status.UNKNOWN if state.attempt else Status.UNREACHABLE
+    hint = "this is a defect of Fleet: report it; look at the VM before running again"
+    end(state, at, Outcome(status, Cause(CauseCode.INTERNAL_ERROR, detail, hint)))
 
 
 def _expired(state: JobState, event: e.JobExpired) -> None:

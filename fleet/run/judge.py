@@ -1,58 +1,75 @@
 """From what the service says to how a job ended. The one place where a result becomes an outcome.
 
-Never trusted: a provisioning state, and exit code 0 without ``executionState`` Succeeded (recorded: ``Running`` with exit
-code 0 after a failure). What proves success is a matching receipt, or the managed instance view.
+A receipt of ours decides before any sentence of the service. With receipts on, nothing else proves how the script ended.
+Without them the managed instance view proves it, by its state and exit code together. A provisioning state never does, nor
+does exit code 0 without ``executionState`` Succeeded (recorded: ``Running`` with exit code 0 after a failure). What the
+service does not know stays unknown: a report that is missing says nothing of what ran.
 """
 
 from __future__ import annotations
 
 import re
 
-from fleet.guest.receipt import Reading, Receipt, Verdict, read, read_combined, verify
+from fleet.guest.receipt import Reading, Reason, Receipt, Verdict, read, read_combined, verify
 from fleet.run.answers import Answer
 from fleet.run.model import Cause, CauseCode, Extent, Outcome, Status
 
 UNFINISHED = "Last script execution didn't finish."
 """What the action's Linux handler says, as a success, after a reboot in mid-run (handler source)."""
 
-EXIT_STATUS = re.compile(r"command terminated with exit status=(-?\d+)")
+EXIT_STATUS = re.compile(r"command terminated with exit status=(-?[0-9]{1,10})(?![0-9])", re.ASCII)
+"""How the Linux handlers write the exit code of what they started."""
+
+KILLED = -1
+"""The exit code that the Linux handler writes when a signal ended the command, as its own time limit does (source)."""
+
+_LOWEST_HANDLER_CODE = -999
+"""Lower codes are scripts' own: Windows has exit codes such as -1073741819. The handler's end at -224 (source)."""
+
+_SENT_BUT_UNREPORTED = ("has not reported latest status", "has not reported status for")
+_DO_NOT_RERUN_BLINDLY = "check the VM before running it again: the script may have run, and may still be running"
 
 
 def judge_answer(answer: Answer, *, nonce: str | None, digest: str, ok_exit: tuple[int, ...]) -> Outcome:
-    """Judge a finished command. ``nonce`` is None when the script went unwrapped (receipts off, built-in, uri)."""
-    if UNFINISHED in (answer.execution_message, (answer.combined or "").strip()[-len(UNFINISHED) :]):
+    """Return how a finished command ended. ``nonce`` is None when the script went unwrapped (receipts off, uri ...)."""
+    reading = _read(answer, nonce or "")
+    if nonce is not None and reading.receipt is not None:
+        verdict = verify(reading, nonce=nonce, digest=digest)
+        if verdict.verified:
+            return _by_receipt(reading, reading.receipt, verdict, ok_exit)
+        return _unproven(reading, _mismatch(verdict.reason))
+    if _is_unfinished(answer):
         message = "the VM restarted, or its agent did, while the script ran"
         return Outcome(
             Status.UNKNOWN, Cause(CauseCode.INTERRUPTED_IN_GUEST, message, "look at the VM before running again")
         )
-    reading = _read(answer, nonce or "")
-    if nonce is not None:
-        verdict = verify(reading, nonce=nonce, digest=digest)
-        if reading.receipt is not None and verdict.verified:
-            return _by_receipt(reading, reading.receipt, verdict, ok_exit)
-        if reading.receipt is not None:
-            cause = Cause(
-                CauseCode.RECEIPT_MISMATCH, f"the receipt does not match: {verdict.reason}", "do not trust this row"
-            )
-            return _unproven(reading, cause)
     return _by_service(answer, reading, ok_exit, wrapped=nonce is not None)
 
 
-def judge_failure(code: str, message: str, cancelled: bool) -> Outcome:
-    """Judge an operation that ended without a result."""
+def judge_failure(code: str, message: str, cancelled: bool, *, wrapped: bool = False) -> Outcome:
+    """Return how an operation ended that has no result."""
     text = f"{code}: {message}" if message else code
+    if is_preempted(code):
+        why = f"another operation took this one's place, and how the script ended was not reported ({text})"
+        return Outcome(Status.UNKNOWN, Cause(CauseCode.NO_ANSWER, why, _DO_NOT_RERUN_BLINDLY))
     if cancelled:
         return Outcome(Status.CANCELLED, Cause(CauseCode.CANCELLED, text))
-    if found := EXIT_STATUS.search(message):  # the form of 2018, and of handlers that cannot start the script
-        exit_code = int(found.group(1))
-        return Outcome(Status.FAILED, Cause(CauseCode.EXIT_CODE, text), exit_code=exit_code)
+    if found := EXIT_STATUS.search(message):  # the form of 2018
+        return _by_old_status(int(found.group(1)), text, wrapped=wrapped)
     if code == "VMExtensionProvisioningTimeout":
         hint = "the script ran too long, or the VM's agent did not report; look at the VM"
         return Outcome(Status.TIMED_OUT, Cause(CauseCode.SERVICE_TIMEOUT, text, hint))
     if code == "VMAgentStatusCommunicationError":
-        hint = "check the VM's agent and its outbound access to Azure"
-        return Outcome(Status.UNREACHABLE, Cause(CauseCode.AGENT_NOT_READY, text, hint))
+        hint = "check the VM's agent and its outbound access to Azure; the script may have run"
+        return Outcome(Status.UNKNOWN, Cause(CauseCode.AGENT_NOT_READY, text, hint))
+    if code == "InternalExecutionError" or any(part in message for part in _SENT_BUT_UNREPORTED):
+        return Outcome(Status.UNKNOWN, Cause(CauseCode.NO_ANSWER, text, _DO_NOT_RERUN_BLINDLY))
     return Outcome(Status.FAILED, Cause(CauseCode.OPERATION_FAILED, text))
+
+
+def is_preempted(code: str) -> bool:
+    """Return whether a cancelled operation only gave way to a later one: nobody cancelled what it had started."""
+    return code.casefold() == "operationpreempted"
 
 
 def unchanged(cause: Cause, started: str) -> Cause:
@@ -66,6 +83,22 @@ def _read(answer: Answer, nonce: str) -> Reading:
     if answer.combined is not None:
         return read_combined(answer.combined, nonce)
     return read(answer.stdout, answer.stderr, nonce)
+
+
+def _mismatch(reason: Reason) -> Cause:
+    message = f"the receipt does not match: {reason}"
+    if reason is Reason.UNHASHED_SCRIPT:
+        hint = "the VM has no tool to hash its script: install one of sha256sum, openssl, busybox, shasum"
+        return Cause(CauseCode.RECEIPT_MISMATCH, message, hint)
+    return Cause(CauseCode.RECEIPT_MISMATCH, message, "do not trust this row")
+
+
+def _is_unfinished(answer: Answer) -> bool:
+    """Whether the handler says that the script was cut off. A message that holds streams ends with a script's own words."""
+    combined = answer.combined or ""
+    return answer.execution_message == UNFINISHED or (
+        "[stdout]" not in combined and combined.strip().endswith(UNFINISHED)
+    )
 
 
 def _by_receipt(reading: Reading, receipt: Receipt, verdict: Verdict, ok_exit: tuple[int, ...]) -> Outcome:
@@ -110,29 +143,80 @@ def _exit_status(exit_code: int, ok_exit: tuple[int, ...]) -> tuple[Status, Caus
 
 
 def _by_service(answer: Answer, reading: Reading, ok_exit: tuple[int, ...], *, wrapped: bool) -> Outcome:
+    """Judge what came without a receipt by the instance view."""
     state = answer.execution_state.casefold()
     if answer.exit_code is None or not state:
         code = CauseCode.NO_RECEIPT if wrapped else CauseCode.NO_EXIT_CODE
         return _unproven(reading, Cause(code, "Azure says that the script ended, and nothing proves how"))
-    if state in ("timedout", "canceled"):
-        status = Status.TIMED_OUT if state == "timedout" else Status.CANCELLED
-        code = CauseCode.GUEST_TIMEOUT if state == "timedout" else CauseCode.CANCELLED
-        return _proven(answer, reading, status, Cause(code, answer.execution_message))
-    if answer.exit_code < 0:
-        return _proven(answer, reading, Status.FAILED, Cause(CauseCode.HANDLER_ERROR, answer.execution_message))
-    if wrapped and state == "succeeded":
-        return _unproven(reading, Cause(CauseCode.NO_RECEIPT, "the script's receipt is missing from its output"))
-    if state == "succeeded" or (state == "failed" and answer.exit_code != 0):
-        return _proven(answer, reading, *_exit_status(answer.exit_code, ok_exit))
+    if own := _ended_by_service(answer, state, answer.exit_code):
+        return _said(reading, *own)
+    exit_code = _command_code(answer, state, answer.exit_code)
+    if wrapped:
+        return _wrapper_ended(reading, exit_code)
+    if state == "succeeded" or (state == "failed" and exit_code != 0):
+        status, cause = _exit_status(exit_code, ok_exit)
+        return Outcome(status, cause, exit_code=exit_code, stdout=reading.stdout, stderr=reading.stderr, verified=True)
     message = f"the service says {answer.execution_state} with exit code {answer.exit_code}: {answer.execution_message}"
     return _unproven(reading, Cause(CauseCode.NO_EXIT_CODE, message))
 
 
-def _proven(answer: Answer, reading: Reading, status: Status, cause: Cause) -> Outcome:
-    return Outcome(
-        status, cause, exit_code=answer.exit_code, stdout=reading.stdout, stderr=reading.stderr, verified=True
-    )
+def _ended_by_service(answer: Answer, state: str, exit_code: int) -> tuple[Status, Cause] | None:
+    """How the service itself ended the command, or could not start it: such a code is never the script's."""
+    message = answer.execution_message
+    if state == "timedout":
+        return Status.TIMED_OUT, Cause(CauseCode.GUEST_TIMEOUT, message)
+    if state == "canceled":
+        return Status.CANCELLED, Cause(CauseCode.CANCELLED, message)
+    if state == "succeeded":
+        return None
+    status = _command_code(answer, state, exit_code)
+    if status == KILLED and EXIT_STATUS.search(message):
+        hint = "a signal ended the command, as the service's own time limit does; its children may go on"
+        return Status.TIMED_OUT, Cause(CauseCode.SERVICE_TIMEOUT, message, hint)
+    could_not = message.casefold().startswith("execution failed") and not EXIT_STATUS.search(message)
+    if _LOWEST_HANDLER_CODE <= status < 0 or (could_not and exit_code > 0):
+        return Status.FAILED, Cause(CauseCode.HANDLER_ERROR, message)
+    return None
+
+
+def _command_code(answer: Answer, state: str, exit_code: int) -> int:
+    """The exit code of what the handler started. Handlers of 2022 and 2023 gave 3 for each failure (recorded)."""
+    found = EXIT_STATUS.search(answer.execution_message) if state == "failed" else None
+    return int(found.group(1)) if found else exit_code
+
+
+def _wrapper_ended(reading: Reading, exit_code: int) -> Outcome:
+    """A code without a receipt is the wrapper's, and says nothing about the script, unless it says that none started."""
+    line = _refusal(reading.stderr)
+    if exit_code in (125, 127) and line:
+        return _said(reading, Status.FAILED, Cause(CauseCode.WRAPPER_REFUSED, line))
+    if exit_code == 0:
+        return _unproven(reading, Cause(CauseCode.NO_RECEIPT, "the script's receipt is missing from its output"))
+    message = f"the wrapper ended with {exit_code} before it could print the script's receipt"
+    return _unproven(reading, Cause(CauseCode.NO_RECEIPT, message))
+
+
+def _refusal(stderr: str) -> str:
+    """The line by which the wrapper says why it started nothing; empty if its last line is another."""
+    line = stderr.rstrip().rpartition("\n")[2].strip()
+    said = line.startswith("fleet: ") and line.endswith(("the script was not started", "on this machine"))
+    return line.removeprefix("fleet: ")[:500] if said else ""
+
+
+def _by_old_status(exit_code: int, text: str, *, wrapped: bool) -> Outcome:
+    """Judge an exit code that stands in the text of a failed operation: nothing proves it."""
+    if exit_code == KILLED:
+        return Outcome(Status.TIMED_OUT, Cause(CauseCode.SERVICE_TIMEOUT, text))
+    if wrapped:
+        return Outcome(Status.UNVERIFIED, Cause(CauseCode.NO_RECEIPT, text))
+    if exit_code < 0:
+        return Outcome(Status.FAILED, Cause(CauseCode.HANDLER_ERROR, text))
+    return Outcome(Status.FAILED, Cause(CauseCode.EXIT_CODE, text), exit_code=exit_code)
+
+
+def _said(reading: Reading, status: Status, cause: Cause) -> Outcome:
+    return Outcome(status, cause, stdout=reading.stdout, stderr=reading.stderr)
 
 
 def _unproven(reading: Reading, cause: Cause) -> Outcome:
-    return Outcome(Status.UNVERIFIED, cause, stdout=reading.stdout, stderr=reading.stderr)
+    return _said(reading, Status.UNVERIFIED, cause)

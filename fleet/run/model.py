@@ -39,6 +39,7 @@ class CauseCode(StrEnum):
     EXIT_CODE = "exit_code"
     SIGNAL = "signal"
     HANDLER_ERROR = "handler_error"
+    WRAPPER_REFUSED = "wrapper_refused"
     OPERATION_FAILED = "operation_failed"
     GUEST_TIMEOUT = "guest_timeout"
     SERVICE_TIMEOUT = "service_timeout"
@@ -62,6 +63,7 @@ class CauseCode(StrEnum):
     ANSWER_LOST = "answer_lost"
     OPERATION_GONE = "operation_gone"
     NO_ANSWER = "no_answer"
+    INTERNAL_ERROR = "internal_error"
     EXISTS = "exists"
     UNCHANGED = "unchanged"
     WRONG_OUTPUT = "wrong_output"
@@ -103,6 +105,12 @@ class Extent:
     digest: str
 
 
+_SURELY_OVER = frozenset(
+    {CauseCode.NOT_BACK, CauseCode.REBOOT_NOT_SEEN, CauseCode.HANDLER_ERROR, CauseCode.WRAPPER_REFUSED}
+)
+"""Failures without an exit code after which no script runs: the VM was only looked at, or the script was not started."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How one job ended.
@@ -139,8 +147,7 @@ class Outcome:
             case Status.TIMED_OUT:
                 return not self.boot_id
             case Status.FAILED:
-                looked = self.cause.code in (CauseCode.NOT_BACK, CauseCode.REBOOT_NOT_SEEN)
-                return not self.verified and self.exit_code is None and not looked
+                return not self.verified and self.exit_code is None and self.cause.code not in _SURELY_OVER
         return False
 
 

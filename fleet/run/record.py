@@ -36,6 +36,8 @@ class JobRecord:
     facts: Mapping[str, str] = field(default_factory=dict, hash=False)
     rescued: bool = False
     """It failed, and a rescue step took care of its target."""
+    nonce: str = field(default="", repr=False)
+    """What the receipt of its present try must carry; empty before that was sent, and where no receipt is due."""
 
 
 @dataclass(frozen=True, slots=True)

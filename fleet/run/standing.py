@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from fleet.errors import defect
 from fleet.plan.model import Job, JobId, Limits, Plan
 from fleet.playbook.model import Transport
 from fleet.run import events as e
@@ -11,7 +12,7 @@ from fleet.run import restart
 from fleet.run.answers import Command
 from fleet.run.asking import Asking
 from fleet.run.chain import decide, rescued
-from fleet.run.command import build, command_name, guest_digest, is_wrapped, nonce, transport_of
+from fleet.run.command import build, command_name, guest_digest, is_wrapped, transport_of
 from fleet.run.control import Control, budgets
 from fleet.run.effects import (
     AskGate,
@@ -34,7 +35,7 @@ from fleet.run.facts import Known
 from fleet.run.findings import Findings, judge
 from fleet.run.job import JobState, StandingCommand
 from fleet.run.limits import CALLS_AT_ONCE, Budget
-from fleet.run.model import CauseCode, Outcome, Phase, Status
+from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.pace import Pace
 from fleet.run.polling import Durations
 from fleet.run.record import JobRecord, RunRecord
@@ -186,7 +187,14 @@ class Standing:
     def command(self, job: JobId, secrets: Mapping[str, str]) -> Command:
         """Build the command of a job's present try. ``secrets`` holds the values of the secret parameters."""
         state = self.jobs[job]
-        return build(self.plan, self.run_id, state.job, secrets, facts=state.known.facts, retry=state.retry)
+        facts, retry, nonce = state.known.facts, state.retry, state.nonce
+        if not (state.wrapped and nonce):
+            return build(self.plan, self.run_id, state.job, secrets, facts=facts, retry=retry)
+        return build(self.plan, self.run_id, state.job, secrets, facts=facts, retry=retry, nonce=nonce)
+
+    def is_without_nonce(self, job: JobId) -> bool:
+        """Whether the job's next submission begins a try whose receipt needs a nonce."""
+        return self.jobs[job].wrapped and not self.jobs[job].nonce
 
     def _job_records(self) -> Iterator[JobRecord]:
         steps = len(self.plan.steps)
@@ -217,6 +225,7 @@ class Standing:
             earlier=state.earlier,
             facts=state.facts,
             rescued=mended,
+            nonce=state.nonce,
         )
 
     def _durations_of(self, state: JobState) -> Durations:
@@ -411,7 +420,11 @@ class Standing:
     def _decide(self, state: JobState) -> Known | Outcome:
         """What becomes of a job whose turn has come, as it stands now."""
         asked = not state.belongs_to_gate or self.findings.asks(state.job.wave, state.job.step.id)
-        return decide(self._above(state), state, self.launch_stop, asked=asked)
+        try:
+            return decide(self._above(state), state, self.launch_stop, asked=asked)
+        except Exception as error:  # over facts that a VM told: that VM's job ends, not the run
+            message = f"whether the step runs here could not be decided: {defect(error)}"
+            return Outcome(Status.UNREACHABLE, Cause(CauseCode.INTERNAL_ERROR, message))
 
     def _above(self, state: JobState) -> list[JobState]:
         return self.jobs[state.job.id - self.plan.step_index(state.job.id) : state.job.id]
@@ -421,7 +434,7 @@ class Standing:
         return JobState(
             job=job,
             transport=transport_of(self.plan, job.step),
-            nonce=nonce(self.run_id, job) if wrapped else None,
+            wrapped=wrapped,
             digest=digests[job.step.id, job.target.os] if wrapped else "",
             standing=self._new_standing(job),
         )
@@ -430,7 +443,7 @@ class Standing:
         own = job.step.properties
         if not own.command:
             return None
-        return StandingCommand(own.on_existing, source=build(self.plan, self.run_id, job, {}).source)
+        return StandingCommand(own.on_existing)
 
 
 def _operation_id(url: str) -> str:

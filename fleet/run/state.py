@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
+from fleet.errors import defect
 from fleet.plan.model import JobId
 from fleet.playbook.model import Strategy
 from fleet.run import events as e
 from fleet.run import restart
 from fleet.run.answers import LostReason
 from fleet.run.asking import told
-from fleet.run.command import nonce
+from fleet.run.command import derived_nonce
 from fleet.run.control import sentence
 from fleet.run.findings import cause, judgement
-from fleet.run.job import JobState, advance, again, end
+from fleet.run.job import JobState, advance, again, broken, end
 from fleet.run.limits import Budget
 from fleet.run.model import FAILURES, NOT_REACHED, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.polling import LONGEST_HINT, next_look
@@ -38,6 +40,7 @@ _ANSWERS = frozenset(
         e.ResultReceived,
         e.ResultFailed,
         e.ResultUnreadable,
+        e.AnswerUnusable,
         e.SeenRunning,
         e.LookFailed,
         e.CommandRemoved,
@@ -46,11 +49,13 @@ _ANSWERS = frozenset(
 )
 
 
-_NOT_TO_BE_REMOVED = frozenset({Status.CANCELLED, Status.UNKNOWN})
-"""Deleted already, or perhaps still running: deleting a command ends its script."""
-
 FORBIDDEN = 403
 """A removal refused so is refused the next time as well."""
+
+
+def _may_be_removed(outcome: Outcome) -> bool:
+    """Whether an ended job's managed command is deleted: that would end a script that still runs. A cancelled one is gone."""
+    return outcome.status is not Status.CANCELLED and not outcome.may_still_run
 
 
 class _Counted(NamedTuple):
@@ -120,7 +125,7 @@ class Run(Standing):
         """Advance one job and keep every count and queue in step with it."""
         before, was_done = _Counted.of(state), state.phase is Phase.DONE
         self._count_call(state, event)
-        advance(state, event)
+        self._advance(state, event)
         if self.launch_stop is not None and state.phase is Phase.WAITING and state.attempt:
             self._stop_job(state, event.at, self.launch_stop)
         if isinstance(event, e.CommandRemoved):
@@ -139,12 +144,27 @@ class Run(Standing):
         self._lanes.index(state)
         self._lanes.let_go(state)
 
+    def _advance(self, state: JobState, event: e.Event) -> None:
+        """Advance one job. Whatever goes wrong inside with what a VM or the service said ends that job and no other."""
+        if isinstance(event, e.SubmissionIntended) and self.is_without_nonce(event.job) and not event.nonce:
+            event = replace(event, nonce=derived_nonce(self.run_id, state.job, state.retry))
+        was_done = state.phase is Phase.DONE
+        try:
+            advance(state, event)
+            if isinstance(event, e.SubmissionIntended) and state.standing is not None:
+                state.standing.source = self.command(event.job, {}).source
+            if state.phase is Phase.DONE and not was_done:
+                state.outcome = restart.judged(state, event.at)
+        except Exception as error:
+            if was_done:
+                raise
+            broken(state, event.at, defect(error))
+
     def _judge(self, state: JobState, at: float) -> None:
         """A try has ended: another follows, or that was the last."""
-        state.outcome = restart.judged(state, at)
         if self._is_tried_again(state, at):
             self._try_again(state, at)
-        elif state.is_last_look:
+        elif state.is_last_look and state.outcome is not None:
             state.outcome = restart.concluded(state.outcome)
 
     def _is_tried_again(self, state: JobState, at: float) -> bool:
@@ -162,7 +182,7 @@ class Run(Standing):
         if self._is_to_be_deleted(state):
             self._plan_removal(state, at)
         self.pace.begun(self.plan.target_index(state.job.id))
-        again(state, at, nonce(self.run_id, state.job, state.retry + 1) if state.nonce is not None else None)
+        again(state, at)
 
     def _plan_removal(self, state: JobState, at: float) -> None:
         """Have the managed command of the job's present try deleted, after those of earlier ones."""
@@ -238,7 +258,7 @@ class Run(Standing):
         self.signed_out |= refused and self._heard <= (state.first_intended or 0.0)
         if state.operation is not None and state.intended is not None and state.outcome.verified:
             self._durations_of(state).add(at - state.intended)
-        if self._is_to_be_deleted(state) and state.possibly_sent and status not in _NOT_TO_BE_REMOVED:
+        if self._is_to_be_deleted(state) and state.possibly_sent and _may_be_removed(state.outcome):
             self._plan_removal(state, at)
         self._go_on(state, at)
         if was_last:

@@ -28,7 +28,10 @@ NEVER_SENT = frozenset({Status.NOT_STARTED, Status.SKIPPED})
 ANSWERED = frozenset(
     {Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNVERIFIED, Status.UNKNOWN}
 )
-SERVICE_FAILED = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNREACHABLE})
+SERVICE_FAILED = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNVERIFIED})
+AGENT_SILENT = "VMAgentStatusCommunicationError"
+NOT_REPORTED = frozenset({AGENT_SILENT, "InternalExecutionError", "OperationPreempted"})
+"""Codes by which the service says that it does not know how an accepted command ended."""
 NOTHING_MORE = frozenset({CauseCode.AZURE_UNUSABLE, CauseCode.CANCELLED_BY_USER})
 """Stops after which nothing is cleaned up either."""
 BETWEEN_LOOKS = 59.999
@@ -146,13 +149,17 @@ def _told_of_search(promise: Promise, event: e.Event) -> Promise:
 
 
 def _told_of_operation(promise: Promise, event: e.Event) -> Promise:
+    guest_tells = not promise.managed and promise.receipts and not promise.asked_anew
     match event:
         case e.ResultReceived():
             return _over(promise, *ANSWERED)
-        case e.ResultFailed():
-            return _over(promise, *SERVICE_FAILED)
+        case e.ResultFailed(code=code, message=message):
+            if code not in NOT_REPORTED and "has not reported" not in message:
+                return _over(promise, *SERVICE_FAILED)
+            if guest_tells and code != AGENT_SILENT:
+                return replace(_lost(promise), asked_anew=True)
+            return _over(promise, Status.UNKNOWN)
         case e.ResultUnreadable(refusal=refusal):
-            guest_tells = not promise.managed and promise.receipts and not promise.asked_anew
             if guest_tells and refusal.status in (404, 410):
                 return replace(_lost(promise), asked_anew=True)
             return _over(promise, Status.UNKNOWN)

@@ -12,13 +12,13 @@ from enum import StrEnum
 from fleet.azure.cloud import AzureCloud
 from fleet.azure.credentials import TokenSource
 from fleet.clock import Clock
-from fleet.engine.loop import Engine
+from fleet.engine.loop import Engine, Nonces
 from fleet.engine.ports import Cloud, Journal, Reply
 from fleet.errors import AzureUnusable, FleetError
 from fleet.plan.model import JobId, Plan
 from fleet.run import answers as a
 from fleet.run.answers import Command, GateAnswer, Operation, Question, Silent
-from fleet.run.events import ApprovalAwaited, Event, RunOpened, StopKind, WaveApproved, WaveRejected
+from fleet.run.events import AnswerUnusable, ApprovalAwaited, Event, RunOpened, StopKind, WaveApproved, WaveRejected
 from fleet.run.state import Run
 from fleet.simulation import canary
 from fleet.simulation.gates import Keepers
@@ -108,6 +108,8 @@ class Process:
         interruption: Interruption | None,
         cloud_of: CloudOf | None = None,
         secrets: Mapping[str, str] | None = None,
+        *,
+        nonces: Nonces,
     ) -> None:
         self.epoch = epoch
         self.interruption = interruption
@@ -115,6 +117,7 @@ class Process:
         self._plan = plan
         self._keepers = keepers
         self._secrets = secrets or {}
+        self._nonces = nonces
         self._clock = clock
         self._history = history
         self._dead = False
@@ -163,13 +166,15 @@ class Process:
             return run.command(job, self._secrets)
 
         def observe(event: Event) -> None:
+            if isinstance(event, AnswerUnusable):
+                self._history.troubles.append(event.detail)
             if not self._dead:
                 self._history.shown.append(Shown(self.epoch, event))
                 self._history.peak = max(self._history.peak, run.in_flight)
                 if isinstance(event, RunOpened | ApprovalAwaited) and run.awaiting is not None:
                     self._call_a_person(run.awaiting)
 
-        self._engine = Engine(run, self._cloud, journal, self._clock, command_of, observe, self)
+        self._engine = Engine(run, self._cloud, journal, self._clock, command_of, observe, self, nonces=self._nonces)
         try:
             await self._engine.drive(self.epoch, "simulated")
         except FleetError:

@@ -142,6 +142,7 @@ async def _rehearse(spec: LabSpec, planner: Planner, wishes: Wishes, secrets: Ma
         clock,
         lambda job: run.command(job, secrets),
         _unseen,
+        nonces=lambda: f"{rng.getrandbits(128):032x}",
     )
     await engine.drive(1, "rehearsal")
     report = aggregate(run.record())

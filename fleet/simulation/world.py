@@ -94,12 +94,16 @@ class _World:
         self.history = History(plan, RUN_ID, ORIGIN)
         self.history.lossy = bool(scenario.lab.faults) or any(scenario.rates.get(fault, 0) for fault in LOSSES)
         self.history.disturbed = frozenset(plan.targets[event.vm].key for event in scenario.happenings)
+        self._nonces = random.Random(f"fleet-sim/nonces/{scenario.seed}")
         self._number = {target.key: index for index, target in enumerate(plan.targets)}
         self._sent: dict[JobId, dict[int, float]] = {}
         """When the last submission of each try of a job left."""
         self._processes: list[Process] = []
         for event in scenario.happenings:
             asyncio.get_running_loop().call_later(event.at, self._happens, event)
+
+    def _draw_nonce(self) -> str:
+        return f"{self._nonces.getrandbits(128):032x}"
 
     async def run(self, cloud_of: CloudOf | None, journal_of: JournalOf, real: RealDisk | None) -> None:
         """One owner after another, until one has brought the run to its end."""
@@ -115,6 +119,7 @@ class _World:
                     interruption,
                     cloud_of,
                     self.scenario.secrets,
+                    nonces=self._draw_nonce,
                 )
                 self._processes.append(process)
                 process.start(journal(process), events)

@@ -27,6 +27,7 @@ KINDS: Mapping[str, type[Event]] = {
     "result_received": events.ResultReceived,
     "result_failed": events.ResultFailed,
     "result_unreadable": events.ResultUnreadable,
+    "answer_unusable": events.AnswerUnusable,
     "job_expired": events.JobExpired,
     "stop_requested": events.StopRequested,
     "run_paused": events.RunPaused,

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from secrets import token_hex
 
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Reply
@@ -25,7 +26,6 @@ from fleet.plan.model import JobId
 from fleet.report import render_json
 from fleet.report.aggregate import aggregate
 from fleet.run.answers import Command, RemoveAnswer
-from fleet.run.command import build
 from fleet.run.events import Event
 from fleet.run.state import Run
 from fleet.simulation.virtual import LoopClock, VirtualLoop
@@ -99,9 +99,9 @@ async def carry_out(vms: int, lanes: int, folder: Path, output: int, errors: int
     journal = _Awaited(journals.create(folder, run_id=RUN_ID, plan=frozen, owner="bench", now=time.time()))
 
     def command(job: JobId) -> Command:
-        return build(frozen, RUN_ID, run.jobs[job].job, {})
+        return run.command(job, {})
 
-    engine = Engine(run, cloud, journal, LoopClock(0.0), command, lambda event: None)
+    engine = Engine(run, cloud, journal, LoopClock(0.0), command, lambda event: None, nonces=lambda: token_hex(16))
     await engine.drive(1, "bench")
     await journal.close()
     before = peak()

@@ -314,9 +314,20 @@ def test_failed_provisioning_without_a_result_asks_the_operation() -> None:
     assert wire.managed_state(failed) is None
     told = read_operation(operation(status="Failed", error={"code": "VMAgentStatusCommunicationError", "message": "m"}))
     assert wire.provisioning_failed(failed, told) == OperationFailed("VMAgentStatusCommunicationError", "m")
-    own = wire.provisioning_failed(resource("Canceled"), None)
-    assert own.cancelled
-    assert own.code == "ProvisioningFailed"
+    own = wire.provisioning_failed(resource("Failed", executionMessage="9" * 9000), None)
+    assert isinstance(own, OperationFailed)
+    assert (own.code, len(own.message)) == ("ProvisioningFailed", 4000)
+
+
+def test_a_preempted_operation_says_nothing_of_the_script() -> None:
+    """A later operation took its place and the script may go on, so the view is read again until it has an end."""
+    preempted = read_operation(operation(status="Canceled", error={"code": "OperationPreempted", "message": "m"}))
+    cancelled = read_operation(operation(status="Canceled", error={"code": "Canceled", "message": "m"}))
+    for view in (resource("Canceled", executionState="Running"), resource("Canceled")):
+        assert wire.managed_state(view) is None
+        assert wire.provisioning_failed(view, preempted) == StillRunning()
+        assert wire.provisioning_failed(view, None) == StillRunning()
+        assert wire.provisioning_failed(view, cancelled) == OperationFailed("Canceled", "m", cancelled=True)
 
 
 def test_failed_provisioning_with_a_result_is_a_result() -> None:

@@ -28,10 +28,14 @@ from fleet.run.answers import (
     StillRunning,
     source_key,
 )
+from fleet.run.judge import is_preempted
 from fleet.targets.model import Kind, Target, kind_of
 
 GALLERY_VERSION = "2025-04-01"
 """The first api-version that knows scripts of galleries and PowerShell 7 (REST spec)."""
+
+LONGEST_MESSAGE = 4000
+"""Characters of a handler's message that are kept, as of an error of ARM."""
 
 RESOURCE_CAP = 4 * MIB
 """The resource echoes the script, of up to 256 KiB, which JSON may write six times as long."""
@@ -262,7 +266,7 @@ def managed_answer(view: dict[str, Json]) -> Answer:
     """
     code = view.get("exitCode")
     exit_code = code if isinstance(code, int) and not isinstance(code, bool) else None
-    message = as_text(view.get("executionMessage"))
+    message = as_text(view.get("executionMessage"))[:LONGEST_MESSAGE]
     meaning = HANDLER_EXIT_CODES.get(exit_code) if exit_code is not None else None
     if meaning:
         message = f"{message} ({exit_code}: {meaning})".strip()
@@ -293,15 +297,22 @@ def mark(data: Json) -> Mark:
     return Mark(source_key(*parts), started, not settled or bool(started and not has_ended(view)))
 
 
-def provisioning_failed(data: Json, operation: OperationStatus | None) -> OperationFailed:
-    """Say why provisioning failed, by the operation where it tells, else by what the resource holds."""
+def provisioning_failed(data: Json, operation: OperationStatus | None) -> OperationFailed | StillRunning:
+    """Say why provisioning failed, by the operation where it tells, else by what the resource holds.
+
+    An operation that only gave way to a later one says nothing of the script, which may well go on (reported): the view,
+    which has no end yet, is read again.
+    """
     failure = operation.failure() if operation else None
+    state = as_text(dig(data, "properties", "provisioningState"))
+    cancelled = state.lower().startswith("cancel")
+    if (failure and is_preempted(failure.code)) or (failure is None and cancelled):
+        return StillRunning()
     if failure:
         return failure
-    state = as_text(dig(data, "properties", "provisioningState"))
     view = as_object(dig(data, "properties", "instanceView"))
-    message = as_text(view.get("executionMessage")) or f"provisioning ended {state} without saying why"
-    return OperationFailed("ProvisioningFailed", message, state.lower().startswith("cancel"))
+    message = as_text(view.get("executionMessage"))[:LONGEST_MESSAGE]
+    return OperationFailed("ProvisioningFailed", message or f"provisioning ended {state} without saying why")
 
 
 def is_missing_command(error: ArmError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from fleet.clock import Clock, SystemClock
@@ -26,6 +27,7 @@ class Trial:
     engine: Engine | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     peak_in_flight: int = 0
+    drawn: int = 0
     clock: Clock | None = None
     """One that goes on while nobody drives; None: a new one for each drive."""
 
@@ -42,6 +44,11 @@ class Trial:
             run.apply(event)
         return await self._drive(run, journal, kept.epoch)
 
+    def draw(self) -> str:
+        """Draw a nonce: another one each time, and the same ones in each harness."""
+        self.drawn += 1
+        return hashlib.sha256(f"nonce {self.drawn}".encode()).hexdigest()[:32]
+
     async def _drive(self, run: Run, journal: object, epoch: int) -> RunRecord:
         def observe(event: Event) -> None:
             self.seen.append(event)
@@ -54,6 +61,7 @@ class Trial:
             self.clock or SystemClock(),
             lambda job: run.command(job, self.secrets),
             observe,
+            nonces=self.draw,
         )
         await self.engine.drive(epoch, "test")
         return run.record()

@@ -13,7 +13,6 @@ from fleet.engine.loop import Engine
 from fleet.plan.model import Limits, Plan
 from fleet.playbook.model import Lease
 from fleet.run.answers import Command, LostReason
-from fleet.run.command import build
 from fleet.run.model import CauseCode, Status
 from fleet.run.record import RunRecord
 from fleet.run.state import Run
@@ -30,7 +29,7 @@ async def carry_out(run_id: str, frozen: Plan, cloud: ScriptedCloud, leases: Mem
     leasing = LeasingCloud(cloud, leases, run, clock)
     journal = MemoryRuns().create(run_id, frozen)
     engine = Engine(
-        run, leasing, journal, clock, lambda job: build(frozen, run_id, run.jobs[job].job, {}), leasing.observe
+        run, leasing, journal, clock, lambda job: run.command(job, {}), leasing.observe, nonces=lambda: "a" * 32
     )
     await engine.drive(1, "test")
     leasing.release_idle()

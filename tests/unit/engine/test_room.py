@@ -12,7 +12,6 @@ from fleet.engine.ports import CommandsOf, Reply
 from fleet.engine.room import AT_ONCE, RoomMakingCloud
 from fleet.plan.model import Limits
 from fleet.run import answers as a
-from fleet.run.command import build
 from fleet.run.managed import Change, ManagedCommand
 from fleet.run.model import CauseCode, Status
 from fleet.run.record import RunRecord
@@ -66,8 +65,9 @@ async def carry_out(shelf: Shelf) -> RunRecord:
         ScriptedCloud(behave), shelf, lambda ids: {i: known[i] for i in ids if i in known}, SystemClock()
     )
     journal = MemoryRuns().create(RUN_ID, frozen)
+    clock = SystemClock()
     engine = Engine(
-        run, cloud, journal, SystemClock(), lambda job: build(frozen, RUN_ID, run.jobs[job].job, {}), lambda event: None
+        run, cloud, journal, clock, lambda job: run.command(job, {}), lambda event: None, nonces=lambda: "a" * 32
     )
     await engine.drive(1, "test")
     return run.record()

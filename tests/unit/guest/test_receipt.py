@@ -198,14 +198,30 @@ def test_wrong_answers_are_named() -> None:
     assert judged(dataclasses.replace(good, stdout="hellO\n")) is Reason.HASH_MISMATCH
 
 
-def test_an_unhashed_script_is_verified_only_where_it_ran() -> None:
-    """Without a digest, the delivery that ran the script answers for it, and a replay does not."""
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_receipt_without_the_script_s_digest_does_not_say_what_ran(replayed: bool) -> None:
+    """Where a digest is due, ``-`` is refused, whether the script was run now or an answer was kept."""
     good = _reading()
     assert good.receipt is not None
-    ran = dataclasses.replace(good.receipt, script_digest="-")
-    assert judged(dataclasses.replace(good, receipt=ran)) is Reason.OK
-    replayed = dataclasses.replace(ran, replayed=True)
-    assert judged(dataclasses.replace(good, receipt=replayed)) is Reason.UNHASHED_SCRIPT
+    unhashed = dataclasses.replace(good.receipt, script_digest="-", replayed=replayed)
+    assert judged(dataclasses.replace(good, receipt=unhashed)) is Reason.UNHASHED_SCRIPT
+
+
+@given(before=outputs, after=outputs, errors=outputs, place=st.sampled_from(["stdout", "stderr"]))
+def test_two_different_receipts_with_our_nonce_prove_nothing(before: str, after: str, errors: str, place: str) -> None:
+    """The wrapper prints one. A second that tells something else is disputed wherever it stands, in both forms."""
+    second = before + forged(NONCE) + after
+    streams = (second, errors) if place == "stdout" else (after, second + errors)
+    out, err = (stream.decode() for stream in sealed(streams[0].encode(), streams[1].encode(), 3))
+    assert judged(read(out, err, NONCE)) is Reason.TWO_RECEIPTS
+    message = f"Enable succeeded: \n[stdout]\n{out}\n[stderr]\n{err}"
+    assert judged(read_combined(message, NONCE)) is Reason.TWO_RECEIPTS
+
+
+def test_the_same_receipt_twice_is_one_receipt() -> None:
+    """A frame that came twice, word for word, tells one story."""
+    out, err = (stream.decode() for stream in sealed(b"", b"", 0))
+    assert not read(out + out, err, NONCE).disputed
 
 
 def test_replaced_bytes_leave_the_stream_unchecked() -> None:

@@ -176,7 +176,7 @@ def test_the_share_is_exact_and_never_rounded_in_favour(wave: int, percent: floa
 def ended_unproven(run: Run, job: int, at: float, *, good: bool) -> None:
     """An end whose receipt is missing, or that the service failed: what matters is the status."""
     if good:
-        run.jobs[job].nonce = None
+        run.jobs[job].wrapped = False
         ended(run, job, at)
     else:
         run.apply(e.ResultFailed(at, run.jobs[job].job.id, "Failed", "no"))
@@ -291,7 +291,7 @@ def between(*gates: Gate, **limits: float) -> Run:
     """A run whose first wave, of one VM, has just ended."""
     going = opened(gated(*gates, vms=2, first=1, limits=Limits(**limits), health=True))  # type: ignore[arg-type]
     for state in going.jobs:
-        state.nonce = None
+        state.wrapped = False
     sent(going, 0, 1.0)
     ended(going, 0, 2.0)
     going.apply(e.RemovalBegun(2.0, going.jobs[0].job.id))

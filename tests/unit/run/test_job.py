@@ -44,7 +44,7 @@ def made(
     standing: OnExisting | None = None,
     **changes: object,
 ) -> JobState:
-    state = JobState(job(), transport, nonce, phase=phase, released=True)
+    state = JobState(job(), transport, nonce is not None, nonce or "", phase=phase, released=True)
     if standing is not None:
         own = Properties(command="nightly", on_existing=standing)
         state.job = replace(state.job, step=replace(state.job.step, properties=own))
@@ -299,17 +299,26 @@ def test_an_action_whose_operation_is_gone_is_sent_once_more(status: int) -> Non
     assert state.outcome is not None
     assert (state.outcome.status, cause(state)) == (Status.UNKNOWN, CauseCode.OPERATION_GONE)
     assert "asked for the answer that it keeps" in state.outcome.cause.hint
-    again(state, 14.0, "nonce")
+    again(state, 14.0)
     assert not state.asked_anew
 
 
 @pytest.mark.parametrize("nonce", [None, "0" * 32])
-def test_only_a_guest_with_receipts_is_asked_for_what_azure_lost(nonce: str | None) -> None:
-    """Without a receipt the second delivery would run the script a second time."""
-    state = made(Phase.RUNNING, transport=Transport.ACTION)
-    state.nonce = nonce
-    after(state, e.ResultUnreadable(9.0, JOB, GONE))
+@pytest.mark.parametrize(
+    "event",
+    [
+        e.ResultUnreadable(9.0, JOB, GONE),
+        e.ResultFailed(9.0, JOB, "InternalExecutionError", "An internal execution error occurred."),
+        e.ResultFailed(9.0, JOB, "OperationPreempted", "preempted by a more recent operation", cancelled=True),
+    ],
+)
+def test_only_a_guest_with_receipts_is_asked_for_what_azure_lost(nonce: str | None, event: e.Event) -> None:
+    """Without a receipt the second delivery would run the script a second time: there it stays unknown."""
+    state = after(made(Phase.RUNNING, transport=Transport.ACTION, nonce=nonce), event)
     assert (state.phase is Phase.WAITING) == (nonce is not None)
+    if nonce is None:
+        assert state.outcome is not None
+        assert state.outcome.status is Status.UNKNOWN
 
 
 def test_a_removed_command_cancels_its_own_try() -> None:
@@ -377,14 +386,14 @@ def test_another_try_begins_as_if_nothing_had_been_sent() -> None:
     state = made(Phase.DONE, attempt=3, outcome=EARLIER, ended=9.0, possibly_sent=True, looks=4, missing=1)
     state.operation, state.trouble, state.removed, state.retry = OPERATION, BUSY_CAUSE, True, 1
     state.job = replace(state.job, step=replace(state.job.step, flow=replace(state.job.step.flow, retry_delay=30.0)))
-    again(state, 9.0, "other")
-    assert (state.phase, state.due, state.nonce, state.retry) == (Phase.WAITING, 39.0, "other", 2)
+    again(state, 9.0)
+    assert (state.phase, state.due, state.nonce, state.retry) == (Phase.WAITING, 39.0, "", 2)
     assert (state.earlier, state.outcome, state.ended) == (EARLIER, None, None)
     assert (state.tries, state.first_attempt, state.looks, state.missing) == (0, 3, 0, 0)
     assert (state.possibly_sent, state.first_intended, state.operation, state.trouble) == (False, None, None, None)
     assert (state.removed, state.reserves, state.tried) == (False, True, False)
     with pytest.raises(AssertionError):
-        again(state, 9.0, "third")
+        again(state, 9.0)
 
 
 def mark(source: str = SOURCE, started: str = "", running: bool = False) -> Mark:
@@ -600,3 +609,21 @@ def test_what_a_step_found_out_is_kept(told: str, facts: dict[str, str], changed
     state.job = replace(state.job, step=replace(state.job.step, flow=flow))
     after(state, e.ResultReceived(9.0, JOB, Answer("Succeeded", "", 0, told)))
     assert (dict(state.facts), state.changed) == (facts, changed)
+
+
+def test_the_first_intent_of_a_try_names_its_nonce() -> None:
+    """Every further submission of the try carries the same one."""
+    state = after(made(nonce=""), e.SubmissionIntended(39.0, JOB, 1, nonce="first"))
+    state.phase = Phase.WAITING
+    assert after(state, e.SubmissionIntended(40.0, JOB, 2, nonce="late")).nonce == "first"
+
+
+def test_an_answer_that_fleet_fails_on_ends_its_job() -> None:
+    """Whatever had been sent may have run; a job of which nothing was sent was not reached."""
+    for phase in (Phase.SUBMITTING, Phase.FINDING, Phase.RUNNING):
+        state = after(made(phase), e.AnswerUnusable(9.0, JOB, "internal error: ValueError"))
+        assert state.outcome is not None
+        assert (state.outcome.status, cause(state)) == (Status.UNKNOWN, CauseCode.INTERNAL_ERROR)
+    fresh = after(made(), e.AnswerUnusable(9.0, JOB, "internal error: ValueError"))
+    assert fresh.outcome is not None
+    assert fresh.outcome.status is Status.UNREACHABLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -111,7 +112,18 @@ def test_a_signal_reads_as_a_shell_tells_it() -> None:
     ("code", "message", "cancelled", "status", "cause"),
     [
         ("VMExtensionProvisioningTimeout", "timed out", False, Status.TIMED_OUT, CauseCode.SERVICE_TIMEOUT),
-        ("VMAgentStatusCommunicationError", "no agent", False, Status.UNREACHABLE, CauseCode.AGENT_NOT_READY),
+        ("VMAgentStatusCommunicationError", "no agent", False, Status.UNKNOWN, CauseCode.AGENT_NOT_READY),
+        ("InternalExecutionError", "An internal execution error", False, Status.UNKNOWN, CauseCode.NO_ANSWER),
+        (
+            "VMExtensionProvisioningError",
+            "VM agent on VM 'v' has not reported latest status for extension 'RunCommandLinux'.",
+            False,
+            Status.UNKNOWN,
+            CauseCode.NO_ANSWER,
+        ),
+        ("OperationPreempted", "preempted by a more recent operation", True, Status.UNKNOWN, CauseCode.NO_ANSWER),
+        ("X", "command terminated with exit status=-1", False, Status.TIMED_OUT, CauseCode.SERVICE_TIMEOUT),
+        ("X", "command terminated with exit status=-204", False, Status.FAILED, CauseCode.HANDLER_ERROR),
         (
             "VMExtensionProvisioningError",
             "command terminated with exit status=100\n[stdout]",
@@ -138,9 +150,9 @@ def test_failed_operations(code: str, message: str, cancelled: bool, status: Sta
 )
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_the_service_says_how_it_ended_the_script(state: str, status: Status, code: CauseCode, wrapped: bool) -> None:
-    """A command that the service timed out or cancelled is proven to have ended so, by the instance view."""
+    """What it says is kept. Its exit code is its own and never the script's, so none is shown and none is proven."""
     outcome = judged(Answer(state, "as the service says", -1, "out", "err"), wrapped=wrapped)
-    assert outcome == Outcome(status, Cause(code, "as the service says"), -1, "out", "err", verified=True)
+    assert outcome == Outcome(status, Cause(code, "as the service says"), None, "out", "err", verified=False)
 
 
 def test_a_receipt_tells_everything() -> None:
@@ -193,32 +205,91 @@ def test_nothing_proves_a_command_without_state_or_code(wrapped: bool) -> None:
         assert (outcome.status, outcome.cause.code, outcome.stdout) == (Status.UNVERIFIED, code, "out")
 
 
-@pytest.mark.parametrize(("exit_code", "status"), [(-1, Status.FAILED), (0, Status.SUCCEEDED), (1, Status.FAILED)])
-def test_only_negative_codes_are_the_handlers(exit_code: int, status: Status) -> None:
-    """Zero is the script's own success."""
-    outcome = judged(Answer("Failed" if exit_code else "Succeeded", "said", exit_code), wrapped=False)
-    assert (outcome.status, outcome.exit_code, outcome.verified) == (status, exit_code, True)
-    assert (outcome.cause.code is CauseCode.HANDLER_ERROR) == (exit_code < 0)
+@pytest.mark.parametrize(
+    ("exit_code", "message", "status", "cause"),
+    [
+        (-100, "said", Status.FAILED, CauseCode.HANDLER_ERROR),
+        (-224, "said", Status.FAILED, CauseCode.HANDLER_ERROR),
+        (3, "Execution failed: failed to get configuration: no source", Status.FAILED, CauseCode.HANDLER_ERROR),
+        (-1, "Execution failed: command terminated with exit status=-1", Status.TIMED_OUT, CauseCode.SERVICE_TIMEOUT),
+        (3, "Execution failed: command terminated with exit status=-1", Status.TIMED_OUT, CauseCode.SERVICE_TIMEOUT),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_code_that_the_service_made_up_is_never_the_script_s(
+    exit_code: int, message: str, status: Status, cause: CauseCode, wrapped: bool
+) -> None:
+    """Its time limit, its failure to read the command: such a row has no exit code, proves nothing, keeps the message."""
+    outcome = judged(Answer("Failed", message, exit_code), wrapped=wrapped)
+    assert outcome == Outcome(status, replace(outcome.cause, code=cause, message=message))
+    assert outcome.may_still_run == (status is Status.TIMED_OUT)
 
 
-def test_a_failed_command_without_a_receipt_is_judged_by_its_code() -> None:
-    """A script that could not be begun has no receipt; the instance view proves that it failed."""
-    outcome = judged(Answer("Failed", "", 127, "", "not found"))
-    assert (outcome.status, outcome.exit_code, outcome.verified, outcome.stderr) == (
-        Status.FAILED,
-        127,
-        True,
-        "not found",
+@pytest.mark.parametrize(
+    ("exit_code", "message", "told"),
+    [
+        (1, "said", 1),
+        (127, "Execution failed: failed to execute command: command terminated with exit status=127", 127),
+        (3, "Execution failed: failed to execute command: command terminated with exit status=7", 7),
+        (-1073741819, "", -1073741819),
+        (3, "command terminated with exit status=" + "9" * 5000, 3),
+    ],
+)
+def test_the_script_s_own_code_is_told(exit_code: int, message: str, told: int) -> None:
+    """Also where the handler of 2022 and 2023 gave 3 for each failure, and where Windows has negative codes."""
+    outcome = judged(Answer("Failed", message, exit_code), wrapped=False)
+    assert (outcome.status, outcome.exit_code, outcome.verified) == (Status.FAILED, told, True)
+
+
+@pytest.mark.parametrize("exit_code", [0, 1, 2, 3, 124, 125, 126, 127, 137, 255])
+@pytest.mark.parametrize("state", ["Succeeded", "Failed"])
+def test_with_receipts_on_a_code_without_a_receipt_is_never_proven(state: str, exit_code: int) -> None:
+    """It is the wrapper's own and says nothing about the script, which may still run."""
+    outcome = judged(Answer(state, "", exit_code, "out", "not found"))
+    assert (outcome.status, outcome.cause.code) == (Status.UNVERIFIED, CauseCode.NO_RECEIPT)
+    assert (outcome.exit_code, outcome.verified, outcome.stderr) == (None, False, "not found")
+    assert outcome.may_still_run
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "line"),
+    [
+        (125, "base64 cannot be decoded here; the script was not started"),
+        (127, "bash is not installed on this machine"),
+    ],
+)
+def test_a_wrapper_that_starts_nothing_says_so(exit_code: int, line: str) -> None:
+    """Nothing ran, and why is told; where another line comes last, nothing is known."""
+    outcome = judged(Answer("Failed", "", exit_code, "", f"noise\nfleet: {line}\n"))
+    assert outcome == Outcome(
+        Status.FAILED, Cause(CauseCode.WRAPPER_REFUSED, line), stderr=f"noise\nfleet: {line}\n", verified=False
     )
+    assert not outcome.may_still_run
+    assert judged(Answer("Failed", "", exit_code, "", f"fleet: {line}\nmore")).status is Status.UNVERIFIED
+    assert judged(Answer("Failed", "", 2, "", f"fleet: {line}\n")).status is Status.UNVERIFIED
 
 
-def test_an_old_handlers_exit_status_is_read() -> None:
-    """The code stands in the text; a negative one too."""
-    outcome = judge_failure("VMExtensionProvisioningError", "command terminated with exit status=-7", False)
-    assert (outcome.exit_code, outcome.cause.message) == (
-        -7,
-        "VMExtensionProvisioningError: command terminated with exit status=-7",
+def test_a_receipt_decides_before_any_sentence_of_the_service() -> None:
+    """A script that prints the handler's own words is judged by its receipt, whether it failed or not."""
+    for code, status in ((0, Status.SUCCEEDED), (3, Status.FAILED)):
+        _, out, err = sealed(code, stderr=UNFINISHED.encode() + b"\n")
+        outcome = judged(combined(out, err))
+        assert (outcome.status, outcome.exit_code, outcome.verified) == (status, code, True)
+        assert judged(Answer("Failed", UNFINISHED, code, out, err)).status is status
+    unwrapped = judged(combined("done\n", UNFINISHED), wrapped=False)
+    assert unwrapped.cause.code is CauseCode.NO_EXIT_CODE
+
+
+def test_an_old_handler_s_exit_status_is_read() -> None:
+    """The code stands in the text, of any length; nothing proves it, and with receipts on nothing is known."""
+    text = "command terminated with exit status=7"
+    outcome = judge_failure("VMExtensionProvisioningError", text, False)
+    assert outcome == Outcome(
+        Status.FAILED, Cause(CauseCode.EXIT_CODE, f"VMExtensionProvisioningError: {text}"), exit_code=7
     )
+    assert judge_failure("X", text, False, wrapped=True).status is Status.UNVERIFIED
+    long = judge_failure("ProvisioningFailed", "command terminated with exit status=" + "9" * 5000, False)
+    assert (long.status, long.cause.code) == (Status.FAILED, CauseCode.OPERATION_FAILED)
     assert judge_failure("Odd", "", False).cause.message == "Odd"
 
 

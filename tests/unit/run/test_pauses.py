@@ -460,13 +460,13 @@ def test_what_the_step_s_own_limit_ended_is_run_again() -> None:
     made = plan(1)
     flow = replace(made.steps[0].flow, retries=1)
     run = opened(replace(made, steps=(replace(made.steps[0], flow=flow),)))
+    sent(run, 0, 1.0)
     command = run.command(JOB, {})
     opening = envelope.open(command.script, {})
     assert opening is not None
     code, out, err = opening.seal(
         exit_code=124, stdout=b"", stderr=b"", boot_id="b", started=1.0, ended=2.0, replayed=False, timed_out=True
     )
-    sent(run, 0, 1.0)
     run.apply(e.LookBegun(2.0, JOB))
     run.apply(e.ResultReceived(3.0, JOB, Answer("Failed", "", code, out.decode(), err.decode())))
     assert (run.jobs[0].retry, run.jobs[0].phase) == (1, Phase.WAITING)
