@@ -22,11 +22,11 @@ STATUSES = {
         "Nothing.",
     ),
     Status.FAILED: Explanation(
-        "The script ran, or could not be begun in the VM, and did not end well.",
+        "The script ran, or could not be started in the VM, and did not succeed.",
         "Read its output and its cause.",
     ),
     Status.TIMED_OUT: Explanation(
-        "The script was begun and its time was over before it ended.",
+        "The time limit ended the script, or Azure's own ended the wait for it.",
         "Look at the VM, or raise the step's timeout.",
     ),
     Status.CANCELLED: Explanation(
@@ -79,7 +79,8 @@ CAUSES = {
         "Raise the step's timeout, or find what the script waits for.",
     ),
     CauseCode.SERVICE_TIMEOUT: Explanation(
-        "Azure gave up waiting for the VM.", "Look at the VM and at its agent; the script may still run."
+        "Azure gave up waiting for the VM, or its own time limit killed the command.",
+        "Look at the VM and at its agent; the script may still run.",
     ),
     CauseCode.CANCELLED: Explanation(
         "Somebody cancelled the command.", "Look how far the script came before running it again."
@@ -89,7 +90,9 @@ CAUSES = {
         "The VM is gone, or has moved, since it was listed.", "Plan again; the next plan will not name it."
     ),
     CauseCode.AGENT_NOT_READY: Explanation(
-        "The VM's agent does not report to Azure.", "Check the agent and the VM's outbound access."
+        "The VM's agent does not report to Azure. If the command had been accepted, the script may have run: the row is"
+        " `unknown`.",
+        "Check the agent and the VM's outbound access.",
     ),
     CauseCode.DISCONNECTED: Explanation(
         "The Arc machine is not connected to Azure; nothing was sent, as it would run whenever the machine is back.",
@@ -122,11 +125,12 @@ CAUSES = {
         "Make room with `fleet commands list` and `fleet commands delete`.",
     ),
     CauseCode.NO_RECEIPT: Explanation(
-        "The output came without the receipt that proves the run.",
+        "The output came without the receipt that proves the run; an exit code beside it is not the script's.",
         "Look at the VM; output of more than 4,096 bytes printed after the end can push the receipt out.",
     ),
     CauseCode.RECEIPT_MISMATCH: Explanation(
-        "The output holds a receipt of something else.", "Do not trust the output; look at the VM."
+        "The output holds a receipt of something else, two that differ, or one that does not say what ran.",
+        "Do not trust the output; look at the VM.",
     ),
     CauseCode.NO_EXIT_CODE: Explanation(
         "The service gave no exit code that can be trusted, and the script ran without a receipt.",
@@ -145,7 +149,8 @@ CAUSES = {
         "Look at the VM; check the right to read operations.",
     ),
     CauseCode.NO_ANSWER: Explanation(
-        "The command was accepted and no answer has been read.", "Resume the run, or look at the VM."
+        "The command was accepted and no answer has been read, or Azure says that it has none.",
+        "Resume the run, or look at the VM.",
     ),
     CauseCode.INTERNAL_ERROR: Explanation(
         "Fleet failed on what it was told about this VM: a defect of Fleet, which ended this job and no other.",

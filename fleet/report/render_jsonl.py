@@ -99,6 +99,8 @@ def _details(event: e.Event, plan: Plan) -> dict[str, Json]:  # noqa: C901  one 
             }
         case e.SubmissionLost():
             return {"reason": event.reason.value, "detail": safe.without_query(event.detail)}
+        case e.AnswerUnusable():
+            return {"detail": safe.without_query(event.detail)}
         case e.ResultReceived():
             return {"execution_state": event.answer.execution_state, "exit_code": event.answer.exit_code}
         case e.ResultFailed():
