@@ -15,7 +15,7 @@ from fleet.cli import given as parameter_values
 from fleet.cli import options
 from fleet.cli.approved import approve_plan
 from fleet.cli.driving import config_of
-from fleet.cli.reading import keeping
+from fleet.cli.reading import keeping, tell_damage
 from fleet.cli.running import FORMATS, go_on
 from fleet.cli.screen import say
 from fleet.cli.steering import steer, steering
@@ -57,6 +57,7 @@ def approve(run_id: str, record: bool, **flags: Any) -> int:
         approve_plan(Path(run_id), flags)
         return ExitCode.OK
     kept = app.saved(config, run_id)
+    tell_damage(kept)
     run = app.replay(kept)
     event = WaveApproved(0.0, _wave(run), asker(flags["name"]), flags["why"], new_directive())
     if not (kept.live or record):

@@ -147,10 +147,15 @@ def report_of(run_id: str, flags: dict[str, Any]) -> Report:
 
 def tell_state(kept: SavedRun, run: Run, quiet: int) -> None:
     """Say on stderr what is unusual about a kept run."""
-    if kept.damage:
-        warn(f"{kept.damage}; what follows is the part before it")
+    tell_damage(kept)
     if not run.finished:
         state = "is going on" if kept.live else f"was left unfinished; fleet resume {kept.run_id} goes on"
         say(f"run {kept.run_id} {state}", quiet=quiet)
         if kept.live and (slow := slow_jobs(run, wall_time())):
             say(" · ".join(slow[:STRAGGLERS_SHOWN]), quiet=quiet)
+
+
+def tell_damage(kept: SavedRun) -> None:
+    """Say on stderr what is wrong with a kept run's journal."""
+    if kept.damage:
+        warn(f"{kept.damage}; what follows is what can still be read")

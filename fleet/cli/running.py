@@ -17,6 +17,7 @@ from fleet.cli import options
 from fleet.cli.approved import BESIDE, check_approval, refuse_unapproved
 from fleet.cli.choosing import warn_about
 from fleet.cli.driving import carry_out, config_of, confirm, drive, narrowing_of, settings_of, tell, tell_notes
+from fleet.cli.reading import tell_damage
 from fleet.cli.rendering import render_plan
 from fleet.cli.screen import colour_on, emit, say
 from fleet.clock import SystemClock
@@ -236,6 +237,7 @@ def go_on(config: Config, kept: SavedRun, flags: dict[str, Any]) -> int:
     secrets = parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
     finished = app.replay(kept)
     if finished.finished:
+        tell_damage(kept)
         say(f"run {kept.run_id} has ended; this is its report", quiet=flags["quiet"])
         report = aggregate(finished.record())
         tell(report, flags)
@@ -278,6 +280,7 @@ def rerun(selection: str, **flags: Any) -> int:
     kept = app.saved(config, text)
     app.check_cloud(kept.plan, config, flags["lab"])
     secrets = parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
+    tell_damage(kept)
     past = app.replay(kept)
     if not past.finished:
         state = "is going on" if kept.live else "was left unfinished"

@@ -11,7 +11,7 @@ import click
 
 from fleet import app
 from fleet.cli import options
-from fleet.cli.reading import keeping
+from fleet.cli.reading import keeping, tell_damage
 from fleet.cli.screen import emit, settings
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
 from fleet.playbook.model import Amount
@@ -38,6 +38,7 @@ def steer(run_id: str, flags: dict[str, Any], make: Callable[[Run, str], Directi
     """Give a run a directive and say what became of it."""
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     kept = app.saved(config, run_id)
+    tell_damage(kept)
     run = app.replay(kept)
     if run.finished:
         raise Refused(f"run {kept.run_id} has ended", hint=f"fleet show {kept.run_id} shows how", code="run_has_ended")

@@ -5,6 +5,7 @@ POSIX modes 0700 and 0600 are set whatever the umask is; on Windows the profile'
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -42,12 +43,20 @@ def make_folder(path: Path) -> None:
 
 def make_file(path: Path) -> None:
     """Create an empty file (0600) that was not there before. Raises FileExistsError or another OSError."""
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)  # with O_EXCL no link is followed (POSIX)
+    os.close(open_new(path))
+
+
+def open_new(path: Path) -> int:
+    """Create a file (0600) that was not there before, and return its descriptor. Raises as :func:`make_file` does."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags, 0o600)  # with O_EXCL no link is followed (POSIX)
     try:
         if sys.platform != "win32":
             os.fchmod(descriptor, 0o600)
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
+    return descriptor
 
 
 def is_plain_file(path: Path) -> bool:
@@ -58,6 +67,50 @@ def is_plain_file(path: Path) -> bool:
         return False
 
 
+def is_obstructed(path: Path) -> bool:
+    """Say whether something is there that is not a regular file: a link, a pipe, a device, a folder."""
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+_AS_PLAIN = (
+    getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+def open_plain(path: Path, flags: int) -> int:
+    """Open a regular file that may be missing only if ``flags`` create it (0600); return its descriptor.
+
+    Never waits and never follows a link: opening a pipe to read it would wait for a writer. Raises OSError, also for
+    anything that is not a regular file.
+    """
+    if is_obstructed(path) and not path.is_symlink():  # opening a device may already do something to it
+        raise _not_plain(path)
+    descriptor = os.open(path, flags | _AS_PLAIN, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _not_plain(path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _not_plain(path: Path) -> OSError:
+    return OSError(errno.EINVAL, "Not a regular file", os.fspath(path))
+
+
+def read_plain(path: Path, *, most: int = -1) -> bytes:
+    """Read a file that :func:`open_plain` opens, or its first ``most`` bytes. Raises OSError."""
+    with os.fdopen(open_plain(path, os.O_RDONLY), "rb") as file:
+        return file.read(most)
+
+
 def sync_folder(path: Path) -> None:
     """Make the folder's entries durable, so that a new file survives a power cut.
 
@@ -65,7 +118,7 @@ def sync_folder(path: Path) -> None:
     """
     if sys.platform == "win32":
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -106,7 +159,7 @@ def is_locked(path: Path) -> bool:
     A lock file that is not there, or cannot be read, is held by nobody.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = open_plain(path, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -118,7 +171,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _open_lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    descriptor = open_plain(path, os.O_CREAT | os.O_RDWR)
     if sys.platform != "win32":
         os.fchmod(descriptor, 0o600)
     return descriptor

@@ -12,7 +12,7 @@ import platform
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleet.errors import StateError
@@ -224,13 +224,18 @@ def _undamaged(path: Path, connect: Connect) -> Contents:
 
 
 def _snapshot(path: Path, connect: Connect) -> Contents:
-    said = acknowledged.read(path.parent) or reading.NOTHING_SAID
+    said, doubt = reading.NOTHING_SAID, ""
+    try:
+        said = acknowledged.read(path.parent) or said
+    except StateError as error:
+        doubt = str(error)
     connection = database.open_to_read(path, connect)
     try:
         connection.execute("BEGIN")
-        return reading.contents(connection, path, said)
+        found = reading.contents(connection, path, said)
     finally:
         connection.close()
+    return replace(found, damage=found.damage or doubt)
 
 
 def _existing(folder: Path) -> Path:
@@ -323,7 +328,8 @@ def _translated(path: Path) -> Iterator[None]:
 
 def _take_away(folder: Path) -> None:
     """Remove what a failed creation left; nothing was sent for it."""
-    for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", acknowledged.FILE, LOCK):
+    database_files = (f"{DATABASE}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))
+    for name in (*database_files, acknowledged.FILE, acknowledged.MAKING, LOCK):
         with suppress(OSError):
             (folder / name).unlink()
     with suppress(OSError):

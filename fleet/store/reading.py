@@ -153,6 +153,18 @@ def stands_at(connection: sqlite3.Connection, count: int, chain: str, epoch: int
         return False
 
 
+def check_count(connection: sqlite3.Connection, path: Path, said: Acknowledged) -> None:
+    """See, without reading them, that there are as many events as were acknowledged. Raises StateError, sqlite3.Error."""
+    (count,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+    if isinstance(count, int) and count >= said.events:
+        return
+    raise StateError(
+        f"the journal {path} is damaged: it has {count} events, and {said.events} were acknowledged",
+        hint="put back a copy of the run's folder if there is one",
+        code="journal_damaged",
+    )
+
+
 def has_ended(connection: sqlite3.Connection) -> bool:
     """Say whether the run's end is among the last events, without reading the rest."""
     last = connection.execute("SELECT kind FROM events ORDER BY seq DESC LIMIT 8").fetchall()

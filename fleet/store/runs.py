@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 from fleet.errors import RunNotFound, StateError
-from fleet.store import database, reading
+from fleet.store import acknowledged, database, reading
 from fleet.store.database import as_state_error
 from fleet.store.files import is_locked, is_plain_file, make_folder
 from fleet.store.journal import DATABASE, LOCK
@@ -133,9 +133,11 @@ class RunsFolder:
 
 
 def _read_summary(name: str, path: Path) -> RunSummary:
+    said = acknowledged.read(path.parent) or reading.NOTHING_SAID
     connection = database.open_to_read(path, database.connect)
     try:
         header = reading.read_header(connection, path)
+        reading.check_count(connection, path, said)
         ended = reading.has_ended(connection)
     finally:
         connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -44,15 +45,25 @@ def test_a_note_that_cannot_be_written_hinders_nobody(tmp_path: Path) -> None:
     assert acknowledged.read(tmp_path) == (1, CHAIN)
 
 
-def test_a_note_that_is_not_whole_claims_nothing(tmp_path: Path) -> None:
-    """Cut off, longer than it is, or with any of its digits changed: it is as if there were none."""
+def refused(folder: Path) -> str:
+    """What is said of a damaged note."""
+    with pytest.raises(StateError) as said:
+        acknowledged.read(folder)
+    assert said.value.code == "journal_damaged"
+    assert str(folder / acknowledged.FILE) in str(said.value)
+    return str(said.value)
+
+
+def test_a_note_that_is_not_whole_is_damage(tmp_path: Path) -> None:
+    """Empty, cut off, longer than it is, or with any of its digits changed: it is named. Only a missing one says nothing."""
+    assert acknowledged.read(tmp_path) is None
     Note(tmp_path, 12, CHAIN).close()
     file = tmp_path / acknowledged.FILE
     whole = file.read_bytes()
     changed = [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in range(len(whole))]
     for content in (b"", whole[:-1], whole + b"0", whole + b"\n", *changed):
         file.write_bytes(content)
-        assert acknowledged.read(tmp_path) is None, content
+        assert "is damaged" in refused(tmp_path), content
     file.write_bytes(whole)
     assert acknowledged.read(tmp_path) == (12, CHAIN)
 
@@ -70,7 +81,53 @@ def test_a_note_that_cannot_be_made_durable_is_told(tmp_path: Path, planted: str
         Note(tmp_path, 1, CHAIN)
     assert not before or len(os.listdir("/proc/self/fd")) == before
     assert not (tmp_path / "elsewhere").exists()
-    assert acknowledged.read(tmp_path) is None
+    assert "cannot be read" in refused(tmp_path)
+
+
+class Pieces:
+    """A disk that takes this many bytes, and then no more."""
+
+    def __init__(self, takes: int) -> None:
+        self._left = takes
+
+    def __call__(self, descriptor: int, data: bytes) -> int:
+        if not self._left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = self._write(descriptor, data[: self._left])
+        self._left -= taken
+        return taken
+
+    _write = staticmethod(os.write)
+
+
+@pytest.mark.parametrize("takes", [0, 1, 12, 80])
+def test_a_note_that_a_disk_took_in_part_claims_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: int
+) -> None:
+    """Half a note would be taken for damage: it is removed. One of which nothing was written says what it said."""
+    note = Note(tmp_path, 1, CHAIN)
+    monkeypatch.setattr(os, "write", Pieces(takes))
+    note.write(2, "cd" * 32)
+    note.write(3, "cd" * 32)
+    note.close()
+    kept = acknowledged.read(tmp_path)
+    assert kept == (None if takes > 11 else (1, CHAIN))
+    monkeypatch.undo()
+    Note(tmp_path, 4, CHAIN).close()
+    assert acknowledged.read(tmp_path) == (4, CHAIN)
+
+
+@pytest.mark.parametrize("takes", [0, 40, 87])
+def test_a_note_is_whole_from_its_first_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: int) -> None:
+    """A disk that fails while it is made leaves none, and what a killed process left half made is in nobody's way."""
+    (tmp_path / acknowledged.MAKING).write_bytes(b"0000")
+    if takes == 87:
+        monkeypatch.setattr(os, "fsync", Pieces(0))
+    else:
+        monkeypatch.setattr(os, "write", Pieces(takes))
+    with pytest.raises((OSError, TypeError)):
+        Note(tmp_path, 1, CHAIN)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_changes_while_it_is_taken_over_is_left_to_the_other(

@@ -108,10 +108,10 @@ def test_a_lost_end_of_the_log_is_named(tmp_path: Path, plan: Plan, life: tuple[
 
 
 def test_truncated_log(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
-    """A log that a power cut left unfinished, the note beside it older still, gives a prefix that can be gone on with."""
+    """A log that a power cut left unfinished, and no note beside it, gives a prefix that can be gone on with."""
     folder = tmp_path / "r1"
     keep_unclosed(folder, plan, life)
-    (folder / acknowledged.FILE).write_bytes(b"")
+    (folder / acknowledged.FILE).unlink()
     whole = (folder / LOG).read_bytes()
     lengths = []
     for size in places_to_cut(whole):
@@ -215,28 +215,80 @@ def test_an_older_copy_is_not_taken_for_the_run(tmp_path: Path, plan: Plan, life
     assert (found.events, "not the one that was acknowledged" in found.damage) == (life[:-1], True)
 
 
-@pytest.mark.parametrize("note", [None, b"", bytes(87), b"0" * 300, "flipped", "a folder"])
-def test_a_note_that_is_not_whole_claims_nothing(
-    tmp_path: Path, plan: Plan, life: tuple[Event, ...], note: bytes | str | None
-) -> None:
-    """Journals of before have no note, and one that was damaged is not believed: the journal is judged by itself."""
-    folder = tmp_path / "r1"
+NOTES = {
+    "empty": b"",
+    "zeros": bytes(87),
+    "longer": b"0" * 300,
+    "flipped": b"000000000016 " + b"ab" * 32 + b" 00000000\n",
+    "a folder": None,
+}
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_a_damaged_note_is_damage(tmp_path: Path, plan: Plan, life: tuple[Event, ...], note: str) -> None:
+    """The journal beside it is read to its end, the damage is named wherever the run is shown, and nobody goes on with it."""
+    folder = tmp_path / "runs" / "r1"
     keep(folder, plan, life)
     path = folder / acknowledged.FILE
-    written = path.read_bytes()
-    assert acknowledged.read(folder) == (len(life), written[13:77].decode())
-    for bit in range(8 * len(written)) if note == "flipped" else (0,):
-        path.unlink()
-        if note == "flipped":
-            path.write_bytes(bytes(byte ^ (1 << bit % 8 if at == bit // 8 else 0) for at, byte in enumerate(written)))
-        elif note == "a folder":
-            path.mkdir()
-        elif isinstance(note, bytes):
-            path.write_bytes(note)
-        assert acknowledged.read(folder) is None
-        if bit == 0:
-            found = journal.read(folder)
-            assert (found.events, found.damage) == (life, "")
+    path.unlink()
+    content = NOTES[note]
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    found = journal.read(folder)
+    assert (found.events, str(path) in found.damage) == (life, True)
+    (listed,) = RunsFolder(tmp_path).list()
+    assert (listed.state, str(path) in listed.detail) == (RunState.DAMAGED, True)
+    with pytest.raises(StateError) as refused:
+        journal.open_for_writing(folder, owner="you", now=2.0)
+    assert (refused.value.code, str(path) in str(refused.value)) == ("journal_damaged", True)
+
+
+def test_a_run_without_a_note_is_judged_by_itself(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Journals of before have none; the next owner makes one."""
+    folder = tmp_path / "runs" / "r1"
+    keep(folder, plan, life)
+    (folder / acknowledged.FILE).unlink()
+    assert (journal.read(folder).events, journal.read(folder).damage) == (life, "")
+    assert RunsFolder(tmp_path).list()[0].state is RunState.ENDED
+    finish(journal.open_for_writing(folder, owner="you", now=2.0).journal.close())
+    said = acknowledged.read(folder)
+    assert said is not None and said.events == len(life)
+
+
+def test_a_damaged_note_hides_no_lost_end(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Together with a log that is cut between two commits, where nothing else can know of it."""
+    folder = tmp_path / "runs" / "r1"
+    folder.parent.mkdir()
+    keep_unclosed(folder, plan, life)
+    shutil.rmtree(folder.with_name("source"))
+    note = bytearray((folder / acknowledged.FILE).read_bytes())
+    note[40] ^= 1
+    (folder / acknowledged.FILE).write_bytes(note)
+    log = (folder / LOG).read_bytes()
+    cuts = 0
+    for size in range(32, len(log), 4120):
+        (folder / LOG).write_bytes(log[:size])
+        found = read_damaged(folder, life)
+        if found is not None:
+            cuts += len(found.events) < len(life)
+            assert found.damage, size
+        with pytest.raises(StateError):
+            journal.open_for_writing(folder, owner="you", now=2.0)
+    assert cuts > 10
+
+
+def test_a_list_of_runs_misses_a_lost_end(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Fewer events than were acknowledged are named by the list too, which reads none of them."""
+    folder = tmp_path / "runs" / "r1"
+    folder.parent.mkdir()
+    keep_unclosed(folder, plan, life)
+    shutil.rmtree(folder.with_name("source"))
+    log = (folder / LOG).read_bytes()
+    (folder / LOG).write_bytes(log[: 32 + 4120 * ((len(log) - 32) // 4120 - 4)])
+    (listed,) = RunsFolder(tmp_path).list()
+    assert (listed.state, f"{len(life)} were acknowledged" in listed.detail) == (RunState.DAMAGED, True)
 
 
 def test_log_begun_anew_is_sound(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import io
 import json
 import os
 import sqlite3
@@ -545,15 +544,21 @@ def test_the_note_belongs_to_its_owner(tmp_path: Path) -> None:
         acknowledged.Note(tmp_path, 5, "c" * 64)
 
 
-def test_a_note_that_cannot_be_read_claims_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bad sector under it is no reason not to read the journal."""
-    acknowledged.Note(tmp_path, 3, "a" * 64).close()
+def test_a_note_that_cannot_be_read_is_named(
+    folder: Path, plan: Plan, life: tuple[Event, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad sector under it is no reason not to read the journal, and it is said."""
+    keep(folder, plan, life)
+    real = os.open
 
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EIO, "Input/output error")
+    def refuse(path: Any, *rest: Any) -> int:
+        if str(path).endswith(acknowledged.FILE):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *rest)
 
-    monkeypatch.setattr(io, "open", refuse)
-    assert acknowledged.read(tmp_path) is None
+    monkeypatch.setattr(os, "open", refuse)
+    found = journal.read(folder)
+    assert (found.events, "Input/output error" in found.damage) == (life, True)
 
 
 @pytest.mark.parametrize(
