@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleet.errors import StateError
+from fleet.store.files import is_obstructed
 
 FORMAT = 1
 """The version of these tables. A program refuses a format above its own."""
@@ -52,7 +53,11 @@ def connect(uri: str) -> sqlite3.Connection:
 
 
 def open_to_write(path: Path, connect: Connect) -> sqlite3.Connection:
-    """Open an existing file for durable writing. Raises sqlite3.Error, or StateError as :func:`_keep_the_log` does."""
+    """Open an existing file for durable writing.
+
+    Raises sqlite3.Error, or StateError as :func:`_require_plain_files` and :func:`_keep_the_log` do.
+    """
+    _require_plain_files(path)
     _keep_the_log(path)
     connection = connect(_uri(path, "mode=rw"))
     try:
@@ -71,6 +76,7 @@ def open_to_read(path: Path, connect: Connect) -> sqlite3.Connection:
     A folder that cannot be written (an archive, another user's) allows no shared memory; a file that was
     closed properly has no log beside it and can be read as it lies.
     """
+    _require_plain_files(path)
     _keep_the_log(path)
     try:
         return _reader(_uri(path, "mode=ro"), connect)
@@ -83,6 +89,27 @@ def open_to_read(path: Path, connect: Connect) -> sqlite3.Connection:
 def log_of(path: Path) -> Path:
     """Return where the write-ahead log of a database lies."""
     return path.with_name(path.name + "-wal")
+
+
+def open_files(path: Path) -> tuple[Path, ...]:
+    """Return the files that SQLite holds open while it writes a database: itself, its log, and the log's index."""
+    return path, log_of(path), path.with_name(path.name + "-shm")
+
+
+def _require_plain_files(path: Path) -> None:
+    """Refuse a database with anything but regular files where SQLite keeps its own: it would wait for a pipe for ever."""
+    for file in (*open_files(path), path.with_name(path.name + "-journal")):
+        if is_obstructed(file):
+            raise obstructed(file)
+
+
+def obstructed(file: Path) -> StateError:
+    """Say that something else lies in the place of a file of a run, or of the leases."""
+    return StateError(
+        f"{file} is damaged: it is not a regular file",
+        hint="remove what is there, or put back a copy of the folder",
+        code="journal_damaged",
+    )
 
 
 def _keep_the_log(path: Path) -> None:

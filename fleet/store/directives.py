@@ -16,10 +16,12 @@ from secrets import token_hex
 
 from fleet.errors import StateError
 from fleet.run.events import Directive, Event
-from fleet.store.files import make_file, make_folder, sync_folder
+from fleet.store.files import make_folder, open_new, read_plain, sync_folder
 from fleet.store.records import Row, from_row, to_row
 
 FOLDER = "directives"
+_MOST = 1 << 20
+"""Bytes of a file here that are read: a directive is a few hundred."""
 _ID = re.compile(r"[0-9]{20}-[0-9a-f]{8}")
 
 
@@ -61,7 +63,7 @@ class Directives:
         """Return the answer, once, or None while there is none."""
         path = self._folder / f"{directive}.answer"
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_plain(path, most=_MOST).decode("utf-8", "replace")
             path.unlink()
         except OSError:
             return None
@@ -74,9 +76,9 @@ class Directives:
 
     def _read(self, name: str) -> Directive | None:
         try:
-            written = json.loads((self._folder / name).read_text(encoding="utf-8"))
+            written = json.loads(read_plain(self._folder / name, most=_MOST))
             event: Event = from_row(Row(written["kind"], written["body"]))
-        except (OSError, ValueError, TypeError, KeyError, StateError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, StateError):
             return None
         return event if isinstance(event, Directive) else None
 
@@ -84,8 +86,7 @@ class Directives:
         partial = self._folder / f".{name}.{os.getpid()}"
         try:
             partial.unlink(missing_ok=True)
-            make_file(partial)
-            with partial.open("w", encoding="utf-8") as file:
+            with os.fdopen(open_new(partial), "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

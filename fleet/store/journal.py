@@ -20,8 +20,8 @@ from fleet.plan.model import Plan
 from fleet.run.events import Event
 from fleet.store import acknowledged, database, reading, wal
 from fleet.store.acknowledged import Note
-from fleet.store.database import FORMAT, Connect, as_state_error, log_of
-from fleet.store.files import Lock, is_locked, is_plain_file, make_file, make_folder, sync_folder
+from fleet.store.database import FORMAT, Connect, as_state_error, log_of, obstructed
+from fleet.store.files import Lock, is_locked, is_obstructed, is_plain_file, make_file, make_folder, sync_folder
 from fleet.store.reading import Contents, Header
 from fleet.store.records import to_row
 from fleet.store.writer import Writer, lease_lost
@@ -193,6 +193,8 @@ def read(folder: Path, *, connect: Connect = database.connect) -> SavedRun:
     path = _existing(folder)
     live = is_locked(folder / LOCK)
     unclear = "" if live else wal.end(log_of(path)).said
+    if is_obstructed(folder / LOCK):
+        unclear = unclear or str(obstructed(folder / LOCK))
     with _translated(path):
         found = _snapshot(path, connect)
     return SavedRun(

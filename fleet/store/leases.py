@@ -43,7 +43,7 @@ class FileLeases:
             self._connection = database.open_to_write(self._path, database.connect)
             self._connection.execute("PRAGMA synchronous=NORMAL").fetchall()
             self._connection.execute(_TABLE)
-        except database.FAILURES as error:
+        except (StateError, *database.FAILURES) as error:
             raise self._unusable(error) from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leases")
 

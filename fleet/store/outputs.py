@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from fleet.store.files import is_plain_file, make_folder, write_private
+from fleet.store.files import is_plain_file, make_folder, read_plain, write_private
 
 FOLDER = "output"
 
@@ -20,7 +20,7 @@ def kept(folder: Path, job: int, stream: str, *, length: int, digest: str) -> by
     try:
         if not is_plain_file(path) or path.stat().st_size != length:
             return None
-        data = path.read_bytes()
+        data = read_plain(path)
     except OSError:
         return None
     return data if fits(data, length, digest) else None

@@ -17,8 +17,8 @@ from random import Random
 
 from fleet.errors import RunNotFound, StateError
 from fleet.store import acknowledged, database, reading
-from fleet.store.database import as_state_error
-from fleet.store.files import is_locked, is_plain_file, make_folder
+from fleet.store.database import as_state_error, obstructed
+from fleet.store.files import is_locked, is_obstructed, is_plain_file, make_folder
 from fleet.store.journal import DATABASE, LOCK
 
 LAST = "last"
@@ -133,6 +133,8 @@ class RunsFolder:
 
 
 def _read_summary(name: str, path: Path) -> RunSummary:
+    if is_obstructed(path.with_name(LOCK)):
+        raise obstructed(path.with_name(LOCK))
     said = acknowledged.read(path.parent) or reading.NOTHING_SAID
     connection = database.open_to_read(path, database.connect)
     try:

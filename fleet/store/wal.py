@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from fleet.store.files import read_plain
+
 _HEADER = 32
 _FRAME = 24
 _MAGIC = 0x377F0682
@@ -30,7 +32,7 @@ class End(NamedTuple):
 def end(path: Path) -> End:
     """Say whether a log can be read to its end, or what of it cannot."""
     try:
-        log = path.read_bytes()
+        log = read_plain(path)
     except OSError:
         return End()
     if len(log) <= _HEADER:
