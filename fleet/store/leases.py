@@ -8,6 +8,7 @@ every process that could be surprised.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +17,7 @@ from pathlib import Path
 from fleet.engine.ports import Holder
 from fleet.errors import StateError
 from fleet.store import database
-from fleet.store.files import make_file
+from fleet.store.files import is_plain_file, make_file
 from fleet.targets.model import Target
 
 FILE = "leases.db"
@@ -38,6 +39,7 @@ class FileLeases:
         self._path = state_dir / FILE
         self._cloud = cloud
         try:
+            self._remove_stray_log()
             with suppress(FileExistsError):
                 make_file(self._path)
             self._connection = database.open_to_write(self._path, database.connect)
@@ -46,6 +48,17 @@ class FileLeases:
         except (StateError, *database.FAILURES) as error:
             raise self._unusable(error) from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leases")
+
+    def _remove_stray_log(self) -> None:
+        """Remove the log of a file that was deleted without it: SQLite would take it for the new file's.
+
+        The log is seen before the file is missed: where another process makes both just now, neither is old.
+        """
+        _, *others = database.open_files(self._path)
+        left = [file for file in others if is_plain_file(file)]
+        if left and not os.path.lexists(self._path):
+            for file in left:
+                file.unlink(missing_ok=True)
 
     async def take(self, target: Target, run_id: str, *, now: float, until: float) -> Holder | None:
         """See :class:`fleet.engine.ports.Leases`."""

@@ -110,3 +110,16 @@ async def test_a_file_damaged_meanwhile_is_a_sentence(tmp_path: Path) -> None:
         await keeper.take(VM, "first", now=0, until=10)
     keeper.release(VM, "first")
     await keeper.close()
+
+
+async def test_a_file_that_was_deleted_without_its_log_begins_anew(tmp_path: Path) -> None:
+    """What a killed run left beside it is not taken for the new file's, and is in nobody's way."""
+    killed = FileLeases(tmp_path, "public")
+    await killed.take(VM, "first", now=0, until=10)
+    log = (tmp_path / f"{FILE}-wal").read_bytes()
+    await killed.close()
+    (tmp_path / FILE).unlink()
+    (tmp_path / f"{FILE}-wal").write_bytes(log)
+    keeper = FileLeases(tmp_path, "public")
+    assert await keeper.take(VM, "second", now=0, until=10) is None
+    await keeper.close()
