@@ -11,7 +11,7 @@ import random
 import secrets as randomness
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,9 @@ from fleet.connecting import Connection, cloud_name
 from fleet.engine.desk import Desk
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
-from fleet.engine.ports import Cloud
+from fleet.engine.ports import Cloud, Kept
 from fleet.engine.room import RoomMakingCloud
-from fleet.errors import Refused, StateError
+from fleet.errors import FleetError, Refused, StateError
 from fleet.files import MOST_READ, read_bounded, read_text
 from fleet.plan import doctor
 from fleet.plan.build import Settings, build
@@ -41,6 +41,7 @@ from fleet.signals import Stopping as Stopping
 from fleet.signals import interrupts
 from fleet.store import journal as journals
 from fleet.store.directives import Directives
+from fleet.store.files import make_folder
 from fleet.store.journal import Journal, SavedRun
 from fleet.store.leases import FileLeases
 from fleet.store.runs import RunsFolder, RunState, new_id
@@ -82,6 +83,8 @@ class OpenRun:
     epoch: int
     folder: Path
     state_dir: Path
+    is_resumable: bool = True
+    """Whether the run can be gone on with; false once its journal was lost."""
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -270,28 +273,52 @@ async def carry_out(
     """Drive the run to its end, or to where a person stopped it, and return how it stands.
 
     The first interrupt stops launching, the second cancels what can be cancelled. Raises StateError and AzureUnusable;
-    the run can be resumed after either, and ``opened.run`` is then what is on disk.
+    after either ``opened.run`` is what is on disk, and the run can be resumed. If its files were removed or replaced,
+    ``opened.run`` is what they held and ``opened.is_resumable`` is false.
     """
     run = opened.run
+    failure: FleetError | None = None
 
     def command_of(job: JobId) -> Command:
         return run.command(job, secrets)
 
     try:
-        async with _leasing(opened, connection, clock) as (cloud, observers):
+        async with _leasing(opened, connection, clock) as (cloud, observers, leases):
             desk = Desk(Directives(opened.folder), run)
             seen = _each(observe, desk.observe, *observers)
+            kept: tuple[Kept, ...] = (opened.journal, *leases)
             engine = Engine(
-                run, cloud, opened.journal, clock, command_of, seen, connection.gatekeeper, nonces=new_nonce
+                run,
+                cloud,
+                opened.journal,
+                clock,
+                command_of,
+                seen,
+                connection.gatekeeper,
+                nonces=new_nonce,
+                kept=kept,
             )
             with interrupts(engine, stopping, owner()), desk.open(engine):
                 await engine.drive(opened.epoch, owner(), connection.principals, waits=waits)
-    except StateError:
-        opened.run = _on_disk(opened)
-        raise
+    except FleetError as error:
+        failure = error
+        if isinstance(error, StateError):
+            opened.run = _on_disk(opened)
     finally:
         await opened.journal.close()
+    if (loss := opened.journal.loss) is not None:
+        opened.is_resumable = False
+        opened.run = _as_known(opened, run)
+        failure = loss
+    if failure is not None:
+        raise failure
     return run.record()
+
+
+def _as_known(opened: OpenRun, run: Run) -> Run:
+    """The run of a lost journal, as it was known here; a submission that was only intended was not sent."""
+    saved = opened.journal.saved
+    return run if saved is None else _folded(run.plan, run.run_id, saved)
 
 
 def _on_disk(opened: OpenRun) -> Run:
@@ -305,19 +332,33 @@ def _on_disk(opened: OpenRun) -> Run:
 @asynccontextmanager
 async def _leasing(
     opened: OpenRun, connection: Connection, clock: Clock
-) -> AsyncIterator[tuple[Cloud, tuple[Callable[[Event], None], ...]]]:
+) -> AsyncIterator[tuple[Cloud, tuple[Callable[[Event], None], ...], tuple[FileLeases, ...]]]:
     """Put the VMs' leases before the cloud, where the plan heeds them and others can reach the same VMs."""
     roomy = RoomMakingCloud(connection.cloud, connection.managed, partial(_have_ended, opened.state_dir), clock)
     if connection.leases is None or opened.run.plan.lease is Lease.NONE:
-        yield roomy, ()
+        yield roomy, (), ()
         return
     leases = FileLeases(opened.state_dir, connection.leases)
     cloud = LeasingCloud(roomy, leases, opened.run, clock)
     try:
-        yield cloud, (cloud.observe,)
+        yield cloud, (cloud.observe,), (leases,)
     finally:
+        at_work = cloud.at_work()
         cloud.release_idle()
         await leases.close()
+        if leases.loss is not None and at_work:
+            with suppress(StateError):  # where nothing can be written, no other run can be kept out
+                await _lease_again(opened.state_dir, connection.leases, cloud, at_work)
+
+
+async def _lease_again(state_dir: Path, name: str, cloud: LeasingCloud, at_work: Sequence[Target]) -> None:
+    """Keep other runs out of the VMs on which this one may be at work, in the folder that they would use now."""
+    make_folder(state_dir)
+    anew = FileLeases(state_dir, name)
+    try:
+        await cloud.hold_again(at_work, anew)
+    finally:
+        await anew.close()
 
 
 def _have_ended(state_dir: Path, run_ids: Sequence[str]) -> dict[str, bool]:

@@ -153,10 +153,15 @@ async def drive(
     except FleetError as error:
         failure, run = error, opened.run
     interrupted = stopping.asked > 0 and not run.finished
-    report = aggregate(run.record(), interrupted=interrupted, allow_empty=flags.get("allow_empty", True))
+    report = aggregate(
+        run.record(),
+        interrupted=interrupted,
+        allow_empty=flags.get("allow_empty", True),
+        resumable=opened.is_resumable,
+    )
     code = report.exit_code
     try:
-        files = reports_of_playbook(run.plan.report, opened.folder) if run.finished else ()
+        files = reports_of_playbook(run.plan.report, opened.folder) if run.finished and opened.is_resumable else ()
         tell(report, flags, stream, files, show)
     except FleetError as error:
         failure = failure or error
@@ -165,7 +170,7 @@ async def drive(
         code = failure.exit_code
     elif interrupted:
         code = ExitCode.TERMINATED if stopping.by == signal.SIGTERM else ExitCode.INTERRUPTED
-    if not run.finished:
+    if not run.finished and opened.is_resumable:
         _say_how_to_resume(run, flags)
     return Ended(report, code)
 

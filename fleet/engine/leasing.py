@@ -7,6 +7,8 @@ answer would no longer have been waited for.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fleet.clock import Clock
 from fleet.engine.ports import Cloud, Holder, Leases, Reply
 from fleet.plan.model import JobId, Plan
@@ -66,6 +68,17 @@ class LeasingCloud:
         for state in self._run.jobs:
             if state.job.target.key in self._held:
                 self._let_go(state.job.target, state.job.id)
+
+    def at_work(self) -> tuple[Target, ...]:
+        """Return the VMs that are held and on which something of this run may be at work."""
+        jobs = (state.job for state in self._run.jobs if _may_be_at_work(state))
+        return tuple({job.target.key: job.target for job in jobs if job.target.key in self._held}.values())
+
+    async def hold_again(self, targets: Iterable[Target], leases: Leases) -> None:
+        """Take the leases of VMs once more, where the first keeper of them was lost; those that others hold stay theirs."""
+        now = self._clock.now()
+        for target in targets:
+            await leases.take(target, self._run.run_id, now=now, until=now + self._longest)
 
     def _let_go(self, target: Target, job: JobId) -> None:
         del self._held[target.key]

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
 
 from fleet.clock import Clock
-from fleet.engine.ports import Cloud, Gatekeeper, Journal, Reply
+from fleet.engine.ports import Cloud, Gatekeeper, Journal, Kept, Reply
+from fleet.engine.watch import watch
 from fleet.errors import AzureUnusable, StateError, defect
 from fleet.plan.model import JobId
 from fleet.run import answers as a
@@ -56,6 +57,7 @@ class Engine:
         gatekeeper: Gatekeeper | None = None,
         *,
         nonces: Nonces,
+        kept: Sequence[Kept] = (),
     ) -> None:
         self._run = run
         self._cloud = cloud
@@ -65,6 +67,7 @@ class Engine:
         self._observe = observe
         self._gatekeeper = gatekeeper
         self._nonces = nonces
+        self._kept = kept
         self._inbox: deque[e.Event] = deque()
         self._arrived = asyncio.Event()
         self._halted = False
@@ -88,17 +91,21 @@ class Engine:
         Where a person must approve a wave, it goes on waiting if ``waits``, and halts if not.
 
 
-        Raises :class:`fleet.errors.StateError` when the journal fails or another owner took the run, and
-        :class:`fleet.errors.AzureUnusable` when nothing can be asked of Azure; the run can be resumed after either.
+        Raises :class:`fleet.errors.StateError` when the journal fails, another owner took the run or something of
+        ``kept`` is gone, and :class:`fleet.errors.AzureUnusable` when nothing can be asked of Azure; the run can be resumed
+        after either, if its journal is there.
         """
         self._ahead = max(self._run.latest - self._clock.now(), 0.0)
         await self._commit([e.RunOpened(self._now(), epoch, owner, principals, waits)])
         try:
             async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(watch(self._kept)) if self._kept else None
                 while not (self._run.finished or self._halted):
                     wake = await self._round(tasks)
                     if not (self._run.finished or self._halted):
                         await self._wait(wake)
+                if watching is not None:
+                    watching.cancel()
         except* Exception as group:
             with suppress(StateError):
                 await self._keep_arrived()

@@ -208,3 +208,11 @@ class Journal(Protocol):
         Raises it as well when a later owner holds the run: nothing is written under an epoch that no longer holds.
         """
         ...
+
+
+class Kept(Protocol):
+    """Something that a run cannot go on without, and that may be taken away meanwhile."""
+
+    async def look(self) -> None:
+        """Raise :class:`fleet.errors.StateError` if it is gone. Does not block the loop."""
+        ...

@@ -30,14 +30,16 @@ SEVERITY = {
 }
 
 
-def aggregate(record: RunRecord, *, interrupted: bool = False, allow_empty: bool = False) -> Report:
+def aggregate(
+    record: RunRecord, *, interrupted: bool = False, allow_empty: bool = False, resumable: bool = True
+) -> Report:
     """Return the report of a run, finished or not.
 
     ``interrupted`` says that the run was left on purpose before its end, ``allow_empty`` that having no
-    target is fine. The same record gives the same report.
+    target is fine, ``resumable`` that its journal is still there. The same record gives the same report.
     """
     plan = record.plan
-    jobs = tuple(row(job, record) for job in record.jobs)
+    jobs = tuple(row(job, record, resumable=resumable) for job in record.jobs)
     labels = unique_labels(plan.targets)
     return Report(
         run=record.run_id,
@@ -59,7 +61,7 @@ def aggregate(record: RunRecord, *, interrupted: bool = False, allow_empty: bool
         unread=plan.unread,
         waves=_waves(plan, jobs),
         steps=tuple(StepRow(step.id, step.title, step.digest) for step in plan.steps),
-        notes=tuple(_notes(record, labels)),
+        notes=(*_notes(record, labels), *(() if resumable else (LOST,))),
         leftovers=tuple(
             Leftover(job.job.target.id, command_name(record.run_id, job.job)) for job in record.jobs if job.left
         ),
@@ -70,9 +72,12 @@ def aggregate(record: RunRecord, *, interrupted: bool = False, allow_empty: bool
     )
 
 
-def row(job: JobRecord, record: RunRecord) -> JobRow:
+LOST = "The run's files were removed or replaced before its end: this report is all that was known then"
+
+
+def row(job: JobRecord, record: RunRecord, *, resumable: bool = True) -> JobRow:
     """Return a job's row. One that has not ended is ``unknown`` if it was sent, else ``not_started``."""
-    outcome = job.outcome or _unfinished(job, record)
+    outcome = job.outcome or _unfinished(job, record, f"fleet resume {record.run_id}" if resumable else "")
     target = job.job.target
     return JobRow(
         target=target.id,
@@ -101,8 +106,7 @@ def row(job: JobRecord, record: RunRecord) -> JobRow:
     )
 
 
-def _unfinished(job: JobRecord, record: RunRecord) -> Outcome:
-    hint = f"fleet resume {record.run_id}"
+def _unfinished(job: JobRecord, record: RunRecord, hint: str) -> Outcome:
     if job.earlier is not None and job.phase is Phase.WAITING and not job.possibly_sent:
         return replace(job.earlier, cause=replace(job.earlier.cause, hint=hint))
     if job.phase is not Phase.WAITING or job.possibly_sent:

@@ -22,6 +22,7 @@ from fleet.store import acknowledged, database, reading, wal
 from fleet.store.acknowledged import Note
 from fleet.store.database import FORMAT, Connect, as_state_error, log_of, obstructed
 from fleet.store.files import Lock, is_locked, is_obstructed, is_plain_file, make_file, make_folder, sync_folder
+from fleet.store.presence import Presence
 from fleet.store.reading import Contents, Header
 from fleet.store.records import to_row
 from fleet.store.writer import Writer, lease_lost
@@ -51,10 +52,10 @@ class Journal:
     async def append(self, events: Sequence[Event]) -> None:
         """Return once all these events are on disk, or raise StateError and acknowledge none.
 
-        Codes: ``lease_lost`` (a later owner holds the run), ``journal_closed``, ``disk_full``,
-        ``disk_error``. When the disk itself failed in mid-commit, events that were not acknowledged may still
-        be found later. Cancelling does not tear a batch: it is awaited to its end, then the cancellation goes
-        on.
+        Codes: ``lease_lost`` (a later owner holds the run), ``state_lost`` (the journal's files were removed or
+        replaced), ``journal_closed``, ``disk_full``, ``disk_error``. When the disk itself failed in mid-commit, events
+        that were not acknowledged may still be found later. Cancelling does not tear a batch: it is awaited to its end,
+        then the cancellation goes on.
         """
         rows = [to_row(event) for event in events]
         if not rows:
@@ -65,6 +66,20 @@ class Journal:
         except asyncio.CancelledError:
             await asyncio.wait([kept])  # the line in hand is finished: one flush of the disk, then we go
             raise
+
+    async def look(self) -> None:
+        """Raise StateError ``state_lost`` if the journal's files were removed or replaced, and end the journal so."""
+        await asyncio.shield(self._writer.put(()))
+
+    @property
+    def loss(self) -> StateError | None:
+        """Why nothing of this journal can be found any more. Final once it is closed."""
+        return self._writer.loss
+
+    @property
+    def saved(self) -> tuple[Event, ...] | None:
+        """After a loss: the events that happened, as far as they are known, without submissions that were not sent."""
+        return self._writer.saved
 
     async def close(self) -> None:
         """Commit what waits, fold the log into the file and let go of the run. Safe to repeat."""
@@ -121,7 +136,8 @@ def create(
             connection = database.open_to_write(path, connect)
             with _closed_on_failure(connection):
                 note = Note(folder, 0, header.chain)
-            return Journal(Writer(connection, note, path, epoch=1, count=0, chain=header.chain), lock, 1)
+                present = Presence((folder, *database.open_files(path)))
+            return Journal(Writer(connection, note, path, present, epoch=1, count=0, chain=header.chain), lock, 1)
     except BaseException:
         _take_away(folder)
         raise
@@ -181,7 +197,8 @@ def open_for_writing(folder: Path, *, owner: str, now: float, connect: Connect =
                 _take_lease(connection, epoch, owner, now)
                 connection.execute("COMMIT")
                 sync_folder(folder)
-        writer = Writer(connection, note, path, epoch=epoch, count=count, chain=found.chain)
+                present = Presence((folder, *database.open_files(path)))
+        writer = Writer(connection, note, path, present, epoch=epoch, count=count, chain=found.chain)
         return OpenedRun(Journal(writer, lock, epoch), found.plan, found.events, epoch)
 
 

@@ -1,8 +1,8 @@
 """Which run is at work on which VM, for every process that shares a state folder: one small SQLite file.
 
-A lease is a promise among runs, not the record of one: losing the file costs no run anything. So commits need not reach
-the disk before they return (``synchronous=NORMAL``); they survive the death of any process, not a power cut, which ends
-every process that could be surprised.
+A lease is a promise among runs, not the record of one. So commits need not reach the disk before they return
+(``synchronous=NORMAL``); they survive the death of any process, not a power cut, which ends every process that could be
+surprised. A run whose file is removed or replaced while it is at work would keep nobody out: it is told.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fleet.engine.ports import Holder
 from fleet.errors import StateError
 from fleet.store import database
 from fleet.store.files import is_plain_file, make_file
+from fleet.store.presence import Presence
 from fleet.targets.model import Target
 
 FILE = "leases.db"
@@ -38,6 +39,8 @@ class FileLeases:
         """Open the file, made (0600) where it is missing. Raises StateError."""
         self._path = state_dir / FILE
         self._cloud = cloud
+        self.loss: StateError | None = None
+        """That the file was removed or replaced; None as far as has been seen."""
         try:
             self._remove_stray_log()
             with suppress(FileExistsError):
@@ -45,6 +48,7 @@ class FileLeases:
             self._connection = database.open_to_write(self._path, database.connect)
             self._connection.execute("PRAGMA synchronous=NORMAL").fetchall()
             self._connection.execute(_TABLE)
+            self._presence = Presence(database.open_files(self._path))
         except (StateError, *database.FAILURES) as error:
             raise self._unusable(error) from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leases")
@@ -65,6 +69,10 @@ class FileLeases:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._take, target.key, run_id, now, until)
 
+    async def look(self) -> None:
+        """Raise StateError ``leases_lost`` if the file was removed or replaced."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
+
     def release(self, target: Target, run_id: str) -> None:
         """See :class:`fleet.engine.ports.Leases`."""
         self._thread.submit(self._release, target.key, run_id)
@@ -76,7 +84,9 @@ class FileLeases:
 
     def _take(self, vm: str, run_id: str, now: float, until: float) -> Holder | None:
         try:
-            if self._connection.execute(_TAKE, (self._cloud, vm, run_id, until, now)).rowcount:
+            taken = self._connection.execute(_TAKE, (self._cloud, vm, run_id, until, now)).rowcount
+            self._look()
+            if taken:
                 return None
             row = self._connection.execute(_HOLDER, (self._cloud, vm)).fetchone()
         except database.FAILURES as error:
@@ -89,8 +99,15 @@ class FileLeases:
             self._connection.execute(_RELEASE, (self._cloud, vm, run_id))
 
     def _close(self) -> None:
+        if lost := self._presence.lost():
+            self.loss = leases_lost(lost)
         with suppress(sqlite3.Error):
             self._connection.close()
+
+    def _look(self) -> None:
+        if lost := self._presence.lost():
+            self.loss = leases_lost(lost)
+            raise self.loss
 
     def _unusable(self, error: Exception) -> StateError:
         return StateError(
@@ -98,3 +115,12 @@ class FileLeases:
             hint="while no run is under way the file may be deleted; --lease none goes ahead without it",
             code="leases_unusable",
         )
+
+
+def leases_lost(lost: str) -> StateError:
+    """Say that the file was removed or replaced while a run was at work."""
+    return StateError(
+        f"{lost} while VMs were leased there: another run could be at work on them, so nothing more is sent",
+        hint="see that no other run is at work on these VMs (fleet runs), then resume this one",
+        code="leases_lost",
+    )

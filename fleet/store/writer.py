@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.errors import StateError
-from fleet.store import records
+from fleet.run.events import Event, SubmissionIntended
+from fleet.store import reading, records
 from fleet.store.acknowledged import Note
-from fleet.store.database import as_state_error
+from fleet.store.database import FAILURES, as_state_error
+from fleet.store.presence import Presence
 from fleet.store.records import Row
 
 # Fenced: a row goes in only while no later owner has taken the run. See docs/state.md.
@@ -36,15 +38,29 @@ class Writer:
     """Owns a connection and a note from now on and commits rows after ``count`` events that end with ``chain``.
 
     The first failure is the last commit: what was waiting and what comes later gets a StateError, so the
-    journal never has a hole.
+    journal never has a hole. That the journal's files were removed or replaced is such a failure; it is looked for
+    before and after each commit, and when nothing but an empty batch is put.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, note: Note, path: Path, *, epoch: int, count: int, chain: str
+        self,
+        connection: sqlite3.Connection,
+        note: Note,
+        path: Path,
+        presence: Presence,
+        *,
+        epoch: int,
+        count: int,
+        chain: str,
     ) -> None:
         self._connection = connection
         self._note = note
         self._path = path
+        self._presence = presence
+        self.loss: StateError | None = None
+        """Why nothing that this writes can be found any more; None while it can. Final once :meth:`end` has returned."""
+        self.saved: tuple[Event, ...] | None = None
+        """After a loss: what was acknowledged, and what came with it and was not. None where it cannot be read."""
         self._epoch = epoch
         self._count = count
         self._chain = chain
@@ -65,6 +81,8 @@ class Writer:
         future = asyncio.get_running_loop().create_future()
         with self._changed:
             if self._failure is not None:
+                if self.saved is not None:
+                    self.saved += _happened(rows)
                 raise _again(self._failure)
             if self._closing:
                 raise StateError(f"the journal {self._path} is closed", code="journal_closed")
@@ -92,6 +110,8 @@ class Writer:
             if failure is not None:
                 group += self._refuse_more(failure)
             _tell([waiting.kept for waiting in group], failure)
+        if self.loss is None and (lost := self._presence.lost()):
+            self._save(self._count, [], lost)
         with suppress(sqlite3.Error):
             self._connection.close()
         self._note.close()
@@ -115,8 +135,14 @@ class Writer:
 
     def _keep(self, rows: list[Row]) -> StateError | None:
         """Commit rows, all or none, and say why not."""
+        acknowledged = self._count
         try:
-            self._commit(rows)
+            lost = self._presence.lost()
+            if rows and not lost:
+                self._commit(rows)
+                lost = self._presence.lost()
+            if lost:
+                return self._save(acknowledged, rows, lost)
         except StateError as error:
             failure = error
         except Exception as error:  # whatever it is, nobody may wait for ever
@@ -126,6 +152,15 @@ class Writer:
         with suppress(sqlite3.Error):
             self._connection.rollback()
         return failure
+
+    def _save(self, acknowledged: int, rows: list[Row], lost: str) -> StateError:
+        """Read what was acknowledged while the lost files are still open, and add what happened since."""
+        self.loss = state_lost(self._path, lost)
+        with suppress(StateError, *FAILURES):
+            found = reading.contents(self._connection, self._path).events[:acknowledged]
+            if len(found) == acknowledged:
+                self.saved = found + _happened(rows)
+        return self.loss
 
     def _commit(self, rows: list[Row]) -> None:
         count, chain, values = self._count, self._chain, []
@@ -147,6 +182,23 @@ def lease_lost(path: Path) -> StateError:
         f"another process has taken over the run in {path.parent}; nothing more is written by this one",
         hint="let that process finish, or stop it and resume",
         code="lease_lost",
+    )
+
+
+def _happened(rows: Sequence[Row]) -> tuple[Event, ...]:
+    """Rebuild what happened although it was not acknowledged. A submission did not: it is only sent afterwards."""
+    events = (records.from_row(row) for row in rows)
+    return tuple(event for event in events if not isinstance(event, SubmissionIntended))
+
+
+def state_lost(path: Path, lost: str) -> StateError:
+    """Say that the files of a run that is being carried out were removed or replaced."""
+    return StateError(
+        f"{lost} while run {path.parent.name} was kept there: no more of it can be kept, and nothing more is sent",
+        hint=f"scripts that Azure accepted go on in their VMs, which keep the answers (fleet commands list all); if "
+        f"{path.parent} is put back as it was, fleet resume {path.parent.name} reads them; otherwise this run is lost, "
+        "and a new one runs every script again",
+        code="state_lost",
     )
 
 

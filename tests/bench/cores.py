@@ -37,6 +37,7 @@ CORES = {
             "store/database",
             "store/files",
             "store/journal",
+            "store/presence",
             "store/reading",
             "store/records",
             "store/wal",

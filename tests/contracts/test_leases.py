@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,46 @@ async def test_a_file_damaged_meanwhile_is_a_sentence(tmp_path: Path) -> None:
         await keeper.take(VM, "first", now=0, until=10)
     keeper.release(VM, "first")
     await keeper.close()
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "removed": Path.unlink,
+    "replaced": lambda file: shutil.copy(file, file.with_name("copy")) and file.with_name("copy").replace(file),
+    "a link": lambda file: file.symlink_to(file.rename(file.with_name("aside"))),
+    "log removed": lambda file: file.with_name(f"{FILE}-wal").unlink(),
+    "index removed": lambda file: file.with_name(f"{FILE}-shm").unlink(),
+    "folder renamed": lambda file: file.parent.rename(file.parent.with_name("aside")),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_a_lease_in_a_file_that_went_is_none(tmp_path: Path, loss: str) -> None:
+    """Another run would find the VM free: it is said before anything is sent, and also where nothing is to be sent."""
+    (tmp_path / "state").mkdir()
+    keeper = FileLeases(tmp_path / "state", "public")
+    assert await keeper.take(VM, "first", now=0, until=10) is None
+    await keeper.look()
+    assert keeper.loss is None
+    LOSSES[loss](tmp_path / "state" / FILE)
+    for lost in (keeper.look(), keeper.take(target(2), "first", now=0, until=10)):
+        with pytest.raises(StateError, match=str(tmp_path / "state")) as said:
+            await lost
+        assert said.value.code == "leases_lost"
+    await keeper.close()
+    assert keeper.loss is not None
+
+
+async def test_many_keepers_that_come_and_go_lose_nothing(tmp_path: Path) -> None:
+    """While one is at work others open and close the same file, and the first finds it as it was."""
+    keeper = FileLeases(tmp_path, "public")
+    for run in range(20):
+        other = FileLeases(tmp_path, "public")
+        await other.take(target(run), f"run-{run}", now=0, until=10)
+        await other.close()
+        await keeper.take(VM, "first", now=0, until=10)
+        await keeper.look()
+    await keeper.close()
+    assert keeper.loss is None
 
 
 async def test_a_file_that_was_deleted_without_its_log_begins_anew(tmp_path: Path) -> None:

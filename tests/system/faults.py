@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fleet import app
 from fleet.app import Stopping
@@ -114,6 +115,13 @@ class Recording:
         with _loop().outside():
             await self._journal.append(events)
         self._world.acknowledged += len(events)
+
+    async def look(self) -> None:
+        with _loop().outside():
+            await self._journal.look()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
 
     async def close(self) -> None:
         with _loop().outside():

@@ -35,6 +35,15 @@ class FullDisk:
         with loop.outside():
             await self._journal.append(events)
 
+    async def look(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        with loop.outside():
+            await self._journal.look()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)

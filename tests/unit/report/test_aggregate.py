@@ -63,6 +63,15 @@ def test_an_unfinished_job_is_unknown_if_it_was_sent() -> None:
     assert any("not ended" in note for note in report.notes)
 
 
+def test_a_run_that_cannot_be_resumed_says_so() -> None:
+    """Where its record is lost no row names a way to go on, and a note says what the report is."""
+    record = f.record(f.plan(f.fleet(2)), [f.Open(Phase.RUNNING), f.Open(Phase.WAITING)], finished=False)
+    report = aggregate(record, resumable=False)
+    assert [row.cause.hint for row in report.jobs] == ["", ""]
+    assert report.notes[-1].startswith("The run's files were removed or replaced")
+    assert report.notes[:-1] == aggregate(record).notes
+
+
 def test_an_interrupted_run_has_its_own_exit_code() -> None:
     """What was left on purpose ends 130, whatever its rows say."""
     record = f.record(f.plan(f.fleet(2)), [f.failed(), f.Open()], finished=False)
