@@ -136,7 +136,7 @@ def create(
             connection = database.open_to_write(path, connect)
             with _closed_on_failure(connection):
                 note = Note(folder, 0, header.chain)
-                present = Presence((folder, *database.open_files(path)))
+                present = Presence((folder, *database.open_files(path)), growing=path)
             return Journal(Writer(connection, note, path, present, epoch=1, count=0, chain=header.chain), lock, 1)
     except BaseException:
         _take_away(folder)
@@ -197,7 +197,7 @@ def open_for_writing(folder: Path, *, owner: str, now: float, connect: Connect =
                 _take_lease(connection, epoch, owner, now)
                 connection.execute("COMMIT")
                 sync_folder(folder)
-                present = Presence((folder, *database.open_files(path)))
+                present = Presence((folder, *database.open_files(path)), growing=path)
         writer = Writer(connection, note, path, present, epoch=epoch, count=count, chain=found.chain)
         return OpenedRun(Journal(writer, lock, epoch), found.plan, found.events, epoch)
 

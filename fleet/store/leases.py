@@ -48,7 +48,7 @@ class FileLeases:
             self._connection = database.open_to_write(self._path, database.connect)
             self._connection.execute("PRAGMA synchronous=NORMAL").fetchall()
             self._connection.execute(_TABLE)
-            self._presence = Presence(database.open_files(self._path))
+            self._presence = Presence(database.open_files(self._path), growing=self._path)
         except (StateError, *database.FAILURES) as error:
             raise self._unusable(error) from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leases")

@@ -2,6 +2,9 @@
 
 A file that was removed or replaced takes writes without an error, and nothing of them is found afterwards. So the files
 are compared by device and inode. SQLite has all of them open, and an inode is not used again while a file is open.
+
+A file that was overwritten in its place (emptied, or by ``cp`` of an older copy) keeps its inode. But a database only
+grows, as nothing here makes one smaller: one that became shorter was overwritten. Of a log this cannot be said.
 """
 
 from __future__ import annotations
@@ -17,8 +20,13 @@ _Identity = tuple[int, ...]
 class Presence:
     """Remembers files and folders, and says which of them is no longer there. A folder may be any folder, but no link."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        """Remember what is at these paths now; a path with nothing there is left out. Raises OSError."""
+    def __init__(self, paths: Iterable[Path], growing: Path) -> None:
+        """Remember what is at these paths now; a path with nothing there is left out. Raises OSError.
+
+        The file ``growing``, one of them, is lost as well when it gets shorter.
+        """
+        self._growing = os.fspath(growing)
+        self._size = os.lstat(growing).st_size
         self._known: dict[str, _Identity] = {}
         for path in paths:
             try:
@@ -27,14 +35,18 @@ class Presence:
                 continue
 
     def lost(self) -> str:
-        """Say what was removed or replaced; empty if nothing was. Costs a call of lstat for each path."""
+        """Say what was removed or replaced; empty if nothing was. Costs a call of lstat for each path. For one thread."""
         for path, known in self._known.items():
             try:
-                found = _identity(os.lstat(path))
+                found = os.lstat(path)
             except OSError as error:
                 return _missing(Path(path), error)
-            if found != known:
+            if _identity(found) != known:
                 return f"{path} was replaced"
+            if path == self._growing:
+                if found.st_size < self._size:
+                    return f"{path} was cut short or overwritten"
+                self._size = found.st_size
         return ""
 
 

@@ -144,6 +144,14 @@ def latest_epoch(connection: sqlite3.Connection) -> int:
     return _whole(epoch)
 
 
+def is_taken_over(connection: sqlite3.Connection, epoch: int) -> bool:
+    """Say whether a later owner than that of this epoch has the run; no, where that cannot be read."""
+    try:
+        return latest_epoch(connection) > epoch
+    except (_Damaged, *FAILURES):
+        return False
+
+
 def stands_at(connection: sqlite3.Connection, count: int, chain: str, epoch: int) -> bool:
     """Say whether the journal ends with this event, and was last taken under this epoch."""
     try:

@@ -111,7 +111,8 @@ class Writer:
                 group += self._refuse_more(failure)
             _tell([waiting.kept for waiting in group], failure)
         if self.loss is None and (lost := self._presence.lost()):
-            self._save(self._count, [], lost)
+            with suppress(Exception):  # whatever it is, nobody may wait for ever
+                self._save(self._count, [], lost)
         with suppress(sqlite3.Error):
             self._connection.close()
         self._note.close()
@@ -154,7 +155,12 @@ class Writer:
         return failure
 
     def _save(self, acknowledged: int, rows: list[Row], lost: str) -> StateError:
-        """Read what was acknowledged while the lost files are still open, and add what happened since."""
+        """Read what was acknowledged while the lost files are still open, and add what happened since.
+
+        A later owner that was not kept out by the lock cuts the log when it takes the run over: that is no loss.
+        """
+        if reading.is_taken_over(self._connection, self._epoch):
+            return lease_lost(self._path)
         self.loss = state_lost(self._path, lost)
         with suppress(StateError, *FAILURES):
             found = reading.contents(self._connection, self._path).events[:acknowledged]
