@@ -55,6 +55,8 @@ class Opened:
         signal: int | None = None,
         timed_out: bool = False,
         interrupted: bool = False,
+        partial: bool = False,
+        fault: str = "",
     ) -> tuple[int, bytes, bytes]:
         """Return the wrapper's exit code, stdout and stderr, byte for byte, for a script that ended so.
 
@@ -78,6 +80,8 @@ class Opened:
             started=started,
             ended=ended,
             interrupted=interrupted,
+            partial=partial,
+            fault=fault,
         )
         return wrapper_exit(receipt), *printed(receipt, stdout, stderr, packing=not self.delivery.live)
 

@@ -38,6 +38,7 @@ _FRAME = re.compile(
     r"(?P<pack> packed=(?P<pack_out>[0-9]{1,9}):(?P<pack_err>[0-9]{1,9}):(?P<head>[0-9]{1,4}):(?P<rest>[0-9]{1,4}))?"
     rf" script=(?P<script>{_HASH}) exit=(?P<exit>-?[0-9]{{1,10}}|-) signal=(?P<signal>[0-9]{{1,2}}|-)"
     r" timed_out=(?P<timed_out>[01]) interrupted=(?P<interrupted>[01])"
+    r"(?P<partial> partial=1)?(?: fault=(?P<fault>[a-z_]{1,20}))?"
     rf" stdout=(?P<out>[0-9]{{1,15}}):(?P<out_hash>{_HASH})"
     rf" stderr=(?P<err>[0-9]{{1,15}}):(?P<err_hash>{_HASH})"
     r" boot=(?P<boot>[0-9A-Za-z-]{1,64}) started=(?P<started>[0-9]{1,12}) ended=(?P<ended>[0-9]{1,12})"
@@ -55,7 +56,9 @@ class Receipt:
     returns the kept answer. ``interrupted`` says that an earlier delivery began the script, was gone before
     it could keep the answer (a reboot, a kill), and nothing was run again: how the script ended is unknown,
     the streams hold what it had printed so far, and exit code and signal are None. A digest is ``-`` where
-    the machine has no tool to make it.
+    the machine has no tool to make it. ``partial`` says that the streams may not be all that was printed: a process
+    of the script held one still, or the disk was full. ``fault`` is a :class:`Fault`, or a newer wrapper's word, or empty.
+    Wrappers of earlier versions wrote neither.
     """
 
     nonce: str
@@ -72,6 +75,21 @@ class Receipt:
     started: float
     ended: float
     interrupted: bool = False
+    partial: bool = False
+    fault: str = ""
+
+
+class Fault(StrEnum):
+    """What the wrapper knows of an end that no exit code tells."""
+
+    NO_ROOM = "no_room"
+    """The disk was full, so the script was not started; nothing is kept and it may be sent again."""
+    NO_INTERPRETER = "no_interpreter"
+    """The machine has not what runs the script, so no line of it ran."""
+    DISK_FULL = "disk_full"
+    """The disk was full when the script had ended."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """SIGKILL ended the script, and the kernel's out-of-memory killer ran while it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +138,10 @@ class StreamCheck(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the reading answers for the delivery. ``truncated``: the channel cut off a stream's head."""
+    """Whether the reading answers for the delivery.
+
+    ``truncated``: the channel cut off a stream's head, or the receipt says that more may have been printed.
+    """
 
     verified: bool
     reason: Reason
@@ -140,6 +161,7 @@ def render(receipt: Receipt, packed: Pack | None = None) -> str:
         f" {packed.field if packed else ''}script={receipt.script_digest}"
         f" exit={_number(receipt.exit_code)} signal={_number(receipt.signal)}"
         f" timed_out={receipt.timed_out:d} interrupted={receipt.interrupted:d}"
+        f"{' partial=1' if receipt.partial else ''}{f' fault={receipt.fault}' if receipt.fault else ''}"
         f" stdout={receipt.stdout_length}:{receipt.stdout_digest}"
         f" stderr={receipt.stderr_length}:{receipt.stderr_digest}"
         f" boot={receipt.boot_id} started={int(receipt.started)} ended={int(receipt.ended)} end\n"
@@ -202,7 +224,8 @@ def verify(reading: Reading, *, nonce: str, digest: str) -> Verdict:
         return Verdict(False, Reason.DAMAGED_PACK)
     stdout, stderr = _checks(reading, receipt)
     reason = _script_reason(receipt, digest) or _stream_reason(stdout, stderr)
-    return Verdict(reason is Reason.OK, reason, StreamCheck.TRUNCATED in (stdout, stderr), stdout, stderr)
+    truncated = receipt.partial or StreamCheck.TRUNCATED in (stdout, stderr)
+    return Verdict(reason is Reason.OK, reason, truncated, stdout, stderr)
 
 
 def _frames(text: str) -> list[re.Match[str]]:
@@ -263,6 +286,8 @@ def _receipt(frame: re.Match[str]) -> Receipt:
         started=float(frame["started"]),
         ended=float(frame["ended"]),
         interrupted=frame["interrupted"] == "1",
+        partial=frame["partial"] is not None,
+        fault=frame["fault"] or "",
     )
 
 

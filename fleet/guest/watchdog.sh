@@ -16,7 +16,7 @@ fleet_tell() {
 begun=$(fleet_now)
 while kill -0 "$2" 2>/dev/null; do
     if [ "$(($(fleet_now) - begun))" -ge "$3" ]; then
-        : >"$1/timed_out"
+        mv -f "$1/timed_out.new" "$1/timed_out" 2>/dev/null || true >"$1/timed_out"
         break
     fi
     sleep 1

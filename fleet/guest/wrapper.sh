@@ -3,6 +3,38 @@ fleet_refuse() {
     exit 125
 }
 
+# True if the text of an error says that the disk, or this user's share of it, is full.
+fleet_says_full() {
+    case $1 in
+        *'No space left'* | *[Qq]'uota exceeded'*) ;;
+        *) return 1 ;;
+    esac
+}
+
+# True if no file can grow in folder $1. Free space is not asked for: quotas and reserved blocks are not in it.
+fleet_full() {
+    fleet_error=$({
+        LC_ALL=C
+        export LC_ALL
+        printf '%8192s' '' | cat >"$1/full.$$"
+    } 2>&1)
+    rm -f "$1/full.$$"
+    fleet_says_full "$fleet_error"
+}
+
+# The receipt proves that nothing was started, so the delivery may be sent again.
+fleet_refuse_full() {
+    fleet_error="fleet: the disk is full; the script was not started"
+    fleet_started=$(date +%s)
+    fleet_digest=$(fleet_script | fleet_sha256 /dev/stdin)
+    printf '\nfleet-receipt v1 nonce=%s replayed=0 script=%s exit=125 signal=-' "$fleet_nonce" "$fleet_digest"
+    printf ' timed_out=0 interrupted=0 fault=no_room stdout=0:- stderr=%s:-' "$((${#fleet_error} + 1))"
+    printf ' boot=%s' "$(fleet_boot_id)"
+    printf ' started=%s ended=%s end\n' "$fleet_started" "$fleet_started"
+    echo "$fleet_error" >&2
+    exit 125
+}
+
 # The dot keeps trailing line ends, which a command substitution would drop.
 fleet_decode() {
     fleet_value=$(printf '%s\n' "$1" | fleet_base64 && echo .) || fleet_refuse 'base64 cannot be decoded here'
@@ -44,42 +76,175 @@ fleet_open() {
             return
         fi
     done
+    for fleet_spool in "$fleet_first" "$fleet_second"; do
+        fleet_says_full "$(LC_ALL=C mkdir -p "$fleet_spool/$fleet_key" 2>&1)" && fleet_refuse_full
+    done
     fleet_refuse "no private folder for receipts can be made in $fleet_first or $fleet_second"
 }
 
-fleet_write_script() {
-    fleet_copy=$fleet_dir/script.$$
-    fleet_script >"$fleet_copy"
-    if [ "$(fleet_size "$fleet_copy")" != "$fleet_script_bytes" ]; then
-        rm -f "$fleet_copy"
-        fleet_refuse "the script could not be written whole to $fleet_dir"
-    fi
+# Makes every file that the run needs before anything is claimed: where the disk is full, nothing is started.
+# What is written later has its room in the files that end in .new.
+fleet_prepare() {
+    fleet_new=$fleet_dir/new.$$
+    rm -rf "$fleet_new"
+    {
+        mkdir "$fleet_new" && fleet_script >"$fleet_new/script" &&
+            [ "$(fleet_size "$fleet_new/script")" = "$fleet_script_bytes" ] && chmod 500 "$fleet_new/script" &&
+            for fleet_each in started group passed answer over timed_out; do
+                printf '%700s\n' '' >"$fleet_new/$fleet_each.new" || return 1
+            done && true >"$fleet_new/stdout.live" && true >"$fleet_new/stderr.live"
+    } 2>/dev/null
+}
+
+# Writes the line $2 to file $1, where the disk is full into the room that was made for it.
+fleet_put() {
+    {
+        echo "$2" >"$fleet_dir/$1.$$" && mv -f "$fleet_dir/$1.$$" "$fleet_dir/$1" && return
+        rm -f "$fleet_dir/$1.$$"
+        echo "$2" 1<>"$fleet_dir/$1.new" && mv -f "$fleet_dir/$1.new" "$fleet_dir/$1"
+    } 2>/dev/null
 }
 
 # One atomic call both claims the key and says who did: a claim without an owner can never be seen.
 fleet_claim() {
-    if ln -s "$$.$(fleet_birth $$).$(fleet_pid_space).$(fleet_boot_id)" "$fleet_dir/claim" 2>/dev/null; then
+    ln -s "$$.$(fleet_birth $$).$(fleet_pid_space).$(fleet_boot_id)" "$fleet_dir/claim" 2>/dev/null
+}
+
+fleet_is_own() {
+    fleet_read_claim
+    [ "$fleet_pid" = "$$" ]
+}
+
+# True if this delivery is the one that runs the script.
+fleet_wins() {
+    [ ! -L "$fleet_dir/claim" ] || return 1
+    fleet_values
+    if fleet_prepare && fleet_claim; then
         return 0
     fi
-    rm -f "$fleet_copy"
-    [ -L "$fleet_dir/claim" ] || fleet_refuse "the claim in $fleet_dir cannot be made"
+    rm -rf "$fleet_new"
+    [ ! -L "$fleet_dir/claim" ] || return 1
+    fleet_full "$fleet_dir" && fleet_refuse_full
+    fleet_refuse "the script and the claim cannot be written to $fleet_dir"
+}
+
+# $1 exit code, $2 why. The mark tells the wrapper that it was not the script that ended so.
+fleet_unfit() {
+    echo "fleet: $2" >&2
+    true >"$fleet_dir/unfit"
+    exit "$1"
+}
+
+# Starts what the kernel would start for the first line, with the same words. The file need not be executable, which it
+# never is where the disk is mounted noexec.
+fleet_exec() {
+    if [ -z "$fleet_interpreter" ]; then
+        fleet_interpreter=$fleet_shell_path
+        [ -n "$fleet_interpreter" ] || fleet_unfit 127 "$fleet_shell is not installed on this machine"
+    elif [ ! -e "$fleet_interpreter" ]; then
+        fleet_unfit 127 "the script's interpreter $fleet_interpreter is not on this machine"
+    elif [ ! -f "$fleet_interpreter" ] || [ ! -x "$fleet_interpreter" ]; then
+        fleet_unfit 126 "the script's interpreter $fleet_interpreter cannot be executed"
+    elif [ -n "$fleet_looked_up" ] && ! fleet_has "$fleet_looked_up"; then
+        fleet_unfit 127 "the script's interpreter $fleet_looked_up is not on the search path of this machine"
+    fi
+    exec ${fleet_setsid:+"$fleet_setsid"} "$fleet_interpreter" ${fleet_option:+"$fleet_option"} "$fleet_dir/script" "$@"
+}
+
+# Kills by the kernel for want of memory so far: of this machine, and of the wrapper's own control group.
+fleet_oom_kills() {
+    fleet_count_kills /proc/vmstat
+    [ -r /proc/self/cgroup ] || return 0
+    while IFS=: read -r _ fleet_kind fleet_path; do
+        case ,$fleet_kind, in
+            ,,) fleet_count_kills "/sys/fs/cgroup$fleet_path/memory.events" ;;
+            *,memory,*) fleet_count_kills "/sys/fs/cgroup/memory$fleet_path/memory.oom_control" ;;
+        esac
+    done </proc/self/cgroup
+}
+
+fleet_count_kills() {
+    [ -r "$1" ] || return 0
+    while read -r fleet_word fleet_count; do
+        [ "$fleet_word" != oom_kill ] || printf '%s ' "$fleet_count"
+    done <"$1"
+}
+
+fleet_group_lives() {
+    [ -n "$fleet_group" ] && kill -0 "-$fleet_group" 2>/dev/null
+}
+
+# True while a process has a stream of the script open for writing. As another user than root, a process of the script's
+# group that cannot be looked into may have one.
+fleet_held() {
+    if ! fleet_has grep || [ ! -r /proc/self/fd ]; then
+        fleet_group_lives
+        return
+    fi
+    fleet_last=live
+    [ -f "$fleet_dir/stdout.live" ] || fleet_last=
+    # shellcheck disable=SC2010 # the names are numbers, and the mode of a link is how the file is open
+    ls -ln /proc/[0-9]*/fd 2>/dev/null | grep -F -e " -> $fleet_real/std" | grep -q "^l.w.*$fleet_last\$" && return
+    [ "$(id -u)" != 0 ] || return 1
+    for fleet_process in /proc/[0-9]*; do
+        [ ! -r "$fleet_process/fd" ] || continue
+        fleet_stat=$(cat "$fleet_process/stat" 2>/dev/null) || continue
+        # shellcheck disable=SC2086 # the fields after the name in brackets are plain words
+        set -- ${fleet_stat##*) }
+        [ "${3-}" != "$fleet_group" ] || return 0
+    done
     return 1
 }
 
-fleet_exec() {
-    if [ -z "$fleet_shell_path" ]; then
-        echo "fleet: $fleet_shell is not installed on this machine" >&2
-        exit 127
+# Processes of the script may print after its end: what feeds its output through another program does. They are waited
+# for, two seconds after the last byte and five in all. Where one holds a stream still, more may come: the answer says so.
+fleet_drain() {
+    fleet_begun=$(fleet_now) fleet_grown=$fleet_begun fleet_sizes=
+    # A process may start another one and end between two looks, so while the group lives one look is not enough.
+    while fleet_held || { fleet_group_lives && fleet_held; }; do
+        fleet_time=$(fleet_now)
+        fleet_before=$fleet_sizes
+        fleet_sizes="$(fleet_size "$fleet_dir/stdout.live") $(fleet_size "$fleet_dir/stderr.live")"
+        [ "$fleet_sizes" = "$fleet_before" ] || fleet_grown=$fleet_time
+        if [ "$((fleet_time - fleet_grown))" -ge 200 ] || [ "$((fleet_time - fleet_begun))" -ge 500 ]; then
+            fleet_holders=1 fleet_partial=1
+            return
+        fi
+        sleep 0.1 2>/dev/null || sleep 1
+    done
+}
+
+fleet_save() {
+    [ -f "$fleet_dir/$1.live" ] || cat "/proc/$$/fd/$2" >"$fleet_dir/$1.live"
+}
+
+# A script may remove the files of its streams: they are open here. Where it removed the claim as well, nothing would keep
+# a later delivery from running it again, so nothing is proven.
+fleet_restore() {
+    if fleet_is_own; then
+        fleet_save stdout 3
+        fleet_save stderr 4
+        return
     fi
-    exec ${fleet_setsid:+"$fleet_setsid"} "$fleet_shell_path" "$fleet_dir/script" "$@"
+    fleet_lost=1
+}
+
+fleet_give_up() {
+    if [ -z "$fleet_pump" ]; then
+        cat <&3
+        cat <&4 >&2
+    fi
+    echo "fleet: the script removed $fleet_dir, and with it the proof of how it ended" >&2
+    exit 2
 }
 
 # The script runs in the foreground: a background child of a shell would ignore SIGINT and SIGQUIT.
 fleet_run() {
-    mv "$fleet_copy" "$fleet_dir/script"
+    mv -f "$fleet_new"/* "$fleet_dir" && rm -rf "$fleet_new"
+    fleet_real=$(cd "$fleet_dir" && pwd -P)
     fleet_digest=$(fleet_sha256 "$fleet_dir/script")
     fleet_started=$(date +%s)
-    echo "$fleet_started $fleet_digest" >"$fleet_dir/started"
+    fleet_put started "$fleet_started $fleet_digest"
     fleet_setsid=$(command -v setsid)
     fleet_shell_path=$(command -v "$fleet_shell")
     ${fleet_setsid:+"$fleet_setsid"} /bin/sh -c "$fleet_watchdog" fleet-watchdog \
@@ -90,11 +255,15 @@ fleet_run() {
         fleet_follow </dev/null &
         fleet_pump=$!
     fi
+    fleet_kills=$(fleet_oom_kills)
+    exec 3<"$fleet_dir/stdout.live" 4<"$fleet_dir/stderr.live" 5<"$fleet_dir/group.new"
     {
         (
+            exec 3<&- 4<&- 5<&-
             # shellcheck disable=SC2016 # the inner shell shall expand it: its parent is this subshell
             fleet_self=$(exec /bin/sh -c 'echo "$PPID"')
-            echo "$fleet_self" >"$fleet_dir/group"
+            echo "$fleet_self" 1<>"$fleet_dir/group.new" || exit 125
+            mv -f "$fleet_dir/group.new" "$fleet_dir/group"
             umask "$fleet_umask"
             fleet_child
         ) </dev/null >"$fleet_dir/stdout.live" 2>"$fleet_dir/stderr.live"
@@ -106,16 +275,38 @@ fleet_run() {
             kill "$fleet_watch"
         fi
         wait "$fleet_watch"
-        : >"$fleet_dir/over"
+        read -r fleet_group <&5
+        fleet_drain
+        mv -f "$fleet_dir/over.new" "$fleet_dir/over"
+        fleet_restore
         [ -z "$fleet_pump" ] || wait "$fleet_pump"
     } 2>/dev/null
+    [ -z "$fleet_lost" ] || fleet_give_up
+    fleet_judge
+    rm -f "$fleet_dir/stdout.live" "$fleet_dir/stderr.live"
+}
+
+# How the script ended, and what the machine knows of it that no exit code tells.
+fleet_judge() {
     fleet_exit=$fleet_status fleet_signal=-
     # A shell says 128+n both for a signal and for an exit code as large; signals end at 64.
     if [ "$fleet_status" -gt 128 ] && [ "$fleet_status" -le 192 ]; then
         fleet_exit=- fleet_signal=$((fleet_status - 128))
     fi
-    fleet_keep 0
-    rm -f "$fleet_dir/stdout.live" "$fleet_dir/stderr.live"
+    if [ -f "$fleet_dir/unfit" ]; then
+        fleet_fault=no_interpreter
+    elif [ "$fleet_signal$fleet_timed_out" = 90 ] && [ "$fleet_kills" != "$(fleet_oom_kills)" ]; then
+        fleet_fault=out_of_memory
+    fi
+    if fleet_full "$fleet_dir"; then
+        fleet_partial=1 fleet_fault=${fleet_fault:-disk_full}
+    fi
+    if [ -z "$fleet_group" ]; then
+        fleet_fault='' fleet_exit=- fleet_signal=- fleet_timed_out=0
+        fleet_keep 1
+    else
+        fleet_keep 0
+    fi
 }
 
 # Passes on stream $1 from byte $2 to where it ends now, and sets how far that is.
@@ -133,7 +324,7 @@ fleet_pass() {
 fleet_follow() {
     fleet_out_at=0 fleet_err_at=0 fleet_last=0
     while [ "$fleet_last" = 0 ]; do
-        if [ -f "$fleet_dir/over" ] || ! kill -0 "$$" 2>/dev/null; then
+        if [ -f "$fleet_dir/over" ] || [ ! -d "$fleet_dir" ] || ! kill -0 "$$" 2>/dev/null; then
             fleet_last=1
         fi
         fleet_pass stdout "$fleet_out_at"
@@ -142,23 +333,32 @@ fleet_follow() {
         fleet_err_at=$fleet_at
         [ "$fleet_last" = 1 ] || sleep 1
     done
-    echo "$fleet_out_at $fleet_err_at" >"$fleet_dir/passed"
+    fleet_put passed "$fleet_out_at $fleet_err_at"
 }
 
-# Processes that the script left behind may go on writing, so what is measured and shown is a copy.
+# Where a process may write to a stream still, what is measured and shown is a copy. Else it is the file itself, which
+# takes no room, and so it is where there is none for a copy.
 fleet_snapshot() {
-    if [ -f "$fleet_dir/$1.live" ]; then
-        cat "$fleet_dir/$1.live" >"$fleet_dir/$1.$$" || cp -f "$fleet_dir/$1.live" "$fleet_dir/$1.$$"
-    else
-        : >"$fleet_dir/$1.$$"
+    if [ ! -f "$fleet_dir/$1.live" ]; then
+        fleet_partial=1
+        true >"$fleet_dir/$1"
+    elif [ -n "$fleet_holders" ] || ! ln -f "$fleet_dir/$1.live" "$fleet_dir/$1"; then
+        fleet_there=$(fleet_size "$fleet_dir/$1.live")
+        cat "$fleet_dir/$1.live" >"$fleet_dir/$1.$$"
+        if [ "$(fleet_size "$fleet_dir/$1.$$")" -ge "$fleet_there" ]; then
+            mv -f "$fleet_dir/$1.$$" "$fleet_dir/$1"
+        else
+            rm -f "$fleet_dir/$1.$$"
+            mv -f "$fleet_dir/$1.live" "$fleet_dir/$1"
+        fi
     fi
-    mv -f "$fleet_dir/$1.$$" "$fleet_dir/$1"
 }
 
 # Of a stream above 64 MiB only the end is kept; the answer tells the length and digest of all of it.
 fleet_bound() {
     if [ "$(fleet_size "$fleet_dir/$1")" -gt 67108864 ] && fleet_has tail; then
         tail -c 67108864 "$fleet_dir/$1" >"$fleet_dir/$1.$$" && mv -f "$fleet_dir/$1.$$" "$fleet_dir/$1"
+        rm -f "$fleet_dir/$1.$$"
     fi
 }
 
@@ -168,12 +368,12 @@ fleet_keep() {
     fleet_snapshot stdout 2>/dev/null
     fleet_snapshot stderr 2>/dev/null
     fleet_answer="script=$fleet_digest exit=$fleet_exit signal=$fleet_signal timed_out=$fleet_timed_out"
-    fleet_answer="$fleet_answer interrupted=$1 stdout=$(fleet_describe "$fleet_dir/stdout")"
+    fleet_answer="$fleet_answer interrupted=$1${fleet_partial:+ partial=1}${fleet_fault:+ fault=$fleet_fault} stdout=$(fleet_describe "$fleet_dir/stdout")"
     fleet_answer="$fleet_answer stderr=$(fleet_describe "$fleet_dir/stderr") boot=$(fleet_boot_id)"
     fleet_answer="$fleet_answer started=$fleet_started ended=$fleet_ended end"
     fleet_bound stdout
     fleet_bound stderr
-    echo "$fleet_answer" >"$fleet_dir/answer.$$" && mv -f "$fleet_dir/answer.$$" "$fleet_dir/answer"
+    fleet_put answer "$fleet_answer" && rm -f "$fleet_dir"/*.new
 }
 
 # True while the wrapper that claimed the key, or the script it started, may still be alive.
@@ -195,6 +395,10 @@ fleet_interrupted() {
     if [ -s "$fleet_dir/started" ]; then
         read -r fleet_started fleet_digest <"$fleet_dir/started"
     fi
+    fleet_group=
+    [ ! -s "$fleet_dir/group" ] || read -r fleet_group <"$fleet_dir/group"
+    fleet_real=$(cd "$fleet_dir" && pwd -P)
+    fleet_held && fleet_holders=1 fleet_partial=1
     fleet_keep 1
 }
 
@@ -207,7 +411,8 @@ fleet_await() {
             return
         fi
         if [ "$(($(fleet_now) - fleet_begun))" -ge "$((fleet_limit + 1500))" ]; then
-            fleet_refuse "an earlier delivery still holds $fleet_dir and has not ended"
+            echo "fleet: an earlier delivery still holds $fleet_dir and has not ended; the script was not started again" >&2
+            exit 125
         fi
         sleep 1
     done
@@ -313,11 +518,9 @@ fleet_main() {
     fleet_umask=$(umask)
     umask 077
     fleet_open
-    fleet_replayed=1 fleet_answer=
+    fleet_replayed=1 fleet_answer='' fleet_lost='' fleet_holders='' fleet_partial='' fleet_fault=''
     if [ ! -f "$fleet_dir/answer" ]; then
-        fleet_values
-        fleet_write_script
-        if fleet_claim; then
+        if fleet_wins; then
             fleet_replayed=0
             fleet_run
         else

@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 from fleet.guest.delivery import CARRIER, Delivery, Shell, script_bytes, to_base64
+from fleet.guest.shebang import read_shebang
+
+_COMMENT = re.compile(r"^ *#(?! shellcheck ).*\n", re.MULTILINE)
 
 TOOLS = files("fleet.guest").joinpath("tools.sh").read_text(encoding="ascii")
 CLAIM = files("fleet.guest").joinpath("claim.sh").read_text(encoding="ascii")
 _BODY = TOOLS + CLAIM + files("fleet.guest").joinpath("wrapper.sh").read_text(encoding="ascii")
+_BODY = _COMMENT.sub("", _BODY)  # it travels in every request
 
 _PLAIN = re.compile(r"[\t\n\x20-\x7e]*")
 _WORD = r"'(?:[^']|'\\'')*'"
@@ -26,7 +30,8 @@ _EXPORT = re.compile(rf"    export (\w+)=(?:({_WORD})|\"\$fleet_(\d+)\")\n")
 _ARGUMENT = re.compile(rf" \\\n        (?:({_WORD})|\"\$fleet_(\d+)\")")
 _HEAD = re.compile(
     r"#!/bin/sh\n(?:#[^\n]*\n)+fleet_key='(?P<key>[^'\n]+)'\nfleet_nonce='(?P<nonce>[^'\n]+)'\n"
-    r"fleet_shell='(?P<shell>bash|sh)'\nfleet_limit=(?P<limit>\d+)\nfleet_live=(?P<live>[01])\nfleet_script_bytes=\d+\n\n"
+    rf"fleet_shell='(?P<shell>bash|sh)'\nfleet_interpreter={_WORD}\nfleet_option={_WORD}\nfleet_looked_up={_WORD}\n"
+    r"fleet_limit=(?P<limit>\d+)\nfleet_live=(?P<live>[01])\nfleet_script_bytes=\d+\n\n"
     r"fleet_script\(\) \{\n    cat <<'(?P<mark>\w+)'\n"
 )
 _VALUES = "\n# {note}\nfleet_values() {{\n"
@@ -44,6 +49,7 @@ def wrap(delivery: Delivery) -> str:
         f"fleet_key='{delivery.key}'\n"
         f"fleet_nonce='{delivery.nonce}'\n"
         f"fleet_shell='{delivery.shell}'\n"
+        f"{_interpreter(delivery)}"
         f"fleet_limit={hundredths(delivery.timeout)}\n"
         f"fleet_live={delivery.live:d}\n"
         f"fleet_script_bytes={len(script_bytes(delivery))}\n"
@@ -54,6 +60,18 @@ def wrap(delivery: Delivery) -> str:
         f"\nfleet_watchdog={_WATCHDOG}\n"
         f"\n{_BODY}"
     )
+
+
+def _interpreter(delivery: Delivery) -> str:
+    """Write what the script's first line names: all empty where it names nothing, and the shell runs the script."""
+    named = read_shebang(delivery.script)
+    if named is None:
+        path = option = looked_up = ""
+    else:
+        # The kernel finds a relative path in the working folder; a shell would look for it on the search path.
+        path = named.path if named.path.startswith("/") else f"./{named.path}"
+        option, looked_up = named.argument, named.looked_up
+    return f"fleet_interpreter={quote(path)}\nfleet_option={quote(option)}\nfleet_looked_up={quote(looked_up)}\n"
 
 
 def hundredths(seconds: float) -> int:

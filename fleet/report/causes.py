@@ -63,6 +63,18 @@ CAUSES = {
         "A signal ended the script; the exit code is 128 and the signal's number.",
         "Look for memory shortage or a reboot on the VM.",
     ),
+    CauseCode.OUT_OF_MEMORY: Explanation(
+        "SIGKILL ended the script, and the kernel's out-of-memory killer ran while the script did.",
+        "Check what the script left half done; give the VM more memory, or the script less work.",
+    ),
+    CauseCode.DISK_FULL: Explanation(
+        "The VM's disk was full: the script was not started, or its output may be incomplete; the message says which.",
+        "Make room on the VM's disk. Where the script ran, check the VM before running it again.",
+    ),
+    CauseCode.NO_INTERPRETER: Explanation(
+        "The VM does not have the program that runs the script; no line of it ran.",
+        "Read its stderr, install the program or change the script's first line, then rerun.",
+    ),
     CauseCode.HANDLER_ERROR: Explanation(
         "Azure's handler in the VM could not run the script.",
         "Read its message; check disk space and the user of run_as.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from fleet.guest.receipt import Reading, Reason, Receipt, Verdict, read, read_combined, verify
+from fleet.guest.receipt import Fault, Reading, Reason, Receipt, Verdict, read, read_combined, verify
 from fleet.run.answers import Answer
 from fleet.run.model import Cause, CauseCode, Extent, Outcome, Status
 
@@ -124,6 +124,8 @@ def _receipt_status(receipt: Receipt, ok_exit: tuple[int, ...]) -> tuple[Status,
         return Status.UNKNOWN, Cause(CauseCode.INTERRUPTED_IN_GUEST, message, "look at the VM before running again")
     if receipt.timed_out:
         return Status.TIMED_OUT, Cause(CauseCode.GUEST_TIMEOUT, "the step's time-out ended the script in the VM")
+    if (found := _fault_cause(receipt)) is not None:
+        return Status.FAILED, found
     code = _shell_code(receipt)
     assert code is not None, "only an interrupted script ends without a code or a signal"
     if receipt.signal is not None and code not in ok_exit:
@@ -131,8 +133,33 @@ def _receipt_status(receipt: Receipt, ok_exit: tuple[int, ...]) -> tuple[Status,
     return _exit_status(code, ok_exit)
 
 
+def _fault_cause(receipt: Receipt) -> Cause | None:
+    """Return what the wrapper saw go wrong, which no exit code excuses; None where it saw nothing."""
+    code = _shell_code(receipt)
+    match receipt.fault:
+        case Fault.NO_ROOM:
+            hint = "make room on the VM's disk, then rerun this VM"
+            return Cause(CauseCode.DISK_FULL, "the VM's disk was full; the script was not started", hint)
+        case Fault.DISK_FULL:
+            message = f"exit code {code}, and the VM's disk was full when the script ended: output may be missing"
+            return Cause(
+                CauseCode.DISK_FULL, message, "check the VM and what the script had to write; make room on its disk"
+            )
+        case Fault.OUT_OF_MEMORY:
+            message = f"exit code {code}: the kernel's out-of-memory killer ran while the script did"
+            return Cause(CauseCode.OUT_OF_MEMORY, message, "check the VM before running again; it needs more memory")
+        case Fault.NO_INTERPRETER:
+            message = f"exit code {code}: the VM has no program that can run the script; none of its lines ran"
+            return Cause(
+                CauseCode.NO_INTERPRETER, message, "read its stderr, install the interpreter, then rerun this VM"
+            )
+    return None
+
+
 def _shell_code(receipt: Receipt) -> int | None:
     """The exit code as a shell would tell it: 128 and the number of the signal that ended the script."""
+    if receipt.fault == Fault.NO_ROOM:
+        return None
     return 128 + receipt.signal if receipt.signal is not None else receipt.exit_code
 
 

@@ -38,6 +38,9 @@ class CauseCode(StrEnum):
     COMPLETED = "completed"
     EXIT_CODE = "exit_code"
     SIGNAL = "signal"
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
+    NO_INTERPRETER = "no_interpreter"
     HANDLER_ERROR = "handler_error"
     WRAPPER_REFUSED = "wrapper_refused"
     OPERATION_FAILED = "operation_failed"
@@ -116,9 +119,9 @@ class Outcome:
     """How one job ended.
 
     ``exit_code`` is the script's true one, or None where there is none. ``truncated`` says that the channel (4,096
-    bytes a stream) cut the head of a stream. ``stdout_extent`` and ``stderr_extent`` tell of the whole streams, where
-    there is a receipt. ``verified`` says that a matching receipt, or the managed instance view,
-    proves the exit code.
+    bytes a stream) cut the head of a stream, or that more may have been printed than the wrapper saw.
+    ``stdout_extent`` and ``stderr_extent`` tell of the whole streams, where there is a receipt. ``verified`` says that
+    a matching receipt, or the managed instance view, proves the exit code.
     """
 
     status: Status

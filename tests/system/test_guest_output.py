@@ -124,8 +124,9 @@ def test_all_of_it_is_read_back(guest: Guest) -> None:
     for stream in Stream:
         kept = guest.kept(order, stream)
         assert fetched(guest, stream, len(kept)) == kept
-    files = [path.stat().st_mode & 0o777 for path in (guest.spool / "run-step").iterdir() if not path.is_symlink()]
-    assert set(files) == {0o600}
+    files = {path.name: path for path in (guest.spool / "run-step").iterdir() if not path.is_symlink()}
+    assert files.pop("script").stat().st_mode & 0o777 == 0o500
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
     assert not list((guest.spool / "run-step").glob("piece*"))
 
 

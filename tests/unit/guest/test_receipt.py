@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fleet.guest import envelope
 from fleet.guest.delivery import Delivery, Shell, script_digest
-from fleet.guest.receipt import Reading, Reason, StreamCheck, read, read_combined, render, verify
+from fleet.guest.receipt import Fault, Reading, Reason, StreamCheck, read, read_combined, render, verify
 from fleet.guest.wrapper import wrap
 from tests.unit.guest.strategies import NONCE, forged, outputs
 
@@ -21,7 +21,7 @@ ORDER = Delivery("echo hi", Shell.BASH, key="run-step", nonce=NONCE, timeout=60.
 DIGEST = script_digest(ORDER)
 
 
-def sealed(stdout: bytes, stderr: bytes = b"", exit_code: int = 0) -> tuple[bytes, bytes]:
+def sealed(stdout: bytes, stderr: bytes = b"", exit_code: int = 0, *, partial: bool = False) -> tuple[bytes, bytes]:
     opened = envelope.open(wrap(ORDER), {})
     assert opened is not None
     _, out, err = opened.seal(
@@ -32,6 +32,7 @@ def sealed(stdout: bytes, stderr: bytes = b"", exit_code: int = 0) -> tuple[byte
         started=1.5,
         ended=9.9,
         replayed=False,
+        partial=partial,
     )
     return out, err
 
@@ -231,6 +232,13 @@ def test_replaced_bytes_leave_the_stream_unchecked() -> None:
     assert (verdict.verified, verdict.stdout) == (True, StreamCheck.UNCHECKED)
 
 
+def test_what_may_not_be_all_is_truncated() -> None:
+    """A whole stream of a receipt that says more may have been printed is proven, and not called whole."""
+    out, err = sealed(b"hi\n", partial=True)
+    verdict = verify(read(out.decode(), err.decode(), NONCE), nonce=NONCE, digest=DIGEST)
+    assert (verdict.verified, verdict.truncated, verdict.stdout) == (True, True, StreamCheck.MATCHED)
+
+
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", ""])
 def test_the_last_line_end_may_change(line_end: str) -> None:
     """A channel may turn or drop the line end after the frame without touching the output."""
@@ -242,8 +250,12 @@ def test_the_last_line_end_may_change(line_end: str) -> None:
     exit_code=st.one_of(st.none(), st.integers(-(2**31), 2**31)),
     replayed=st.booleans(),
     length=st.integers(0, 10**14),
+    partial=st.booleans(),
+    fault=st.sampled_from(["", *Fault, "word_of_a_newer_one"]),
 )
-def test_frames_are_read_as_rendered(exit_code: int | None, replayed: bool, length: int) -> None:
+def test_frames_are_read_as_rendered(
+    exit_code: int | None, replayed: bool, length: int, partial: bool, fault: str
+) -> None:
     """Every receipt is read back as it was rendered, from one line of ASCII below 640 bytes."""
     good = _reading().receipt
     assert good is not None
@@ -258,6 +270,8 @@ def test_frames_are_read_as_rendered(exit_code: int | None, replayed: bool, leng
         started=1e11,
         ended=1e11,
         boot_id="c518872a-158a-431c-8471-d3aa6a4acc94",
+        partial=partial,
+        fault=fault,
     )
     frame = render(receipt)
     assert read(frame, "", receipt.nonce).receipt == receipt

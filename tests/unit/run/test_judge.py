@@ -93,13 +93,31 @@ def test_negative_codes_are_the_handlers_own() -> None:
         ({"timed_out": True}, Status.TIMED_OUT, CauseCode.GUEST_TIMEOUT),
         ({"signal": 9}, Status.FAILED, CauseCode.SIGNAL),
         ({"interrupted": True}, Status.UNKNOWN, CauseCode.INTERRUPTED_IN_GUEST),
+        ({"interrupted": True, "fault": "disk_full"}, Status.UNKNOWN, CauseCode.INTERRUPTED_IN_GUEST),
+        ({"timed_out": True, "fault": "disk_full"}, Status.TIMED_OUT, CauseCode.GUEST_TIMEOUT),
+        ({"fault": "disk_full"}, Status.FAILED, CauseCode.DISK_FULL),
+        ({"fault": "no_room"}, Status.FAILED, CauseCode.DISK_FULL),
+        ({"fault": "no_interpreter"}, Status.FAILED, CauseCode.NO_INTERPRETER),
+        ({"signal": 9, "fault": "out_of_memory"}, Status.FAILED, CauseCode.OUT_OF_MEMORY),
     ],
 )
 def test_how_the_wrapper_saw_it_end(more: dict[str, object], status: Status, code: CauseCode) -> None:
-    """Time-outs, signals and interrupted scripts are told apart by the receipt."""
+    """Time-outs, signals, interrupted scripts and faults are told apart by the receipt, whatever exit code is accepted."""
     _, out, err = sealed(0, **more)
-    outcome = judged(combined(out, err))
+    outcome = judged(combined(out, err), ok=(0,))
     assert (outcome.status, outcome.cause.code) == (status, code)
+
+
+def test_what_was_not_started_has_no_exit_code() -> None:
+    """On a disk that is full the script has no exit code, and none of it may still run."""
+    _, out, err = sealed(125, b"", fault="no_room")
+    outcome = judged(combined(out, err), ok=(0, 125))
+    assert (outcome.status, outcome.exit_code, outcome.verified, outcome.may_still_run) == (
+        Status.FAILED,
+        None,
+        True,
+        False,
+    )
 
 
 def test_a_signal_reads_as_a_shell_tells_it() -> None:
