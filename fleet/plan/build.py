@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from fleet import codec
 from fleet.errors import InvalidInput, Problem
+from fleet.plan import languages
 from fleet.plan.model import Gate, Limits, Plan, PlannedStep, PlaybookRef, Wave
 from fleet.plan.order import NO_TIMES, Times, arranged, ordered
 from fleet.plan.reboot import NEEDED, restarts
@@ -46,14 +47,15 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
     """Freeze everything that will happen.
 
     ``parameters`` holds resolved values; the secret ones among them are left out of the plan. Raises
-    :class:`fleet.errors.InvalidInput` where the steps cannot be carried by the transport asked for.
+    :class:`fleet.errors.InvalidInput` where the steps cannot be carried by the transport asked for, or their scripts not
+    be run by the targets.
     """
     limits = _limits(playbook, len(chosen.targets), settings)
     waves = _waves(playbook, chosen, limits, settings)
     timed = _arranged(waves, chosen, limits, settings.times)
     secret_names = {parameter.name for parameter in playbook.parameters if parameter.secret}
     _check_transport(playbook, chosen, settings)
-    return Plan(
+    plan = Plan(
         playbook=PlaybookRef(
             playbook.name, playbook.version, playbook.digest, playbook.title, playbook.owner, playbook.file
         ),
@@ -72,6 +74,8 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
         timed_by=settings.times.run if timed != waves else "",
         strategy=playbook.rollout.strategy,
     )
+    languages.check(plan, playbook.places)
+    return plan
 
 
 def _waves(playbook: Playbook, chosen: TargetSet, limits: Limits, settings: Settings) -> tuple[Wave, ...]:

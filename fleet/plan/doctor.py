@@ -9,6 +9,7 @@ from enum import StrEnum
 from fleet.errors import ExitCode
 from fleet.plan import fitness
 from fleet.plan.condition import Agent, Condition, Facts, Permissions, Principal
+from fleet.plan.languages import reach
 from fleet.plan.model import Plan
 from fleet.plan.rights import DOCTOR, Reach, Right, is_action, missing, rights
 from fleet.targets.kinds import USUAL
@@ -365,4 +366,6 @@ def _playbook(plan: Plan, facts: Facts) -> Iterator[Finding]:
                 for misfit in fitness.misfits(plan, step, system, size):
                     level = Level.PLAYBOOK if misfit.fatal else Level.NOTE
                     what = f"step {step.id!r}: {misfit.what}"
-                    yield Finding(Check(misfit.kind), level, what, misfit.next, targets=targets)
+                    found = targets if misfit.kind != "shell" else tuple(reach(plan.steps, step, system, targets))
+                    if found:
+                        yield Finding(Check(misfit.kind), level, what, misfit.next, targets=found)

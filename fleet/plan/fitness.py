@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fleet.plan.model import Plan, PlannedStep
 from fleet.plan.rights import is_action
+from fleet.playbook.language import wrong_system
 from fleet.playbook.model import Shell
 from fleet.targets.model import Os
 
@@ -63,27 +64,24 @@ def _built_in(command: str, system: Os) -> Iterator[Misfit]:
 
 
 def _wrong_shell(plan: Plan, step: PlannedStep, system: Os) -> str:
-    language = language_of(step)
+    if step.script.is_text:
+        return wrong_system(step.shell, step.script, system, receipts=plan.receipts)
+    language = _language_of(step)
     if system is Os.WINDOWS and language in (Shell.BASH, Shell.SH):
         return f"a {language.value} script cannot run on Windows"
-    # Unwrapped, a script with a first line of its own chooses its interpreter itself (handler source).
-    chooses = not plan.receipts and step.script.text.startswith("#!")
-    if system is Os.LINUX and language is Shell.PWSH and not chooses:
+    if system is Os.LINUX and language is Shell.PWSH:
         return "a PowerShell script cannot be carried to Linux"
     return ""
 
 
-def language_of(step: PlannedStep) -> Shell:
-    """Tell what a script is written in: by ``shell``, else by its file's name or first line; ``auto`` for no idea."""
+def _language_of(step: PlannedStep) -> Shell:
+    """Tell what a script that the VM downloads is written in: by ``shell``, else by its name; ``auto`` for no idea."""
     if step.shell is not Shell.AUTO:
         return Shell.PWSH if step.shell is Shell.PWSH7 else step.shell
-    first = step.script.text.partition("\n")[0]
-    name = (step.script.file or step.script.uri.partition("?")[0]).lower()
-    if name.endswith(".ps1") or (first.startswith("#!") and "pwsh" in first):
+    name = step.script.uri.partition("?")[0].lower()
+    if name.endswith(".ps1"):
         return Shell.PWSH
-    if name.endswith((".sh", ".bash")) or (first.startswith("#!") and first.rstrip().endswith("sh")):
-        return Shell.BASH
-    return Shell.AUTO
+    return Shell.BASH if name.endswith((".sh", ".bash")) else Shell.AUTO
 
 
 def encoded(size: int) -> int:

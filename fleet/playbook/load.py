@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 from fleet import codec, documents
@@ -11,6 +12,7 @@ from fleet.documents import Document
 from fleet.errors import MOST_LOOKED_FOR, InvalidInput, Problem
 from fleet.playbook import carrying, coherence, gates, schema
 from fleet.playbook import rollout as rollout_keys
+from fleet.playbook.language import wrong_line
 from fleet.playbook.model import (
     Amount,
     Fact,
@@ -21,6 +23,7 @@ from fleet.playbook.model import (
     Lease,
     OnExisting,
     Order,
+    Places,
     Playbook,
     Properties,
     Reboot,
@@ -60,9 +63,11 @@ def load(text: str, *, file: str, read_script: ReadScript) -> Playbook:
     scripts: dict[str, str] = {}
     for path, name in _script_files(document):
         found.extend(_read(document, path, name, read_script, scripts))
+    found.extend(_wrong_lines(document, scripts))
     if written is None or found:
         raise InvalidInput(in_order(found))
-    return _playbook(written, text, file, scripts)
+    places = {step.id: _places(document, index) for index, step in enumerate(written.steps)}
+    return replace(_playbook(written, text, file, scripts), places=places)
 
 
 def _script_files(document: Document) -> Iterator[tuple[Path, str]]:
@@ -106,6 +111,35 @@ def _read(
         line = text.count("\n", 0, offset) + 1
         column = offset - text.rfind("\n", 0, offset)
         yield coherence.pasted_problem(name, line, column, found)
+
+
+def _wrong_lines(document: Document, scripts: Mapping[str, str]) -> Iterator[Problem]:
+    """Hold what each script names in its first line against the shell of its step."""
+    steps = document.at(("steps",))
+    for index in range(len(steps) if isinstance(steps, list) else 0):
+        path = ("steps", index)
+        name, inline = document.at((*path, "run", "file")), document.at((*path, "run", "inline"))
+        shell = document.at((*path, "shell")) or Shell.AUTO.value
+        text = scripts.get(name) if isinstance(name, str) else inline
+        if not isinstance(text, str) or not isinstance(shell, str) or shell not in tuple(Shell):
+            continue
+        file = name if isinstance(name, str) else ""
+        wrong = wrong_line(Shell(shell), Script(text, file))
+        if wrong is None:
+            continue
+        line, column = wrong.line, 1
+        if not file:
+            offset = len(text) - len(text.lstrip()) if wrong.line > 1 else 0
+            line, column = document.within((*path, "run", "inline"), text, offset)
+        yield replace(wrong, file=file or document.file, line=line, column=column)
+
+
+def _places(document: Document, index: int) -> Places:
+    path = ("steps", index)
+    inline = document.at((*path, "run", "inline"))
+    script = document.within((*path, "run", "inline"), inline, 0) if isinstance(inline, str) else (0, 0)
+    shell = document.mark((*path, "shell"))
+    return Places(script, (shell.line, shell.column))
 
 
 def _leaves_folder(name: str) -> bool:

@@ -11,7 +11,8 @@ from fleet.targets.model import Kind
 
 
 class Shell(StrEnum):
-    """What runs the script in the VM. ``auto`` is bash on Linux and PowerShell on Windows; ``pwsh7`` asks for version 7."""
+    """What runs the script in the VM. On Linux a script's first line goes before ``auto``, which is bash there and PowerShell
+    on Windows; ``pwsh7`` asks for version 7."""
 
     AUTO = "auto"
     BASH = "bash"
@@ -369,6 +370,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where a step's script begins, if it is inline, and where its shell is named: line and column, 0 for nowhere."""
+
+    script: tuple[int, int] = (0, 0)
+    shell: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Playbook:
     """One playbook, valid as far as its text can tell. ``digest`` is over its text and its script files."""
 
@@ -385,3 +394,5 @@ class Playbook:
     steps: tuple[Step, ...]
     report: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    places: Mapping[str, Places] = field(default_factory=dict, hash=False, compare=False)
+    """By the ids of the steps."""

@@ -106,8 +106,10 @@ class Step(Keys):
     run: Run = Field(description="What to run.", examples=[{"file": "scripts/linux-patch.sh"}])
     shell: Literal["auto", "bash", "sh", "pwsh", "pwsh7"] = Field(
         default="auto",
-        description="What runs the script; `auto` is bash on Linux, PowerShell on Windows. `pwsh7` asks managed Run "
-        "Command for PowerShell 7, which must be on the VM.",
+        description="What runs the script. `auto`: on Linux the program that its first line (`#!`) names, else bash; "
+        "PowerShell on Windows. A first line that names another program than `shell` is refused, see [which program runs "
+        "a script](guest.md#which-program-runs-a-script). `pwsh7` asks managed Run Command for PowerShell 7, which must be "
+        "on the VM.",
         examples=["sh"],
     )
     env: dict[str, str] = Field(

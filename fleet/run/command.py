@@ -10,6 +10,7 @@ from fleet.guest.delivery import Delivery, script_digest, secret_parameters
 from fleet.guest.delivery import Shell as GuestShell
 from fleet.guest.spool import Stream
 from fleet.guest.wrapper import wrap
+from fleet.plan import languages
 from fleet.plan.fitness import ACTION_SCRIPT, encoded, too_long
 from fleet.plan.model import Job, Plan, PlannedStep
 from fleet.plan.rights import is_action
@@ -132,10 +133,11 @@ def blobs(plan: Plan, job: Job, secrets: Mapping[str, str]) -> dict[Stream, str]
 
 
 def check(plan: Plan, run_id: str, secrets: Mapping[str, str]) -> None:
-    """Find out before anything is sent whether every job's script, environment and arguments can be carried.
+    """Find out before anything is sent whether every job's script, environment and arguments can be carried, and run.
 
     Raises :class:`fleet.errors.InvalidInput` with the problems of the first job that cannot.
     """
+    languages.check(plan)
     _check_values(plan, run_id, secrets)
     check_sizes(plan)
 

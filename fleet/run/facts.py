@@ -10,15 +10,14 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from fleet.plan.model import PlannedStep
 from fleet.playbook import pattern
 from fleet.playbook.model import Fact
 from fleet.run.model import Cause, CauseCode, Outcome, Status
-from fleet.targets.expression import Clause, Expression, Words, holds, read_field, truth
-from fleet.targets.grammar import read_expression
+from fleet.targets.expression import Clause, holds, read_field, truth
 from fleet.targets.model import Target
+from fleet.targets.selector import parse_condition
 
 LONGEST_FACT = 1024
 """Bytes of UTF-8; a longer value is no fact, since half of one could mean something else."""
@@ -74,12 +73,12 @@ def collect(asked: Mapping[str, Fact], stdout: str) -> dict[str, str]:
 
 def is_true(condition: str, target: Target, known: Known) -> bool:
     """Say whether a condition holds. A fact that is not there equals nothing, like a tag that a VM does not have."""
-    return holds(_parsed(condition), lambda clause: _read(clause, target, known) or ())
+    return holds(parse_condition(condition), lambda clause: _read(clause, target, known) or ())
 
 
 def is_certain(condition: str, target: Target, known: Known) -> bool:
     """Say whether a condition holds whatever the facts, statuses and exit codes are that nobody knows."""
-    return truth(_parsed(condition), lambda clause: _read(clause, target, known)) is True
+    return truth(parse_condition(condition), lambda clause: _read(clause, target, known)) is True
 
 
 def _read(clause: Clause, target: Target, known: Known) -> tuple[str, ...] | None:
@@ -94,19 +93,6 @@ def _read(clause: Clause, target: Target, known: Known) -> tuple[str, ...] | Non
             return None if code is None else (str(code),)
         case _:
             return read_field(clause, target)
-
-
-@lru_cache(maxsize=256)
-def _parsed(condition: str) -> Expression:
-    """Parse a condition of a plan; the playbook's loader has found it right, names included."""
-    words = Words(
-        tuple(re.findall(r"facts\.(\w+)", condition)),
-        tuple(re.findall(r"steps\.([\w-]+)\.", condition)),
-    )
-    expression, mistakes = read_expression(condition, words)
-    if mistakes:
-        raise ValueError(f"the plan's condition cannot be read: {mistakes[0].message}")
-    return expression
 
 
 def _find(fact: Fact, text: str) -> str | None:

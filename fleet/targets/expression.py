@@ -126,27 +126,32 @@ def holds(expression: Expression, read: Callable[[Clause], tuple[str, ...]]) -> 
             return any(holds(part, read) for part in parts)
 
 
-def truth(expression: Expression, read: Callable[[Clause], tuple[str, ...] | None]) -> bool | None:
+def truth(
+    expression: Expression,
+    read: Callable[[Clause], tuple[str, ...] | None],
+    *,
+    unknown_is_present: bool | None = False,
+) -> bool | None:
     """Say whether an expression is certainly true, certainly false, or neither (None), by Kleene's strong logic.
 
     ``read`` says what a clause's field has, and None where that is not known: then only a clause that asks whether it is
-    there has an answer, and that is no.
+    there has an answer, ``unknown_is_present``.
     """
     match expression:
         case Clause():
             known = read(expression)
             if known is None:
-                return False if expression.operator is Operator.PRESENT else None
+                return unknown_is_present if expression.operator is Operator.PRESENT else None
             fits = _compile_values(expression)
             return any(map(fits, known)) != expression.negated
         case Not(part):
-            inner = truth(part, read)
+            inner = truth(part, read, unknown_is_present=unknown_is_present)
             return None if inner is None else not inner
         case All(parts):
-            found = [truth(part, read) for part in parts]
+            found = [truth(part, read, unknown_is_present=unknown_is_present) for part in parts]
             return False if False in found else None if None in found else True
         case Any(parts):
-            found = [truth(part, read) for part in parts]
+            found = [truth(part, read, unknown_is_present=unknown_is_present) for part in parts]
             return True if True in found else None if None in found else False
 
 

@@ -5,12 +5,14 @@ The language is described in ``docs/selectors.md``, its grammar in ``fleet.targe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from fleet.errors import InvalidInput
 from fleet.targets import kql
-from fleet.targets.expression import Any, Clause, Expression, Not, TargetTest, compile_expression, read_field
+from fleet.targets.expression import Any, Clause, Expression, Not, TargetTest, Words, compile_expression, read_field
 from fleet.targets.grammar import read_expression
 from fleet.targets.model import Target
 
@@ -76,6 +78,22 @@ def parse(text: str, *, file: str = "", line: int = 0, column: int = 0) -> Selec
     if mistakes:
         raise InvalidInput([mistake.placed(text, file=file, line=line, column=column) for mistake in mistakes])
     return Selector(text.strip(), expression, compile_expression(expression))
+
+
+@lru_cache(maxsize=256)
+def parse_condition(condition: str) -> Expression:
+    """Read a condition of a step, whose names of facts and steps the playbook's loader has found right.
+
+    Raises ValueError if it cannot be read.
+    """
+    words = Words(
+        tuple(re.findall(r"facts\.(\w+)", condition)),
+        tuple(re.findall(r"steps\.([\w-]+)\.", condition)),
+    )
+    expression, mistakes = read_expression(condition, words)
+    if mistakes:
+        raise ValueError(f"the plan's condition cannot be read: {mistakes[0].message}")
+    return expression
 
 
 def to_kql(selector: Selector) -> str | None:
