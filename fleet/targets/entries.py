@@ -22,7 +22,8 @@ from fleet.targets.expression import TargetTest
 from fleet.targets.folding import unfold
 from fleet.targets.glob import compile_glob, is_glob, same_case
 from fleet.targets.model import Target
-from fleet.targets.selector import parse
+from fleet.targets.partial import PartialTarget
+from fleet.targets.selector import Selector, parse
 
 _EXPRESSION: Final = re.compile(
     r"""[=<>]|!= | (?:^|[\s)\]"'])(?:and|or|not|in|matches)[\s(\["'] | ^\s*\(?\s*tag[.\[]""", re.VERBOSE
@@ -37,10 +38,19 @@ class Entry:
     negated: bool
     names: frozenset[str]
     tests: tuple[TargetTest, ...]
+    field: str = "name"
+    """What the tests compare, ``id`` or ``name``; ``where`` is the expression where they are one."""
+    where: Selector | None = None
 
     def covers(self, target: Target) -> bool:
         """Say whether the entry points at this target (whatever ``negated`` says)."""
         return same_case(target.name) in self.names or any(test(target) for test in self.tests)
+
+    def decides(self, partial: PartialTarget) -> bool | None:
+        """Say whether the entry points at a machine that is known in part: certainly, certainly not, or perhaps."""
+        if self.where is not None:
+            return self.where.decides(partial)
+        return None if self.field in partial.unknown else self.covers(partial.target)
 
 
 def read_entries(texts: Iterable[str], *, place: str, negatable: bool) -> tuple[Entry, ...]:
@@ -72,9 +82,10 @@ def _entry(text: str, place: str, negatable: bool) -> Entry:
         )
     if body.startswith("/"):
         tests = tuple(_by_id(part.strip()) for part in body.split(",") if part.strip())
-        return Entry(text, negated, frozenset(), tests)
+        return Entry(text, negated, frozenset(), tests, field="id")
     if _EXPRESSION.search(body):
-        return Entry(text, negated, frozenset(), (parse(body).matches,))
+        where = parse(body)
+        return Entry(text, negated, frozenset(), (where.matches,), where=where)
     names = unfold(body)
     plain = frozenset(same_case(name) for name in names if not is_glob(name))
     return Entry(text, negated, plain, tuple(_by_name(name) for name in names if is_glob(name)))

@@ -137,21 +137,30 @@ def truth(
     ``read`` says what a clause's field has, and None where that is not known: then only a clause that asks whether it is
     there has an answer, ``unknown_is_present``.
     """
+
+    def clause_truth(clause: Clause) -> bool | None:
+        known = read(clause)
+        if known is None:
+            return unknown_is_present if clause.operator is Operator.PRESENT else None
+        fits = _compile_values(clause)
+        return any(map(fits, known)) != clause.negated
+
+    return decide(expression, clause_truth)
+
+
+def decide(expression: Expression, clause_truth: Callable[[Clause], bool | None]) -> bool | None:
+    """Say whether an expression is true, false, or neither (None) where its clauses are, by Kleene's strong logic."""
     match expression:
         case Clause():
-            known = read(expression)
-            if known is None:
-                return unknown_is_present if expression.operator is Operator.PRESENT else None
-            fits = _compile_values(expression)
-            return any(map(fits, known)) != expression.negated
+            return clause_truth(expression)
         case Not(part):
-            inner = truth(part, read, unknown_is_present=unknown_is_present)
+            inner = decide(part, clause_truth)
             return None if inner is None else not inner
         case All(parts):
-            found = [truth(part, read, unknown_is_present=unknown_is_present) for part in parts]
+            found = [decide(part, clause_truth) for part in parts]
             return False if False in found else None if None in found else True
         case Any(parts):
-            found = [truth(part, read, unknown_is_present=unknown_is_present) for part in parts]
+            found = [decide(part, clause_truth) for part in parts]
             return True if True in found else None if None in found else False
 
 

@@ -98,18 +98,42 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadSubscription:
+    """An entry of the list of subscriptions that cannot be read. ``id`` and ``name`` are None where they are not known."""
+
+    label: str
+    """Which entry it is: its position, and the name if that is known."""
+    reason: str
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UnreadScope:
-    """A subscription whose machines could not all be listed: named in plan and report, never silently missing."""
+    """What could not be read: named in plan and report, never silently missing.
+
+    ``subject`` is the VM, or the entry of a list, that this is about. Empty: the subscription, of which not all machines
+    could be listed.
+    """
 
     subscription: str
     name: str
     code: str
     message: str
+    subject: str = ""
+
+
+VM_UNREADABLE = "vm_unreadable"
+SUBSCRIPTION_UNREADABLE = "subscription_unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class TargetSet:
-    """The targets that a selector let in, sorted, and the scopes that could not be read."""
+    """The targets that a selector let in, sorted, and what could not be read.
+
+    ``notes`` name the VMs that are left out because Azure is still creating them.
+    """
 
     targets: tuple[Target, ...]
     unread: tuple[UnreadScope, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from fleet.targets import kql
 from fleet.targets.expression import Any, Clause, Expression, Not, TargetTest, Words, compile_expression, read_field
 from fleet.targets.grammar import read_expression
 from fleet.targets.model import Target
+from fleet.targets.partial import PartialTarget, truth_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ class Selector:
     def matches(self, target: Target) -> bool:
         """Say whether the target is let in."""
         return self._test(target)
+
+    def decides(self, partial: PartialTarget) -> bool | None:
+        """Say whether a machine that is known in part is let in: certainly, certainly not, or perhaps (None)."""
+        return truth_of(self.expression, partial)
 
     def explain(self, target: Target) -> Explanation:
         """Say of every part whether it is true of the target; the whole agrees with ``matches``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from fleet.targets.glob import same_case
 from fleet.targets.model import Target
 
 DOMAINS = ("update_domain", "fault_domain")
@@ -29,6 +30,12 @@ def trait(target: Target, by: str) -> str:
     if by == "subscription":
         return target.subscription_name or target.subscription
     return str(getattr(target, by))
+
+
+def needed_for(traits: Iterable[str]) -> frozenset[str]:
+    """Return the fields that must be known of a target for these traits to be told of it, ``tag:NAME`` among them."""
+    fields = {f"tag:{same_case(one.removeprefix('tag:'))}" if one.startswith("tag:") else one for one in traits}
+    return frozenset(fields | ({"availability_set"} if fields & set(DOMAINS) else set()))
 
 
 def alike(value: str) -> str:
