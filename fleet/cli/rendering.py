@@ -137,7 +137,7 @@ def _plan_text(plan: Plan, cost: Estimate) -> str:
     ]
     lines += [f"{'condition':<12}{text}" for text in _conditions(plan)]
     lines += [f"{label:<12}{text}" for label, text in _facts(plan, cost)]
-    lines += [f"warning     {unread(scope)}" for scope in plan.unread]
+    lines += [f"warning     {text}" for text in (*map(unread, plan.unread), *plan.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -154,7 +154,7 @@ def _plan_markdown(plan: Plan, cost: Estimate) -> str:
     lines += [*rows(STEP_HEAD, _step_rows(plan)), ""]
     lines += [f"- **condition** {markdown(text)}" for text in _conditions(plan)]
     lines += [f"- **{label}** {markdown(text)}" for label, text in _facts(plan, cost)]
-    lines += [f"- **warning** {markdown(unread(scope))}" for scope in plan.unread]
+    lines += [f"- **warning** {markdown(text)}" for text in (*map(unread, plan.unread), *plan.notes)]
     return "\n".join(lines) + "\n"
 
 

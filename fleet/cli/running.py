@@ -338,6 +338,7 @@ def _narrowed(plan: Plan, report: Report, statuses: tuple[Status, ...]) -> Plan:
             if gate.wave in (moved_to := number if gate.check is None else after)
         ),
         unread=(),
+        notes=(),
     )
 
 

@@ -69,6 +69,7 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
         declared=playbook.parameters,
         parameters={name: value for name, value in parameters.items() if name not in secret_names},
         unread=chosen.unread,
+        notes=chosen.notes,
         report=playbook.report,
         lease=settings.override_lease or playbook.rollout.lease,
         timed_by=settings.times.run if timed != waves else "",

@@ -13,7 +13,7 @@ from fleet.plan.languages import reach
 from fleet.plan.model import Plan
 from fleet.plan.rights import DOCTOR, Reach, Right, is_action, missing, rights
 from fleet.targets.kinds import USUAL
-from fleet.targets.model import Kind, Os, Power, Target, UnreadScope
+from fleet.targets.model import VM_UNREADABLE, Kind, Os, Power, Target, UnreadScope
 
 SLOTS = 25
 """Managed commands that a VM can hold (documented)."""
@@ -185,13 +185,17 @@ _CLOSED = ("authoriz", "authentic")
 def _subscriptions(plan: Plan) -> Iterator[Finding]:
     for scope in plan.unread:
         yield _unread(scope)
-    closed = {scope.subscription for scope in plan.unread}
+    closed = {scope.subscription for scope in plan.unread if not scope.subject}
     for identity, name in dict.fromkeys((target.subscription, target.subscription_name) for target in plan.targets):
         if identity not in closed:
             yield Finding(Check.SUBSCRIPTION, Level.OK, "readable", subject=f"subscription {name or identity}")
 
 
 def _unread(scope: UnreadScope) -> Finding:
+    if scope.subject:
+        check = Check.VM if scope.code == VM_UNREADABLE else Check.SUBSCRIPTION
+        hint = "look at it in the portal, or leave it out with --exclude"
+        return Finding(check, Level.UNREACHABLE, f"could not be read: {scope.message}", hint, scope.subject)
     refused = any(word in scope.code.casefold() for word in _CLOSED)
     hint = "give the principal the role of `fleet rbac` there" if refused else "try again, or see whether it is enabled"
     return Finding(

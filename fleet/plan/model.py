@@ -198,6 +198,8 @@ class Plan:
     timed_by: str = ""
     """The kept run whose durations decide the order inside the waves; empty where none is known."""
     strategy: Strategy = Strategy.NODE
+    notes: tuple[str, ...] = ()
+    """What a reader of the plan and of the report should know: VMs that are left out while Azure creates them."""
 
     @property
     def digest(self) -> str:

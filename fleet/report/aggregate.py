@@ -201,6 +201,7 @@ def _waves(plan: Plan, jobs: Sequence[JobRow]) -> tuple[WaveRow, ...]:
 
 def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
     """Say what a reader must know to trust the rows."""
+    yield from record.plan.notes
     said = [(directive.at, sentence(directive)) for directive in record.directives]
     said += [(answer.at, told(record.plan, answer)) for answer in record.gates]
     said += [(event.at, judgement(record.plan, event)) for event in record.judged]

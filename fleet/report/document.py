@@ -40,8 +40,14 @@ def document(report: Report, *, rows: bool = True) -> dict[str, Json]:
         if report.stopped is None
         else {"cause": report.stopped.cause.value, "message": report.stopped.message},
         "unread": [
-            {"subscription": s.subscription, "name": s.name, "code": s.code, "message": s.message}
-            for s in report.unread
+            {
+                "subscription": scope.subscription,
+                "name": scope.name,
+                "code": scope.code,
+                "message": scope.message,
+                "subject": scope.subject,
+            }
+            for scope in report.unread
         ],
         "waves": [_wave(wave) for wave in report.waves],
         "steps": [{"id": step.id, "title": step.title, "digest": step.digest} for step in report.steps],
@@ -155,7 +161,7 @@ def schema() -> dict[str, Json]:
         jobs=_array(_job_schema(cause)),
         title=_TEXT,
         stopped={"anyOf": [{"type": "null"}, _object(cause=_CAUSE_CODE, message=_TEXT)]},
-        unread=_array(_object(subscription=_TEXT, name=_TEXT, code=_TEXT, message=_TEXT)),
+        unread=_array(_object(subscription=_TEXT, name=_TEXT, code=_TEXT, message=_TEXT, subject=_TEXT)),
         waves=_array(_object(index=_COUNT, label=_TEXT, targets=_COUNT, started=_MAYBE_WHEN, ended=_MAYBE_WHEN)),
         steps=_array(_object(id=_TEXT, title=_TEXT, digest=_TEXT)),
         notes=_array(_TEXT),

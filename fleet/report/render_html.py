@@ -116,7 +116,7 @@ def headline(report: Report) -> str:
     if missing := counts.total - counts[Status.SUCCEEDED]:
         return f"{words.number(missing)} of {everybody} {'is' if missing == 1 else 'are'} not proven"
     if report.unread:
-        return f"{everybody} succeeded, but not every subscription could be read"
+        return f"{everybody} succeeded, but not everything could be read"
     return f"All {everybody} succeeded" if counts.total > 1 else f"The {noun} succeeded"
 
 

@@ -109,9 +109,10 @@ def _story(row: JobRow) -> str:
 
 
 def _unread(report: Report, scope: UnreadScope, number: int) -> Iterator[str]:
-    name = scope.name or scope.subscription
+    name = scope.subject or scope.name or scope.subscription
+    suite = scope.subject or f"subscription {name}"
     yield _open(
-        package=scope.subscription, number=number, name=f"subscription {name}", hostname="-",
+        package=scope.subscription, number=number, name=suite, hostname="-",
         at=report.started, tests=1, failures=0, errors=1, skipped=0, seconds=0.0,
     )  # fmt: skip
     yield "  <properties/>"

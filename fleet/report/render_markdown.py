@@ -118,13 +118,14 @@ def _unread(report: Report) -> str:
     if not report.unread:
         return ""
     lines = [
-        f"- {safe.markdown_code((scope.name or scope.subscription)[:100])} "
+        f"- {safe.markdown_code((scope.subject or scope.name or scope.subscription)[:100])} "
         f"{safe.markdown(scope.code[:100])}: {safe.markdown(scope.message[:300])}"
         for scope in report.unread[:20]
     ]
     if len(report.unread) > 20:
         lines.append(f"- and {len(report.unread) - 20} more")
-    return "\n### Subscriptions that could not be read\n\n" + "\n".join(lines) + "\n"
+    heading = words.unread_heading(report.unread)
+    return f"\n### {heading[0].upper()}{heading[1:]}\n\n" + "\n".join(lines) + "\n"
 
 
 def _notes(report: Report) -> str:

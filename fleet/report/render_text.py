@@ -136,9 +136,9 @@ def _unread(page: _Page, report: Report, limit: int) -> None:
     if not report.unread:
         return
     page.blank()
-    page.add(f"SUBSCRIPTIONS THAT COULD NOT BE READ ({len(report.unread)})", style="bold yellow")
+    page.add(f"{words.unread_heading(report.unread).upper()} ({len(report.unread)})", style="bold yellow")
     for scope in report.unread[:limit]:
-        page.wrap(f"{scope.name or scope.subscription}  {scope.code}: {scope.message}", indent=2)
+        page.wrap(f"{scope.subject or scope.name or scope.subscription}  {scope.code}: {scope.message}", indent=2)
     if len(report.unread) > limit:
         page.add(f"and {len(report.unread) - limit} more: fleet show {report.run} --all", indent=2, style="dim")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fleet.clock import iso
 from fleet.errors import ExitCode
 from fleet.report.model import Counts, Report
 from fleet.run.model import Status
-from fleet.targets.model import Kind, UnreadScope
+from fleet.targets.expand import counted
+from fleet.targets.model import VM_UNREADABLE, Kind, UnreadScope
 
 STATUS = {
     Status.SUCCEEDED: "succeeded",
@@ -43,8 +44,23 @@ KINDS = {Kind.VM: "VM", Kind.SCALE_SET: "scale-set instance", Kind.ARC: "Arc mac
 
 
 def unread(scope: UnreadScope) -> str:
-    """Say that a subscription could not be read, or not wholly."""
+    """Say that a VM, an entry of a list or a subscription could not be read, or not wholly."""
+    if scope.subject:
+        return f"{scope.subject} could not be read: {scope.message}"
     return f"subscription {scope.name or scope.subscription} could not be read: {scope.code}: {scope.message}"
+
+
+def not_read(scopes: Iterable[UnreadScope]) -> str:
+    """Count what could not be read: ``2 VMs and 1 subscription``."""
+    return counted(scopes)
+
+
+def unread_heading(scopes: Iterable[UnreadScope]) -> str:
+    """Return the heading of a list of what could not be read."""
+    vms = {scope.code == VM_UNREADABLE for scope in scopes}
+    return " and ".join(noun for noun, is_vm in (("VMs", True), ("subscriptions", False)) if is_vm in vms) + (
+        " that could not be read"
+    )
 
 
 def number(value: int) -> str:
