@@ -46,10 +46,12 @@ from fleet.store.journal import Journal, SavedRun
 from fleet.store.leases import FileLeases
 from fleet.store.runs import RunsFolder, RunState, new_id
 from fleet.targets import selector
-from fleet.targets.expand import Wanted, chosen_subscriptions, expand, require_some
+from fleet.targets.expand import Wanted, expand, require_some
 from fleet.targets.kinds import EVERY, wanted_kinds
 from fleet.targets.model import Target, TargetSet
-from fleet.targets.traits import DOMAINS
+from fleet.targets.partial import PartialTarget
+from fleet.targets.subscriptions import chosen_subscriptions, unread_scopes
+from fleet.targets.traits import DOMAINS, needed_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Found:
     wanted: Wanted
     chosen: TargetSet
     scope: Scope
+    partial: tuple[PartialTarget, ...] = ()
+    """Machines of its subscriptions of which too little is known, or something that cannot be read."""
 
 
 @dataclass(slots=True)
@@ -103,16 +107,25 @@ def load_playbook(path: Path) -> Playbook:
 # -- targets and plan ------------------------------------------------------------------------------------------------
 
 
-async def find(conn: Connection, selection: Selection, narrowing: Narrowing, *, every_kind: bool = False) -> Found:
+async def find(
+    conn: Connection,
+    selection: Selection,
+    narrowing: Narrowing,
+    *,
+    every_kind: bool = False,
+    needed: frozenset[str] = frozenset(),
+) -> Found:
     """List the machines of the selected subscriptions at once and let in those that selection and flags want.
 
     Only the kinds that are looked for are listed; ``every_kind`` lists the others as well, to explain why they are out.
+    ``needed`` are traits that must be known of a target.
 
     Raises InvalidInput for a selector that cannot be understood, Refused for too many targets, AzureUnusable.
     """
     where = selector.parse(selection.where) if selection.where else selector.EVERYTHING
     patterns = narrowing.subscriptions or selection.subscriptions
-    subscriptions = chosen_subscriptions(patterns, await conn.inventory.subscriptions())
+    seen = await conn.inventory.subscriptions()
+    subscriptions = chosen_subscriptions(patterns, seen)
     # No pre-filter: of a subscription without a row nobody could tell whether it has none or may not be read, and an
     # entry of exclude that fits no VM could not be told from one whose VMs were filtered out.
     kinds = wanted_kinds(selection.kinds, where.expression)
@@ -127,17 +140,21 @@ async def find(conn: Connection, selection: Selection, narrowing: Narrowing, *, 
         seed=narrowing.seed,
         max=_smaller(selection.max, narrowing.max_targets),
         kinds=kinds,
+        needed=needed,
     )
     scope = Scope(
         selection, narrowing.subscriptions, narrowing.limit, narrowing.exclude, narrowing.pick, narrowing.seed
     )
-    return Found(listing.targets, wanted, expand(listing.targets, wanted, unread=listing.unread), scope)
+    unread = (*unread_scopes(patterns, seen), *listing.unread)
+    chosen = expand(listing.targets, wanted, unread=unread, partial=listing.partial)
+    return Found(listing.targets, wanted, chosen, scope, listing.partial)
 
 
 async def find_for(conn: Connection, playbook: Playbook, narrowing: Narrowing) -> Found:
     """As :func:`find`, for a playbook; what its rollout goes by is asked of Azure where the list does not tell it."""
-    found = await find(conn, playbook.selection, narrowing)
-    if not goes_by(playbook.rollout) & frozenset(DOMAINS):
+    traits = goes_by(playbook.rollout)
+    found = await find(conn, playbook.selection, narrowing, needed=needed_for(traits))
+    if not traits & frozenset(DOMAINS):
         return found
     placed = await conn.inventory.with_domains(found.chosen.targets)
     return replace(found, chosen=replace(found.chosen, targets=placed))

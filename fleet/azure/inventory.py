@@ -6,47 +6,45 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fleet.azure.reading import MAX_PAGES, Pace, Pause, Rows, Unread, gathered, read, read_list
+from fleet.azure.reading import MAX_PAGES, Pace, Pause, Rows, Unread, gathered, read, read_list, sentence
 from fleet.azure.transport import Transport
-from fleet.azure.wire import compute, hybrid, resource_graph
-from fleet.azure.wire.http import TRUST_HINT, Json, as_text, is_untrusted
+from fleet.azure.wire import compute, hybrid, machines, resource_graph, subscriptions
+from fleet.azure.wire.http import TRUST_HINT, Json, as_text, dig, is_untrusted
+from fleet.azure.wire.machines import Entry
 from fleet.engine.ports import Listing
 from fleet.errors import AzureUnusable
 from fleet.targets.kinds import USUAL
-from fleet.targets.model import Kind, Subscription, Target, UnreadScope, kind_of
+from fleet.targets.model import Kind, Power, Subscription, Target, UnreadScope, UnreadSubscription
+from fleet.targets.partial import PartialTarget
 
 AT_ONCE = 16
 """Subscriptions read side by side; the lists have a budget per subscription, so this spares sockets only."""
 
-_UNREADABLE = "vm_unreadable"
-
-
-_NAMES = {Kind.VM: "a VM", Kind.SCALE_SET: "a scale-set instance", Kind.ARC: "an Arc machine"}
 _PLACES = {Kind.VM: "", Kind.SCALE_SET: "scale sets: ", Kind.ARC: "Arc machines: "}
 
 
 @dataclass(slots=True)
 class _Scope:
-    """What is known of one subscription so far. ``misread`` are rows that make no sense, ``failed`` lists that broke."""
+    """What is known of one subscription so far. ``failed`` are lists that broke off, or parts of them."""
 
     owner: Subscription
     targets: dict[str, Target] = field(default_factory=dict)
-    misread: list[tuple[Kind, UnreadScope]] = field(default_factory=list)
+    partial: list[PartialTarget] = field(default_factory=list)
     failed: list[tuple[Kind, UnreadScope]] = field(default_factory=list)
 
     @property
     def unread(self) -> list[UnreadScope]:
         """What could not be read."""
-        return [scope for _, scope in (*self.misread, *self.failed)]
+        return [scope for _, scope in self.failed]
 
-    def add(self, target: Target | None, row: dict[str, Json], kind: Kind) -> None:
-        """Keep a machine, or say that one could not be read: none is dropped in silence."""
-        if target is not None:
-            self.targets[target.key] = target
-            return
-        name = as_text(row.get("id")) or as_text(row.get("name")) or f"{_NAMES[kind]} without a name"
-        message = f"{name}: its id or its operating system cannot be told"
-        self.misread.append((kind, UnreadScope(self.owner.id, self.owner.name, _UNREADABLE, message)))
+    def add(self, found: tuple[list[Target], list[PartialTarget]]) -> None:
+        """Keep what a list says; of a machine that it names, it says more than what was known before."""
+        targets, partial = found
+        named = {one.target.key for one in partial if one.target.id}
+        self.targets = {key: target for key, target in self.targets.items() if key not in named}
+        self.targets |= {target.key: target for target in targets}
+        self.partial = [one for one in self.partial if one.target.key not in self.targets.keys() | named]
+        self.partial += partial
 
     def fail(self, unread: Unread, kind: Kind, name: str = "") -> None:
         """Note that a list could not be read, or not wholly."""
@@ -54,20 +52,20 @@ class _Scope:
         self.failed.append((kind, UnreadScope(self.owner.id, self.owner.name, unread.code, message)))
 
     def forget(self, kind: Kind) -> None:
-        """Drop what is known of a kind: better is to come."""
+        """Drop what is known of a kind: better is to come. A row of no known kind is made good by each list."""
         self.targets = {key: target for key, target in self.targets.items() if target.kind is not kind}
-        self.misread = [item for item in self.misread if item[0] is not kind]
+        self.partial = [one for one in self.partial if one.kind is not kind and "kind" not in one.unknown]
 
     def is_closed(self, kinds: frozenset[Kind]) -> bool:
         """Say whether nothing at all could be read here."""
-        return not self.targets and kinds <= {kind for kind, _ in self.failed}
+        return not self.targets and not self.partial and kinds <= {kind for kind, _ in self.failed}
 
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
     """What Resource Graph said for a batch; ``complete`` if it is certain that no row is missing."""
 
-    rows: tuple[dict[str, Json], ...]
+    rows: tuple[Json, ...]
     complete: bool
     narrowed: bool
 
@@ -79,20 +77,28 @@ class AzureInventory:
         self._transport = transport
         self._pause = pause
 
-    async def subscriptions(self) -> tuple[Subscription, ...]:
-        """Return every subscription the credential can see, by name. Raises AzureUnusable if that fails."""
+    async def subscriptions(self) -> tuple[Subscription | UnreadSubscription, ...]:
+        """Return every subscription the credential can see, by name, and the entries that cannot be read.
+
+        Raises AzureUnusable if the list cannot be read, or no entry of it.
+        """
         found = await read_list(self._transport, compute.list_subscriptions(), self._pause)
-        if found.unread:
-            raise _unusable("the subscriptions cannot be listed", found.unread)
-        known = {sub.id.casefold(): sub for row in found.rows if (sub := compute.subscription(row))}
+        known, unread = subscriptions.read_all(found.rows)
+        if found.unread is not None:
+            if not known or found.unread.status == 401:
+                raise _unusable("the subscriptions cannot be listed", found.unread)
+            unread += (UnreadSubscription("the rest of the list of subscriptions", sentence(found.unread)),)
+        if not known and unread:
+            reasons = "; ".join(f"{entry.label}: {entry.reason}" for entry in unread[:3])
+            raise AzureUnusable(f"no entry of the list of subscriptions can be read: {reasons}", hint=_AGAIN)
         if not known:
             raise AzureUnusable(
                 "the credential sees no subscription",
                 hint="give the principal a role on one (fleet rbac PLAYBOOK prints it), or sign in to another --tenant",
                 code="no_rights",
             )
-        self._transport.principals.know(known.values())
-        return tuple(sorted(known.values(), key=lambda sub: (sub.name.casefold(), sub.id)))
+        self._transport.principals.know(known)
+        return (*sorted(known, key=lambda sub: (sub.name.casefold(), sub.id)), *unread)
 
     async def list_targets(
         self, subscriptions: Sequence[Subscription], kql: str | None, kinds: frozenset[Kind] = USUAL
@@ -100,8 +106,9 @@ class AzureInventory:
         """Return the machines of these kinds in these subscriptions.
 
         A subscription that Resource Graph cannot answer for, or in which it knows no machine of a kind at all, is read
-        from that kind's own provider, since the graph lags behind; instances of scale sets always are, as the graph has
-        none. What cannot be read is named in ``unread``. Raises AzureUnusable when no subscription can be.
+        from that kind's own provider, since the graph lags behind, and so is one of which a row cannot be read; instances
+        of scale sets always are, as the graph has none. What cannot be read is named: a list in ``unread``, a machine in
+        ``partial``. Raises AzureUnusable when no subscription can be.
         """
         scopes = {sub.id.casefold(): _Scope(sub) for sub in subscriptions}
         doubtful = [(scope, Kind.SCALE_SET) for scope in scopes.values() if Kind.SCALE_SET in kinds]
@@ -136,11 +143,14 @@ class AzureInventory:
             request = compute.vm_view(target)
             await pace.turn(request)
             answer = await read(self._transport, request, self._pause)
-            if not isinstance(answer, Unread):
-                return compute.placed(target, answer.json())
-            if answer.status == 404:
-                return target  # gone since it was listed; the run will say so
-            raise _unusable(f"the update domain of {target.name} cannot be read", answer)
+            if isinstance(answer, Unread):
+                if answer.status == 404:
+                    return target  # gone since it was listed; the run will say so
+                raise _unusable(f"the update domain of {target.name} cannot be read", answer)
+            if wrong := compute.wrong_view(target, answer.json()):
+                message = f"the update domain of {target.name} cannot be read: {wrong}"
+                raise AzureUnusable(message, hint=_AGAIN)
+            return compute.placed(target, answer.json())
 
         return await gathered(targets, asked)
 
@@ -150,23 +160,31 @@ class AzureInventory:
         """Fill the scopes from Resource Graph and return those that it leaves in doubt, and about which kind."""
         known = {scope.owner.id.casefold(): scope for scope in batch}
         answer = await self._graph([scope.owner.id for scope in batch], kql, kinds)
-        told: set[tuple[str, Kind]] = set()
-        for row in answer.rows:
-            scope = known.get(resource_graph.subscription_of(row))
-            if scope is not None:
-                kind = kind_of(as_text(row.get("id")))
-                told.add((scope.owner.id, kind))
-                scope.add(resource_graph.target(row, scope.owner), row, kind)
-        if answer.complete and answer.narrowed:
-            return []
-        everything = [(scope, kind) for scope in batch for kind in Kind if kind in kinds]
-        if not answer.complete:
-            return everything
-        return [(scope, kind) for scope, kind in everything if (scope.owner.id, kind) not in told]
+        rows: dict[str, list[Entry]] = {name: [] for name in known}
+        certain = answer.complete
+        for position, row in enumerate(answer.rows, start=1):
+            named = resource_graph.subscriptions_of(row)
+            owners = [known[name] for name in named if name in known]
+            if len(owners) == len(named) == 1:
+                rows[owners[0].owner.id.casefold()].append(resource_graph.target(row, owners[0].owner, position))
+            else:
+                certain = False  # whose machine it is cannot be told, so it may be anybody's
+        doubtful = []
+        for name, scope in known.items():
+            targets, partial = machines.settle(rows[name])
+            scope.add((targets, partial))
+            odd = any("kind" in one.unknown for one in partial)
+            told = {target.kind for target in targets}
+            unsure = {one.kind for one in partial}
+            for kind in (kind for kind in Kind if kind in kinds):
+                silent = kind not in told and not answer.narrowed
+                if not certain or odd or silent or kind in unsure:
+                    doubtful.append((scope, kind))
+        return doubtful
 
     async def _graph(self, subscriptions: list[str], kql: str | None, kinds: frozenset[Kind]) -> _Graph:
         narrowed = kql is not None and resource_graph.is_condition(kql)
-        rows: list[dict[str, Json]] = []
+        rows: list[Json] = []
         token, tokens, total = "", set[str](), -1
         for _ in range(MAX_PAGES):
             question = resource_graph.question(subscriptions, kql, token, kinds)
@@ -185,7 +203,9 @@ class AzureInventory:
             total = max(total, page.total)
             token = page.skip_token
             if not token:
-                return _Graph(tuple(rows), complete=len(rows) >= total, narrowed=narrowed)
+                # A row that came twice stands for another that did not come.
+                different = {as_text(dig(row, "id")).casefold() for row in rows}
+                return _Graph(tuple(rows), complete=len(different) == len(rows) == total, narrowed=narrowed)
             if token in tokens:
                 break
             tokens.add(token)
@@ -216,14 +236,20 @@ class AzureInventory:
         if found.rows:
             request = compute.list_vms(scope.owner.id, status_only=True)
             states = await read_list(self._transport, request, self._pause)
-        powers = compute.powers(tuple(states.rows))
+        sound = [row for row in states.rows if machines.is_state(row)]
+        powers = compute.powers(sound)
+        unsure = "" if states.unread is None and len(sound) == len(states.rows) else machines.NO_STATE
+
+        def power_of(identity: str) -> Power | None:
+            return powers.get(identity.casefold())
+
         if found.unread is None:
             scope.forget(Kind.VM)
-        for row in found.rows:
-            power = powers.get(as_text(row.get("id")).casefold())
-            scope.add(compute.target(row, scope.owner, power), row, Kind.VM)
+        scope.add(machines.read_all(found.rows, scope.owner, Kind.VM, power_of, unsure=unsure))
         if found.unread is not None:
             scope.fail(found.unread, Kind.VM)
+        else:
+            scope.add(([], machines.only_in_states(states.rows, found.rows, scope.owner)))
 
     async def _read_scale_sets(self, scope: _Scope) -> None:
         """Read the instances of a subscription's uniform scale sets, set by set; flexible ones have VMs instead."""
@@ -232,15 +258,17 @@ class AzureInventory:
             scope.fail(sets.unread, Kind.SCALE_SET)
         gate = asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            for row in sets.rows:
-                if not compute.is_flexible(row):
-                    group.create_task(self._read_instances(scope, as_text(row.get("id")), gate))
+            for position, row in enumerate(sets.rows, start=1):
+                if wrong := machines.wrong_scale_set(row, scope.owner):
+                    place = f"entry {position} of the list of scale sets"
+                    scope.fail(Unread(0, "scale_set_unreadable", f"{place}: {wrong}"), Kind.SCALE_SET)
+                elif not compute.is_flexible(row):
+                    group.create_task(self._read_instances(scope, as_text(dig(row, "id")), gate))
 
     async def _read_instances(self, scope: _Scope, scale_set: str, gate: asyncio.Semaphore) -> None:
         async with gate:
             found = await read_list(self._transport, compute.list_instances(scale_set), self._pause)
-        for row in found.rows:
-            scope.add(compute.target(row, scope.owner), row, Kind.SCALE_SET)
+        scope.add(machines.read_all(found.rows, scope.owner, Kind.SCALE_SET, below=scale_set))
         if found.unread is not None and found.unread.status != 404:  # deleted since the sets were listed
             scope.fail(found.unread, Kind.SCALE_SET, scale_set.rpartition("/")[2])
 
@@ -249,8 +277,7 @@ class AzureInventory:
         found = await read_list(self._transport, hybrid.list_machines(scope.owner.id), self._pause)
         if found.unread is None:
             scope.forget(Kind.ARC)
-        for row in found.rows:
-            scope.add(hybrid.target(row, scope.owner), row, Kind.ARC)
+        scope.add(machines.read_all(found.rows, scope.owner, Kind.ARC))
         if found.unread is not None and not hybrid.is_unused(found.unread.code):
             scope.fail(found.unread, Kind.ARC)
 
@@ -258,7 +285,8 @@ class AzureInventory:
 def _listing(found: list[_Scope]) -> Listing:
     targets = [target for scope in found for target in scope.targets.values()]
     unread = tuple(item for scope in found for item in scope.unread)
-    return Listing(tuple(sorted(targets, key=lambda target: target.key)), unread)
+    partial = tuple(item for scope in found for item in scope.partial)
+    return Listing(tuple(sorted(targets, key=lambda target: target.key)), unread, partial)
 
 
 def _batches(scopes: list[_Scope], size: int) -> Iterator[list[_Scope]]:
@@ -287,4 +315,7 @@ def _hint(unread: Unread) -> str:
         return "sign in again, and see that the principal has the Reader role"
     if unread.code == "not_connected":
         return "check the network, the proxy and azure.cloud"
-    return "try again; if it stays, look at Azure's status page"
+    return _AGAIN
+
+
+_AGAIN = "try again; if it stays, look at Azure's status page"

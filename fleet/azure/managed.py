@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fleet.azure.reading import Pace, Pause, Unread, gathered, read, read_list, sentence
 from fleet.azure.transport import Transport
 from fleet.azure.wire import managed as wire
-from fleet.azure.wire import run_command
+from fleet.azure.wire import run_command, shapes
 from fleet.azure.wire.arm import not_done, quota
-from fleet.azure.wire.http import NoResponse, Response
+from fleet.azure.wire.http import Json, NoResponse, Response, as_text, dig
 from fleet.engine.ports import CommandsOf, Reply
 from fleet.playbook.model import Transport as Way
 from fleet.run.answers import Accepted, Lost, LostReason, Operation, Refusal, Refused, RemoveAnswer, Removed
@@ -41,25 +42,38 @@ class AzureManaged:
         await self._pace.turn(request)
         rows = await read_list(self._transport, request, self._pause)
         commands: list[ManagedCommand] = []
-        why = sentence(rows.unread) if rows.unread is not None else ""
-        for row in rows.rows:
-            found = wire.command(target, row)
-            if found is not None and not wire.has_view(row):
-                found = await self._read(found)
-            if found is None:
-                why = why or "a command could not be read"
-            else:
+        reasons = [sentence(rows.unread)] if rows.unread is not None else []
+        for position, row in enumerate(rows.rows, start=1):
+            found, why = await self._whole(target, row, position)
+            if found is not None:
                 commands.append(found)
-        return CommandsOf(target, tuple(commands), why)
+            reasons += [why] if why else []
+        doubled = sorted(name for name, count in Counter(one.name.casefold() for one in commands).items() if count > 1)
+        reasons += [f"command {name} is there several times" for name in doubled]
+        kept = tuple(one for one in commands if one.name.casefold() not in doubled)
+        return CommandsOf(target, kept, "; ".join(reasons))
 
-    async def _read(self, found: ManagedCommand) -> ManagedCommand | None:
-        """Read one with its view; as it is known where that fails: then it may be running."""
-        request = run_command.reading(run_command.resource_id(found.target, found.name))
+    async def _whole(self, target: Target, row: Json, position: int) -> tuple[ManagedCommand | None, str]:
+        """Read a row of the list, by itself where it came without its view; say why where it cannot be read."""
+        name = as_text(dig(row, "name"))
+        which = f"command {name[:80]}" if name and not shapes.text(name) else f"entry {position} of the list"
+        found = wire.command(target, row)
+        if found is None:
+            return None, f"{which} could not be read: {wire.wrong(target, row)}"
+        if wire.has_view(row):
+            return found, ""
+        request = run_command.reading(run_command.resource_id(target, found.name))
         await self._pace.turn(request)
         answer = await read(self._transport, request, self._pause)
         if isinstance(answer, Unread):
-            return None if answer.status != 404 else found
-        return wire.command(found.target, answer.json()) or found
+            # As it is known where it is gone: then it may be running.
+            return (found, "") if answer.status == 404 else (None, f"{which} could not be read: {sentence(answer)}")
+        if wrong := wire.wrong(target, answer.json()):
+            return None, f"{which} could not be read: {wrong}"
+        again = wire.command(target, answer.json())
+        if again is None or again.name.casefold() != found.name.casefold():
+            return None, f"{which} could not be read: the answer is about another command"
+        return again, ""
 
     async def remove(self, command: ManagedCommand) -> Reply[RemoveAnswer]:
         """Delete one; one that is not there counts as removed."""

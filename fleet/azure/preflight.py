@@ -56,7 +56,8 @@ class AzurePreflight:
         found = await read_list(sender, request, self._pause)
         if found.unread is not None:
             return Permissions(number, scope, None, sentence(found.unread).partition(":")[0])
-        return Permissions(number, scope, tuple(map(wire.grant, found.rows)))
+        told = wire.grants(found.rows)
+        return Permissions(number, scope, None, told) if isinstance(told, str) else Permissions(number, scope, told)
 
     async def conditions(self, targets: Sequence[Target], *, commands: bool) -> tuple[Condition, ...]:
         """Read model and instance view of each VM in one call, and its managed commands in another."""
@@ -71,7 +72,7 @@ class AzurePreflight:
                 return Condition(target, gone=True)
             found = Condition(target, why=sentence(answer))
         else:
-            found = wire.condition(target, answer.json()) or Condition(target, why="the answer is no VM")
+            found = wire.condition(target, answer.json())
         if not commands:
             return found
         request = run_command.listing(target)
@@ -79,7 +80,8 @@ class AzurePreflight:
         rows = await read_list(self._transport, request, self._pause)
         if rows.unread is not None:
             return replace(found, commands_why=sentence(rows.unread))
-        return replace(found, commands=wire.names(rows.rows))
+        named = wire.names(rows.rows)
+        return replace(found, commands_why=named) if isinstance(named, str) else replace(found, commands=named)
 
 
 class _InTheNameOf:

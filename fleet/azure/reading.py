@@ -54,9 +54,9 @@ class Unread:
 
 @dataclass(slots=True)
 class Rows:
-    """What a list gave, page by page, and why it broke off if it did."""
+    """What a list gave, page by page and as it came, and why it broke off if it did."""
 
-    rows: list[dict[str, Json]] = field(default_factory=list)
+    rows: list[Json] = field(default_factory=list)
     unread: Unread | None = None
 
 
@@ -107,10 +107,10 @@ def _unread(failed: Refused | Lost) -> Unread:
 async def read_list(transport: Sender, first: Request, pause: Pause) -> Rows:
     """Read every page of a list, following each ``nextLink`` byte for byte until there is none.
 
-    An empty page with a link goes on (recorded). A link to another host, or one that was followed before,
-    ends the list as unread; the rows so far are kept.
+    An empty page with a link goes on (recorded). A link to another host, one that was followed before, or one that is not
+    a text ends the list as unread, and so does a list that counts more rows than it has; the rows so far are kept.
     """
-    found = Rows()
+    found, counted = Rows(), 0
     request, seen = first, {first.target}
     for _ in range(MAX_PAGES):
         answer = await read(transport, request, pause)
@@ -122,7 +122,14 @@ async def read_list(transport: Sender, first: Request, pause: Pause) -> Rows:
             found.unread = Unread(answer.status, "malformed", "the answer is no list")
             return found
         found.rows.extend(page.rows)
+        counted = max(counted, page.count)
+        if page.odd_link:
+            found.unread = Unread(0, "odd_link", f"its nextLink is {page.odd_link}, not a text")
+            return found
         if not page.next_link:
+            if len(found.rows) < counted:
+                message = f"it has {len(found.rows):,} entries and says that it has {counted:,}"
+                found.unread = Unread(0, "incomplete_list", message)
             return found
         if not check_link(transport.base_url, page.next_link):
             found.unread = Unread(

@@ -78,11 +78,13 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
 
 
 def warn_about(found: Found) -> None:
-    """Warn of subscriptions that could not be read, and of names and patterns that fit no VM."""
+    """Warn of what could not be read, of VMs that are left out, and of names and patterns that fit no VM."""
     for scope in found.chosen.unread:
         warn(unread(scope))
+    for note in found.chosen.notes:
+        warn(note)
     if found.rows:
-        for problem in unmatched(found.rows, found.wanted):
+        for problem in unmatched((*found.rows, *(one.target for one in found.partial)), found.wanted):
             warn_of(problem)
 
 
@@ -141,12 +143,12 @@ def _document(target: Target) -> Mapping[str, object]:
 
 
 def _explanation(found: Found, form: str) -> str:
-    decisions = explained(found.rows, found.wanted)
+    decisions = explained(found.rows, found.wanted, found.partial)
     if form == "json":
         return json.dumps(
             [
                 {
-                    "name": decision.target.name,
+                    "name": decision.target.name or decision.label,
                     "id": decision.target.id,
                     "included": decision.included,
                     "rule": decision.rule.value,
@@ -158,7 +160,7 @@ def _explanation(found: Found, form: str) -> str:
             indent=1,
         )
     rows = [
-        ("in" if item.included else "out", item.target.name, item.target.resource_group, item.reason)
+        ("in" if item.included else "out", item.target.name or item.label, item.target.resource_group, item.reason)
         for item in decisions
     ]
     return table(("", "name", "resource group", "why"), rows)
@@ -167,5 +169,6 @@ def _explanation(found: Found, form: str) -> str:
 def _summary(found: Found) -> str:
     chosen = found.chosen.targets
     subscriptions = len({target.subscription for target in chosen})
-    seen = f" of {len(found.rows):,} seen" if len(found.rows) != len(chosen) else ""
+    all_seen = len(found.rows) + len(found.partial)
+    seen = f" of {all_seen:,} seen" if all_seen != len(chosen) else ""
     return f"{plural(len(chosen), 'target')}{seen} in {plural(subscriptions, 'subscription')}"

@@ -24,7 +24,8 @@ from fleet.run.answers import (
 from fleet.run.events import Directive, Event
 from fleet.run.managed import Change, ManagedCommand
 from fleet.targets.kinds import USUAL
-from fleet.targets.model import Kind, Subscription, Target, UnreadScope
+from fleet.targets.model import Kind, Subscription, Target, UnreadScope, UnreadSubscription
+from fleet.targets.partial import PartialTarget
 
 A = TypeVar("A", covariant=True)
 
@@ -70,17 +71,21 @@ class Gatekeeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The machines of the subscriptions asked for, and the subscriptions that could not be read."""
+    """The machines of the subscriptions asked for, and the subscriptions that could not be read.
+
+    ``partial`` are machines of which too little is known, or something that cannot be read.
+    """
 
     targets: tuple[Target, ...]
     unread: tuple[UnreadScope, ...] = ()
+    partial: tuple[PartialTarget, ...] = ()
 
 
 class Inventory(Protocol):
     """Finds subscriptions and machines. Raises :class:`fleet.errors.AzureUnusable` when nothing at all can be read."""
 
-    async def subscriptions(self) -> tuple[Subscription, ...]:
-        """Return every subscription the credential can see."""
+    async def subscriptions(self) -> tuple[Subscription | UnreadSubscription, ...]:
+        """Return every subscription the credential can see, and each entry of the list that could not be read."""
         ...
 
     async def list_targets(

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fleet.azure.wire import arm, compute, redaction, resource_graph, run_command
+from fleet.azure.wire import arm, compute, machines, redaction, resource_graph, run_command
 from fleet.azure.wire.http import Response, parse_json
 from fleet.errors import MOST_SHOWN, InvalidInput, StateError
 from fleet.guest import receipt
@@ -26,6 +26,7 @@ from fleet.playbook.load import load
 from fleet.playbook.model import Playbook
 from fleet.store import journal, records, wal
 from fleet.store.records import KINDS, Row
+from fleet.targets.model import Kind, Subscription
 
 NONCE = "0123456789abcdef"
 BASE = "https://management.azure.com"
@@ -109,12 +110,13 @@ def _check_bodies(data: object) -> None:
     for reader in (run_command.action_result, run_command.managed_state, run_command.read_missing, run_command.names):
         reader(data)  # type: ignore[operator]
     run_command.provisioning_failed(data, operation)  # type: ignore[arg-type]
-    owner = compute.Subscription("s", "n")
-    for module in (compute, resource_graph):
-        page = module.read_page(data)  # type: ignore[attr-defined]
-        for row in page.rows if page else ():
-            found = module.target(row, owner)  # type: ignore[attr-defined]
-            assert found is None or found.id
+    owner = Subscription("s", "n")
+    page, graph = compute.read_page(data), resource_graph.read_page(data)  # type: ignore[arg-type]
+    for kind in Kind:
+        targets, partial = machines.read_all(page.rows if page else (), owner, kind)
+        assert all(target.id for target in targets) and all(one.unknown and one.reason for one in partial)
+    for row in graph.rows if graph else ():
+        resource_graph.target(row, owner)
 
 
 def journal_on_disk(data: bytes) -> None:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.azure.wire import arm, compute, resource_graph, run_command
+from fleet.azure.wire import arm, compute, machines, resource_graph, run_command, subscriptions
 from fleet.azure.wire.http import DEPTH, NoResponse, Response, Silence, parse_json
 from fleet.run.answers import Lost, LostReason, Refused
+from fleet.targets.model import Kind, Subscription, Target
 
 KEYS = [
     "error",
@@ -244,9 +245,11 @@ def test_no_parser_ever_raises(body: bytes) -> None:
 
 @given(st.dictionaries(st.sampled_from(["id", "name", "tags", "zones", "properties", "location"]), JSON))
 def test_no_row_ever_raises(row: dict[str, object]) -> None:
-    """A row of either VM list becomes a target or None."""
-    owner = compute.Subscription("s", "n")
-    compute.target(row, owner)  # type: ignore[arg-type]
+    """A row of any list becomes a target, or says what is not known of it."""
+    owner = Subscription("s", "n")
+    for kind in Kind:
+        found = machines.read(row, owner, kind, 1)  # type: ignore[arg-type]
+        assert isinstance(found, Target) or (found.unknown and found.reason and found.label)
     resource_graph.target(row, owner)  # type: ignore[arg-type]
-    compute.subscription(row)  # type: ignore[arg-type]
-    resource_graph.subscription_of(row)  # type: ignore[arg-type]
+    subscriptions.read_all([row])  # type: ignore[list-item]
+    resource_graph.subscriptions_of(row)  # type: ignore[arg-type]

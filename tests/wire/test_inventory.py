@@ -324,14 +324,208 @@ async def test_what_the_graph_knew_stays_where_compute_cannot_be_read() -> None:
     assert [item.code for item in listing.unread] == ["AuthorizationFailed"]
 
 
+def listed(*rows: Json, states: tuple[Json, ...] = (), **graph_says: Json) -> Answer:
+    """Answer with a graph whose rows are given, and with Compute's lists."""
+
+    def answer(method: str, path: str, body: Json) -> web.Response | None:
+        if method == "POST":
+            return arm(200, {"totalRecords": 1, "count": 1, "resultTruncated": "false", **graph_says})
+        return arm(200, {"value": list(states if "statusOnly=true" in path else rows)})
+
+    return answer
+
+
+def odd_graph(*rows: Json) -> dict[str, Json]:
+    return {"data": list(rows), "totalRecords": len(rows), "count": len(rows)}
+
+
 @pytest.mark.asyncio
 async def test_a_vm_whose_os_cannot_be_told_is_named() -> None:
     """It is no target, since no shell could be chosen, and it does not vanish either."""
-    listing = await Azure(lambda method, path, body: graph([row("a"), row("odd", osType="")])).listing(ONE)
+    nowhere = vm("odd", os="")
+    listing = await Azure(listed(vm("a"), nowhere, **odd_graph(row("a"), row("odd", osType="")))).listing(ONE)
+    assert names(listing) == ["a"] and not listing.unread
+    [odd] = listing.partial
+    assert (odd.label, odd.reason, odd.unknown) == ("VM odd", "its operating system is not known", {"os"})
+
+
+@pytest.mark.asyncio
+async def test_where_a_row_of_the_graph_cannot_be_read_compute_is_asked() -> None:
+    """Compute's list has the OS; where it says what the graph does not, the VM is a target like any other."""
+    azure = Azure(listed(vm("a"), vm("odd"), **odd_graph(row("a"), row("odd", osType=""))))
+    listing = await azure.listing(ONE)
+    assert (names(listing), listing.partial, listing.unread) == (["a", "odd"], (), ())
+    assert [path.partition("?")[0].rpartition("/")[2] for path in azure.asked[1:]] == ["virtualMachines"] * 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (None, row("a")),
+        ([], row("a")),
+        (row("b", subscriptionId="another"), row("a")),
+        (row("b", subscriptionId=None, id=None), row("a")),
+        (row("a"), row("a")),
+        (row("a"), {**row("b"), "id": row("a")["id"]}),
+    ],
+)
+async def test_a_row_of_the_graph_that_is_nobodys_is_made_good(rows: tuple[Json, ...]) -> None:
+    """A row that is no object, belongs to no subscription, or came twice, hides a VM: Compute's list has it."""
+    listing = await Azure(listed(vm("a"), vm("b"), **odd_graph(*rows))).listing(ONE)
+    assert (names(listing), listing.partial, listing.unread) == (["a", "b"], (), ())
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"totalRecords": 2},
+        {"totalRecords": 0},
+        {"totalRecords": None},
+        {"totalRecords": "1"},
+        {"count": 3},
+        {"count": []},
+        {"resultTruncated": []},
+        {"resultTruncated": "maybe"},
+        {"$skipToken": ["x"]},
+    ],
+)
+async def test_a_page_that_contradicts_itself_is_not_believed(says: dict[str, Json]) -> None:
+    """Counts and tokens that do not fit what arrived leave a doubt, so the second listing is asked."""
+    listing = await Azure(listed(vm("a"), vm("b"), **{**odd_graph(row("a")), **says})).listing(ONE)
+    assert names(listing) == ["a", "b"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("odd", "label", "reason"),
+    [
+        (None, "entry 2 of the list of VMs", "it is null, not an object"),
+        ([1], "entry 2 of the list of VMs", "it is a list, not an object"),
+        ({**vm("b"), "id": None}, "VM b", "it has no id"),
+        ({**vm("b"), "id": vm("b", "sub-9")["id"]}, "VM b", "its id is of another subscription"),
+        ({**vm("b"), "id": "/odd", "name": 7}, "entry 2 of the list of VMs", "its id is not the id of a VM"),
+        ({**vm("b"), "name": "c"}, "entry 2 of the list of VMs", "its name and its id disagree: c, b"),
+        ({**vm("b"), "tags": []}, "VM b", "its tags cannot be read: the field is a list, not an object"),
+        ({**vm("b"), "tags": {"env": None}}, "VM b", "its tag env is null"),
+        ({**vm("b"), "location": None}, "VM b", "it has no location"),
+        ({**vm("b"), "zones": "1"}, "VM b", "its zone is a text, not a list"),
+        ({**vm("b"), "properties": []}, "VM b", "its operating system is not known"),
+    ],
+)
+async def test_an_entry_of_computes_list_is_named_by_what_is_known_of_it(odd: Json, label: str, reason: str) -> None:
+    """By its name where that can be read, else by its place, with what is wrong; the other VMs are read."""
+    listing = await Azure(compute_only(vm("a"), odd)).listing(ONE)  # type: ignore[arg-type]
     assert names(listing) == ["a"]
-    [unread] = listing.unread
-    assert unread.code == "vm_unreadable"
-    assert "odd" in unread.message
+    [one] = listing.partial
+    assert one.label == label and reason in one.reason
+
+
+@pytest.mark.asyncio
+async def test_one_vm_in_two_entries_is_one_and_two_vms_with_one_id_are_none() -> None:
+    """Ids compare without regard to case; entries that differ in what they say are named, and nothing is sent there."""
+    shouted = {**vm("a"), "id": str(vm("a")["id"]).upper(), "name": "A"}
+    listing = await Azure(compute_only(vm("a"), shouted)).listing(ONE)
+    assert (names(listing), listing.partial) == (["a"], ())
+    other = {**vm("a"), "tags": {"env": "dev"}}
+    listing = await Azure(compute_only(vm("a"), other, vm("b"))).listing(ONE)
+    assert names(listing) == ["b"]
+    [two] = listing.partial
+    assert (two.label, two.reason) == ("VM a", "the list has several entries with its id, which differ")
+
+
+@pytest.mark.asyncio
+async def test_a_vm_that_only_the_list_of_states_has_is_named() -> None:
+    """The list of VMs lost it, or it is being made: either way it does not vanish."""
+    states = ({"id": vm("lost")["id"], "name": "lost", "location": "westus", "properties": {}}, *map(vm, "a"))
+    listing = await Azure(listed(vm("a"), states=states, data=None)).listing(ONE)
+    assert names(listing) == ["a"]
+    assert [(one.label, one.reason) for one in listing.partial] == [
+        ("VM lost", "it is in the list of states and not in the list of VMs")
+    ]
+
+
+@pytest.mark.asyncio
+async def test_powers_that_could_not_be_read_are_not_taken_for_unknown_states() -> None:
+    """A selection by power is not decided where the list of states broke off; one without is not disturbed by it."""
+
+    def answer(method: str, path: str, body: Json) -> web.Response | None:
+        if method == "POST" or "statusOnly=true" in path:
+            return denied()
+        return arm(200, {"value": [vm("a")]})
+
+    listing = await Azure(answer).listing(ONE)
+    assert listing.targets == ()
+    [one] = listing.partial
+    assert one.unknown == {"power"} and one.is_usable()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("link", "code"),
+    [([], "odd_link"), (7, "odd_link"), ({}, "odd_link"), ("\ud800", "foreign_link"), ("odd", "foreign_link")],
+)
+async def test_a_link_that_is_none_ends_the_list_as_unread(link: Json, code: str) -> None:
+    """What was read is kept, and the subscription is named."""
+
+    def answer(method: str, path: str, body: Json) -> web.Response | None:
+        return denied() if method == "POST" else arm(200, {"value": [vm("a")], "nextLink": link})
+
+    listing = await Azure(answer).listing(ONE)
+    assert names(listing) == ["a"]
+    assert [scope.code for scope in listing.unread] == [code]
+
+
+def sub(number: int, **changes: Json) -> dict[str, Json]:
+    return {
+        "id": f"/subscriptions/s{number}",
+        "subscriptionId": f"s{number}",
+        "displayName": f"name {number}",
+        **changes,
+    }
+
+
+ODD_SUBSCRIPTIONS: list[tuple[Json, str, str]] = [
+    (None, "entry 2 of the list of subscriptions", "it is null, not an object"),
+    ("s2", "entry 2 of the list of subscriptions", "it is a text, not an object"),
+    (sub(2, subscriptionId=None), "entry 2 of the list of subscriptions (name 2)", "its subscriptionId is null"),
+    (sub(2, subscriptionId=[]), "entry 2 of the list of subscriptions (name 2)", "is a list, not a text"),
+    (sub(2, subscriptionId="a b"), "entry 2 of the list of subscriptions (name 2)", "is not the id of a subscription"),
+    (sub(2, subscriptionId="\ud800x"), "entry 2 of the list of subscriptions (name 2)", "cannot be encoded"),
+    (sub(2, subscriptionId="s1"), "entry 2 of the list of subscriptions (name 2)", "disagree"),
+    (
+        sub(2, id=None, subscriptionId="s1"),
+        "entries 1 and 2 of the list of subscriptions",
+        "the same subscriptionId s1",
+    ),
+    (sub(2, displayName=7), "entry 2 of the list of subscriptions", "its displayName is a number, not a text"),
+    ({"displayName": "name 2"}, "entry 2 of the list of subscriptions (name 2)", "it has no subscriptionId"),
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("odd", "label", "reason"), ODD_SUBSCRIPTIONS)
+async def test_a_subscription_that_cannot_be_read_is_named_by_its_place(odd: Json, label: str, reason: str) -> None:
+    """It is an entry of what is returned, so that nobody takes the list for whole; the others are subscriptions."""
+    azure = Azure(lambda method, path, body: arm(200, {"value": [sub(1), odd, sub(3)]}))
+    found = await azure.use(lambda inventory: inventory.subscriptions())
+    assert isinstance(found, tuple)
+    assert {one.id for one in found if isinstance(one, Subscription)} in ({"s1", "s3"}, {"s3"})
+    [unread] = [one for one in found if not isinstance(one, Subscription)]
+    assert unread.label == label and reason in unread.reason
+
+
+@pytest.mark.asyncio
+async def test_a_list_of_subscriptions_that_counts_more_than_it_has_is_not_whole() -> None:
+    """The rest is named; a list of which no entry can be read is an error."""
+    azure = Azure(lambda method, path, body: arm(200, {"value": [sub(1)], "count": {"type": "Total", "value": 2}}))
+    found = await azure.use(lambda inventory: inventory.subscriptions())
+    assert isinstance(found, tuple)
+    assert [getattr(one, "label", "") for one in found] == ["", "the rest of the list of subscriptions"]
+    azure = Azure(lambda method, path, body: arm(200, {"value": [None]}))
+    with pytest.raises(AzureUnusable, match="entry 1 of the list of subscriptions: it is null"):
+        await azure.use(lambda inventory: inventory.subscriptions())
 
 
 @pytest.mark.asyncio
@@ -488,6 +682,22 @@ async def test_only_members_of_availability_sets_are_asked_for_domains() -> None
         ("gone", "", ""),
     ]
     assert found[1].availability_set == "A"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"properties": []},
+        {"properties": {"instanceView": []}},
+        {"properties": {"instanceView": {"platformUpdateDomain": "3"}}},
+        {"id": vm("another")["id"], "properties": {"instanceView": {"platformUpdateDomain": 3}}},
+    ],
+)
+async def test_an_odd_view_is_not_taken_for_one_without_a_domain(answer: Json) -> None:
+    """Nor is the view of another VM taken for this one's: the plan is refused."""
+    with pytest.raises(AzureUnusable, match="the update domain of a cannot be read"):
+        await with_domains(lambda name: arm(200, answer), member("a"))
 
 
 @pytest.mark.asyncio

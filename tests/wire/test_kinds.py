@@ -122,7 +122,36 @@ def test_a_kind_that_the_graph_does_not_know_is_read_from_its_provider() -> None
 
     listing, _ = found(answer, frozenset({Kind.VM, Kind.ARC}))  # type: ignore[arg-type]
     assert sorted((t.name, t.power) for t in listing.targets) == [("till1", "connected"), ("web01", "deallocated")]
-    assert [(scope.code, "odd" in scope.message) for scope in listing.unread] == [("vm_unreadable", True)]
+    assert [(one.label, one.kind, one.reason) for one in listing.partial] == [
+        ("Arc machine odd", Kind.ARC, "its operating system is not known")
+    ]
+
+
+def test_entries_of_other_kinds_are_named_by_their_place() -> None:
+    """A scale set that cannot be read hides its instances, so its subscription is not wholly read; an entry is a machine."""
+    elsewhere = {**instance("web", 1), "id": f"{SETS}/other/virtualMachines/1"}  # type: ignore[dict-item]
+    nameless = {**instance("web", 2), "name": None}  # type: ignore[dict-item]
+
+    def answer(method: str, path: str, body: Json) -> object:
+        if method == "POST":
+            return graph([row("web01")])
+        if "HybridCompute" in path:
+            return arm(200, {"value": [arc("till1"), 7]})
+        if "/web/" in path:
+            return arm(200, {"value": [instance("web", 0), elsewhere, nameless]})
+        return arm(200, {"value": [scale_set("web"), "x", {"id": "/odd"}]})
+
+    listing, _ = found(answer)  # type: ignore[arg-type]
+    assert sorted(target.name for target in listing.targets) == ["till1", "web01", "web_0"]
+    assert [scope.message for scope in listing.unread] == [
+        "scale sets: entry 2 of the list of scale sets: it is a text, not an object",
+        "scale sets: entry 3 of the list of scale sets: its id is not the id of a scale set",
+    ]
+    assert sorted((one.label, one.reason) for one in listing.partial) == [
+        ("entry 2 of the list of Arc machines", "it is a number, not an object"),
+        ("entry 3 of the list of scale-set instances", "it has no name"),
+        ("scale-set instance web_1", "its id is of another scale set"),
+    ]
 
 
 def test_a_subscription_that_never_used_arc_has_no_machine() -> None:

@@ -164,13 +164,54 @@ async def test_a_command_that_cannot_be_read_is_told_with_the_others() -> None:
     """A row that is none and a view that is refused leave a gap that is named; one gone since is as it was listed."""
     script = Script([arm(200, {"value": [{"name": ""}, row("c1", instanceView=VIEW)]})])
     [found] = await use(script, "commands", [vm()], lambda: None)  # type: ignore[misc]
-    assert ([each.name for each in found.commands], found.why) == (["c1"], "a command could not be read")
+    why = "entry 1 of the list could not be read: its name cannot be read"
+    assert ([each.name for each in found.commands], found.why) == (["c1"], why)
     refusal = arm(403, {"error": {"code": "AuthorizationFailed", "message": "no right"}})
     [found] = await use(Script([arm(200, {"value": [row("c1")]}), refusal]), "commands", [vm()], lambda: None)  # type: ignore[misc]
-    assert (found.commands, found.why) == ((), "a command could not be read")
+    assert (found.commands, found.why) == ((), "command c1 could not be read: HTTP 403 AuthorizationFailed: no right")
     gone = arm(404, {"error": {"code": "ResourceNotFound", "message": "gone"}})
     [found] = await use(Script([arm(200, {"value": [row("c1")]}), gone]), "commands", [vm()], lambda: None)  # type: ignore[misc]
     assert ([each.running for each in found.commands], found.why) == ([True], "")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        "c2",
+        {**row("c2"), "tags": {"a": None}},
+        {**row("c2"), "tags": []},
+        {**row("c2"), "id": f"{vm(2).id}/runCommands/c2"},
+        row("c2", provisioningState=[]),
+        row("c2", instanceView={"executionState": 7}),
+        row("c2", timeoutInSeconds="60"),
+        row("c2", parameters=[{"name": "P"}]),
+        {**row("c2"), "name": "c/2"},
+    ],
+)
+async def test_a_command_of_an_odd_shape_is_not_half_read(odd: Json) -> None:
+    """A state that cannot be read is not taken for ended, and tags that cannot be read are not written back empty."""
+    script = Script([arm(200, {"value": [row("c1", instanceView=VIEW), odd]})])
+    [found] = await use(script, "commands", [vm()], lambda: None)  # type: ignore[misc]
+    assert [each.name for each in found.commands] == ["c1"]
+    assert found.why.startswith(
+        ("entry 2 of the list could not be read: ", "command c2 could not be read: ", "command c/2")
+    )
+
+
+@pytest.mark.asyncio
+async def test_two_commands_with_one_name_are_named_and_not_touched() -> None:
+    """Names ignore case; which of the two would be deleted or changed cannot be told."""
+    rows: list[Json] = [row("c1", instanceView=VIEW), row("C1", instanceView=VIEW), row("c2", instanceView=VIEW)]
+    [found] = await use(Script([arm(200, {"value": rows})]), "commands", [vm()], lambda: None)  # type: ignore[misc]
+    assert ([each.name for each in found.commands], found.why) == (["c2"], "command c1 is there several times")
+
+
+def test_numbers_of_any_length_are_read_or_left_out() -> None:
+    """An exit code has 32 bits, signed or not; what does not fit is none, and is never a crash."""
+    for code, kept in ((3010, 3010), (-1073741819, -1073741819), (2**32 - 1, 2**32 - 1), (10**400, None)):
+        assert read(instanceView={**VIEW, "exitCode": code}, timeoutInSeconds=code).exit_code == kept
 
 
 @pytest.mark.asyncio

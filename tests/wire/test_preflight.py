@@ -166,6 +166,38 @@ async def test_permissions_are_read_for_each_principal_in_its_own_name() -> None
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "odd",
+    [None, {"actions": None}, {"actions": ["*", None]}, {"actions": ["*"], "notActions": "x/*"}, {"actions": [7]}],
+)
+async def test_permissions_that_cannot_be_read_are_neither_granted_nor_lacking(odd: Json) -> None:
+    """A dropped entry would take a right away, or give one back: they count as not read."""
+    script = Script([arm(200, {"value": [{"actions": ["a"], "notActions": []}, odd]})])
+    async with serving(script.answer) as base, Transport(base, StaticTokens("t")) as transport:
+        [found] = await AzurePreflight(transport).permissions([(0, SCOPE)])
+    assert found.grants is None and "entry 2 of the permissions" in found.why
+
+
+@pytest.mark.asyncio
+async def test_managed_commands_that_cannot_be_counted_are_not_counted_as_fewer() -> None:
+    """An entry without a name takes a place all the same."""
+    script = Script([view("Ready"), arm(200, {"value": [{"name": "a"}, {"name": None}]})])
+    [found], _ = await conditions(script.answer, [vm()], commands=True)
+    assert (found.commands, found.commands_why) == (None, "the name of entry 2 of the list is missing")
+
+
+@pytest.mark.asyncio
+async def test_the_answer_about_another_vm_says_nothing_of_this_one() -> None:
+    """Nor does one with an odd state: both are told as not read."""
+    other = arm(200, {"id": vm(2).id, "properties": {"instanceView": {}}})
+    [found], _ = await conditions(Script([other]).answer, [vm()], commands=False)
+    assert found.why == "the answer is about another VM"
+    odd = arm(200, {"properties": {"instanceView": {"statuses": [{"code": 7}]}}})
+    [found], _ = await conditions(Script([odd]).answer, [vm()], commands=False)
+    assert "properties.instanceView.statuses has an entry whose code is a number" in found.why
+
+
+@pytest.mark.asyncio
 async def test_who_asks_is_told_and_no_token() -> None:
     """Ids come from the token; who cannot sign in is named with the reason."""
     token = jwt(tid="t1", oid="o1", appid="a1")

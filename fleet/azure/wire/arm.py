@@ -234,7 +234,8 @@ def links(response: Response, base: str) -> Links:
     return Links(status, location, ", ".join(sorted(bad)))
 
 
-_NEVER_IN_LINKS = re.compile(r"[\x00-\x20\x7f\\]")
+_NEVER_IN_LINKS = re.compile(r"[^\x21-\x7e]|\\")
+"""Links are percent-encoded (recorded); a character that is not ASCII could not be sent byte for byte."""
 
 
 def check_link(base: str, link: str) -> bool:

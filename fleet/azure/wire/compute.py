@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from fleet.azure.wire import shapes
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
-from fleet.targets.model import Kind, Os, Power, Subscription, Target, kind_of
+from fleet.targets.glob import same_case
+from fleet.targets.model import Kind, Os, Power, Target, kind_of
 
 COMPUTE_VERSION = "2024-11-01"
 SUBSCRIPTIONS_VERSION = "2022-12-01"
@@ -18,8 +22,12 @@ class Page:
     list.
     """
 
-    rows: tuple[dict[str, Json], ...]
+    rows: tuple[Json, ...]
     next_link: str = ""
+    odd_link: str = ""
+    """What is wrong with the link, where there is one that is not a text."""
+    count: int = 0
+    """How many rows the list says that it has; 0 where it does not say."""
 
 
 def list_subscriptions() -> Request:
@@ -63,7 +71,20 @@ def placed(target: Target, data: Json) -> Target:
     return replace(target, update_domain=update, fault_domain=fault)
 
 
-def is_flexible(row: dict[str, Json]) -> bool:
+def wrong_view(target: Target, data: Json) -> str:
+    """Say why an answer is not a VM's model and view with its domains; empty if it is."""
+    if not isinstance(dig(data, "properties"), dict):
+        return "the answer is no VM"
+    identity = dig(data, "id")
+    if identity is not None and same_case(as_text(identity)) != target.key:
+        return "the answer is about another VM"
+    for name in ("platformUpdateDomain", "platformFaultDomain"):
+        if wrong := shapes.wrong_at(data, ("properties", "instanceView", name), shapes.number):
+            return f"{name} {wrong}"
+    return ""
+
+
+def is_flexible(row: Json) -> bool:
     """Say whether a scale set is flexible: its members are ordinary VMs, listed as such (REST spec)."""
     return as_text(dig(row, "properties", "orchestrationMode")).casefold() == "flexible"
 
@@ -73,51 +94,29 @@ def read_page(data: Json) -> Page | None:
     value = as_object(data).get("value")
     if not isinstance(value, list):
         return None
-    return Page(tuple(as_object(row) for row in value), as_text(as_object(data).get("nextLink")))
-
-
-def subscription(row: dict[str, Json]) -> Subscription | None:
-    """Read a row of the subscription list; None if it names none."""
-    identity = as_text(row.get("subscriptionId"))
-    if not identity:
-        return None
-    return Subscription(
-        id=identity,
-        name=as_text(row.get("displayName")) or identity,
-        tenant=as_text(row.get("tenantId")),
-        state=as_text(row.get("state")) or "Enabled",
+    link, count = as_object(data).get("nextLink"), dig(data, "count", "value")
+    return Page(
+        tuple(value),
+        as_text(link),
+        "" if link is None or isinstance(link, str) else shapes.kind_of_json(link),
+        count if isinstance(count, int) and not isinstance(count, bool) else 0,
     )
 
 
-def target(row: dict[str, Json], owner: Subscription, power: Power | None = None) -> Target | None:
-    """Read a VM from a row of the VM list or of Resource Graph, or an instance from that of its scale set.
-
-    None if it has no id or no known OS. The resource group is taken from the id, where it stands in the service's case.
-    """
-    identity = as_text(row.get("id"))
-    parts = identity.split("/")
-    system = os_of(row)
-    if system is None or len(parts) < 9:
-        return None
+def details(row: dict[str, Json], power: Power | None = None) -> dict[str, Any]:
+    """Read what a row of the VM list, of Resource Graph or of a scale set says of a machine, besides who it is."""
     properties = as_object(row.get("properties"))
-    return Target(
-        id=identity,
-        subscription=owner.id,
-        subscription_name=owner.name,
-        resource_group=parts[4],
-        name=as_text(row.get("name")) or parts[-1],
-        location=as_text(row.get("location")),
-        os=system,
-        size=as_text(dig(properties, "hardwareProfile", "vmSize")),
-        image=image(dig(properties, "storageProfile", "imageReference")),
-        zone=",".join(as_text(zone) for zone in as_list(row.get("zones"))),
-        power=power or power_of(properties),
-        tags={key: as_text(value) for key, value in as_object(row.get("tags")).items()},
-        scale_set=_scale_set(identity, properties),
-        availability_set=as_text(dig(properties, "availabilitySet", "id")).rpartition("/")[2],
-        update_domain=domain(properties, "platformUpdateDomain"),
-        fault_domain=domain(properties, "platformFaultDomain"),
-    )
+    return {
+        "location": as_text(row.get("location")),
+        "size": as_text(dig(properties, "hardwareProfile", "vmSize")),
+        "image": image(dig(properties, "storageProfile", "imageReference")),
+        "zone": ",".join(as_text(zone) for zone in as_list(row.get("zones"))),
+        "power": power or power_of(properties),
+        "scale_set": _scale_set(as_text(row.get("id")), properties),
+        "availability_set": as_text(dig(properties, "availabilitySet", "id")).rpartition("/")[2],
+        "update_domain": domain(properties, "platformUpdateDomain"),
+        "fault_domain": domain(properties, "platformFaultDomain"),
+    }
 
 
 def domain(properties: Json, name: str) -> str:
@@ -179,11 +178,15 @@ def power_state(code: str) -> Power | None:
     what, slash, state = code.partition("/")
     if what.lower() != "powerstate" or not slash:
         return None
-    return Power(state.lower()) if state.lower() in {power.value for power in Power} else Power.UNKNOWN
+    return _POWERS.get(state.lower(), Power.UNKNOWN)
 
 
-def powers(rows: tuple[dict[str, Json], ...]) -> dict[str, Power]:
+_POWERS = {power.value: power for power in Power}
+
+
+def powers(rows: Sequence[Json]) -> dict[str, Power]:
     """Read ``statusOnly`` rows: power state by the id in the case for comparing, as this list writes ids
     differently.
     """
-    return {as_text(row.get("id")).casefold(): power_of(row.get("properties")) for row in rows}
+    found = map(as_object, rows)
+    return {as_text(row.get("id")).casefold(): power_of(row.get("properties")) for row in found}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fleet.azure.wire.compute import LIST_CAP
 from fleet.azure.wire.http import Json, Request, as_object, as_text, path
 from fleet.run.answers import AWAY, Refusal
-from fleet.targets.model import Os, Power, Subscription, Target
+from fleet.targets.model import Os, Power, Target
 
 ARC_VERSION = "2025-01-13"
 
@@ -28,31 +30,15 @@ def is_unused(code: str) -> bool:
     return code in _NO_PROVIDER
 
 
-def target(row: dict[str, Json], owner: Subscription) -> Target | None:
-    """Read an Arc machine from a row of the list or of Resource Graph; None if it has no id or no known OS.
-
-    It has no size, no image and no zone of Azure's.
-    """
-    identity = as_text(row.get("id"))
-    parts = identity.split("/")
-    properties = as_object(row.get("properties"))
-    system = _os(properties)
-    if system is None or len(parts) < 9:
-        return None
-    return Target(
-        id=identity,
-        subscription=owner.id,
-        subscription_name=owner.name,
-        resource_group=parts[4],
-        name=as_text(row.get("name")) or parts[8],
-        location=as_text(row.get("location")),
-        os=system,
-        power=connection(properties),
-        tags={key: as_text(value) for key, value in as_object(row.get("tags")).items()},
-    )
+def details(row: dict[str, Json], power: Power | None = None) -> dict[str, Any]:
+    """Read what a row says of an Arc machine besides who it is. It has no size, no image and no zone of Azure's."""
+    return {
+        "location": as_text(row.get("location")),
+        "power": power or connection(as_object(row.get("properties"))),
+    }
 
 
-def _os(properties: dict[str, Json]) -> Os | None:
+def os_of(properties: dict[str, Json]) -> Os | None:
     """Read the system: ``osType`` is windows or linux, ``osName`` what the machine itself says (REST spec)."""
     for name in ("osType", "osName"):
         text = as_text(properties.get(name)).casefold()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from urllib.parse import urlsplit
 
+from fleet.azure.wire import shapes
 from fleet.azure.wire.arm import is_terminal
-from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, path
-from fleet.azure.wire.run_command import RESOURCE_CAP, api_version, has_ended, resource_id
+from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
+from fleet.azure.wire.run_command import RESOURCE_CAP, api_version, exit_code, has_ended, resource_id
 from fleet.clock import from_iso
 from fleet.run.managed import Change, ManagedCommand
+from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target
 
 
@@ -23,26 +26,78 @@ def listing(target: Target) -> Request:
     return Request("GET", path(f"{target.id}/runCommands", query), cap=32 * MIB)
 
 
+_SHAPES: tuple[tuple[str, shapes.Shape], ...] = (
+    ("name", shapes.text),
+    ("properties.provisioningState", shapes.text),
+    ("properties.source", shapes.thing),
+    ("properties.timeoutInSeconds", shapes.number),
+    ("properties.runAsUser", shapes.text),
+    ("properties.instanceView.executionState", shapes.text),
+    ("properties.instanceView.exitCode", shapes.number),
+    ("properties.instanceView.startTime", shapes.text),
+    ("properties.instanceView.endTime", shapes.text),
+)
+
+
+def wrong(target: Target, data: Json) -> str:
+    """Say why a row or an answer is not a managed command of the target; empty if it is.
+
+    A change carries tags and parameters whole, so one that could not be read would be overwritten.
+    """
+    if not isinstance(data, dict):
+        return f"it is {shapes.kind_of_json(data)}, not an object"
+    if not _NAME.fullmatch(as_text(data.get("name"))):
+        return "its name cannot be read"
+    if not isinstance(data.get("properties"), dict):
+        return f"its properties are {shapes.kind_of_json(data.get('properties'))}, not an object"
+    identity = data.get("id")
+    if identity is not None and same_case(as_text(identity)) != same_case(resource_id(target, as_text(data["name"]))):
+        return "its id is not the one of a command of this VM by its name"
+    for place, shape in _SHAPES:
+        if found := shapes.wrong_at(data, place.split("."), shape):
+            return f"{place} {found}"
+    return _wrong_pairs(data)
+
+
+_NAME = re.compile(r"(?!\.{1,2}$)[^/?#%\\\x00-\x20\x7f\ud800-\udfff]{1,256}")
+
+
+def _wrong_pairs(row: dict[str, Json]) -> str:
+    tags, parameters = row.get("tags"), dig(row, "properties", "parameters")
+    if found := shapes.thing(tags):
+        return f"tags {found}"
+    for value in as_object(tags).values():
+        if value is None or shapes.text(value):
+            return f"a tag {shapes.text(value) or 'is null'}"
+    if parameters is None:
+        return ""
+    if not isinstance(parameters, list):
+        return f"properties.parameters is {shapes.kind_of_json(parameters)}, not a list"
+    for item in parameters:
+        if not all(isinstance(as_object(item).get(key), str) for key in ("name", "value")):
+            return "properties.parameters has an entry without a name or a value"
+    return ""
+
+
 def command(target: Target, data: Json) -> ManagedCommand | None:
     """Read one managed command; None if the answer is none."""
+    if wrong(target, data):
+        return None
     row = as_object(data)
     name, properties = as_text(row.get("name")), as_object(row.get("properties"))
-    if not name or not properties:
-        return None
     view = as_object(properties.get("instanceView"))
     provisioning = as_text(properties.get("provisioningState"))
-    code, limit = view.get("exitCode"), properties.get("timeoutInSeconds")
     return ManagedCommand(
         target,
         name,
         provisioning=provisioning,
         state=as_text(view.get("executionState")),
         running=not (is_terminal(provisioning or "Succeeded") and has_ended(view)),
-        exit_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
+        exit_code=exit_code(view.get("exitCode")),
         started=_moment(view.get("startTime")),
         ended=_moment(view.get("endTime")),
         source=_source(as_object(properties.get("source"))),
-        timeout=float(limit) if isinstance(limit, (int, float)) else 0.0,
+        timeout=float(exit_code(properties.get("timeoutInSeconds")) or 0),
         run_as=as_text(properties.get("runAsUser")),
         parameters=_pairs(properties.get("parameters")),
         tags={key: as_text(value) for key, value in as_object(row.get("tags")).items()},
@@ -57,9 +112,10 @@ def has_view(data: Json) -> bool:
 
 def _moment(data: Json) -> float | None:
     try:
-        return from_iso(as_text(data))
-    except ValueError:
+        moment = from_iso(as_text(data))
+    except (ValueError, OverflowError):
         return None
+    return moment if moment > 0 else None  # year 1 is how the service writes that there is none
 
 
 def _source(source: dict[str, Json]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from fleet.azure.wire import compute, hybrid
+from fleet.azure.wire import compute, hybrid, shapes
 from fleet.azure.wire.compute import power_of
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, parse_json, path
 from fleet.plan.condition import Agent, Condition
 from fleet.plan.rights import Grant
+from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target
 
 AUTHORIZATION_VERSION = "2022-04-01"
@@ -26,9 +27,24 @@ def permissions(scope: str) -> Request:
     )
 
 
-def grant(row: dict[str, Json]) -> Grant:
-    """Read one permission."""
-    return Grant(_texts(row.get("actions")), _texts(row.get("notActions")))
+def grants(rows: Sequence[Json]) -> tuple[Grant, ...] | str:
+    """Read permissions. A text where an entry cannot be read: a right that it gives or takes away would be missed."""
+    found = []
+    for position, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            return f"entry {position} of the permissions is {shapes.kind_of_json(row)}, not an object"
+        for name in ("actions", "notActions"):
+            if wrong := _wrong_actions(row, name):
+                return f"{name} of entry {position} of the permissions {wrong}"
+        found.append(Grant(_texts(row.get("actions")), _texts(row.get("notActions"))))
+    return tuple(found)
+
+
+def _wrong_actions(row: dict[str, Json], name: str) -> str:
+    given = row.get(name)
+    if name in row and not isinstance(given, list):
+        return f"is {shapes.kind_of_json(given)}, not a list"
+    return shapes.texts(given)
 
 
 def _texts(data: Json) -> tuple[str, ...]:
@@ -42,11 +58,26 @@ def vm_view(target: Target) -> Request:
     return compute.vm_view(target)
 
 
-def condition(target: Target, data: Json) -> Condition | None:
-    """Read how a machine stands; None if the answer is none."""
+_ARC_SHAPES: tuple[tuple[str, shapes.Shape], ...] = (("properties.status", shapes.text),)
+_VM_SHAPES: tuple[tuple[str, shapes.Shape], ...] = (
+    ("properties.osProfile.allowExtensionOperations", shapes.flag),
+    ("properties.instanceView.vmAgent.vmAgentVersion", shapes.text),
+    ("properties.instanceView.vmAgent.statuses", shapes.each([("displayStatus", shapes.text)])),
+    ("properties.instanceView.statuses", shapes.each([("code", shapes.text)])),
+)
+
+
+def condition(target: Target, data: Json) -> Condition:
+    """Read how a machine stands, or why that cannot be read."""
     properties = as_object(as_object(data).get("properties"))
     if not properties:
-        return None
+        return Condition(target, why="the answer is no VM")
+    identity = dig(data, "id")
+    if identity is not None and same_case(as_text(identity)) != target.key:
+        return Condition(target, why="the answer is about another VM")
+    for place, shape in _ARC_SHAPES if target.kind is Kind.ARC else _VM_SHAPES:
+        if wrong := shapes.wrong_at(data, place.split("."), shape):
+            return Condition(target, why=f"{place} {wrong}")
     if target.kind is Kind.ARC:
         return Condition(target, power=hybrid.connection(properties))
     view = as_object(properties.get("instanceView"))
@@ -73,9 +104,17 @@ def _agent(view: dict[str, Json]) -> Agent:
     return Agent.READY if "ready" in shown else Agent.NOT_READY
 
 
-def names(rows: list[dict[str, Json]]) -> tuple[str, ...]:
-    """Read the names of a list's rows."""
-    return tuple(name for row in rows if (name := as_text(row.get("name"))))
+def names(rows: Sequence[Json]) -> tuple[str, ...] | str:
+    """Read the names of a list's rows. A text where a row has none: it takes a place all the same."""
+    found = []
+    for position, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            return f"entry {position} of the list is {shapes.kind_of_json(row)}, not an object"
+        name = row.get("name")
+        if shapes.is_absent(name) or shapes.text(name):
+            return f"the name of entry {position} of the list {shapes.text(name) or 'is missing'}"
+        found.append(as_text(name))
+    return tuple(found)
 
 
 def claims(token: str) -> Mapping[str, str]:

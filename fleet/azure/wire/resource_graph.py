@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fleet.azure.wire import compute, hybrid
+from fleet.azure.wire import machines
 from fleet.azure.wire.http import MIB, Json, Request, as_object, as_text, dig, path
+from fleet.azure.wire.machines import Entry
 from fleet.targets.kinds import USUAL
-from fleet.targets.model import Kind, Subscription, Target, kind_of
+from fleet.targets.model import Kind, Subscription, kind_of
+from fleet.targets.partial import PartialTarget
 
 GRAPH_VERSION = "2022-10-01"
 PAGE_ROWS = 1000
@@ -96,11 +98,11 @@ def question(
 
 @dataclass(frozen=True, slots=True)
 class GraphPage:
-    """One page. ``truncated`` says that rows are missing and no token leads to them; ``total`` is -1 where
-    not told.
+    """One page. ``truncated`` says that rows are missing, or may be: no token leads to them, or what the page says of
+    itself is not what it holds. ``total`` is -1 where that is not known.
     """
 
-    rows: tuple[dict[str, Json], ...]
+    rows: tuple[Json, ...]
     skip_token: str = ""
     truncated: bool = False
     total: int = -1
@@ -109,24 +111,31 @@ class GraphPage:
 def read_page(data: Json) -> GraphPage | None:
     """Read a page; None if it is none. ``resultTruncated`` is the text ``true`` or ``false`` (REST spec)."""
     body = as_object(data)
-    rows = body.get("data")
+    rows, token, truncated = body.get("data"), body.get("$skipToken"), body.get("resultTruncated")
     if not isinstance(rows, list):
         return None
-    token = as_text(body.get("$skipToken"))
-    total = body.get("totalRecords")
-    return GraphPage(
-        rows=tuple(as_object(row) for row in rows),
-        skip_token=token,
-        truncated=str(body.get("resultTruncated")).lower() == "true" and not token,
-        total=total if isinstance(total, int) and not isinstance(total, bool) else -1,
+    total, count = _number(body.get("totalRecords")), body.get("count")
+    sound = (
+        (token is None or isinstance(token, str))
+        and (truncated is None or (isinstance(truncated, str) and truncated.lower() in ("true", "false")))
+        and (count is None or _number(count) == len(rows))
     )
+    more = as_text(truncated).lower() == "true"
+    return GraphPage(tuple(rows), as_text(token), not sound or (more and not token), total)
 
 
-def target(row: dict[str, Json], owner: Subscription) -> Target | None:
-    """Read a machine from a row; None if it has no id or no known OS."""
-    whole = row if isinstance(row.get("properties"), dict) else _unfolded(row)
-    arc = kind_of(as_text(row.get("id"))) is Kind.ARC
-    return hybrid.target(whole, owner) if arc else compute.target(whole, owner)
+def _number(data: Json) -> int:
+    return data if isinstance(data, int) and not isinstance(data, bool) and data >= 0 else -1
+
+
+def target(row: Json, owner: Subscription, position: int = 1) -> Entry:
+    """Read a machine from a row, as :func:`fleet.azure.wire.machines.read` does."""
+    whole = _unfolded(row) if isinstance(row, dict) and not isinstance(row.get("properties"), dict) else row
+    kind = kind_of(as_text(dig(row, "id")))
+    found = machines.read(whole, owner, kind, position)
+    if isinstance(found, PartialTarget) and "id" in found.unknown:
+        return replace(found, unknown=found.unknown | {"kind"}, label=f"row {position} of Resource Graph's answer")
+    return found
 
 
 def _unfolded(row: dict[str, Json]) -> dict[str, Json]:
@@ -153,7 +162,11 @@ def _unfolded(row: dict[str, Json]) -> dict[str, Json]:
     return {**row, "properties": properties}
 
 
-def subscription_of(row: dict[str, Json]) -> str:
-    """Return a row's subscription id in the case for comparing."""
-    named = as_text(row.get("subscriptionId")) or "".join(as_text(dig(row, "id")).split("/")[2:3])
-    return named.casefold()
+def subscriptions_of(row: Json) -> frozenset[str]:
+    """Return the subscriptions that a row names, by its column and by its id, in the case for comparing.
+
+    One, where the row is sound; none where it names none, and two where it contradicts itself.
+    """
+    parts = as_text(dig(row, "id")).split("/")
+    named = (as_text(dig(row, "subscriptionId")), parts[2] if len(parts) > 2 else "")
+    return frozenset(name.casefold() for name in named if name)

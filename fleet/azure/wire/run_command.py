@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from fleet.azure.wire import bodies
+from fleet.azure.wire import bodies, shapes
 from fleet.azure.wire.arm import ArmError, OperationStatus, is_terminal, read_error
 from fleet.azure.wire.compute import COMPUTE_VERSION
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
@@ -235,6 +235,10 @@ def managed_state(data: Json) -> LookAnswer | None:
     properties = as_object(as_object(data).get("properties"))
     if not properties:
         return Lost(LostReason.MALFORMED, "the answer is no run command resource")
+    for place in ("provisioningState", "instanceView.executionState"):
+        # What is not known to be settled is not taken for it: without a provisioning state, an odd one counted as none.
+        if wrong := shapes.wrong_at(properties, place.split("."), shapes.text):
+            return Lost(LostReason.MALFORMED, f"{place} of the answer {wrong}")
     # No provisioning state counts as Succeeded (ARM RPC contract).
     provisioning = as_text(properties.get("provisioningState")) or "Succeeded"
     if not is_terminal(provisioning):
@@ -264,22 +268,27 @@ def managed_answer(view: dict[str, Json]) -> Answer:
     """Read an instance view. A handler's own exit code is kept as it is, and its meaning put into the
     message.
     """
-    code = view.get("exitCode")
-    exit_code = code if isinstance(code, int) and not isinstance(code, bool) else None
+    code = exit_code(view.get("exitCode"))
     message = as_text(view.get("executionMessage"))[:LONGEST_MESSAGE]
-    meaning = HANDLER_EXIT_CODES.get(exit_code) if exit_code is not None else None
+    meaning = HANDLER_EXIT_CODES.get(code) if code is not None else None
     if meaning:
-        message = f"{message} ({exit_code}: {meaning})".strip()
+        message = f"{message} ({code}: {meaning})".strip()
     return Answer(
         execution_state=as_text(view.get("executionState")),
         execution_message=message,
-        exit_code=exit_code,
+        exit_code=code,
         stdout=as_text(view.get("output")),
         stderr=as_text(view.get("error")),
         started=as_text(view.get("startTime")),
         ended=as_text(view.get("endTime")),
         statuses=tuple(_status(as_object(status)) for status in as_list(view.get("statuses"))),
     )
+
+
+def exit_code(data: Json) -> int | None:
+    """Read an exit code, a 32-bit number, signed or not; None if it is none."""
+    sound = isinstance(data, int) and not isinstance(data, bool) and -(2**31) <= data < 2**32
+    return data if sound and isinstance(data, int) else None
 
 
 def _status(status: dict[str, Json]) -> str:
