@@ -122,6 +122,8 @@ class AzureCloud:
         if isinstance(answer, (Refused, Lost)):
             return Reply(answer, left)
         data = answer.json()
+        if run_command.is_of_another(operation.resource, data):
+            return Reply(Lost(LostReason.MALFORMED, "the answer is about another run command"), left)
         state = run_command.managed_state(data)
         if isinstance(state, StillRunning):
             return Reply(StillRunning(retry_after(answer, self._now())), left)
@@ -153,7 +155,8 @@ class AzureCloud:
         failed = not_done(answer, self._now())
         if failed is not None or isinstance(answer, NoResponse):
             return Reply(failed or Lost(LostReason.MALFORMED), left)
-        if as_text(answer.object().get("name")).casefold() != name.casefold():
+        named = as_text(answer.object().get("name")).casefold() == name.casefold()
+        if not named or run_command.is_of_another(resource, answer.json()):
             return Reply(Lost(LostReason.MALFORMED, "the answer is not the run command asked for"), left)
         return Reply(Found(Operation(Way.MANAGED, resource=resource), run_command.mark(answer.json())), left)
 

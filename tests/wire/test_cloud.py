@@ -311,6 +311,22 @@ async def test_failed_provisioning_is_explained_by_the_operation() -> None:
     assert found.answer == reply.answer  # a command that was found by its name has no operation to ask
 
 
+@pytest.mark.asyncio
+async def test_the_answer_about_another_command_is_not_this_ones() -> None:
+    """By its id, whose case does not count: it is lost and asked for again, so no VM speaks for another."""
+    whole = dict(resource("Succeeded"))  # type: ignore[arg-type]
+    other = {**whole, "id": RESOURCE.replace("web01", "web02")}
+    for question in (
+        lambda cloud, _: cloud.look(TARGET, MANAGED),
+        lambda cloud, _: cloud.find(TARGET, RESOURCE.rpartition("/")[2]),
+    ):
+        reply = await ask(Script([arm(200, other)]), question)  # type: ignore[arg-type]
+        assert isinstance(reply.answer, Lost) and reply.answer.reason is LostReason.MALFORMED
+    own = {**whole, "id": RESOURCE.upper()}
+    reply = await ask(Script([arm(200, own)]), lambda cloud, _: cloud.look(TARGET, MANAGED))
+    assert not isinstance(reply.answer, Lost)
+
+
 # find, remove
 
 

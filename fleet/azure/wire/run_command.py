@@ -29,6 +29,7 @@ from fleet.run.answers import (
     source_key,
 )
 from fleet.run.judge import is_preempted
+from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target, kind_of
 
 GALLERY_VERSION = "2025-04-01"
@@ -247,6 +248,12 @@ def managed_state(data: Json) -> LookAnswer | None:
     if has_ended(view):
         return Finished(managed_answer(view))
     return StillRunning() if provisioning.lower() == "succeeded" else None
+
+
+def is_of_another(resource: str, data: Json) -> bool:
+    """Say whether an answer has the id of another resource than the one asked for; ids ignore case (recorded)."""
+    identity = dig(data, "id")
+    return isinstance(identity, str) and same_case(identity) != same_case(resource)
 
 
 def has_ended(view: dict[str, Json]) -> bool:
