@@ -220,9 +220,6 @@ async def _asking(session: _Session, flags: Mapping[str, Any], environ: Mapping[
 async def _through_blobs(session: _Session, reader: Blobs, urls: Mapping[Stream, str]) -> int | None:
     """Show everything, reading the step's blobs. Return the wrapper's exit code where the receipt came."""
 
-    def begun() -> BlobFollower:
-        return BlobFollower(reader, urls, session.job.nonce)
-
     def told() -> int | None:
         receipt = follower.tails[Stream.STDOUT].receipt
         return None if receipt is None else wrapper_exit(receipt)
@@ -233,7 +230,8 @@ async def _through_blobs(session: _Session, reader: Blobs, urls: Mapping[Stream,
         if not follower.proven:
             warn("the blobs do not hold what a receipt vouches for: what was shown may lack a part, or be another's")
 
-    follower, tries = begun(), session.job.retries
+    tries, nonce = session.job.retries, session.job.nonce
+    follower = BlobFollower(reader, urls, nonce)
     while True:
         over = session.ended
         news = await follower.news(over=over)
@@ -246,10 +244,11 @@ async def _through_blobs(session: _Session, reader: Blobs, urls: Mapping[Stream,
             return code
         if session.kept.live:
             session.read_again()
-        if session.job.retries != tries:  # each try makes the blobs anew
+        if session.job.nonce not in ("", nonce):  # each try makes the blobs anew, once it is sent
             show_rest()
             session.show_from_the_start()
-            follower, tries = begun(), session.job.retries
+            tries, nonce = session.job.retries, session.job.nonce
+            follower = BlobFollower(reader, urls, nonce)
         await session.wait(session.clock.now() + follower.pause)
 
 
