@@ -209,7 +209,12 @@ def _os_profile(machine: Machine) -> Json:
             "enableAutomaticUpdates": True,
             "patchSettings": {"patchMode": "AutomaticByOS", "assessmentMode": "ImageDefault"},
         }
-    return {**profile, "secrets": [], "allowExtensionOperations": True, "requireGuestProvisionSignal": True}
+    return {
+        **profile,
+        "secrets": [],
+        "allowExtensionOperations": machine.extensions,
+        "requireGuestProvisionSignal": True,
+    }
 
 
 def _disk(machine: Machine) -> str:

@@ -218,6 +218,9 @@ class ComputeSpec(MachinesSpec):
     power: Literal["running", "starting", "stopping", "stopped", "deallocating", "deallocated"] = Field(
         default="running", description="Power state; commands need running or starting."
     )
+    extensions: bool = Field(
+        default=True, description="false: extension operations are switched off on the VM, and commands are refused."
+    )
 
 
 class VmSpec(NamedSpec, ComputeSpec):

@@ -119,6 +119,7 @@ def _members(spec: LabSpec, group: Group, given: MachinesSpec, sandboxed: bool) 
             rules=tuple(rule for at, rule in enumerate(rules) if index in members[at]),
             updates=given.updates,
             kind=kind,
+            extensions=hardware.extensions,
             place=_place(given, index),
         )
 

@@ -20,6 +20,10 @@ from fleet.lab.world import Machine
 _BARE_RESULT = frozenset({"2017-03-30", "2017-12-01", "2018-04-01"})
 _NOT_RUNNING = "The operation requires the VM to be running (or set to run)."
 _NOT_RUNNING_MANAGED = "Cannot modify extensions in the VM when the VM is not running."
+_NO_EXTENSIONS = (
+    "This operation cannot be performed when extension operations are disallowed. To allow, please ensure VM Agent is "
+    "installed on the VM and the osProfile.allowExtensionOperations property is true."
+)
 _TOO_MANY = (
     "The maximum number of managed Run commands (max={0}, current={0}) has been exceeded. Use fewer Run "
     "commands and retry the request. To list Run commands, refer: "
@@ -92,6 +96,8 @@ class Runs:
             return invalid(text, "commandId")
         if not machine.running:
             return compute(409, refusal("OperationNotAllowed", _NOT_RUNNING))
+        if not machine.extensions:
+            return compute(409, refusal("OperationNotAllowed", _NO_EXTENSIONS))
         if self._life.busy(machine):
             return compute(409, refusal("Conflict", BUSY))
         lines = body.get("script")
@@ -213,6 +219,8 @@ def _refused(machine: Machine, name: str, earlier: Command | None, count: int, p
         return _no_command(machine, name)
     if not machine.running:
         return compute(409, refusal("OperationNotAllowed", _NOT_RUNNING_MANAGED))
+    if not machine.extensions:
+        return compute(409, refusal("OperationNotAllowed", _NO_EXTENSIONS))
     if earlier is not None and earlier.provisioning is Provisioning.DELETING:
         text = f"Operation 'runCommands/write' is not allowed on '{name}' since it is marked for deletion."
         return compute(409, refusal("OperationNotAllowed", text))

@@ -129,6 +129,8 @@ class Machine:
     """The uniform scale set that it is an instance of."""
     member_of: ScaleSet | None = None
     """The flexible scale set that it, a VM, belongs to."""
+    extensions: bool = True
+    """Whether extension operations are allowed (``osProfile.allowExtensionOperations``)."""
     place: Place | None = None
     """None of a machine that is in no availability set."""
     boots: int = 0

@@ -343,3 +343,12 @@ def test_blobs_are_written_as_the_service_lets() -> None:
     assert told(send("POST", "b")) == (405, "UnsupportedHttpVerb")
     assert told(send("GET", "none")) == (404, "BlobNotFound")
     assert send("GET", "b").body == b"whole"
+
+
+def test_a_vm_without_extension_operations() -> None:
+    """Both kinds of command are refused with the text that was seen, and the model says why; a running agent is no help."""
+    desk = Desk(spec({"name": "vm1", "extensions": False}))
+    for answer in (desk.put(), desk.run()):
+        assert code(answer) == "409 OperationNotAllowed"
+        assert "when extension operations are disallowed" in decoded(answer)["error"]["message"]
+    assert desk.get(desk.vm().id)["properties"]["osProfile"]["allowExtensionOperations"] is False
