@@ -6,6 +6,7 @@ They keep the promises of the real ones; one set of contract tests runs over bot
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
@@ -175,6 +176,8 @@ class Behaviour:
     stdout: str = "done\n"
     stderr: str = ""
     duration: float = 2.0
+    starts: float = 0.0
+    """Seconds until the script starts, infinite for never; its duration counts from then."""
     latency: float = 0.05
     refuse: Refusal | None = None
     lose: LostReason | None = None
@@ -207,6 +210,8 @@ class ScriptedCloud:
         self.submissions: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.most_at_once = 0
+        self.agents: dict[str, a.AgentAnswer] = {}
+        """What a read of a VM's agent is answered, by the target's key; the others are ready."""
         self._running: dict[str, _Execution] = {}
         self._ran: dict[str, tuple[Behaviour, float]] = {}
 
@@ -231,8 +236,8 @@ class ScriptedCloud:
         execution = self._running.get(operation.resource)
         if execution is None:
             return Reply(a.Refused(Refusal(404, "ResourceNotFound", "no such command")))
-        if asyncio.get_running_loop().time() < execution.ends:
-            return Reply(a.StillRunning())
+        if (now := asyncio.get_running_loop().time()) < execution.ends:
+            return Reply(a.StillRunning(started=f"at {execution.started}" if now >= execution.started else ""))
         if execution.behaviour.fail is not None:
             return Reply(a.OperationFailed(*execution.behaviour.fail))
         return Reply(a.Finished(_answer(execution)))
@@ -253,17 +258,22 @@ class ScriptedCloud:
         self._running.pop(f"{target.key}/{name}", None)
         return Reply(a.Removed())
 
+    async def agent(self, target: Target) -> Reply[a.AgentAnswer]:
+        self.calls["agent"] += 1
+        await asyncio.sleep(0.02)
+        return Reply(self.agents.get(target.key, a.AgentReport(True)))
+
     def _run(self, command: Command, behaviour: Behaviour) -> None:
         place = f"{command.target.key}/{command.name}"
         content = f"{place}/{command.source}"
         now = asyncio.get_running_loop().time()
         replayed = content in self._ran
         if not replayed:
-            self._ran[content] = behaviour, now
-            self.executions[command.target.key] += 1
+            self._ran[content] = behaviour, now + behaviour.starts
+            self.executions[command.target.key] += behaviour.starts < math.inf
         behaviour, started = self._ran[content]
         self._running[place] = _Execution(
-            command, behaviour, now + (0.0 if replayed else behaviour.duration), replayed, started
+            command, behaviour, max(now, started) + (0.0 if replayed else behaviour.duration), replayed, started
         )
         self.most_at_once = max(self.most_at_once, len(self._running))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from fleet.azure.agents import Agents
 from fleet.azure.transport import Transport
-from fleet.azure.wire import hybrid, run_command
+from fleet.azure.wire import agents, compute, hybrid, run_command
 from fleet.azure.wire.arm import Links, check_link, links, merge, not_done, quota, read_operation, retry_after
 from fleet.azure.wire.http import Json, NoResponse, Request, Response, as_object, as_text
 from fleet.engine.ports import Reply
 from fleet.playbook.model import Transport as Way
 from fleet.run.answers import (
     Accepted,
+    AgentAnswer,
     Answer,
     Command,
     FindAnswer,
@@ -21,6 +23,7 @@ from fleet.run.answers import (
     Missing,
     Operation,
     Quota,
+    Refusal,
     Refused,
     RemoveAnswer,
     Removed,
@@ -40,18 +43,35 @@ class AzureCloud:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._agents = Agents(transport)
 
     async def submit(self, command: Command) -> Reply[SubmitAnswer]:
         """Send a command once: 2xx is accepted, 4xx refused, anything else lost.
 
-        An Arc machine is asked first whether it is connected; one that is not is refused, and nothing is sent.
+        An Arc machine is asked first whether it is connected; one that is not is refused, and nothing is sent. So is a VM
+        whose agent is not ready, where the command says to check that.
         """
         if refusal := run_command.unsendable(command):
             return Reply(Refused(refusal))
+        seen: Quota | None = None
         if command.target.kind is Kind.ARC and (kept := await self._kept_back(command.target)):
             return kept
+        if command.target.kind is Kind.VM and command.check_agent:
+            refusal, seen = await self._agent_refusal(command)
+            if refusal is not None:
+                return Reply(Refused(refusal), seen)
+        return await self._sent(command, seen)
+
+    async def _agent_refusal(self, command: Command) -> tuple[Refusal | None, Quota | None]:
+        """Say why a command is not sent to a VM whose agent is not ready; None if it is to be, or nothing is known."""
+        if not await self._agents.is_doubtful(command.target, command.wave):
+            return None, None
+        answer, left = await self._get(command.target, compute.vm_view(command.target))
+        return agents.refusal_for(agents.read_state(answer.json())) if isinstance(answer, Response) else None, left
+
+    async def _sent(self, command: Command, seen: Quota | None) -> Reply[SubmitAnswer]:
         answer = await self._transport.send(run_command.submission(command))
-        left = quota(answer, command.target.subscription, command.target.location)
+        left = merge(seen, quota(answer, command.target.subscription, command.target.location))
         failed = not_done(answer, self._now())
         if failed is not None or isinstance(answer, NoResponse):
             return Reply(failed or Lost(LostReason.MALFORMED), left)
@@ -167,6 +187,14 @@ class AzureCloud:
         if isinstance(answer, Response) and answer.status == 404:
             return Reply(Removed(), left)
         return Reply(not_done(answer, self._now()) or Removed(), left)
+
+    async def agent(self, target: Target) -> Reply[AgentAnswer]:
+        """Read whether a VM's agent, or a scale-set instance's, reports."""
+        answer, left = await self._get(target, compute.vm_view(target))
+        if isinstance(answer, (Refused, Lost)):
+            return Reply(answer, left)
+        report = agents.report_of(agents.read_state(answer.json()))
+        return Reply(report or Lost(LostReason.MALFORMED, "the VM's view does not say how its agent is"), left)
 
     async def _get(self, target: Target, request: Request) -> tuple[Response | Refused | Lost, Quota | None]:
         if not request.target.startswith("/") and not check_link(self._transport.base_url, request.target):

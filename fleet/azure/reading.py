@@ -60,8 +60,8 @@ class Rows:
     unread: Unread | None = None
 
 
-async def read(transport: Sender, request: Request, pause: Pause) -> Response | Unread:
-    """Send a read until it is answered, at most ``ATTEMPTS`` times; ``Retry-After`` is honoured.
+async def read(transport: Sender, request: Request, pause: Pause, attempts: int = ATTEMPTS) -> Response | Unread:
+    """Send a read until it is answered, at most ``attempts`` times; ``Retry-After`` is honoured.
 
     A request sent before that time is refused again (documented), so a longer wait than ``PATIENCE`` is not
     begun.
@@ -74,7 +74,7 @@ async def read(transport: Sender, request: Request, pause: Pause) -> Response | 
         if failed is None:
             assert isinstance(answer, Response)
             return answer
-        wait = _wait(failed, attempt)
+        wait = _wait(failed, attempt) if attempt < attempts else None
         if wait is None or waited + wait > PATIENCE:
             return _unread(failed)
         waited += wait
@@ -83,8 +83,6 @@ async def read(transport: Sender, request: Request, pause: Pause) -> Response | 
 
 def _wait(failed: Refused | Lost, attempt: int) -> float | None:
     """Say how long to wait before the next attempt, in seconds; None to give up."""
-    if attempt >= ATTEMPTS:
-        return None
     backoff = float(2 ** (attempt - 1))
     if isinstance(failed, Refused):
         asked = failed.refusal.retry_after
@@ -104,7 +102,7 @@ def _unread(failed: Refused | Lost) -> Unread:
     return Unread(0, failed.reason.value, failed.detail or "no usable answer")
 
 
-async def read_list(transport: Sender, first: Request, pause: Pause) -> Rows:
+async def read_list(transport: Sender, first: Request, pause: Pause, attempts: int = ATTEMPTS) -> Rows:
     """Read every page of a list, following each ``nextLink`` byte for byte until there is none.
 
     An empty page with a link goes on (recorded). A link to another host, one that was followed before, or one that is not
@@ -113,7 +111,7 @@ async def read_list(transport: Sender, first: Request, pause: Pause) -> Rows:
     found, counted = Rows(), 0
     request, seen = first, {first.target}
     for _ in range(MAX_PAGES):
-        answer = await read(transport, request, pause)
+        answer = await read(transport, request, pause, attempts)
         if isinstance(answer, Unread):
             found.unread = answer
             return found

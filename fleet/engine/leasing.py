@@ -54,6 +54,9 @@ class LeasingCloud:
     async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
         return await self._cloud.remove(target, name)
 
+    async def agent(self, target: Target) -> Reply[a.AgentAnswer]:
+        return await self._cloud.agent(target)
+
     def observe(self, event: Event) -> None:
         """Let go of the event's VM if the run is done with it."""
         job: JobId | None = getattr(event, "job", None)

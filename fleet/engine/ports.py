@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from fleet.plan.condition import Condition, Permissions, Principal
 from fleet.run.answers import (
     Accepted,
+    AgentAnswer,
     Command,
     FindAnswer,
     GateAnswer,
@@ -58,6 +59,10 @@ class Cloud(Protocol):
 
     async def remove(self, target: Target, name: str) -> Reply[RemoveAnswer]:
         """Delete a managed command; a running script ends. Safe to repeat; an absent one counts as removed."""
+        ...
+
+    async def agent(self, target: Target) -> Reply[AgentAnswer]:
+        """Read whether the VM's agent reports to Azure. Safe to repeat; an answer that does not tell is ``Lost``."""
         ...
 
 

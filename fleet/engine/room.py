@@ -53,6 +53,9 @@ class RoomMakingCloud:
     async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
         return await self._cloud.remove(target, name)
 
+    async def agent(self, target: Target) -> Reply[a.AgentAnswer]:
+        return await self._cloud.agent(target)
+
     async def _make_room(self, target: Target) -> bool:
         """Begin to delete leftovers and say whether any delete was accepted."""
         (found,) = await self._managed.commands((target,), lambda: None)

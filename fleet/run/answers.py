@@ -45,6 +45,10 @@ class Command:
     blob_identity: Identity | None = None
     update: bool = False
     """The managed command is there and is to be changed (PATCH), not set whole (PUT)."""
+    check_agent: bool = False
+    """Read first whether the VM's agent reports; where Azure says that it does not, nothing is sent."""
+    wave: int = 0
+    """The wave that it belongs to: what was read of agents in an earlier one counts no more."""
 
     @property
     def source(self) -> str:
@@ -92,6 +96,13 @@ AWAY = "MachineAway"
 """The code of a refusal of our own: the Arc machine is not connected, so nothing was sent to it."""
 
 
+NO_AGENT = "AgentNotReady"
+"""The code of a refusal of our own: Azure says that the VM's agent does not report, so nothing was sent to it."""
+
+EXTENSIONS_OFF = "extension operations are disallowed"
+"""What Azure's own refusal says of a VM on which extension operations are switched off (seen in public reports)."""
+
+
 class LostReason(StrEnum):
     """Why there is no answer."""
 
@@ -136,6 +147,16 @@ class StillRunning:
     """Not ended yet. ``retry_after`` in seconds when the service named one."""
 
     retry_after: float | None = None
+    started: str = ""
+    """How a managed command's instance view shows that its script has started; empty if it does not show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReport:
+    """Whether a VM's agent reports to Azure, and what Azure says of it."""
+
+    ready: bool
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +230,7 @@ SubmitAnswer = Accepted | Refused | Lost
 LookAnswer = StillRunning | Finished | OperationFailed | Refused | Lost
 FindAnswer = Found | Missing | Refused | Lost
 RemoveAnswer = Removed | Refused | Lost
+AgentAnswer = AgentReport | Refused | Lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from fleet.playbook.model import Lease
-from fleet.run.answers import AWAY, LEASED, Refusal
+from fleet.run.answers import AWAY, EXTENSIONS_OFF, LEASED, NO_AGENT, Refusal
 from fleet.run.model import Cause, CauseCode
 
 FIRST_BACKOFF = 1.0
@@ -53,6 +53,8 @@ def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Ver
     if refusal.code == AWAY and refusal.status == 0:
         hint = "start it, see that its Connected Machine agent reaches Azure, then rerun the unreachable ones"
         return GiveUp(Cause(CauseCode.DISCONNECTED, refusal.message, hint))
+    if (refusal.code == NO_AGENT and refusal.status == 0) or _is_without_extensions(refusal):
+        return GiveUp(_no_agent(refusal, text))
     if refusal.status == 429:
         at = now + (wait or backoff(tries, salt))
         return Again(
@@ -92,7 +94,12 @@ def is_unreadable(refusal: Refusal) -> bool:
     The operation's scope is the subscription's location, so a credential with rights on the VM alone can start a
     command and not follow it (documented, "Permission for tracking asynchronous operations").
     """
-    return refusal.status in (403, 404, 410)
+    return is_unreadable_status(refusal.status)
+
+
+def is_unreadable_status(status: int) -> bool:
+    """Whether a read that was refused with this HTTP status will stay refused."""
+    return status in (403, 404, 410)
 
 
 def not_connected(detail: str, *, now: float, tries: int, salt: str) -> Again:
@@ -104,6 +111,22 @@ def not_connected(detail: str, *, now: float, tries: int, salt: str) -> Again:
 def _unauthenticated(text: str, now: float, tries: int, salt: str) -> Verdict:
     cause = Cause(CauseCode.UNAUTHENTICATED, text, "sign in again, then rerun what was not reached and not started")
     return GiveUp(cause) if tries >= UNAUTHENTICATED_TRIES else Again(now + backoff(tries, salt), cause)
+
+
+def _is_without_extensions(refusal: Refusal) -> bool:
+    """409 of a VM on which extension operations are switched off, or that has no agent (seen, ``OperationNotAllowed``)."""
+    return refusal.status == 409 and EXTENSIONS_OFF in refusal.message.casefold()
+
+
+def _no_agent(refusal: Refusal, text: str) -> Cause:
+    """Say that a VM cannot take commands because of its agent. What we refused ourselves needs no code in its text."""
+    if EXTENSIONS_OFF in refusal.message.casefold():
+        hint = (
+            "install the VM agent and set osProfile.allowExtensionOperations to true, then rerun the unreachable ones"
+        )
+    else:
+        hint = "check the VM's agent and its outbound access to Azure, then rerun the unreachable ones"
+    return Cause(CauseCode.AGENT_NOT_READY, refusal.message if refusal.status == 0 else text, hint)
 
 
 def _is_busy(refusal: Refusal) -> bool:

@@ -87,6 +87,10 @@ class _Named:
         self._ask("remove", target, name)
         return await self.cloud.remove(target, name)
 
+    async def agent(self, target: Target) -> Reply[a.AgentAnswer]:
+        ASKING.set(Asking(NO_JOB, "agent", self.epoch, target.key))
+        return await self.cloud.agent(target)
+
 
 def job_of(name: str) -> tuple[JobId, int]:
     """The job, and the try of it, whose command has this name."""

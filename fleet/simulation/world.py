@@ -178,6 +178,8 @@ class _World:
 
     def departed(self, asking: Asking | None, request: lab.Request, at: float) -> int:
         asked = asking or Asking(NO_JOB, "other", 0)
+        if asked.kind == "submit" and request.method == "GET":  # how agents stand, read before it leaves
+            asked = replace(asked, job=NO_JOB, kind="agent")
         subscription = request.path.split("/")[2] if request.path.startswith("/subscriptions/") else ""
         self.history.departures.append(
             Departure(asked.job, asked.kind, subscription, asked.epoch, at, asked.target, retry=asked.retry)

@@ -272,7 +272,7 @@ def test_both_states_must_be_terminal() -> None:
     3, 12).
     """
     for provisioning in ("Creating", "Updating", "Deleting"):
-        assert wire.managed_state(resource(provisioning, **ENDED)) == StillRunning()
+        assert isinstance(wire.managed_state(resource(provisioning, **ENDED)), StillRunning)
     assert isinstance(wire.managed_state(resource("succeeded", **ENDED)), Finished)
     assert isinstance(wire.managed_state(resource(None, **ENDED)), Finished)
 
@@ -289,7 +289,7 @@ def test_running_with_an_end_is_handed_on_as_running() -> None:
     answer = wire.managed_state(resource(**view))
     assert isinstance(answer, Finished)
     assert answer.answer.execution_state == "Running"
-    assert wire.managed_state(resource(**{**view, "endTime": ""})) == StillRunning()
+    assert wire.managed_state(resource(**{**view, "endTime": ""})) == StillRunning(started="Running")
 
 
 def test_a_command_without_a_view_is_still_running() -> None:

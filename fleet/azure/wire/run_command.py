@@ -225,6 +225,7 @@ signal.
 
 _ENDED = frozenset({"succeeded", "failed", "timedout", "canceled"})
 _GOING = frozenset({"", "pending", "running", "unknown"})
+_NOT_STARTED = frozenset({"", "pending", "unknown"})
 
 
 def managed_state(data: Json) -> LookAnswer | None:
@@ -242,12 +243,21 @@ def managed_state(data: Json) -> LookAnswer | None:
             return Lost(LostReason.MALFORMED, f"{place} of the answer {wrong}")
     # No provisioning state counts as Succeeded (ARM RPC contract).
     provisioning = as_text(properties.get("provisioningState")) or "Succeeded"
-    if not is_terminal(provisioning):
-        return StillRunning()
     view = as_object(properties.get("instanceView"))
+    if not is_terminal(provisioning):
+        return StillRunning(started=read_start(view))
     if has_ended(view):
         return Finished(managed_answer(view))
-    return StillRunning() if provisioning.lower() == "succeeded" else None
+    return StillRunning(started=read_start(view)) if provisioning.lower() == "succeeded" else None
+
+
+def read_start(view: dict[str, Json]) -> str:
+    """Say how an instance view shows that its script has started: by the time, else by its state; empty if not at all.
+
+    ``Unknown`` shows nothing: that is how a view begins (recorded on Arc).
+    """
+    state = as_text(view.get("executionState"))
+    return as_text(view.get("startTime")) or (state if state.lower() not in _NOT_STARTED else "")
 
 
 def is_of_another(resource: str, data: Json) -> bool:

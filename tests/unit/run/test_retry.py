@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.run.answers import AWAY, LEASED, Refusal
+from fleet.run.answers import AWAY, LEASED, NO_AGENT, Refusal
 from fleet.run.model import CauseCode
 from fleet.run.retry import Again, GiveUp, backoff, is_full, is_unreadable, judge_refusal, not_connected
 
@@ -90,6 +90,33 @@ def test_a_machine_that_is_away_is_given_up() -> None:
     for code in (AWAY, LEASED):
         other = judge_refusal(Refusal(400, code, "odd", 9.0), now=0.0, tries=1, salt="x")
         assert (type(other), other.cause.code) == (GiveUp, CauseCode.REFUSED)
+
+
+def test_a_vm_whose_agent_is_not_ready_is_given_up() -> None:
+    """Nothing was sent to it; the same code from Azure itself is a plain refusal."""
+    ours = judge_refusal(Refusal(0, NO_AGENT, "not sent: Not Ready", 9.0), now=0.0, tries=1, salt="x")
+    assert (type(ours), ours.cause.code, ours.cause.message) == (
+        GiveUp,
+        CauseCode.AGENT_NOT_READY,
+        "not sent: Not Ready",
+    )
+    assert "outbound access" in ours.cause.hint
+    other = judge_refusal(Refusal(400, NO_AGENT, "odd", 9.0), now=0.0, tries=1, salt="x")
+    assert (type(other), other.cause.code) == (GiveUp, CauseCode.REFUSED)
+
+
+def test_a_vm_without_extension_operations_has_the_cause_of_its_agent() -> None:
+    """Azure's refusal (seen) means that no agent may act: the hint says what to switch on."""
+    text = (
+        "This operation cannot be performed when extension operations are disallowed. To allow, please ensure VM Agent is "
+        "installed on the VM and the osProfile.allowExtensionOperations property is true."
+    )
+    off = judge_refusal(Refusal(409, "OperationNotAllowed", text), now=0.0, tries=1, salt="x")
+    assert (type(off), off.cause.code) == (GiveUp, CauseCode.AGENT_NOT_READY)
+    assert off.cause.message == f"OperationNotAllowed: {text}"
+    assert "osProfile.allowExtensionOperations" in off.cause.hint
+    other = judge_refusal(Refusal(409, "OperationNotAllowed", "disallowed"), now=0.0, tries=1, salt="x")
+    assert other.cause.code is CauseCode.REFUSED
 
 
 def test_a_full_vm_is_waited_for_only_if_the_service_says_how_long() -> None:
