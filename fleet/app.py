@@ -198,6 +198,7 @@ def settings_of(config: Config) -> Settings:
         concurrency=run.concurrency,
         concurrency_per_subscription=run.concurrency_per_subscription,
         deliver_timeout=run.deliver_timeout,
+        start_timeout=run.start_timeout,
         answer_grace=run.answer_grace,
     )
 

@@ -48,6 +48,7 @@ class RunConfig:
     transport: Literal["auto", "managed", "action"] = "auto"
     receipts: bool = True
     deliver_timeout: float = 1800.0
+    start_timeout: float = 600.0
     answer_grace: float = 600.0
     require_approval: bool = False
 

@@ -212,6 +212,14 @@ class RunKeys(Keys):
         examples=["10m"],
         json_schema_extra={"default": "30m"},
     )
+    start_timeout: Duration = Field(
+        default=600.0,
+        description="How long an accepted managed command may show no start before the agent of its VM is read; never "
+        "longer than `run.deliver_timeout`. If the agent is not ready, the row is `unknown` (`agent_not_ready`) and the "
+        "command is deleted; if it is ready, the command is followed to its time limit.",
+        examples=["5m"],
+        json_schema_extra={"default": "10m"},
+    )
     answer_grace: Duration = Field(
         default=600.0,
         description="How long after a step's own time limit its answer is waited for before it is unknown. "

@@ -23,6 +23,7 @@ from fleet.plan.model import JobId
 from fleet.run import answers as a
 from fleet.run import effects as f
 from fleet.run import events as e
+from fleet.run.agent import is_checked
 from fleet.run.answers import Command, Operation
 from fleet.run.asking import question
 from fleet.run.command import command_name
@@ -186,6 +187,8 @@ class Engine:
                 return self._about(job, partial(self._look, job))
             case f.Find(job):
                 return self._about(job, partial(self._find, job))
+            case f.AskAgent(job):
+                return self._about(job, partial(self._ask_agent, job))
             case f.Remove(job):
                 return self._about(job, partial(self._remove, job), removal=True)
             case f.AskGate(gate, within=within):
@@ -206,7 +209,9 @@ class Engine:
                 self._put(e.AnswerUnusable(self._now(), job, defect(error)))
 
     async def _submit(self, job: JobId, update: bool) -> None:
-        reply = await self._cloud.submit(replace(self._commands(job), update=update))
+        state = self._run.jobs[job]
+        command = replace(self._commands(job), update=update, check_agent=is_checked(state), wave=state.job.wave)
+        reply = await self._cloud.submit(command)
         self._hear(reply, submission_event(reply.answer, self._now(), job))
 
     async def _look(self, job: JobId) -> None:
@@ -225,6 +230,10 @@ class Engine:
             self._hear(reply, e.SubmissionRefused(self._now(), job, reply.answer.refusal))
         else:
             self._hear(reply, find_event(reply.answer, self._now(), job))
+
+    async def _ask_agent(self, job: JobId) -> None:
+        reply = await self._cloud.agent(self._run.jobs[job].job.target)
+        self._hear(reply, agent_event(reply.answer, self._now(), job))
 
     async def _remove(self, job: JobId) -> None:
         state = self._run.jobs[job]
@@ -261,7 +270,7 @@ def begun(effect: f.Effect, now: float) -> e.Event:
     match effect:
         case f.Submit(job, attempt, _, retry):
             return e.SubmissionIntended(now, job, attempt, retry)
-        case f.Look(job):
+        case f.Look(job) | f.AskAgent(job):
             return e.LookBegun(now, job)
         case f.Find(job):
             return e.FindBegun(now, job)
@@ -312,8 +321,8 @@ def submission_event(answer: a.SubmitAnswer, now: float, job: JobId) -> e.Event:
 def look_event(answer: a.LookAnswer, now: float, job: JobId) -> e.Event:
     """The event that answers a look."""
     match answer:
-        case a.StillRunning(retry_after):
-            return e.SeenRunning(now, job, retry_after)
+        case a.StillRunning(retry_after, started):
+            return e.SeenRunning(now, job, retry_after, started)
         case a.Finished(result):
             return e.ResultReceived(now, job, result)
         case a.OperationFailed(code, message, cancelled):
@@ -336,6 +345,18 @@ def find_event(answer: a.FindAnswer, now: float, job: JobId) -> e.Event:
             return e.CommandMissing(now, job)
         case a.Refused(refusal) if is_unreadable(refusal):
             return e.ResultUnreadable(now, job, refusal)
+        case a.Refused(refusal):
+            return e.LookFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
+        case a.Lost():
+            return e.LookFailed(now, job, 0, answer.retry_after)
+    assert_never(answer)
+
+
+def agent_event(answer: a.AgentAnswer, now: float, job: JobId) -> e.Event:
+    """The event that answers a read of a VM's agent."""
+    match answer:
+        case a.AgentReport(ready, detail):
+            return e.AgentSeen(now, job, ready, detail)
         case a.Refused(refusal):
             return e.LookFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
         case a.Lost():

@@ -30,6 +30,7 @@ class Settings:
     """The config's, for playbooks that say nothing."""
     concurrency_per_subscription: int | None = None
     deliver_timeout: float = 1800.0
+    start_timeout: float = 600.0
     answer_grace: float = 600.0
     override_concurrency: Amount | None = None
     override_max_failures: Amount | None = None
@@ -164,6 +165,7 @@ def _limits(playbook: Playbook, total: int, settings: Settings) -> Limits:
         soak=rollout.soak,
         deadline=rollout.deadline,
         deliver_timeout=settings.deliver_timeout,
+        start_timeout=settings.start_timeout,
         answer_grace=settings.answer_grace,
     )
 

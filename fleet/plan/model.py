@@ -141,8 +141,15 @@ class Limits:
     deadline: float | None = None
     deliver_timeout: float = 1800.0
     """How long a submission may be refused (throttled, busy, not connected) before its target is unreachable."""
+    start_timeout: float = 600.0
+    """How long an accepted managed command may show no start before its VM's agent is read."""
     answer_grace: float = 600.0
     """How long after a step's own time-out its answer is waited for before it is unknown."""
+
+    @property
+    def to_start(self) -> float:
+        """Seconds in which an accepted command must start: to deliver is to start, so the shorter of the two limits."""
+        return min(self.start_timeout, self.deliver_timeout)
 
     @property
     def at_once(self) -> int:

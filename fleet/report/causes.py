@@ -104,7 +104,7 @@ CAUSES = {
     CauseCode.AGENT_NOT_READY: Explanation(
         "The VM's agent does not report to Azure. If the command had been accepted, the script may have run: the row is"
         " `unknown`.",
-        "Check the agent and the VM's outbound access.",
+        "Check the agent, the VM's outbound access and `allowExtensionOperations`; then rerun the unreachable ones.",
     ),
     CauseCode.DISCONNECTED: Explanation(
         "The Arc machine is not connected to Azure; nothing was sent, as it would run whenever the machine is back.",

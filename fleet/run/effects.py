@@ -33,6 +33,13 @@ class Find:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAgent:
+    """Read whether the agent of the job's VM reports: its command was accepted and shows no start."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """Delete the job's managed command: clean-up after reading, or cancel."""
 
@@ -116,6 +123,7 @@ Effect = (
     Submit
     | Look
     | Find
+    | AskAgent
     | Remove
     | Expire
     | OpenWave

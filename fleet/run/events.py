@@ -161,6 +161,17 @@ class AnswerUnusable:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentSeen:
+    """The agent of a job's VM was read: the job's command was accepted and showed no start in its time."""
+
+    at: float
+    job: JobId
+    ready: bool
+    detail: str = ""
+    durable: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class JobExpired:
     """The time to deliver, or to wait for an answer, is over."""
 
@@ -351,7 +362,7 @@ class RunEnded:
 
 @dataclass(frozen=True, slots=True)
 class LookBegun:
-    """A read about a running job is on its way."""
+    """A read about a running job, or of the agent of its VM, is on its way."""
 
     at: float
     job: JobId
@@ -360,11 +371,12 @@ class LookBegun:
 
 @dataclass(frozen=True, slots=True)
 class SeenRunning:
-    """The job had not ended at this look."""
+    """The job had not ended at this look. ``started`` is how its script's start shows; empty if it does not show."""
 
     at: float
     job: JobId
     retry_after: float | None = None
+    started: str = ""
     durable: ClassVar[bool] = False
 
 
@@ -435,6 +447,7 @@ Event = (
     | ResultFailed
     | ResultUnreadable
     | AnswerUnusable
+    | AgentSeen
     | JobExpired
     | StopRequested
     | RunPaused

@@ -42,6 +42,7 @@ from fleet.run.facts import Known, judged
 from fleet.run.judge import judge_answer, judge_failure, unchanged
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.retry import GiveUp, backoff, judge_refusal, not_connected
+from fleet.run.start import Start
 
 SECOND_FIND_AFTER = 60.0
 """Seconds between the two looks for a missing managed command whose script goes unwrapped."""
@@ -135,6 +136,7 @@ class JobState:
     ended: float | None = None
     standing: StandingCommand | None = None
     """None where the command is the run's own."""
+    start: Start = field(default_factory=Start)
 
     @property
     def belongs_to_gate(self) -> bool:
@@ -235,7 +237,7 @@ def _accepted(state: JobState, event: e.SubmissionAccepted) -> None:
 
 def _run(state: JobState, operation: Operation) -> None:
     state.phase, state.calling, state.possibly_sent = Phase.RUNNING, False, True
-    state.operation, state.looks = operation, 0
+    state.operation, state.looks, state.start = operation, 0, Start()
 
 
 def _refused(state: JobState, event: e.SubmissionRefused) -> None:

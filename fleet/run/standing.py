@@ -15,6 +15,7 @@ from fleet.run.chain import decide, rescued
 from fleet.run.command import build, command_name, guest_digest, is_wrapped, transport_of
 from fleet.run.control import Control, budgets
 from fleet.run.effects import (
+    AskAgent,
     AskGate,
     AwaitApproval,
     BeginHealth,
@@ -380,8 +381,10 @@ class Standing:
         """
         return not self.stop and (self.jobs[job].possibly_sent or not self.control.paused)
 
-    def _look(self, job: JobId) -> Find | Look:
-        return Find(job) if self.jobs[job].phase is Phase.FINDING else Look(job)
+    def _look(self, job: JobId) -> Find | Look | AskAgent:
+        if self.jobs[job].phase is Phase.FINDING:
+            return Find(job)
+        return AskAgent(job) if self.jobs[job].start.asks_agent else Look(job)
 
     def _has_room(self, tried: int) -> bool:
         """Whether the budgets let one more job go beside those in flight and so many that wait to be tried again."""

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from fleet.errors import defect
 from fleet.plan.model import JobId
 from fleet.playbook.model import Strategy
+from fleet.run import agent, restart
 from fleet.run import events as e
-from fleet.run import restart
 from fleet.run.answers import LostReason
 from fleet.run.asking import told
 from fleet.run.command import derived_nonce
@@ -43,19 +43,29 @@ _ANSWERS = frozenset(
         e.AnswerUnusable,
         e.SeenRunning,
         e.LookFailed,
+        e.AgentSeen,
         e.CommandRemoved,
         e.RemovalFailed,
     }
 )
 
 
+_FOLLOWED = (e.SubmissionAccepted, e.SeenRunning, e.LookFailed, e.AgentSeen)
+"""After these a running job is looked at again."""
+
 FORBIDDEN = 403
 """A removal refused so is refused the next time as well."""
 
 
-def _may_be_removed(outcome: Outcome) -> bool:
-    """Whether an ended job's managed command is deleted: that would end a script that still runs. A cancelled one is gone."""
-    return outcome.status is not Status.CANCELLED and not outcome.may_still_run
+def _may_be_removed(state: JobState) -> bool:
+    """Whether an ended job's managed command is deleted: that would end a script that still runs. A cancelled one is gone.
+
+    One that had not started and whose agent is not ready is deleted, because it would otherwise start hours later.
+    """
+    outcome = state.outcome
+    assert outcome is not None
+    over = outcome.status is not Status.CANCELLED and not outcome.may_still_run
+    return over or state.start.given_up
 
 
 class _Counted(NamedTuple):
@@ -133,6 +143,7 @@ class Run(Standing):
             state.removed = state.removed or event.retry == state.retry
             self._progress = event.at
         self._pace(state, event)
+        agent.take(state, event, self.plan.limits)
         if state.phase is Phase.DONE and not was_done:
             self._judge(state, event.at)
         self._count(state, before)
@@ -210,11 +221,11 @@ class Run(Standing):
 
     def _pace(self, state: JobState, event: e.Event) -> None:
         """Set when a running job is looked at again."""
-        if isinstance(event, (e.SubmissionAccepted, e.SeenRunning, e.LookFailed)) and state.phase is Phase.RUNNING:
+        if isinstance(event, _FOLLOWED) and state.phase is Phase.RUNNING:
             wait = next_look(
                 age=event.at - (state.intended or event.at),
                 looks=state.looks,
-                hint=event.retry_after,
+                hint=None if isinstance(event, e.AgentSeen) else event.retry_after,
                 durations=self._durations_of(state),
             )
             state.due = event.at + wait
@@ -258,7 +269,7 @@ class Run(Standing):
         self.signed_out |= refused and self._heard <= (state.first_intended or 0.0)
         if state.operation is not None and state.intended is not None and state.outcome.verified:
             self._durations_of(state).add(at - state.intended)
-        if self._is_to_be_deleted(state) and state.possibly_sent and _may_be_removed(state.outcome):
+        if self._is_to_be_deleted(state) and state.possibly_sent and _may_be_removed(state):
             self._plan_removal(state, at)
         self._go_on(state, at)
         if was_last:
@@ -334,6 +345,7 @@ class Run(Standing):
                 self._take(e.SubmissionLost(event.at, state.job.id, LostReason.CRASHED))
             before, was_asked = _Counted.of(state), state.calling
             state.calling = False
+            agent.forget(state)
             self._count(state, before)
             self._watch(state)
             if state.attempt or was_asked:

@@ -44,7 +44,7 @@ _STAGES = {
 }
 
 
-_CALLS = {f.Submit: "submit", f.Look: "look", f.Find: "find", f.Remove: "remove"}
+_CALLS = {f.Submit: "submit", f.Look: "look", f.Find: "find", f.AskAgent: "agent", f.Remove: "remove"}
 
 
 class Disagreement(AssertionError):
@@ -108,7 +108,7 @@ class Walk:
             return
         if isinstance(effect, f.Submit) and not self._promises[effect.job].may_send:
             raise self._differs(effect.job, "is sent")
-        if isinstance(effect, f.Submit | f.Look | f.Find | f.Remove):
+        if isinstance(effect, f.Submit | f.Look | f.Find | f.AskAgent | f.Remove):
             self._calls.append((_CALLS[type(effect)], effect.job))
         elif isinstance(effect, f.AskGate):
             self._calls.append(("ask", effect.gate))
@@ -162,11 +162,15 @@ class Walk:
                     Answer(self._rng.choice(("Succeeded", "Failed", "")), "", self._rng.choice((0, 1, None)))
                 )
                 failed = a.OperationFailed("VMExtensionProvisioningTimeout", "too long", self._rng.random() < 0.2)
-                seen = self._rng.choice((a.StillRunning(), a.StillRunning(), ended, ended, failed, refused, lost))
+                running = a.StillRunning(started=self._rng.choice(("", "", "10:00")))
+                seen = self._rng.choice((running, running, ended, ended, failed, refused, lost))
                 self._tell(loop.look_event(seen, self._now, job))
             case "find":
                 found = self._rng.choice((a.Found(operation), a.Missing(), a.Missing(), refused, lost))
                 self._tell(loop.find_event(found, self._now, job))
+            case "agent":
+                report = a.AgentReport(self._rng.random() < 0.5)
+                self._tell(loop.agent_event(self._rng.choice((report, report, refused, lost)), self._now, job))
             case _:
                 removed = self._rng.choice((a.Removed(), a.Removed(), refused, lost))
                 self._tell(loop.removal_event(removed, self._now, job, 0))  # no step is tried again here
@@ -243,6 +247,7 @@ def _plan(rng: random.Random) -> Plan:
             soak=rng.choice((0.0, 0.0, 100.0)),
             deadline=rng.choice((None, None, 30.0, 600.0)),
             deliver_timeout=rng.choice((60.0, 600.0)),
+            start_timeout=rng.choice((5.0, 60.0, 600.0)),
             answer_grace=rng.choice((30.0, 600.0)),
         ),
         transport=rng.choice((Transport.MANAGED, Transport.ACTION)),

@@ -163,6 +163,8 @@ def _told_of_operation(promise: Promise, event: e.Event) -> Promise:
             if guest_tells and refusal.status in (404, 410):
                 return replace(_lost(promise), asked_anew=True)
             return _over(promise, Status.UNKNOWN)
+        case e.AgentSeen(ready=False) if promise.managed:
+            return _over(promise, Status.UNKNOWN)
         case e.CommandRemoved(retry=retry) if retry == promise.retry:  # else the command of an earlier try
             return _over(promise, Status.CANCELLED)
     return promise

@@ -338,6 +338,7 @@ def _plan(rng: random.Random, targets: tuple[Target, ...], steps: int) -> Plan:
             soak=rng.choice((0.0, 0.0, 30.0, 600.0)),
             deadline=rng.choice((None, None, None, rng.uniform(5.0, 900.0))),
             deliver_timeout=rng.choice((60.0, 300.0, 900.0)),
+            start_timeout=rng.choice((10.0, 60.0, 600.0)),
             answer_grace=rng.choice((30.0, 60.0, 240.0)),
         ),
         transport=rng.choice((Transport.AUTO, Transport.MANAGED, Transport.ACTION, Transport.ACTION)),

@@ -28,6 +28,7 @@ KINDS: Mapping[str, type[Event]] = {
     "result_failed": events.ResultFailed,
     "result_unreadable": events.ResultUnreadable,
     "answer_unusable": events.AnswerUnusable,
+    "agent_seen": events.AgentSeen,
     "job_expired": events.JobExpired,
     "stop_requested": events.StopRequested,
     "run_paused": events.RunPaused,

@@ -149,6 +149,11 @@ class LabUp:
     def requests(self) -> int:
         return sum(self.state()["requests"].values())
 
+    def move(self, vm: str, **changes: str) -> None:
+        """Change the power or the agent of a VM, by its id."""
+        body = json.dumps({"id": vm, **changes}).encode()
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/lab/machines", body, method="POST")).close()
+
     def fault(self, *rules: dict[str, object]) -> None:
         """Put these faults in force instead of all others; none puts everything right."""
         body = json.dumps(list(rules)).encode()

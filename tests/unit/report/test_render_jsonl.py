@@ -28,6 +28,7 @@ SAMPLES: dict[str, object] = {
     "gate": 0,
     "ask": 1,
     "go": False,
+    "ready": False,
     "met": 1,
     "of": 2,
     "missed": ("web002",),

@@ -57,7 +57,7 @@ class Walk:
             assert effect == self.run.next(self.now), "reading twice answers alike"
             if isinstance(effect, f.WaitUntil | f.Halt):
                 self.wait(effect)
-            elif isinstance(effect, f.Submit | f.Look | f.Find | f.Remove):
+            elif isinstance(effect, f.Submit | f.Look | f.Find | f.AskAgent | f.Remove):
                 self.asked.append(effect)
                 self.begin(effect)
             else:
@@ -107,13 +107,16 @@ class Walk:
                         [
                             e.ResultReceived(at, job, view),
                             e.ResultReceived(at, job, view),
-                            e.SeenRunning(at, job, rng.choice((None, 5.0))),
+                            e.SeenRunning(at, job, rng.choice((None, 5.0)), rng.choice(("", "", "s1"))),
                             e.LookFailed(at, job, rng.choice((429, 503)), rng.choice((None, 9.0))),
                             e.ResultFailed(at, job, "VMExtensionProvisioningTimeout", ""),
                             e.ResultUnreadable(at, job, REFUSALS[3]),
                         ]
                     )
                 )
+            case f.AskAgent(job):
+                unread = e.LookFailed(at, job, rng.choice((429, 403, 500)), rng.choice((None, 9.0)))
+                self.tell(rng.choice([e.AgentSeen(at, job, True), e.AgentSeen(at, job, False), unread]))
             case f.Find(job):
                 mark = Mark("script:other", rng.choice(("", "s1")), rng.random() < 0.2)
                 self.tell(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from fleet.playbook import model
 from fleet.playbook.model import Amount, FactsCheck, Strategy, Transport, Turn
 from fleet.run import effects as f
 from fleet.run import events as e
-from fleet.run.answers import Answer, LostReason, Operation, Refusal
+from fleet.run.answers import AgentReport, Answer, LostReason, Operation, Refusal, Refused
 from fleet.run.chain import CLEANING_UP
 from fleet.run.job import JobState, advance
 from fleet.run.model import FAILURES, NOT_REACHED, Phase, Status
@@ -118,10 +119,15 @@ def trials(draw: st.DrawFn) -> Trial:
             Behaviour(lose=LostReason.SERVER_ERROR, arrives=False),
             Behaviour(lose=LostReason.NOT_CONNECTED),
             Behaviour(fail=("VMExtensionProvisioningTimeout", "too long")),
+            Behaviour(starts=50.0),
+            Behaviour(starts=math.inf),
         ]
     )
     script = draw(st.lists(kinds, min_size=1, max_size=12))
-    return Trial(made, ScriptedCloud(lambda command, n: script[(hash(command.name) + n) % len(script)]))
+    cloud = ScriptedCloud(lambda command, n: script[(hash(command.name) + n) % len(script)])
+    reports = [AgentReport(True), AgentReport(False, "Not Ready"), Refused(Refusal(503, "", ""))]
+    cloud.agents = {target.key: draw(st.sampled_from(reports)) for target in made.targets}
+    return Trial(made, cloud)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -201,6 +207,8 @@ def _answer(run: Run, effect: f.Effect, now: float) -> None:
             run.apply(e.ResultReceived(now, job, Answer("Failed", "", 9)))
         case f.Find(job):
             run.apply(e.CommandMissing(now, job))
+        case f.AskAgent(job):
+            run.apply(e.AgentSeen(now, job, ready=False))
         case f.Remove(job):
             run.apply(e.CommandRemoved(now, job, retry=run.jobs[job].removals[0]))
         case f.Halt() | f.WaitUntil():
