@@ -38,7 +38,6 @@ from fleet.run.events import Event
 from fleet.run.record import RunRecord
 from fleet.run.state import Run
 from fleet.signals import Stopping as Stopping
-from fleet.signals import interrupts
 from fleet.store import journal as journals
 from fleet.store.directives import Directives
 from fleet.store.files import make_folder
@@ -290,9 +289,9 @@ async def carry_out(
 ) -> RunRecord:
     """Drive the run to its end, or to where a person stopped it, and return how it stands.
 
-    The first interrupt stops launching, the second cancels what can be cancelled. Raises StateError and AzureUnusable;
-    after either ``opened.run`` is what is on disk, and the run can be resumed. If its files were removed or replaced,
-    ``opened.run`` is what they held and ``opened.is_resumable`` is false.
+    The first interrupt stops launching, the second cancels what can be cancelled and leaves. Raises StateError and
+    AzureUnusable; after either ``opened.run`` is what is on disk, and the run can be resumed. If its files were removed or
+    replaced, ``opened.run`` is what they held and ``opened.is_resumable`` is false.
     """
     run = opened.run
     failure: FleetError | None = None
@@ -316,7 +315,7 @@ async def carry_out(
                 nonces=new_nonce,
                 kept=kept,
             )
-            with interrupts(engine, stopping, owner()), desk.open(engine):
+            with stopping.steering(engine, owner()), desk.open(engine):
                 await engine.drive(opened.epoch, owner(), connection.principals, waits=waits)
     except FleetError as error:
         failure = error

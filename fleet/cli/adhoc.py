@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import os
 import shlex
@@ -13,10 +12,22 @@ from typing import Any
 import click
 
 from fleet import app, codec, connecting
+from fleet.app import Stopping
 from fleet.cli import options
 from fleet.cli.approved import refuse_unapproved
 from fleet.cli.choosing import selection_of, warn_about
-from fleet.cli.driving import Ended, Show, carry_out, config_of, confirm, narrowing_of, settings_of, tell_notes
+from fleet.cli.driving import (
+    Ended,
+    Show,
+    carry_out,
+    conduct,
+    config_to_carry,
+    confirm,
+    narrowing_of,
+    settings_of,
+    tell_notes,
+)
+from fleet.cli.options import CarryOptions
 from fleet.cli.output import write_streams
 from fleet.cli.screen import colour_on, emit
 from fleet.errors import InvalidInput, Problem
@@ -49,32 +60,30 @@ Examples:
 @click.option("--diff", is_flag=True, help="Show each group's differences to the largest one.")
 @click.option("--outdir", type=click.Path(path_type=Path), help="Also write each VM's streams into this folder.")
 @options.confirming
-@options.reporting
-@options.showing("table", "json", "jsonl", "csv", "md")
-@options.connecting
-def execute(expression: str, words: tuple[str, ...], **flags: Any) -> int:
+@options.carrying_out("table", "json", "jsonl", "csv", "md", waits=False)
+def execute(expression: str, words: tuple[str, ...], carry: CarryOptions, **flags: Any) -> int:
     """Run COMMAND on the VMs that EXPR selects (`all` is every VM), and show equal answers once.
 
     One word is a line for the shell, several are a program and its arguments. It is a run like any other: journalled,
     proven by receipts, to be resumed and shown again.
     """
-    config = config_of(flags)
+    config = config_to_carry(carry)
     refuse_unapproved(config)
     playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, Shell(flags["shell"]))
 
-    async def go() -> Ended:
-        async with connecting.connect(config, flags["lab"], os.environ) as connection:
-            tell_notes(connection, flags)
+    async def go(stopping: Stopping) -> Ended:
+        async with connecting.connect(config, carry.lab, os.environ) as connection:
+            tell_notes(connection, carry.quiet)
             found = await app.find(connection, playbook.selection, narrowing_of(flags))
             warn_about(found)
             plan = app.make_plan(
                 connection, playbook, found, {}, settings_of(config, flags), allow_empty=flags["allow_empty"]
             )
-            confirm(plan, flags)
-            return await carry_out(config, connection, plan, {}, flags, _show(flags))
+            confirm(plan, yes=flags["yes"])
+            return await carry_out(config, connection, plan, {}, carry, stopping, _show(carry, diff=flags["diff"]))
 
-    ended = asyncio.run(go())
-    if flags["outdir"]:
+    ended = conduct(go)
+    if flags["outdir"] and ended.report is not None:
         write_streams(ended.report.jobs, flags["outdir"], flags["quiet"])
     return ended.code
 
@@ -108,12 +117,12 @@ def _script(words: Sequence[str]) -> tuple[str, str]:
     return (words[0] if len(words) == 1 else shlex.join(words)) + "\n", ""
 
 
-def _show(flags: dict[str, Any]) -> Show | None:
+def _show(carry: CarryOptions, *, diff: bool) -> Show | None:
     """How the report goes to stdout: folded groups, unless another form is asked for."""
-    if flags["output_format"] not in (None, "table"):
+    if carry.output_format not in (None, "table"):
         return None
-    colour = colour_on(flags["colour"])
-    return lambda report: emit(folded(report, diff=flags["diff"], colour=colour))
+    colour = colour_on(carry.colour)
+    return lambda report: emit(folded(report, diff=diff, colour=colour))
 
 
 def folded(report: Report, *, diff: bool = False, colour: bool = False) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 from pathlib import Path
@@ -14,7 +13,8 @@ from fleet import app
 from fleet.cli import given as parameter_values
 from fleet.cli import options
 from fleet.cli.approved import approve_plan
-from fleet.cli.driving import config_of
+from fleet.cli.driving import config_to_carry
+from fleet.cli.options import CarryOptions
 from fleet.cli.reading import keeping, tell_damage
 from fleet.cli.running import FORMATS, go_on
 from fleet.cli.screen import say
@@ -22,6 +22,7 @@ from fleet.cli.steering import steer, steering
 from fleet.errors import ExitCode, Refused
 from fleet.run.events import Directive, WaveApproved, WaveRejected
 from fleet.run.state import Run
+from fleet.signals import run_interruptible
 from fleet.steering import asker, direct
 from fleet.store.directives import new_directive
 
@@ -39,11 +40,8 @@ Examples:
 @steering
 @click.option("--record", is_flag=True, help="Only record it; `fleet resume` goes on later.")
 @options.values
-@options.waiting
-@options.reporting
-@options.showing(*FORMATS)
-@options.connecting
-def approve(run_id: str, record: bool, **flags: Any) -> int:
+@options.carrying_out(*FORMATS)
+def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int:
     """Approve the wave that RUN waits to open, and go on with it where no process does; or approve PLANFILE.
 
     The approval of a wave is journalled with who and why. It is of this run and its frozen plan, and of one wave.
@@ -52,7 +50,7 @@ def approve(run_id: str, record: bool, **flags: Any) -> int:
     nothing is sent: `fleet apply PLANFILE --approved` asks for it. It is a record, not a signature: whoever may write
     the file could have written it.
     """
-    config = config_of(flags)
+    config = config_to_carry(carry)
     if Path(run_id).is_file() or run_id.endswith(".plan"):
         approve_plan(Path(run_id), flags)
         return ExitCode.OK
@@ -61,14 +59,14 @@ def approve(run_id: str, record: bool, **flags: Any) -> int:
     run = app.replay(kept)
     event = WaveApproved(0.0, _wave(run), asker(flags["name"]), flags["why"], new_directive())
     if not (kept.live or record):
-        app.check_cloud(kept.plan, config, flags["lab"])
-        parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
+        app.check_cloud(kept.plan, config, carry.lab)
+        parameter_values.secrets_of(kept.plan.declared, carry.given, os.environ)
         app.check_gates(kept.plan, os.environ)
-    told = asyncio.run(direct(config, kept.run_id, event))
-    say(f"run {kept.run_id}: {told.text}", quiet=flags["quiet"])
+    told = run_interruptible(direct(config, kept.run_id, event))
+    say(f"run {kept.run_id}: {told.text}", quiet=carry.quiet)
     if told.live or record:
         return ExitCode.OK
-    return go_on(config, app.saved(config, kept.run_id), flags)
+    return go_on(config, app.saved(config, kept.run_id), carry)
 
 
 @click.command(epilog="\b\nExamples:\n  fleet reject last --why 'two of the canaries are slow'\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from fleet.cli.screen import emit, say, settings, table, warn, warn_of
 from fleet.errors import ExitCode, InvalidInput, Problem
 from fleet.playbook.model import Selection
 from fleet.report.words import plural, unread
+from fleet.signals import run_interruptible
 from fleet.targets import selector
 from fleet.targets.expand import explain as explained
 from fleet.targets.expand import require_some, unmatched
@@ -65,7 +65,7 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
                 say(f"note: {note}", quiet=flags["quiet"])
             return await app.find(connection, selection, narrowing, every_kind=explain)
 
-    found = asyncio.run(go())
+    found = run_interruptible(go())
     warn_about(found)
     if explain:
         emit(_explanation(found, flags["output_format"] or "table"))

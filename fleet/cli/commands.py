@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from fleet.files import read_text
 from fleet.report.words import plural
 from fleet.run.bulk import Ended, Fate
 from fleet.run.managed import Change, ManagedCommand, chosen
+from fleet.signals import run_interruptible
 from fleet.store.runs import RunsFolder, RunState
 from fleet.targets.expand import require_some
 
@@ -77,7 +77,7 @@ def list_(what: str, **flags: Any) -> int:
 
     Nothing is changed. Exits 4 if a VM could not be read.
     """
-    found = asyncio.run(_looked(what, flags))
+    found = run_interruptible(_looked(what, flags))
     emit(listing(found.commands, flags["output_format"] or "table", wall_time()))
     say(found.summary, quiet=flags["quiet"])
     return found.code
@@ -98,7 +98,7 @@ def show(what: str, **flags: Any) -> int:
 
     A script is told by its digest and parameters by their names, since either may hold a secret.
     """
-    found = asyncio.run(_looked(what, flags))
+    found = run_interruptible(_looked(what, flags))
     emit(shown(found.commands, flags["output_format"] or "table", wall_time()))
     say(found.summary, quiet=flags["quiet"])
     return found.code
@@ -144,14 +144,14 @@ def delete(what: str, everything: bool, running: bool, dry_run: bool, **flags: A
             agree(
                 f"delete {plural(len(doomed), 'managed command')} on {plural(_vms(doomed), 'VM')}{stops}",
                 lambda: listing(doomed, "table", wall_time()),
-                flags,
+                yes=flags["yes"],
             )
             with counting("deleting", len(doomed), flags) as seen:
                 ended = await bulk.delete(connection.managed, doomed, connection.principals, SystemClock(), seen)
             return _told(doomed, ended, "deleted", found, flags)
 
     config = config_of(flags)
-    return asyncio.run(go())
+    return run_interruptible(go())
 
 
 @commands.command(
@@ -207,14 +207,14 @@ def update(what: str, **flags: Any) -> int:
                 return found.code
             again = "; they run again" if change.runs_again else ""
             what_for = f"change {plural(len(meant), 'managed command')} on {plural(_vms(meant), 'VM')}{again}"
-            agree(what_for, lambda: listing_of_changes(meant, change, "table"), flags)
+            agree(what_for, lambda: listing_of_changes(meant, change, "table"), yes=flags["yes"])
             with counting("changing", len(meant), flags) as seen:
                 port, share = connection.managed, connection.principals
                 ended = await bulk.change(port, meant, change, share, SystemClock(), seen)
             return _told(meant, ended, "changed", found, flags)
 
     config = config_of(flags)
-    return asyncio.run(go())
+    return run_interruptible(go())
 
 
 # -- what the verbs share --------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ async def _looked(what: str, flags: Mapping[str, Any]) -> Found:
 
 async def _look(connection: Connection, config: Config, what: str, flags: Mapping[str, Any]) -> Found:
     """Read the commands of every selected VM, and choose those that are meant."""
-    tell_notes(connection, flags)
+    tell_notes(connection, flags["quiet"])
     selection = selection_of(what, config.azure.subscriptions)
     found = await app.find(connection, selection, narrowing_of(flags))
     warn_about(found)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,13 @@ import click
 
 from fleet import app, connecting
 from fleet.app import Narrowing, OpenRun, Stopping
-from fleet.cli.options import ReportFile
+from fleet.cli.options import CarryOptions, ReportFile
 from fleet.cli.rendering import check_writable, pieces, render_plan, reports_of_playbook, write_reports
 from fleet.cli.screen import colour_on, emit_pieces, label, report_form, say, settings
 from fleet.clock import Clock, SystemClock
 from fleet.config import Config
 from fleet.connecting import Connection
-from fleet.errors import AzureUnusable, ExitCode, FleetError, Refused
+from fleet.errors import AzureUnusable, FleetError, Refused
 from fleet.plan.build import Settings
 from fleet.plan.model import Plan
 from fleet.playbook.model import Lease, Transport
@@ -32,14 +32,18 @@ from fleet.run.events import Event
 from fleet.run.state import Run
 
 if TYPE_CHECKING:
-    from fleet.cli.progress import Progress
     from fleet.cli.streaming import Stream
 
 
 def config_of(flags: Mapping[str, Any]) -> Config:
+    """Load the settings for the flags of ``options.connecting``."""
+    return settings(flags["config_file"], flags["verbose"], flags["quiet"], azure__tenant=flags["tenant"])[0]
+
+
+def config_to_carry(carry: CarryOptions) -> Config:
     """Load the settings, and find out before anything is sent whether reports can be written where flags say."""
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"], azure__tenant=flags["tenant"])
-    check_writable(flags.get("report_files", ()))
+    config, _ = settings(carry.config_file, carry.verbose, carry.quiet, azure__tenant=carry.tenant)
+    check_writable(carry.report_files)
     return config
 
 
@@ -70,21 +74,21 @@ def settings_of(config: Config, flags: Mapping[str, Any]) -> Settings:
     )
 
 
-def tell_notes(connection: Connection, flags: Mapping[str, Any]) -> None:
+def tell_notes(connection: Connection, quiet: int) -> None:
     """Say what the cloud has to say about itself."""
     for note in connection.notes:
-        say(f"note: {note}", quiet=flags["quiet"])
+        say(f"note: {note}", quiet=quiet)
 
 
-def confirm(plan: Plan, flags: Mapping[str, Any]) -> None:
+def confirm(plan: Plan, *, yes: bool) -> None:
     """Show the plan and ask, where there is somebody to ask; elsewhere ``-y`` is the answer."""
     what = f"run {plan.playbook.name} on {plural(len(plan.targets), 'target')}"
-    agree(what, lambda: render_plan(plan, "table", colour=False), flags)
+    agree(what, lambda: render_plan(plan, "table", colour=False), yes=yes)
 
 
-def agree(what: str, picture: Callable[[], str], flags: Mapping[str, Any]) -> None:
+def agree(what: str, picture: Callable[[], str], *, yes: bool) -> None:
     """Show what is about to be done and ask. Raises Refused where it is not wanted, or nobody is there to say so."""
-    if flags["yes"]:
+    if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
@@ -97,9 +101,9 @@ def agree(what: str, picture: Callable[[], str], flags: Mapping[str, Any]) -> No
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run that was driven here ended: its report, and the command's exit code."""
+    """How a verb that carries a run out ended: the run's report, None where it came to none, and the exit code."""
 
-    report: Report
+    report: Report | None
     code: int
 
 
@@ -107,24 +111,47 @@ Show = Callable[[Report], None]
 """Puts a report on stdout."""
 
 
+NOTHING_BEGUN = "interrupted: no run was started, and nothing was sent"
+
+
+def conduct(verb: Callable[[Stopping], Coroutine[Any, Any, Ended]], last_words: str = NOTHING_BEGUN) -> Ended:
+    """Carry a verb out from its preparation to its end, under the terminal's signals.
+
+    ``last_words`` is what is said where an interrupt ends it before a run is in its hands.
+    """
+    stopping = Stopping(lambda: last_words)
+    with stopping.listening():
+        try:
+            return asyncio.run(verb(stopping))
+        except (KeyboardInterrupt, click.Abort):
+            if not stopping.asked:
+                raise
+            click.echo(last_words, err=True)
+            stopping.finished(stopping.code)
+            return Ended(None, stopping.code)
+
+
 async def carry_out(
     config: Config,
     connection: Connection,
     plan: Plan,
     secrets: Mapping[str, str],
-    flags: Mapping[str, Any],
+    carry: CarryOptions,
+    stopping: Stopping,
     show: Show | None = None,
 ) -> Ended:
     """Begin a new run of a plan and drive it."""
     clock = SystemClock()
-    return await drive(app.begin(config, plan, secrets, clock), connection, secrets, flags, clock, show)
+    stopping.hold()
+    return await drive(app.begin(config, plan, secrets, clock), connection, secrets, carry, stopping, clock, show)
 
 
 async def drive(
     opened: OpenRun,
     connection: Connection,
     secrets: Mapping[str, str],
-    flags: Mapping[str, Any],
+    carry: CarryOptions,
+    stopping: Stopping,
     clock: Clock,
     show: Show | None = None,
 ) -> Ended:
@@ -132,14 +159,14 @@ async def drive(
     from fleet.cli.progress import Progress
 
     run = opened.run
+    stopping.last_words = lambda: _how_to_continue(run, carry, interrupted=True)
     say(
         f"run {run.run_id}: {plural(len(run.jobs), 'job')} in {plural(len(run.plan.waves), 'wave')}",
-        quiet=flags["quiet"],
+        quiet=carry.quiet,
     )
-    progress = Progress(run, enabled=_is_watched(flags))
-    stream = _stream(run, flags)
-    stopping = Stopping()
-    stopping.listeners += [progress.interrupted, lambda times: _leave(times, progress, run, flags)]
+    progress = Progress(run, enabled=_is_watched(carry))
+    stream = _stream(run, carry)
+    stopping.listeners += [progress.interrupted, lambda times: progress.stop() if times >= 3 else None]
 
     def observe(event: Event) -> None:
         progress.observe(event)
@@ -149,57 +176,47 @@ async def drive(
     failure: FleetError | None = None
     try:
         with progress:
-            await app.carry_out(opened, connection, secrets, clock, observe, stopping, waits=_waits(flags))
+            await app.carry_out(opened, connection, secrets, clock, observe, stopping, waits=_waits(carry))
     except FleetError as error:
         failure, run = error, opened.run
     interrupted = stopping.asked > 0 and not run.finished
     report = aggregate(
-        run.record(),
-        interrupted=interrupted,
-        allow_empty=flags.get("allow_empty", True),
-        resumable=opened.is_resumable,
+        run.record(), interrupted=interrupted, allow_empty=carry.allow_empty, resumable=opened.is_resumable
     )
     code = report.exit_code
     try:
         files = reports_of_playbook(run.plan.report, opened.folder) if run.finished and opened.is_resumable else ()
-        tell(report, flags, stream, files, show)
+        tell(report, carry, stream, files, show)
     except FleetError as error:
         failure = failure or error
     if failure is not None:
         _say_failure(failure)
         code = failure.exit_code
     elif interrupted:
-        code = ExitCode.TERMINATED if stopping.by == signal.SIGTERM else ExitCode.INTERRUPTED
+        code = stopping.code
     if not run.finished and opened.is_resumable:
-        _say_how_to_resume(run, flags)
+        click.echo(_how_to_continue(run, carry, interrupted=interrupted), err=True)
+    stopping.finished(code)
     return Ended(report, code)
 
 
-def _waits(flags: Mapping[str, Any]) -> bool:
+def _waits(carry: CarryOptions) -> bool:
     """Whether to stay while a person is awaited: as asked, else where there is one to see it."""
-    asked: bool | None = flags.get("wait")
-    return sys.stderr.isatty() if asked is None else asked
+    return sys.stderr.isatty() if carry.wait is None else carry.wait
 
 
-def _is_watched(flags: Mapping[str, Any]) -> bool:
+def _is_watched(carry: CarryOptions) -> bool:
     """Whether a live picture can be drawn: on a terminal, with nothing else written to it meanwhile."""
-    beside = flags["quiet"] or flags["verbose"] or (flags["output_format"] == "jsonl" and sys.stdout.isatty())
+    beside = carry.quiet or carry.verbose or (carry.output_format == "jsonl" and sys.stdout.isatty())
     return sys.stderr.isatty() and not beside and os.environ.get("TERM") != "dumb"
 
 
-def _stream(run: Run, flags: Mapping[str, Any]) -> Stream | None:
-    if flags["output_format"] != "jsonl":
+def _stream(run: Run, carry: CarryOptions) -> Stream | None:
+    if carry.output_format != "jsonl":
         return None
     from fleet.cli.streaming import Stream
 
     return Stream(run)
-
-
-def _leave(times: int, progress: Progress, run: Run, flags: Mapping[str, Any]) -> None:
-    """The third interrupt ends the process: give the terminal back and say how to go on, while there is time."""
-    if times >= 3:
-        progress.stop()
-        _say_how_to_resume(run, flags)
 
 
 def _say_failure(failure: FleetError) -> None:
@@ -209,20 +226,31 @@ def _say_failure(failure: FleetError) -> None:
         click.echo(f"  hint: {terminal(failure.hint)}", err=True)
 
 
-def _say_how_to_resume(run: Run, flags: Mapping[str, Any]) -> None:
-    """The last line on stderr is the exact command that goes on."""
-    lab = flags["lab"]
-    if lab is not None and not connecting.is_url(lab):
-        say("note: this lab ended with the command, and what ran in it; `fleet lab up` serves one that stays")
-    words = ["fleet", "resume" if run.awaiting is None else "approve", run.run_id]
-    if lab is not None:
-        words.append("--lab" if lab == connecting.DEFAULT_LAB else f"--lab={lab}")
-    if flags["config_file"]:
-        words += ["--config", flags["config_file"]]
-    if flags["tenant"]:
-        words += ["--tenant", flags["tenant"]]
-    words += [word for item in flags["given"] if _is_of_secret(item, run.plan) for word in ("-e", item)]
-    click.echo(shlex.join(words), err=True)
+def _how_to_continue(run: Run, carry: CarryOptions, *, interrupted: bool) -> str:
+    """Say what ended with the command; the last line is the exact command that continues the run.
+
+    A run that was left because nobody stays to approve a wave is continued by approving it.
+    """
+    verb = "resume" if run.awaiting is None or interrupted else "approve"
+    line = command_line(verb, run.run_id, run.plan, carry)
+    if carry.lab is not None and not connecting.is_url(carry.lab):
+        return (
+            f"note: this lab ended with the command, and what ran in it; `fleet lab up` serves one that stays\n{line}"
+        )
+    return line
+
+
+def command_line(verb: str, run_id: str, plan: Plan, carry: CarryOptions) -> str:
+    """Return the command that continues a run as this one was carried out."""
+    words = ["fleet", verb, run_id]
+    if carry.lab is not None:
+        words.append("--lab" if carry.lab == connecting.DEFAULT_LAB else f"--lab={carry.lab}")
+    if carry.config_file:
+        words += ["--config", carry.config_file]
+    if carry.tenant:
+        words += ["--tenant", carry.tenant]
+    words += [word for item in carry.given if _is_of_secret(item, plan) for word in ("-e", item)]
+    return shlex.join(words)
 
 
 def _is_of_secret(item: str, plan: Plan) -> bool:
@@ -232,7 +260,7 @@ def _is_of_secret(item: str, plan: Plan) -> bool:
 
 def tell(
     report: Report,
-    flags: Mapping[str, Any],
+    carry: CarryOptions,
     stream: Stream | None = None,
     files: Iterable[ReportFile] = (),
     show: Show | None = None,
@@ -243,6 +271,6 @@ def tell(
     elif show is not None:
         show(report)
     else:
-        emit_pieces(pieces(report, report_form(flags["output_format"]), colour=colour_on(flags["colour"])))
-    for path in write_reports(report, [*files, *flags["report_files"]]):
-        say(f"wrote {path}", quiet=flags["quiet"])
+        emit_pieces(pieces(report, report_form(carry.output_format), colour=colour_on(carry.colour)))
+    for path in write_reports(report, [*files, *carry.report_files]):
+        say(f"wrote {path}", quiet=carry.quiet)

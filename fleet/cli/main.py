@@ -109,11 +109,15 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with its code; no traceback ever reaches the user."""
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(invoke(sys.argv[1:]))
+    code = invoke(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):  # all was said: a thread that hangs keeps nobody
+        signal.signal(number, lambda *_: os._exit(code))
+    sys.exit(code)
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    """End in order where no run is under way; a run that is takes the signal over (``fleet.app``)."""
+    """End in order where no run is in progress; a run takes the signal over (``fleet.signals``)."""
+    os.write(2, b"terminated\n")
     sys.exit(ExitCode.TERMINATED)
 
 

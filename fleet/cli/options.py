@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -246,3 +247,53 @@ def waiting(command: F) -> F:
         default=None,
         help="Where a wave must be approved: stay, or end and go on with `fleet approve`. Stays on a terminal.",
     )(command)
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOptions:
+    """What the flags of a verb say about carrying a run out here: where, who watches, and what resumes it."""
+
+    lab: str | None
+    config_file: str | None
+    tenant: str | None
+    verbose: int
+    quiet: int
+    output_format: str | None
+    colour: str
+    report_files: tuple[ReportFile, ...]
+    given: tuple[str, ...] = ()
+    """Parameters, as they were given."""
+    wait: bool | None = None
+    """Whether to stay while a person is awaited; None where nothing was said."""
+    allow_empty: bool = True
+
+
+def carrying_out(*formats: str, waits: bool = True) -> Callable[[F], F]:
+    """The flags that every verb has that carries a run out. The verb gets them as one value too, ``carry``."""
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def verb(*args: Any, **flags: Any) -> Any:
+            return command(*args, carry=carry_options(flags), **flags)
+
+        wrapped: F = reporting(showing(*formats)(connecting(cast(F, verb))))
+        return waiting(wrapped) if waits else wrapped
+
+    return decorate
+
+
+def carry_options(flags: Mapping[str, Any]) -> CarryOptions:
+    """Read the flags of ``connecting``, ``showing`` and ``reporting``, and others where a verb has them."""
+    return CarryOptions(
+        lab=flags["lab"],
+        config_file=flags["config_file"],
+        tenant=flags["tenant"],
+        verbose=flags["verbose"],
+        quiet=flags["quiet"],
+        output_format=flags["output_format"],
+        colour=flags["colour"],
+        report_files=flags["report_files"],
+        given=flags.get("given", ()),
+        wait=flags.get("wait"),
+        allow_empty=flags.get("allow_empty", True),
+    )

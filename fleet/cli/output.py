@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
 import os
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from fleet.report.verdict import exit_code
 from fleet.report.words import plural
 from fleet.run.model import Phase
 from fleet.run.state import Run
+from fleet.signals import run_interruptible
 from fleet.store.files import write_private
 from fleet.store.journal import SavedRun
 
@@ -103,7 +103,7 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     complete = True
     whole: Mapping[int, Mapping[str, bytes]] = {}
     if flags["full"]:
-        whole, complete = asyncio.run(fetch_missing(config, kept, run, chosen, flags, os.environ))
+        whole, complete = run_interruptible(fetch_missing(config, kept, run, chosen, flags, os.environ))
     rows = [Streams(found.jobs[index], whole.get(index, {})) for index in chosen]
     if flags["outdir"]:
         _write(rows, flags["outdir"], flags["quiet"], flags["stream"])
@@ -121,7 +121,7 @@ def _follow(config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[s
         _print(Streams(found, {}), flags["stream"], raw=flags["raw"])
         return exit_code([found])
     try:
-        return asyncio.run(follow(config, kept, run, row, flags, os.environ))
+        return run_interruptible(follow(config, kept, run, row, flags, os.environ))
     except KeyboardInterrupt:
         say(f"\nno longer following {found.name}; its job goes on", quiet=flags["quiet"])
         return ExitCode.INTERRUPTED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -24,6 +23,7 @@ from fleet.plan.model import Plan
 from fleet.plan.rights import DOCTOR, Right, rights, role, scopes
 from fleet.playbook.model import Playbook, Transport
 from fleet.report.words import plural
+from fleet.signals import run_interruptible
 from fleet.targets import selector
 from fleet.targets.folding import fold
 from fleet.targets.kinds import wanted_kinds
@@ -102,7 +102,7 @@ def doctor(playbook: str, **flags: Any) -> int:
 
     async def go() -> tuple[Plan, tuple[Finding, ...]]:
         async with connecting.connect(config, flags["lab"], os.environ) as connection:
-            tell_notes(connection, flags)
+            tell_notes(connection, flags["quiet"])
             found = await app.find_for(connection, loaded, narrowing_of(flags))
             warn_about(found)
             made = app.make_plan(
@@ -110,7 +110,7 @@ def doctor(playbook: str, **flags: Any) -> int:
             )
             return made, await app.examine(connection, made, secrets)
 
-    plan, findings = asyncio.run(go())
+    plan, findings = run_interruptible(go())
     emit(render(plan, findings, flags["output_format"] or "table"))
     return verdicts.exit_code(findings)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -35,6 +34,7 @@ from fleet.run.managed import ManagedCommand
 from fleet.run.model import Cause, Phase
 from fleet.run.state import Run
 from fleet.run.stragglers import stragglers
+from fleet.signals import run_interruptible
 from fleet.store.journal import SavedRun
 from fleet.targets.model import Os, Target
 
@@ -65,7 +65,7 @@ def probe(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     run = app.replay(kept)
     tell_state(kept, run, flags["quiet"])
     jobs = _probed_jobs(run, names, flags["step"])
-    said = asyncio.run(_probe(config, kept, jobs, flags))
+    said = run_interruptible(_probe(config, kept, jobs, flags))
     rows = [Probed(job, said[job.job.id]) for job in jobs]
     emit(probes(rows, flags["output_format"] or "table"))
     return ExitCode.OK if all(isinstance(row.said, Findings) for row in rows) else ExitCode.NOT_REACHED
@@ -127,8 +127,10 @@ def unstick(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
         emit(freeings(planned, form))
         say(f"{plural(len(jobs), 'script')} would be ended")
         return ExitCode.OK
-    agree(f"end {plural(len(jobs), 'script')} that may be running", lambda: freeings(planned, "table"), flags)
-    rows = asyncio.run(_free(config, kept, jobs, deleted, flags))
+    agree(
+        f"end {plural(len(jobs), 'script')} that may be running", lambda: freeings(planned, "table"), yes=flags["yes"]
+    )
+    rows = run_interruptible(_free(config, kept, jobs, deleted, flags))
     emit(freeings(rows, form))
     freed = sum(row.done for row in rows)
     say(f"{freed:,} of {plural(len(rows), 'VM')} freed", quiet=flags["quiet"])

@@ -35,7 +35,7 @@ LONGEST_BAR = 40
 
 NOTICES = (
     "stopping: nothing more is sent, and what runs is awaited; again: cancel what can be cancelled",
-    "cancelling what can be cancelled; again: leave at once",
+    "cancelling what can be cancelled while Azure answers, then leaving; again: leave at once",
     "leaving at once; what was running is looked up by fleet resume",
 )
 """What the first, second and third interrupt do."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,11 +11,26 @@ from typing import Any
 import click
 
 from fleet import app, connecting
+from fleet.app import Stopping
 from fleet.cli import given as parameter_values
 from fleet.cli import options
 from fleet.cli.approved import BESIDE, check_approval, refuse_unapproved
 from fleet.cli.choosing import warn_about
-from fleet.cli.driving import carry_out, config_of, confirm, drive, narrowing_of, settings_of, tell, tell_notes
+from fleet.cli.driving import (
+    Ended,
+    carry_out,
+    command_line,
+    conduct,
+    config_of,
+    config_to_carry,
+    confirm,
+    drive,
+    narrowing_of,
+    settings_of,
+    tell,
+    tell_notes,
+)
+from fleet.cli.options import CarryOptions
 from fleet.cli.reading import tell_damage
 from fleet.cli.rendering import render_plan
 from fleet.cli.screen import colour_on, emit, say
@@ -34,6 +48,7 @@ from fleet.report.model import Report
 from fleet.report.safe import terminal_line
 from fleet.report.words import plural
 from fleet.run.model import Status
+from fleet.signals import run_interruptible
 from fleet.store.durations import newest_times
 from fleet.store.files import write_private
 from fleet.store.journal import SavedRun
@@ -57,11 +72,8 @@ Examples:
 @options.launching
 @options.confirming
 @click.option("--dry-run", "--check", is_flag=True, help="Plan and stop, as `fleet plan` does.")
-@options.waiting
-@options.reporting
-@options.showing(*FORMATS)
-@options.connecting
-def run(playbook: str, dry_run: bool, **flags: Any) -> int:
+@options.carrying_out(*FORMATS)
+def run(playbook: str, dry_run: bool, carry: CarryOptions, **flags: Any) -> int:
     """Run PLAYBOOK over its targets: plan, ask, carry out, report.
 
     On a terminal the plan is shown and you are asked before anything is sent; elsewhere -y is needed. Interrupt once to
@@ -70,19 +82,19 @@ def run(playbook: str, dry_run: bool, **flags: Any) -> int:
     """
     if dry_run:
         return _planned(playbook, flags)
-    config = config_of(flags)
+    config = config_to_carry(carry)
     refuse_unapproved(config)
     loaded = app.load_playbook(Path(playbook))
-    values, secrets = parameter_values.parameters(loaded, flags["given"], os.environ)
+    values, secrets = parameter_values.parameters(loaded, carry.given, os.environ)
 
-    async def go() -> int:
-        async with connecting.connect(config, flags["lab"], os.environ) as connection:
-            tell_notes(connection, flags)
+    async def go(stopping: Stopping) -> Ended:
+        async with connecting.connect(config, carry.lab, os.environ) as connection:
+            tell_notes(connection, carry.quiet)
             plan = await _plan(connection, config, loaded, values, flags)
-            confirm(plan, flags)
-            return (await carry_out(config, connection, plan, secrets, flags)).code
+            confirm(plan, yes=flags["yes"])
+            return await carry_out(config, connection, plan, secrets, carry, stopping)
 
-    return asyncio.run(go())
+    return conduct(go).code
 
 
 @click.command(
@@ -122,10 +134,10 @@ def _planned(playbook: str, flags: dict[str, Any]) -> int:
 
     async def go() -> int:
         async with connecting.connect(config, flags["lab"], os.environ) as connection:
-            tell_notes(connection, flags)
+            tell_notes(connection, flags["quiet"])
             return _shown(await _plan(connection, config, loaded, values, flags), flags)
 
-    return asyncio.run(go())
+    return run_interruptible(go())
 
 
 def _shown(made: Plan, flags: dict[str, Any]) -> int:
@@ -170,31 +182,28 @@ Examples:
 )
 @click.option("--by-other", is_flag=True, help="Refuse a plan that no other user than you approved.")
 @options.confirming
-@options.waiting
-@options.reporting
-@options.showing(*FORMATS)
-@options.connecting
-def apply(plan_file: Path, **flags: Any) -> int:
+@options.carrying_out(*FORMATS)
+def apply(plan_file: Path, carry: CarryOptions, **flags: Any) -> int:
     """Carry out exactly what PLANFILE froze: its targets, scripts, parameters and waves.
 
     Before anything is sent, the targets are looked at again. If more of them came, went or changed than the tolerance
     allows, the plan is refused with the list of differences.
     """
-    config = config_of(flags)
+    config = config_to_carry(carry)
     frozen = _plan_file(plan_file)
     check_approval(frozen, plan_file, config, flags)
-    app.check_cloud(frozen, config, flags["lab"])
-    secrets = parameter_values.secrets_of(frozen.declared, flags["given"], os.environ)
+    app.check_cloud(frozen, config, carry.lab)
+    secrets = parameter_values.secrets_of(frozen.declared, carry.given, os.environ)
 
-    async def go() -> int:
-        async with connecting.connect(config, flags["lab"], os.environ) as connection:
-            tell_notes(connection, flags)
+    async def go(stopping: Stopping) -> Ended:
+        async with connecting.connect(config, carry.lab, os.environ) as connection:
+            tell_notes(connection, carry.quiet)
             found = drift(frozen.targets, (await app.find_again(connection, frozen)).targets)
             _check_drift(frozen, found, flags)
-            confirm(frozen, flags)
-            return (await carry_out(config, connection, frozen, secrets, flags)).code
+            confirm(frozen, yes=flags["yes"])
+            return await carry_out(config, connection, frozen, secrets, carry, stopping)
 
-    return asyncio.run(go())
+    return conduct(go).code
 
 
 def _check_drift(frozen: Plan, found: tuple[Difference, ...], flags: Mapping[str, Any]) -> None:
@@ -216,42 +225,39 @@ Examples:
 )
 @click.argument("run_id", metavar="RUN")
 @options.values
-@options.waiting
-@options.reporting
-@options.showing(*FORMATS)
-@options.connecting
-def resume(run_id: str, **flags: Any) -> int:
+@options.carrying_out(*FORMATS)
+def resume(run_id: str, carry: CarryOptions, **flags: Any) -> int:
     """Go on with RUN (an id, a unique prefix, or `last`) where it was left.
 
     What was on its way when the run was cut off is looked up, never blindly sent again. Secret parameters are not kept
     with a run and are given again.
     """
-    config = config_of(flags)
-    kept = app.saved(config, run_id)
-    return go_on(config, kept, flags)
+    config = config_to_carry(carry)
+    return go_on(config, app.saved(config, run_id), carry)
 
 
-def go_on(config: Config, kept: SavedRun, flags: dict[str, Any]) -> int:
+def go_on(config: Config, kept: SavedRun, carry: CarryOptions) -> int:
     """Take a kept run over and drive it to its end."""
-    app.check_cloud(kept.plan, config, flags["lab"])
-    secrets = parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
+    app.check_cloud(kept.plan, config, carry.lab)
+    secrets = parameter_values.secrets_of(kept.plan.declared, carry.given, os.environ)
     finished = app.replay(kept)
     if finished.finished:
         tell_damage(kept)
-        say(f"run {kept.run_id} has ended; this is its report", quiet=flags["quiet"])
+        say(f"run {kept.run_id} has ended; this is its report", quiet=carry.quiet)
         report = aggregate(finished.record())
-        tell(report, flags)
+        tell(report, carry)
         return report.exit_code
     app.check_gates(kept.plan, os.environ)
 
-    async def go() -> int:
-        async with connecting.connect(config, flags["lab"], os.environ) as connection:
-            tell_notes(connection, flags)
+    async def go(stopping: Stopping) -> Ended:
+        async with connecting.connect(config, carry.lab, os.environ) as connection:
+            tell_notes(connection, carry.quiet)
             clock = SystemClock()
+            stopping.hold()
             opened = app.take_over(config, kept.run_id, secrets, clock)
-            return (await drive(opened, connection, secrets, flags, clock)).code
+            return await drive(opened, connection, secrets, carry, stopping, clock)
 
-    return asyncio.run(go())
+    return conduct(go, command_line("resume", kept.run_id, kept.plan, carry)).code
 
 
 @click.command(
@@ -265,21 +271,18 @@ Examples:
 @click.argument("selection", metavar="RUN[:STATUS,...]")
 @options.values
 @options.confirming
-@options.waiting
-@options.reporting
-@options.showing(*FORMATS)
-@options.connecting
-def rerun(selection: str, **flags: Any) -> int:
+@options.carrying_out(*FORMATS)
+def rerun(selection: str, carry: CarryOptions, **flags: Any) -> int:
     """Begin a new run of the same plan on the targets of RUN that ended with one of the statuses.
 
     Without statuses: failed, timed_out, unreachable, unverified, unknown, cancelled and not_started.
     """
-    config = config_of(flags)
+    config = config_to_carry(carry)
     refuse_unapproved(config)
     text, statuses = _statuses(selection)
     kept = app.saved(config, text)
-    app.check_cloud(kept.plan, config, flags["lab"])
-    secrets = parameter_values.secrets_of(kept.plan.declared, flags["given"], os.environ)
+    app.check_cloud(kept.plan, config, carry.lab)
+    secrets = parameter_values.secrets_of(kept.plan.declared, carry.given, os.environ)
     tell_damage(kept)
     past = app.replay(kept)
     if not past.finished:
@@ -288,13 +291,13 @@ def rerun(selection: str, **flags: Any) -> int:
         raise Refused(f"run {kept.run_id} {state}", hint=hint, code="run_unfinished")
     plan = _narrowed(kept.plan, aggregate(past.record()), statuses)
 
-    async def go() -> int:
-        async with connecting.connect(config, flags["lab"], os.environ) as connection:
-            tell_notes(connection, flags)
-            confirm(plan, flags)
-            return (await carry_out(config, connection, plan, secrets, flags)).code
+    async def go(stopping: Stopping) -> Ended:
+        async with connecting.connect(config, carry.lab, os.environ) as connection:
+            tell_notes(connection, carry.quiet)
+            confirm(plan, yes=flags["yes"])
+            return await carry_out(config, connection, plan, secrets, carry, stopping)
 
-    return asyncio.run(go())
+    return conduct(go).code
 
 
 RERUN_BY_DEFAULT = tuple(status for status in Status if status not in (Status.SUCCEEDED, Status.SKIPPED))

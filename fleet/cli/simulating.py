@@ -213,7 +213,7 @@ def _rehearse(path: Path, flags: dict[str, Any]) -> int:
     say(
         "rehearsal: nothing is sent anywhere; Azure and the VMs are pretended, and no script runs", quiet=flags["quiet"]
     )
-    tell(rehearsed.report, flags)
+    tell(rehearsed.report, options.carry_options(flags))
     on_stdout = (flags["output_format"] or ("table" if sys.stdout.isatty() else "json")) == "table"
     told = drawn(rehearsed.report) + "".join(f"{line}\n" for line in _facts(rehearsed))
     if on_stdout:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from fleet.playbook.model import Amount
 from fleet.run.control import NONE
 from fleet.run.events import Directive, LimitsChanged, RunCancelled, RunPaused, RunUnpaused, StopKind
 from fleet.run.state import Run
+from fleet.signals import run_interruptible
 from fleet.steering import asker, direct
 from fleet.store.directives import new_directive
 
@@ -43,7 +43,7 @@ def steer(run_id: str, flags: dict[str, Any], make: Callable[[Run, str], Directi
     if run.finished:
         raise Refused(f"run {kept.run_id} has ended", hint=f"fleet show {kept.run_id} shows how", code="run_has_ended")
     event = make(run, asker(flags["name"]))
-    answer = asyncio.run(direct(config, kept.run_id, event))
+    answer = run_interruptible(direct(config, kept.run_id, event))
     emit(f"run {kept.run_id}: {answer.text}" + ("" if answer.live else f"\n{NOBODY}: fleet resume {kept.run_id}"))
     return ExitCode.OK
 

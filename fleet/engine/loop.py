@@ -72,6 +72,8 @@ class Engine:
         self._inbox: deque[e.Event] = deque()
         self._arrived = asyncio.Event()
         self._halted = False
+        self._calls: set[asyncio.Task[None]] = set()
+        """What is on the wire."""
         self._ahead = 0.0
         """Seconds by which the run's own time is ahead of the clock: the clock was set back between two owners."""
 
@@ -107,10 +109,15 @@ class Engine:
                         await self._wait(wake)
                 if watching is not None:
                     watching.cancel()
+                for call in self._calls:  # a run is left in spite of them only where a person insists
+                    call.cancel()
         except* Exception as group:
             with suppress(StateError):
                 await self._keep_arrived()
             raise _first(group) from None
+        if self._halted:
+            await self._keep_arrived()
+            await self._keep_lost()
 
     async def _round(self, tasks: asyncio.TaskGroup) -> float | None:
         """Take what has arrived and what is due now, commit it, act on it. Return when to look again."""
@@ -138,7 +145,9 @@ class Engine:
                 call.close()
             raise
         for call in calls:
-            tasks.create_task(call)
+            task = tasks.create_task(call)
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
         for event in events:
             self._observe(event)
         return wake
@@ -149,6 +158,17 @@ class Engine:
         self._inbox.clear()
         if arrived:
             await self._commit(arrived)
+
+    async def _keep_lost(self) -> None:
+        """Bring to disk that submissions on the wire have no answer: whether they arrived is found out by a resume."""
+        detail = "the run was left before it came"
+        lost = [
+            e.SubmissionLost(self._now(), state.job.id, a.LostReason.TIMEOUT, detail)
+            for state in self._run.jobs
+            if state.phase is Phase.SUBMITTING
+        ]
+        if lost:
+            await self._commit([*lost])
 
     async def _wait(self, wake: float | None) -> None:
         """Wait for an event, or for the moment ``wake``."""

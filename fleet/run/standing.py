@@ -49,6 +49,9 @@ REMOVAL_TRIES = 5
 CLEAN_UP_PATIENCE = 600.0
 """Seconds without any progress after which managed commands that cannot be deleted stay on their VMs."""
 
+LEAVE_AFTER = 2.5
+"""Seconds without any answer after which a run that a person stopped hard is left, whatever is on the wire."""
+
 
 class Standing:
     """One run of one plan as it stands. Everything here only reads; :class:`fleet.run.state.Run` alone writes."""
@@ -104,6 +107,8 @@ class Standing:
         self._opened = 0.0
         self._heard = 0.0
         """When Azure last accepted a submission or gave a result: our sign-in was good then."""
+        self._answered = 0.0
+        """When an answer of any kind last came."""
         self._progress = 0.0
         """When a job last ended or a command was last deleted."""
         self._durations = {(step, kind): Durations() for step in range(len(plan.steps)) for kind in Kind}
@@ -136,7 +141,7 @@ class Standing:
 
     def next(self, now: float) -> Effect:
         """Say what to do now. Asked twice without an event between, it answers alike."""
-        if self.stop is not None and self._may_halt(now):
+        if self.stop is not None and (self._may_halt(now) or self._is_left_at(now)):
             return Halt()
         if self.awaiting is not None and not self._waits and self.in_flight == 0 and self._is_quiet(now):
             return Halt()
@@ -153,7 +158,7 @@ class Standing:
         if self.done == len(self.jobs) and self._is_quiet(now):
             return Finish()
         if self.calls >= CALLS_AT_ONCE:
-            return WaitUntil(None)
+            return WaitUntil(self._leave_at())
         return self._next_call(now)
 
     def call_budget(self, now: float) -> int:
@@ -308,6 +313,14 @@ class Standing:
             return False  # the ordinary end is near
         return self._is_quiet(now) and (self._is_hard() or self.in_flight == self.held_back)
 
+    def _leave_at(self) -> float | None:
+        """The moment at which a run that was stopped hard is left, if no answer comes before."""
+        return max(self.stop.at, self._answered) + LEAVE_AFTER if self.stop is not None and self._is_hard() else None
+
+    def _is_left_at(self, now: float) -> bool:
+        leave_at = self._leave_at()
+        return leave_at is not None and leave_at <= now
+
     def _is_quiet(self, now: float) -> bool:
         """Nothing is on the wire, and nothing is to be deleted, or has been possible to delete for long."""
         if self.asking.calls:
@@ -333,7 +346,7 @@ class Standing:
             wake.append(at)
         expiry = self._deadlines[0][0] if self._deadlines else None
         patience = self._patience_ends() if self._lanes.removals_left else None
-        for moment in (expiry, self._deadline_at(), self._health_at(), self._wave_at(), patience):
+        for moment in (expiry, self._deadline_at(), self._health_at(), self._wave_at(), patience, self._leave_at()):
             if moment is not None and moment > now:
                 wake.append(moment)
         return WaitUntil(min(wake, default=None))

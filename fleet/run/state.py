@@ -68,6 +68,13 @@ def _may_be_removed(state: JobState) -> bool:
     return over or state.start.given_up
 
 
+def _is_answer(event: e.Event) -> bool:
+    """Whether something came back: not where an answer was lost."""
+    if isinstance(event, (e.LookFailed, e.RemovalFailed)):
+        return event.status != 0
+    return type(event) in _ANSWERS and not isinstance(event, e.SubmissionLost)
+
+
 class _Counted(NamedTuple):
     """What of a job the run counts."""
 
@@ -94,6 +101,7 @@ class Run(Standing):
         self.calls -= type(event) in _ANSWERS
         if isinstance(event, (e.SubmissionAccepted, e.ResultReceived)):
             self._heard = event.at
+        self._answered = event.at if _is_answer(event) else self._answered
         self.latest = max(self.latest, event.at)
         lanes: Iterable[Lane] = self._lanes
         match event:
