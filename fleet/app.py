@@ -20,7 +20,7 @@ from fleet.clock import Clock
 from fleet.config import Config
 from fleet.connecting import Connection, cloud_name
 from fleet.engine.desk import Desk
-from fleet.engine.leasing import LeasingCloud
+from fleet.engine.leasing import LeasingCloud, idle
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Cloud, Kept
 from fleet.engine.room import RoomMakingCloud
@@ -376,6 +376,19 @@ async def _lease_again(state_dir: Path, name: str, cloud: LeasingCloud, at_work:
         await cloud.hold_again(at_work, anew)
     finally:
         await anew.close()
+
+
+async def release_freed(config: Config, connection: Connection, run_id: str, targets: Iterable[Target]) -> None:
+    """Release the leases of VMs on which nothing of a run is at work that no process carries out."""
+    if connection.leases is None:
+        return
+    run = replay(saved(config, run_id))
+    leases = FileLeases(config.state_dir, connection.leases)
+    try:
+        for target in idle(run, targets):
+            leases.release(target, run.run_id)
+    finally:
+        await leases.close()
 
 
 def _have_ended(state_dir: Path, run_ids: Sequence[str]) -> dict[str, bool]:

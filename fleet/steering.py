@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.clock import SystemClock
@@ -46,14 +47,23 @@ async def direct(config: Config, run_id: str, event: Directive, patience: float 
     Raises StateError ``no_answer`` where the owner does not answer for ``patience`` seconds; then the directive is
     withdrawn.
     """
+    (told,) = await direct_all(config, run_id, (event,), patience)
+    return told
+
+
+async def direct_all(
+    config: Config, run_id: str, events: Sequence[Directive], patience: float = PATIENCE
+) -> tuple[Told, ...]:
+    """Have several directives journalled together; otherwise as :func:`direct`."""
     folder = RunsFolder(config.state_dir).folder(run_id)
     directives = Directives(folder)
     loop = asyncio.get_running_loop()
     end = loop.time() + patience
+    answers: dict[str, str] = {}
     left = False
     while loop.time() < end:
-        if left and (answer := directives.answered(event.directive)) is not None:
-            return Told(answer, live=True)
+        if left and (told := _told(directives, events, answers)) is not None:
+            return told
         try:
             now = SystemClock().now()
             opened = journals.open_for_writing(folder, owner=asker(), now=now)
@@ -61,24 +71,45 @@ async def direct(config: Config, run_id: str, event: Directive, patience: float 
             if error.code != "run_is_live":
                 raise
             if not left:
-                directives.leave(event)
+                _each(directives.leave, events)
                 left = True
             await asyncio.sleep(LOOK_EVERY)
             continue
-        directives.withdraw(event.directive)
-        try:
-            if event.directive not in {getattr(kept, "directive", "") for kept in opened.events}:
-                await opened.journal.append(
-                    [replace(event, at=max(now, *(kept.at for kept in opened.events[-1:]), 0.0))]
-                )
-        finally:
-            await opened.journal.close()
-        return Told(sentence(event), live=False)
-    directives.withdraw(event.directive)
-    if (answer := directives.answered(event.directive)) is not None:  # it came after the last look
-        return Told(answer, live=True)
+        _each(lambda event: directives.withdraw(event.directive), events)
+        await _append(opened, events, now)
+        return tuple(Told(sentence(event), live=False) for event in events)
+    _each(lambda event: directives.withdraw(event.directive), events)
+    if (told := _told(directives, events, answers)) is not None:  # it came after the last look
+        return told
     raise StateError(
         f"the process that carries run {run_id} out did not answer",
         hint="look whether it hangs; nothing was changed",
         code="no_answer",
     )
+
+
+def _told(directives: Directives, events: Sequence[Directive], answers: dict[str, str]) -> tuple[Told, ...] | None:
+    """What the owner answered, once it has answered all; ``answers`` keeps those that came."""
+    for event in events:
+        if event.directive not in answers and (answer := directives.answered(event.directive)) is not None:
+            answers[event.directive] = answer
+    if len(answers) < len(events):
+        return None
+    return tuple(Told(answers[event.directive], live=True) for event in events)
+
+
+async def _append(opened: journals.OpenedRun, events: Sequence[Directive], now: float) -> None:
+    """Journal those that an owner that has ended did not journal already."""
+    try:
+        known = {getattr(kept, "directive", "") for kept in opened.events}
+        at = max(now, *(kept.at for kept in opened.events[-1:]), 0.0)
+        fresh = [replace(event, at=at) for event in events if event.directive not in known]
+        if fresh:
+            await opened.journal.append(fresh)
+    finally:
+        await opened.journal.close()
+
+
+def _each(do: Callable[[Directive], None], events: Sequence[Directive]) -> None:
+    for event in events:
+        do(event)

@@ -17,6 +17,7 @@ from fleet.cli import options
 from fleet.cli.choosing import selection_of, warn_about
 from fleet.cli.command_tables import describe, listing, listing_of_changes, outcomes, shown
 from fleet.cli.driving import agree, config_of, narrowing_of, tell_notes
+from fleet.cli.freeing import told_to_runs
 from fleet.cli.given import secret_of
 from fleet.cli.screen import emit, say, warn
 from fleet.clock import SystemClock, wall_time
@@ -146,8 +147,10 @@ def delete(what: str, everything: bool, running: bool, dry_run: bool, **flags: A
                 lambda: listing(doomed, "table", wall_time()),
                 yes=flags["yes"],
             )
-            with counting("deleting", len(doomed), flags) as seen:
-                ended = await bulk.delete(connection.managed, doomed, connection.principals, SystemClock(), seen)
+            async with told_to_runs(config, doomed) as freed:
+                with counting("deleting", len(doomed), flags) as seen:
+                    ended = await bulk.delete(connection.managed, doomed, connection.principals, SystemClock(), seen)
+                freed(ended)
             return _told(doomed, ended, "deleted", found, flags)
 
     config = config_of(flags)

@@ -15,9 +15,11 @@ from fleet import app, connecting
 from fleet.cli import options
 from fleet.cli.commands import counting
 from fleet.cli.driving import agree
+from fleet.cli.freeing import asked, concluded
 from fleet.cli.probe_pages import SAID, Freed, Probed, freeings, probes
 from fleet.cli.reading import tell_state
 from fleet.cli.screen import emit, say, settings
+from fleet.cli.steering import steering
 from fleet.clock import SystemClock, wall_time
 from fleet.config import Config
 from fleet.connecting import Connection
@@ -29,12 +31,14 @@ from fleet.guest.probe import GRACE, Findings, Standing
 from fleet.playbook.model import Transport
 from fleet.report.words import plural
 from fleet.run.command import command_name, delivery_key
+from fleet.run.events import Freeing
 from fleet.run.job import JobState
 from fleet.run.managed import ManagedCommand
 from fleet.run.model import Cause, Phase
 from fleet.run.state import Run
 from fleet.run.stragglers import stragglers
 from fleet.signals import run_interruptible
+from fleet.steering import asker, direct_all
 from fleet.store.journal import SavedRun
 from fleet.targets.model import Os, Target
 
@@ -91,7 +95,7 @@ async def _probe(
 @click.command(
     epilog="""\b
 Examples:
-  fleet unstick last web017
+  fleet unstick last web017 --why 'waits for a prompt'
   fleet unstick last 'web*' --dry-run
   fleet unstick last web017 --in-guest -y
 """
@@ -102,18 +106,23 @@ Examples:
 @click.option(
     "--in-guest",
     is_flag=True,
-    help="End the process group inside the VM also where the command could be deleted: the receipt then tells the end.",
+    help="End the process group inside the VM also where the command could be deleted: the receipt then proves the end.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@steering
 @options.confirming
 @options.showing("table", "json")
 @options.connecting
 def unstick(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
-    """End the scripts of RUN that hang in these VMs. A script that is ended has failed; what it did is not undone.
+    """End the scripts of RUN that hang in these VMs. What they did is not undone.
 
     A managed command is deleted, the one way to cancel it that Azure documents. An action's script, and one of a standing
     command, is ended inside the VM: its process group gets TERM, and KILL after 5 seconds, and nothing else is touched;
-    its wrapper then reports the signal. Whoever drives the run sees the end by polling. Exits 4 if a VM was not freed.
+    its wrapper then reports the signal.
+
+    Who asked and why is journalled before anything is sent. The row is then `cancelled` and names both, unless the true
+    result of the script arrives all the same. It counts against no budget, the exit code of the run is 3, and the VM is
+    free for other runs at once. Exits 4 if a VM was not freed.
     """
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     kept = app.saved(config, run_id)
@@ -130,35 +139,52 @@ def unstick(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     agree(
         f"end {plural(len(jobs), 'script')} that may be running", lambda: freeings(planned, "table"), yes=flags["yes"]
     )
-    rows = run_interruptible(_free(config, kept, jobs, deleted, flags))
+    rows = run_interruptible(_unstick(config, kept, jobs, deleted, flags))
     emit(freeings(rows, form))
     freed = sum(row.done for row in rows)
     say(f"{freed:,} of {plural(len(rows), 'VM')} freed", quiet=flags["quiet"])
     return ExitCode.OK if freed == len(rows) else ExitCode.NOT_REACHED
 
 
-async def _free(
+async def _unstick(
     config: Config, kept: SavedRun, jobs: Sequence[JobState], deleted: Sequence[JobState], flags: Mapping[str, Any]
 ) -> list[Freed]:
-    rows: dict[int, Freed] = {}
+    """Journal what is asked, do it, and journal what came of it."""
     async with AsyncExitStack() as stack:
         connection = await _connected(stack, config, kept, flags)
-        prober = Prober(connection.cloud, SystemClock(), lambda: token_hex(16))
-        with counting("freeing", len(jobs), flags) as seen:
+        who = asker(flags["name"])
+        hows = {job.job.id: Freeing.DELETED if job in deleted else Freeing.IN_GUEST for job in jobs}
+        events = {job.job.id: asked(job, hows[job.job.id], who, flags["why"]) for job in jobs}
+        await direct_all(config, kept.run_id, list(events.values()))
+        rows = await _free(connection, kept.run_id, jobs, deleted, flags)
+        told = await direct_all(config, kept.run_id, [concluded(events[row.job.job.id], done=row.done) for row in rows])
+        if not told[0].live:
+            await app.release_freed(config, connection, kept.run_id, [row.job.job.target for row in rows if row.done])
+    return rows
 
-            async def one(job: JobState) -> None:
-                rows[job.job.id] = _freed(job, await prober.free(_source(kept.run_id, job)))
-                seen()
 
-            commands = [
-                ManagedCommand(job.job.target, command_name(kept.run_id, job.job, job.retry)) for job in deleted
-            ]
-            ended = await bulk.delete(connection.managed, commands, connection.principals, SystemClock(), seen)
-            for job, end in zip(deleted, ended, strict=True):
-                message = "its command is being deleted, which ends the script" if end.cause is None else ""
-                why = f"{end.cause.code.value}: {end.cause.message}" if end.cause is not None else ""
-                rows[job.job.id] = Freed(job, "delete", end.cause is None, message or why)
-            await each([job for job in jobs if job.job.id not in rows], one)
+async def _free(
+    connection: Connection,
+    run_id: str,
+    jobs: Sequence[JobState],
+    deleted: Sequence[JobState],
+    flags: Mapping[str, Any],
+) -> list[Freed]:
+    rows: dict[int, Freed] = {}
+    prober = Prober(connection.cloud, SystemClock(), lambda: token_hex(16))
+    with counting("freeing", len(jobs), flags) as seen:
+
+        async def one(job: JobState) -> None:
+            rows[job.job.id] = _freed(job, await prober.free(_source(run_id, job)))
+            seen()
+
+        commands = [ManagedCommand(job.job.target, command_name(run_id, job.job, job.retry)) for job in deleted]
+        ended = await bulk.delete(connection.managed, commands, connection.principals, SystemClock(), seen)
+        for job, end in zip(deleted, ended, strict=True):
+            message = "its command is being deleted, which ends the script" if end.cause is None else ""
+            why = f"{end.cause.code.value}: {end.cause.message}" if end.cause is not None else ""
+            rows[job.job.id] = Freed(job, "delete", end.cause is None, message or why)
+        await each([job for job in jobs if job.job.id not in rows], one)
     return [rows[job.job.id] for job in jobs]
 
 

@@ -95,9 +95,15 @@ class LeasingCloud:
         return self._run.jobs[first : first + len(plan.steps)]
 
 
+def idle(run: Run, targets: Iterable[Target]) -> list[Target]:
+    """Return those of these targets on which no script of the run may be running."""
+    at_work = {state.job.target.key for state in run.jobs if _may_be_at_work(state)}
+    return [target for target in targets if target.key not in at_work]
+
+
 def _may_be_at_work(state: JobState) -> bool:
     if state.outcome is None:
-        return state.in_flight
+        return state.in_flight and not (state.ender is not None and state.ender.done)
     return state.outcome.status is Status.UNKNOWN or state.outcome.cause.code is CauseCode.SERVICE_TIMEOUT
 
 

@@ -14,7 +14,8 @@ from fleet.report.verdict import exit_code
 from fleet.report.words import plural
 from fleet.run.asking import told
 from fleet.run.command import command_name
-from fleet.run.control import sentence
+from fleet.run.control import freeing, sentence
+from fleet.run.events import Directive, JobUnstuck
 from fleet.run.findings import judgement
 from fleet.run.longtext import as_kept
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Outcome, Phase, Status
@@ -199,10 +200,20 @@ def _waves(plan: Plan, jobs: Sequence[JobRow]) -> tuple[WaveRow, ...]:
     )
 
 
+def _freeings(directives: Iterable[Directive]) -> Iterable[tuple[float, str]]:
+    """Say once what one person did to many scripts; of each only the last stage."""
+    last = {(event.job, event.retry): event for event in directives if isinstance(event, JobUnstuck)}
+    alike: defaultdict[tuple[object, ...], list[JobUnstuck]] = defaultdict(list)
+    for event in last.values():
+        alike[event.stage, event.how, event.who, event.why].append(event)
+    return [(events[0].at, freeing(events[0], fold(event.vm for event in events))) for events in alike.values()]
+
+
 def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
     """Say what a reader must know to trust the rows."""
     yield from record.plan.notes
-    said = [(directive.at, sentence(directive)) for directive in record.directives]
+    said = [(given.at, sentence(given)) for given in record.directives if not isinstance(given, JobUnstuck)]
+    said += _freeings(record.directives)
     said += [(answer.at, told(record.plan, answer)) for answer in record.gates]
     said += [(event.at, judgement(record.plan, event)) for event in record.judged]
     for at, what in sorted(said, key=lambda item: item[0]):

@@ -225,7 +225,8 @@ def _short(text: str, most: int = 20) -> str:
 
 def _title(report: Report, span: _Span) -> str:
     took = "not ended" if span.row.ended is None else words.duration(span.end - span.start)
-    return f"{report.label(span.row)}, {span.row.step}: {words.STATUS[span.row.status]}, {took}"
+    why = f": {span.row.cause.message}" if span.row.status is Status.CANCELLED and span.row.cause.message else ""
+    return f"{report.label(span.row)}, {span.row.step}: {words.STATUS[span.row.status]}{why}, {took}"
 
 
 def _ticks(scale: _Scale) -> tuple[Tick, ...]:

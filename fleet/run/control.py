@@ -48,8 +48,8 @@ class Control:
                 self.limits = changed(self.limits, event)
             case e.WaveApproved():
                 self.approved.add(event.wave)
-            case e.WaveRejected():
-                pass  # it stops the launching, which the run does
+            case e.WaveRejected() | e.JobUnstuck():
+                pass  # the run itself does what these ask for
             case _:
                 assert_never(event)
 
@@ -93,11 +93,27 @@ def sentence(event: e.Directive) -> str:
             return f"Cancelled by {who}{hard}{why}"
         case e.LimitsChanged():
             return f"{_changes(event)}, by {who}{why}"
+        case e.JobUnstuck():
+            return freeing(event, event.vm)
         case e.WaveApproved():
             return f"Wave {event.wave + 1} approved by {who}{why}"
         case e.WaveRejected():
             return f"Wave {event.wave + 1} rejected by {who}{why}"
     assert_never(event)
+
+
+def freeing(event: e.JobUnstuck, names: str) -> str:
+    """Say in one line that a person ends the scripts on these VMs, and how far that has come."""
+    who = event.who or "somebody"
+    why = f": {event.why}" if event.why else ""
+    how = "its managed command is deleted" if event.how is e.Freeing.DELETED else "in the VM"
+    match event.stage:
+        case e.FreeingStage.ASKED:
+            return f"End of the script on {names} asked for by {who}, {how}{why}"
+        case e.FreeingStage.DONE:
+            return f"Script on {names} ended by {who}, {how}{why}"
+        case e.FreeingStage.FAILED:
+            return f"Script on {names} could not be ended by {who}, {how}{why}"
 
 
 def _changes(event: e.LimitsChanged) -> str:

@@ -242,6 +242,42 @@ class LimitsChanged:
     durable: ClassVar[bool] = True
 
 
+class Freeing(StrEnum):
+    """How a person ends a job's script from elsewhere."""
+
+    DELETED = "deleted"
+    """Its managed command is deleted, which ends it."""
+    IN_GUEST = "in_guest"
+    """Its processes are ended inside the VM; its wrapper still reports."""
+
+
+class FreeingStage(StrEnum):
+    """How far a person has come with it."""
+
+    ASKED = "asked"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobUnstuck:
+    """A person ends the script of one try of a job from elsewhere: first asked for, then done or failed.
+
+    ``vm`` is the name of its target. What the script itself is proven to have done counts all the same.
+    """
+
+    at: float
+    job: JobId
+    retry: int = 0
+    how: Freeing = Freeing.DELETED
+    stage: FreeingStage = FreeingStage.ASKED
+    vm: str = ""
+    who: str = ""
+    why: str = ""
+    directive: str = ""
+    durable: ClassVar[bool] = True
+
+
 @dataclass(frozen=True, slots=True)
 class ApprovalAwaited:
     """The run has come to a wave that a person must approve."""
@@ -431,7 +467,7 @@ class QuotaSeen:
     durable: ClassVar[bool] = False
 
 
-Directive = RunPaused | RunUnpaused | RunCancelled | LimitsChanged | WaveApproved | WaveRejected
+Directive = RunPaused | RunUnpaused | RunCancelled | LimitsChanged | JobUnstuck | WaveApproved | WaveRejected
 """What a person asks of a run from elsewhere; ``fleet.run.control`` takes it over."""
 
 Event = (
@@ -454,6 +490,7 @@ Event = (
     | RunUnpaused
     | RunCancelled
     | LimitsChanged
+    | JobUnstuck
     | ApprovalAwaited
     | WaveApproved
     | WaveRejected

@@ -19,6 +19,7 @@ running                 ResultReceived             done: as judged
 running                 ResultFailed               done: as judged
 running                 ResultUnreadable           waiting (once: the guest keeps what Azure lost) or done: unknown
 running                 CommandRemoved             done: cancelled
+running                 JobUnstuck                 done: cancelled, once its command was deleted and no look is open
 any but done            AnswerUnusable             done: unknown (Fleet failed on the answer)
 waiting finding running JobExpired                 done: unreachable, or unknown once something was sent
 done                    (by :func:`again`)         waiting: a new try, with a name, a nonce and a key of its own
@@ -38,6 +39,7 @@ from fleet.plan.model import Job
 from fleet.playbook.model import OnExisting, Transport, Turn
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Mark, Operation, Refusal
+from fleet.run.ender import DELETED, Ender, with_ender
 from fleet.run.facts import Known, judged
 from fleet.run.judge import judge_answer, judge_failure, unchanged
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
@@ -137,6 +139,14 @@ class JobState:
     standing: StandingCommand | None = None
     """None where the command is the run's own."""
     start: Start = field(default_factory=Start)
+    ender: Ender | None = None
+    """The person who has it ended, if any."""
+
+    @property
+    def reported_its_end(self) -> bool:
+        """Whether a person ended the script in the VM, and its receipt came: the managed command is still there."""
+        in_guest = self.ender is not None and self.ender.in_guest
+        return in_guest and self.outcome is not None and self.outcome.verified
 
     @property
     def belongs_to_gate(self) -> bool:
@@ -210,6 +220,7 @@ def again(state: JobState, at: float) -> None:
     state.possibly_sent, state.first_intended, state.operation, state.trouble = False, None, None, None
     state.looks = state.missing = 0
     state.removed = state.asked_anew = False
+    state.ender = None
 
 
 def end(state: JobState, at: float, outcome: Outcome) -> None:
@@ -352,7 +363,9 @@ def _missing(state: JobState, event: e.CommandMissing | e.CommandFound) -> None:
     """
     state.calling = False
     state.missing += 1
-    if not state.wrapped and state.missing < 2:
+    if state.ender is not None and state.phase is Phase.FINDING and isinstance(event, e.CommandMissing):
+        end(state, event.at, state.ender.outcome("its managed command is not on the VM"))
+    elif not state.wrapped and state.missing < 2:
         state.due = event.at + SECOND_FIND_AFTER
     else:
         state.phase, state.due = Phase.WAITING, event.at + backoff(state.tries, state.salt)
@@ -366,11 +379,12 @@ def _result(state: JobState, event: e.ResultReceived) -> None:
         outcome = replace(outcome, cause=unchanged(outcome.cause, event.answer.started))
     verdict = judged(step, outcome, state.job.target, state.known)
     state.facts, state.changed = verdict.facts, verdict.changed
-    end(state, event.at, verdict.outcome)
+    end(state, event.at, with_ender(state.ender, verdict.outcome))
 
 
 def _failed(state: JobState, event: e.ResultFailed) -> None:
     outcome = judge_failure(event.code, event.message, event.cancelled, wrapped=state.wrapped)
+    outcome = with_ender(state.ender, outcome)
     unreported = outcome.status is Status.UNKNOWN and outcome.cause.code is CauseCode.NO_ANSWER
     if unreported and _may_ask_the_guest(state):
         _ask_the_guest(state, event.at, outcome.cause)
@@ -396,6 +410,9 @@ def _unreadable(state: JobState, event: e.ResultUnreadable) -> None:
     if event.refusal.status in (404, 410) and _may_ask_the_guest(state):
         _ask_the_guest(state, event.at, Cause(CauseCode.OPERATION_GONE, text, "look at the VM before running again"))
         return
+    if state.ender is not None and state.transport is Transport.MANAGED and event.refusal.status in (404, 410):
+        end(state, event.at, state.ender.outcome(DELETED))
+        return
     hint = "the script was started; the credential must also be allowed to read operations of the subscription"
     if state.transport is Transport.MANAGED and event.refusal.status in (404, 410):
         hint = "its managed command was deleted before its result was read, which ends a script that still runs"
@@ -409,8 +426,8 @@ def _unreadable(state: JobState, event: e.ResultUnreadable) -> None:
 def _cancelled(state: JobState, event: e.CommandRemoved) -> None:
     if event.retry != state.retry:
         return  # the command of an earlier try, which had ended
-    cause = Cause(CauseCode.CANCELLED, "stopped on request; the command was deleted, which ends its script")
-    end(state, event.at, Outcome(Status.CANCELLED, cause))
+    ender = state.ender or Ender("stopped on request")
+    end(state, event.at, ender.outcome(DELETED))
 
 
 def broken(state: JobState, at: float, detail: str) -> None:

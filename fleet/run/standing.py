@@ -246,7 +246,7 @@ class Standing:
             return False
         if state.job.step.properties.command:
             return False  # a standing command stays by intent
-        return state.outcome is None or state.outcome.status is not Status.CANCELLED
+        return state.outcome is None or state.outcome.status is not Status.CANCELLED or state.reported_its_end
 
     def _must_stop(self, now: float) -> StopLaunching | None:
         if self.launch_stop is not None or self.done == len(self.jobs):

@@ -20,6 +20,7 @@ from fleet.run.answers import LostReason
 from fleet.run.asking import told
 from fleet.run.command import derived_nonce
 from fleet.run.control import sentence
+from fleet.run.ender import Ender
 from fleet.run.findings import cause, judgement
 from fleet.run.job import JobState, advance, again, broken, end
 from fleet.run.limits import Budget
@@ -120,6 +121,7 @@ class Run(Standing):
                 | e.RunUnpaused()
                 | e.RunCancelled()
                 | e.LimitsChanged()
+                | e.JobUnstuck()
                 | e.WaveApproved()
                 | e.WaveRejected()
             ):
@@ -158,10 +160,11 @@ class Run(Standing):
         if state.phase is Phase.DONE and not was_done:
             self._job_done(state, event.at)
         if self._is_to_be_cancelled(state):
-            self._plan_removal(state, event.at)
+            self._cancel(state, event.at)
         self._watch(state)
         self._lanes.index(state)
         self._lanes.let_go(state)
+        self._end_unstuck(state, event.at)
 
     def _advance(self, state: JobState, event: e.Event) -> None:
         """Advance one job. Whatever goes wrong inside with what a VM or the service said ends that job and no other."""
@@ -277,7 +280,8 @@ class Run(Standing):
         self.signed_out |= refused and self._heard <= (state.first_intended or 0.0)
         if state.operation is not None and state.intended is not None and state.outcome.verified:
             self._durations_of(state).add(at - state.intended)
-        if self._is_to_be_deleted(state) and state.possibly_sent and _may_be_removed(state):
+        may_be_removed = _may_be_removed(state) or state.reported_its_end
+        if self._is_to_be_deleted(state) and state.possibly_sent and may_be_removed:
             self._plan_removal(state, at)
         self._go_on(state, at)
         if was_last:
@@ -299,7 +303,7 @@ class Run(Standing):
     def _spend(self, state: JobState, status: Status) -> None:
         """Count a bad end against the budget: a target spends its part once, whatever its other steps do."""
         target = self.plan.target_index(state.job.id)
-        by_us = self.stop is not None or self.control.cancelled is not None
+        by_us = self.stop is not None or self.control.cancelled is not None or state.ender is not None
         if target in self._spent or (by_us and status is Status.CANCELLED) or status not in FAILURES | NOT_REACHED:
             return
         self._spent.add(target)
@@ -398,6 +402,8 @@ class Run(Standing):
                 self.awaiting = None
             case e.RunUnpaused():
                 self._look_anew()
+            case e.JobUnstuck():
+                self._unstick(event)
             case _:
                 pass
 
@@ -424,8 +430,39 @@ class Run(Standing):
     def _cancel_what_runs(self, at: float) -> None:
         for state in self.jobs:
             if self._is_to_be_cancelled(state):
-                self._plan_removal(state, at)
+                self._cancel(state, at)
                 self._lanes.index(state)
+
+    def _cancel(self, state: JobState, at: float) -> None:
+        """Have the command of a running job deleted, and know who wants that, whatever is found of it later."""
+        who = self.stop if self._is_hard() else self.control.cancelled
+        if state.ender is None and who is not None:
+            state.ender = Ender.of(who)
+        self._plan_removal(state, at)
+
+    def _unstick(self, event: e.JobUnstuck) -> None:
+        """Know that a person ends a job's script, and look what became of it."""
+        if not 0 <= event.job < len(self.jobs):
+            return
+        state = self.jobs[event.job]
+        if state.phase is Phase.DONE or event.retry != state.retry:
+            return
+        failed, done = event.stage is e.FreeingStage.FAILED, event.stage is e.FreeingStage.DONE
+        # What was still on its way when the command was deleted may run all the same.
+        sure = done and state.phase is Phase.RUNNING
+        state.ender = None if failed else replace(Ender.of(event), done=sure)
+        if done and state.phase in (Phase.RUNNING, Phase.FINDING) and not state.calling:
+            state.due = event.at
+            self._lanes.index(state)
+        self._end_unstuck(state, event.at)
+
+    def _end_unstuck(self, state: JobState, at: float) -> None:
+        """End a job whose managed command a person deleted; an answer that is on its way is awaited first."""
+        ender = state.ender
+        if ender is None or not ender.done or ender.in_guest or state.phase is not Phase.RUNNING or state.calling:
+            return
+        if self._is_to_be_deleted(state):
+            self._move(state, e.CommandRemoved(at, state.job.id, retry=state.retry))
 
     def _stop_launching(self, event: e.LaunchStopped) -> None:
         """From now on nothing is sent: what waits is over, at once or when it comes back to waiting."""

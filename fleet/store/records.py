@@ -35,6 +35,7 @@ KINDS: Mapping[str, type[Event]] = {
     "run_unpaused": events.RunUnpaused,
     "run_cancelled": events.RunCancelled,
     "limits_changed": events.LimitsChanged,
+    "job_unstuck": events.JobUnstuck,
     "approval_awaited": events.ApprovalAwaited,
     "wave_approved": events.WaveApproved,
     "wave_rejected": events.WaveRejected,

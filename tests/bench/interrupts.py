@@ -21,6 +21,8 @@ LONGEST = 6.0
 
 
 def main(times: int, seed: int) -> int:
+    # A shell starts what runs in its background with interrupts ignored, and programs inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rng = random.Random(seed)
     print(f"seed {seed}")
     with tempfile.TemporaryDirectory() as scratch:

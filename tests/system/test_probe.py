@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from fleet.lab import sandbox
-from tests.system.cli import LABS, Here, LabUp, Machine, ended, lab_up, wait_for
+from tests.system.cli import LABS, Here, LabUp, Machine, ended, kill, lab_up, wait_for
 from tests.system.test_full_output import playbook
 
 WITHOUT_SANDBOXES = sandbox.supported()
@@ -34,6 +33,8 @@ def _lab(machine: Machine) -> Path:
     path.write_text((LABS / "real.yaml").read_text().replace("speed: 200", "speed: 60"))
     return path
 
+
+WHY = ("--as", "Jo", "--why", "it hangs")
 
 RETRIES = """
     idempotent: true
@@ -74,7 +75,9 @@ def row(here: Here) -> dict[str, Any]:
 
 @pytest.mark.parametrize("transport", ["managed", "action"])
 def test_a_hung_script_is_seen_and_freed(here: Here, machine: Machine, transport: str) -> None:
-    """Its processes, output and machine are seen from beside; ended in the guest, the run tells the signal by itself."""
+    """Its processes, output and machine are seen from beside; ended in the guest, the receipt proves the signal, and the
+    row names who ended it and why.
+    """
     with hanging(machine, transport) as (lab, run):
         asked = machine.run("probe", "last", lab.flag, "-o", "json")
         assert asked.code == 0, asked.err
@@ -90,28 +93,69 @@ def test_a_hung_script_is_seen_and_freed(here: Here, machine: Machine, transport
         assert "beware \\x1b[31m" in page.out and "\x1b" not in page.out
         dry = machine.run("unstick", "last", "web01", lab.flag, "--in-guest", "--dry-run")
         assert (dry.code, "TERM, and KILL after" in dry.out) == (0, True)
-        freed = machine.run("unstick", "last", "web*", lab.flag, "--in-guest", "-y", "-o", "json")
+        freed = machine.run("unstick", "last", "web*", lab.flag, "--in-guest", "-y", "-o", "json", *WHY)
         assert freed.code == 0, freed.out + freed.err
         assert [(each["vm"], each["done"]) for each in freed.report] == [("web01", True)]
         assert "ended by TERM" in freed.report[0]["message"]
         assert ended(run).code == 3
     end = row(here)
-    assert (end["status"], end["cause"]["code"], end["verified"]) == ("failed", "signal", True)
-    assert end["stdout"] == "working on it\n"
+    assert (end["status"], end["cause"]["code"], end["verified"]) == ("cancelled", "cancelled", True)
+    assert (end["exit_code"], end["stdout"]) == (143, "working on it\n")
+    assert "ended by Jo (" in end["cause"]["message"] and "it hangs" in end["cause"]["message"]
 
 
 def test_a_managed_command_is_freed_by_deleting_it(here: Here, machine: Machine) -> None:
-    """Asked for nothing else, a managed command is deleted; the run ends by itself and claims nothing it cannot know."""
+    """Asked for nothing else, a managed command is deleted; the row names who ended it and why, the report and the events
+    as well, no budget is spent, and nothing is said to lie on the VM.
+    """
     with hanging(machine, "managed") as (lab, run):
         refused = machine.run("unstick", "last", "web01", lab.flag)
         assert (refused.code, "[unconfirmed]" in refused.err) == (6, True)
         assert machine.run("unstick", "last", "web02", lab.flag, "-y").code == 2
-        freed = machine.run("unstick", "last", "web01", lab.flag, "-y")
+        freed = machine.run("unstick", "last", "web01", lab.flag, "-y", *WHY)
         assert (freed.code, "is being deleted" in freed.out) == (0, True)
-        assert ended(run).code == 4
+        done = ended(run)
+        assert done.code == 3
+        events = [line for line in done.lines if line["event"] == "job_unstuck"]
+        assert [(line["stage"], line["how"], line["name"], line["why"]) for line in events] == [
+            ("asked", "deleted", "web01", "it hangs"),
+            ("done", "deleted", "web01", "it hangs"),
+        ]
+        next_one = machine.run("run", playbook(machine, "echo next"), lab.flag, "-y", "-q", "--lease", "refuse")
+        assert next_one.code == 0, "its lease was released at once"
+    report = here("show", here("runs", "-o", "json").report[-1]["id"], "-o", "json").report
+    end = next(job for job in report["jobs"] if job["name"] == "web01")
+    assert (end["status"], end["cause"]["code"]) == ("cancelled", "cancelled")
+    assert "ended by Jo (" in end["cause"]["message"] and "it hangs" in end["cause"]["message"]
+    assert report["counts"]["unknown"] == 0
+    notes = " ".join(report["notes"])
+    assert "Script on web01 ended by Jo (" in notes and "may still lie" not in notes
+
+
+@pytest.mark.parametrize("how", [(), ("--in-guest",)])
+def test_a_script_is_freed_whose_run_nobody_carries_out(here: Here, machine: Machine, how: tuple[str, ...]) -> None:
+    """The next run gets the VM at once, and a resume knows who ended the script."""
+    with hanging(machine, "managed") as (lab, run):
+        first = here("runs", "-o", "json").report[0]["id"]
+        kill(run)
+        assert machine.run("unstick", first, "web01", lab.flag, "-y", *WHY, *how).code == 0
+        other = playbook(machine, "echo next")
+        assert machine.run("run", other, lab.flag, "-y", "-q", "--lease", "refuse", "-l", "web01").code == 0
+        assert machine.run("resume", first, lab.flag, "-q").code == 3
+    end = next(job for job in here("show", first, "-o", "json").report["jobs"] if job["name"] == "web01")
+    assert (end["status"], end["verified"]) == ("cancelled", bool(how))
+    assert "ended by Jo (" in end["cause"]["message"] and "it hangs" in end["cause"]["message"]
+
+
+def test_a_command_of_a_run_that_is_deleted_by_hand_is_known_to_it(here: Here, machine: Machine) -> None:
+    """`fleet commands delete` tells the run of this state folder whose command it ends."""
+    with hanging(machine, "managed") as (lab, run):
+        deleted = machine.run("commands", "delete", 'name == "web01"', "--all", "--running", lab.flag, "-y")
+        assert deleted.code == 0, deleted.err
+        assert ended(run).code == 3
     end = row(here)
-    assert (end["status"], end["cause"]["code"]) == ("unknown", "operation_gone")
-    assert "deleted" in json.dumps(end["cause"])
+    assert end["status"] == "cancelled"
+    assert "fleet commands delete" in end["cause"]["message"]
 
 
 def test_a_script_that_is_tried_again_is_seen_and_freed(here: Here, machine: Machine) -> None:
@@ -122,8 +166,8 @@ def test_a_script_that_is_tried_again_is_seen_and_freed(here: Here, machine: Mac
         assert (found["state"], found["stdout"]) == ("alive", "working on it\n")
         freed = machine.run("unstick", "last", "web01", lab.flag, "-y")
         assert (freed.code, "is being deleted" in freed.out) == (0, True)
-        assert ended(run).code == 4
-    assert (row(here)["retries"], row(here)["cause"]["code"]) == (1, "operation_gone")
+        assert ended(run).code == 3
+    assert (row(here)["retries"], row(here)["cause"]["code"]) == (1, "cancelled")
 
 
 def test_only_the_scripts_own_group_is_ended(here: Here, machine: Machine) -> None:
