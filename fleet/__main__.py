@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from typing import NoReturn
 
 
@@ -11,8 +11,8 @@ def main() -> NoReturn:
     try:
         from fleet.cli.main import main as command
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(130)
+        os.write(2, b"interrupted\n")
+        os._exit(130)  # an exit in order may end by the signal instead: Python remembers it if code was made from text
     command()
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 REFRESH_BEFORE = 300.0
 """Seconds before expiry at which a token is replaced; azure-identity's own margin is the same."""
 
+SHORTEST_USE = 30.0
+"""Seconds, or half its life, for which a token is used in any case: one that lives minutes is not asked for each time."""
+
 _ANY_TENANT = ["*"]
 """Tokens are asked for other tenants than the credential's own only where a subscription lies there, and only for Azure
 Resource Manager; azure-identity refuses that unless it is allowed beforehand."""
@@ -128,7 +131,8 @@ class IdentityTokens:
             if claims is None and kept.token and self._clock.now() < kept.refresh_at:
                 return kept.token
             kept.token, expires = await asyncio.to_thread(self._ask, tenant, claims)
-            kept.refresh_at = expires - REFRESH_BEFORE
+            now = self._clock.now()
+            kept.refresh_at = max(now + min(SHORTEST_USE, (expires - now) / 2), expires - REFRESH_BEFORE)
             return kept.token
 
     def forget(self, token: str) -> None:

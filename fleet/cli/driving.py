@@ -157,6 +157,7 @@ async def drive(
 ) -> Ended:
     """Carry a run out under the eyes of whoever watches, and report it however it ends."""
     from fleet.cli.progress import Progress
+    from fleet.cli.waiting import LeaseNotes
 
     run = opened.run
     stopping.last_words = lambda: _how_to_continue(run, carry, interrupted=True)
@@ -164,12 +165,15 @@ async def drive(
         f"run {run.run_id}: {plural(len(run.jobs), 'job')} in {plural(len(run.plan.waves), 'wave')}",
         quiet=carry.quiet,
     )
-    progress = Progress(run, enabled=_is_watched(carry))
+    watched = _is_watched(carry)
+    progress = Progress(run, enabled=watched)
+    notes = LeaseNotes(run, lambda line: say(line, quiet=carry.quiet or watched))
     stream = _stream(run, carry)
     stopping.listeners += [progress.interrupted, lambda times: progress.stop() if times >= 3 else None]
 
     def observe(event: Event) -> None:
         progress.observe(event)
+        notes.observe(event)
         if stream is not None:
             stream.observe(event)
 

@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -110,9 +111,22 @@ def main() -> NoReturn:
     """Run the command line and exit with its code; no traceback ever reaches the user."""
     signal.signal(signal.SIGTERM, _terminated)
     code = invoke(sys.argv[1:])
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        _end_at_once(code)
     for number in (signal.SIGINT, signal.SIGTERM):  # all was said: a thread that hangs keeps nobody
         signal.signal(number, lambda *_: os._exit(code))
     sys.exit(code)
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End an interrupted process with its exit code, whatever thread still hangs in it.
+
+    An exit in order would wait for the thread, and may end by SIGINT itself, where the interrupt met code made from text.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

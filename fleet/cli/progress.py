@@ -21,6 +21,7 @@ from fleet.run.limits import ARM_WRITES
 from fleet.run.model import FAILURES, NOT_REACHED, Phase, Status
 from fleet.run.state import Run
 from fleet.run.stragglers import stragglers
+from fleet.run.waits import lease_waits
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -53,6 +54,7 @@ class Progress:
         self._notice = ""
         self._sought = 0.0
         self._stragglers: list[str] = []
+        self._waits: list[str] = []
         self._outlook: Outlook | None = None
         self._console: Console | None = None
         self._live: Live | None = None
@@ -114,6 +116,7 @@ class Progress:
         ]
         if slow := self._slow(width):
             lines.append(Text(slow, style="yellow"))
+        lines += [Text(line[:width], style="yellow") for line in self._waits]
         if self._notice:
             lines.append(Text(self._notice, style="yellow"))
         return Group(*lines)
@@ -144,9 +147,10 @@ class Progress:
         return fitting(self._stragglers, width)
 
     def _look_around(self, now: float) -> None:
-        """Find stragglers, and what is left to do, every other second: every job is looked at for it."""
+        """Find stragglers, what waits, and what is left to do, every other second: every job is looked at for it."""
         if now - self._sought >= SEEK_STRAGGLERS:
             self._sought, self._stragglers, self._outlook = now, slow_jobs(self._run, now), outlook(self._run, now)
+            self._waits = waiting_jobs(self._run)
 
     def _pace(self) -> list[str]:
         now = wall_time()
@@ -170,6 +174,16 @@ def slow_jobs(run: Run, now: float) -> list[str]:
     head = f"{plural(len(found), 'straggler')} (usual: {duration(found[0].usual)}; fleet probe looks at them)"
     named = [f"{run.jobs[slow.job].job.target.name} {duration(slow.age)}" for slow in found]
     return [head, *map(terminal, named)]
+
+
+WAITS_SHOWN = 3
+
+
+def waiting_jobs(run: Run) -> list[str]:
+    """Say which VMs wait for which other runs, at most so many of these."""
+    found = lease_waits(run.jobs)
+    more = [f"and for {plural(len(found) - WAITS_SHOWN, 'other run')}"] if len(found) > WAITS_SHOWN else []
+    return [*(terminal(str(wait)) for wait in found[:WAITS_SHOWN]), *more]
 
 
 def fitting(parts: Sequence[str], width: int) -> str:

@@ -9,7 +9,7 @@ import click
 
 from fleet import app
 from fleet.cli import options
-from fleet.cli.progress import slow_jobs
+from fleet.cli.progress import slow_jobs, waiting_jobs
 from fleet.cli.rendering import check_writable, pieces, write_reports
 from fleet.cli.screen import colour_on, emit, emit_pieces, report_form, say, settings, table, warn
 from fleet.clock import iso, wall_time
@@ -151,6 +151,8 @@ def tell_state(kept: SavedRun, run: Run, quiet: int) -> None:
     if not run.finished:
         state = "is going on" if kept.live else f"was left unfinished; fleet resume {kept.run_id} goes on"
         say(f"run {kept.run_id} {state}", quiet=quiet)
+        for line in waiting_jobs(run):
+            say(line, quiet=quiet)
         if kept.live and (slow := slow_jobs(run, wall_time())):
             say(" · ".join(slow[:STRAGGLERS_SHOWN]), quiet=quiet)
 

@@ -18,6 +18,7 @@ from fleet.run.events import Event
 from fleet.run.job import JobState
 from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.state import Run
+from fleet.run.waits import clock
 from fleet.targets.model import Target
 
 ASK_AGAIN_AFTER = 2.0
@@ -109,4 +110,5 @@ def _may_be_at_work(state: JobState) -> bool:
 
 def _refusal(plan: Plan, holder: Holder) -> a.Refusal:
     wait = ASK_AGAIN_AFTER if plan.lease is Lease.WAIT else None
-    return a.Refusal(0, a.LEASED, f"run {holder.run_id} is at work on this VM", wait)
+    message = f"run {holder.run_id} is at work on this VM, until {clock(holder.until)} at the latest"
+    return a.Refusal(0, a.LEASED, message, wait, holder.run_id, holder.until)

@@ -113,6 +113,8 @@ def _unfinished(job: JobRecord, record: RunRecord, hint: str) -> Outcome:
     if job.phase is not Phase.WAITING or job.possibly_sent:
         cause = Cause(CauseCode.NO_ANSWER, "Sent, and its answer has not been read yet", hint)
         return Outcome(Status.UNKNOWN, cause)
+    if job.waits is not None and record.stop_cause is None:
+        return Outcome(Status.NOT_STARTED, replace(job.waits, message=f"Waits: {job.waits.message}"))
     code = record.stop_cause or CauseCode.NOT_SENT
     message = record.stop_message or "The run has not come to this job yet, or was left before it"
     return Outcome(Status.NOT_STARTED, Cause(code, message, hint))

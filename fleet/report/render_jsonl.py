@@ -16,6 +16,7 @@ from fleet.report import document, safe
 from fleet.report.document import Json
 from fleet.report.model import JobRow, Report
 from fleet.run import events as e
+from fleet.run.answers import Refusal
 from fleet.run.findings import judgement
 
 
@@ -75,6 +76,10 @@ def _gate(event: e.GateAsked | e.GateAnswered | e.GateSilent | e.GateJudged, pla
             return {**said, "detail": safe.without_query(event.detail)}
 
 
+def _refusal(refusal: Refusal) -> dict[str, Json]:
+    return {"status": refusal.status, "code": refusal.code, "message": safe.without_query(refusal.message)}
+
+
 def _details(event: e.Event, plan: Plan) -> dict[str, Json]:  # noqa: C901  one case per kind of event
     match event:
         case e.RunOpened():
@@ -90,13 +95,12 @@ def _details(event: e.Event, plan: Plan) -> dict[str, Json]:  # noqa: C901  one 
         case e.SubmissionAccepted() | e.CommandFound():
             operation = event.operation
             return {"transport": operation.transport.value, "command": operation.resource.rsplit("/", 1)[-1]}
-        case e.SubmissionRefused() | e.ResultUnreadable():
-            refusal = event.refusal
-            return {
-                "status": refusal.status,
-                "code": refusal.code,
-                "message": safe.without_query(refusal.message),
-            }
+        case e.SubmissionRefused():
+            until = event.refusal.until
+            lease: dict[str, Json] = {"holder": event.refusal.holder, "until": None if until is None else iso(until)}
+            return {**_refusal(event.refusal), **lease}
+        case e.ResultUnreadable():
+            return _refusal(event.refusal)
         case e.SubmissionLost():
             return {"reason": event.reason.value, "detail": safe.without_query(event.detail)}
         case e.AnswerUnusable():

@@ -84,6 +84,10 @@ class Refusal:
     code: str
     message: str
     retry_after: float | None = None
+    holder: str = ""
+    """Of a refusal ``LEASED``: the run that is at work on the VM."""
+    until: float | None = None
+    """When its lease is void at the latest, in epoch seconds."""
 
 
 LEASED = "LeasedByOtherRun"

@@ -38,7 +38,7 @@ from typing import Any
 from fleet.plan.model import Job
 from fleet.playbook.model import OnExisting, Transport, Turn
 from fleet.run import events as e
-from fleet.run.answers import Answer, LostReason, Mark, Operation, Refusal
+from fleet.run.answers import LEASED, Answer, LostReason, Mark, Operation, Refusal
 from fleet.run.ender import DELETED, Ender, with_ender
 from fleet.run.facts import Known, judged
 from fleet.run.judge import judge_answer, judge_failure, unchanged
@@ -139,8 +139,15 @@ class JobState:
     standing: StandingCommand | None = None
     """None where the command is the run's own."""
     start: Start = field(default_factory=Start)
+    leased: Refusal | None = None
+    """The last refusal because another run is at work on the VM; None if the last submission met something else."""
     ender: Ender | None = None
     """The person who has it ended, if any."""
+
+    @property
+    def waits_for_lease(self) -> Refusal | None:
+        """What says which run the job waits for, if it does."""
+        return self.leased if self.phase in (Phase.WAITING, Phase.SUBMITTING) else None
 
     @property
     def reported_its_end(self) -> bool:
@@ -220,7 +227,7 @@ def again(state: JobState, at: float) -> None:
     state.possibly_sent, state.first_intended, state.operation, state.trouble = False, None, None, None
     state.looks = state.missing = 0
     state.removed = state.asked_anew = False
-    state.ender = None
+    state.ender = state.leased = None
 
 
 def end(state: JobState, at: float, outcome: Outcome) -> None:
@@ -254,6 +261,7 @@ def _run(state: JobState, operation: Operation) -> None:
 def _refused(state: JobState, event: e.SubmissionRefused) -> None:
     state.calling = False
     state.turned_away += event.refusal.status == 0  # a refusal of our own: nothing left
+    state.leased = event.refusal if event.refusal.status == 0 and event.refusal.code == LEASED else None
     if state.standing is not None and _is_gone(event.refusal, state.standing):
         state.standing.surveyed = False  # somebody deleted it since: look again, and make it anew
         state.phase, state.due = Phase.WAITING, event.at + backoff(state.tries, state.salt)
@@ -266,7 +274,7 @@ def _refused(state: JobState, event: e.SubmissionRefused) -> None:
 
 
 def _lost(state: JobState, event: e.SubmissionLost) -> None:
-    state.calling = False
+    state.calling, state.leased = False, None
     if event.reason is LostReason.NOT_CONNECTED:
         again = not_connected(event.detail, now=event.at, tries=state.tries, salt=state.salt)
         state.phase, state.due, state.trouble = Phase.WAITING, again.at, again.cause

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fleet.plan.model import Job, Plan
 from fleet.run.events import Directive, GateAnswered, GateJudged
-from fleet.run.model import CauseCode, Outcome, Phase
+from fleet.run.model import Cause, CauseCode, Outcome, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class JobRecord:
     earlier: Outcome | None = None
     """How the try before the open one ended."""
     facts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    waits: Cause | None = None
+    """Why it was not sent yet, where that was tried."""
     rescued: bool = False
     """It failed, and a rescue step took care of its target."""
     nonce: str = field(default="", repr=False)

@@ -232,6 +232,7 @@ class Standing:
             facts=state.facts,
             rescued=mended,
             nonce=state.nonce,
+            waits=state.trouble if state.phase is Phase.WAITING and state.tries else None,
         )
 
     def _durations_of(self, state: JobState) -> Durations:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.system.cli import LABS, Done, LabUp, Machine, ended, lab_up
 
 SCRIPT = "echo this takes a while"
-LONGEST = 6.0
+LONGEST = 10.0
 """Seconds after its start at which a command is interrupted at the latest."""
 
 

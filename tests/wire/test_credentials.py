@@ -39,12 +39,13 @@ class Identity:
     clock: Clock
     asked: list[Mapping[str, object]] = field(default_factory=list)
     error: Exception | None = None
+    life: int = 3600
 
     def get_token(self, *scopes: str, **options: object) -> Issued:
         self.asked.append({"scopes": scopes, **options})
         if self.error:
             raise self.error
-        return Issued(f"token-{len(self.asked)}", int(self.clock.time) + 3600)
+        return Issued(f"token-{len(self.asked)}", int(self.clock.time) + self.life)
 
 
 def tokens(identity: Identity, clock: Clock) -> IdentityTokens:
@@ -72,6 +73,21 @@ async def test_a_token_is_replaced_five_minutes_before_it_expires() -> None:
     shared = tokens(Identity(clock), clock)
     assert await shared.token() == "token-1"
     clock.time += 3600 - 301
+    assert await shared.token() == "token-1"
+    clock.time += 1
+    assert await shared.token() == "token-2"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("life", "used"), [(6, 3), (50, 25), (200, 30), (320, 30), (400, 100)])
+async def test_a_token_that_lives_minutes_is_used_all_the_same(life: int, used: int) -> None:
+    """For half a minute, or half its life: it is not asked for again before each request."""
+    clock = Clock()
+    identity = Identity(clock, life=life)
+    shared = tokens(identity, clock)
+    for _ in range(10):
+        assert await shared.token() == "token-1"
+    clock.time += used - 1
     assert await shared.token() == "token-1"
     clock.time += 1
     assert await shared.token() == "token-2"

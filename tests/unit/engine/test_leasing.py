@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
 
+from fleet.cli.progress import waiting_jobs
+from fleet.cli.waiting import LeaseNotes
 from fleet.clock import SystemClock
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine
 from fleet.plan.model import Limits, Plan
 from fleet.playbook.model import Lease
+from fleet.report.aggregate import aggregate
 from fleet.run.answers import Command, LostReason
+from fleet.run.events import Event
 from fleet.run.model import CauseCode, Status
 from fleet.run.record import RunRecord
 from fleet.run.state import Run
@@ -120,3 +125,32 @@ async def test_an_unknown_result_keeps_the_lease() -> None:
         (Status.SUCCEEDED, CauseCode.COMPLETED),
     }
     assert list(leases.held) == [frozen.targets[0].key]
+
+
+async def test_waiting_is_said_with_the_run_and_the_time() -> None:
+    """Each VM that waits is named once with the run it waits for and the time, many on one line; its row says so as well."""
+    cloud, leases = ScriptedCloud(lambda command, n: Behaviour(duration=60)), MemoryLeases()
+    first = asyncio.create_task(carry_out("run-1", plan(3), cloud, leases))
+    await asyncio.sleep(5)
+    run, said = Run(plan(4), "run-2"), list[str]()
+    clock = SystemClock()
+    leasing = LeasingCloud(cloud, leases, run, clock)
+    notes = LeaseNotes(run, said.append)
+
+    def observe(event: Event) -> None:
+        leasing.observe(event)
+        notes.observe(event)
+
+    journal = MemoryRuns().create("run-2", run.plan)
+    engine = Engine(run, leasing, journal, clock, lambda job: run.command(job, {}), observe)
+    second = asyncio.create_task(engine.drive(1, "test"))
+    await asyncio.sleep(10)
+    (line,) = said
+    assert re.fullmatch(r"vm\[0000-0002\]: wait for run run-1 until \d\d:\d\d UTC", line)
+    assert waiting_jobs(run) == [line]
+    row = aggregate(run.record()).jobs[0]
+    assert (row.status, row.cause.code) == (Status.NOT_STARTED, CauseCode.LEASED_BY_OTHER_RUN)
+    assert row.cause.message.startswith("Waits: run run-1 is at work on this VM, until ")
+    await asyncio.gather(first, second)
+    assert not waiting_jobs(run) and said == [line]
+    assert {state.outcome.status for state in run.jobs if state.outcome} == {Status.SUCCEEDED}

@@ -154,6 +154,18 @@ WHO = {"who": "jo", "why": "because"}
         (e.RunCancelled(1.0, e.StopKind.HARD, **WHO), "Cancelled by jo, and what could be cancelled was: because"),
         (e.LimitsChanged(1.0, 5, **WHO), "concurrency set to 5, by jo: because"),
         (e.LimitsChanged(1.0, None, 0, NONE), "max_failures set to 0, max_unreachable set to none, by somebody"),
+        (
+            e.JobUnstuck(1.0, JobId(0), vm="web01", **WHO),
+            "End of the script on web01 asked for by jo, its managed command is deleted: because",
+        ),
+        (
+            e.JobUnstuck(1.0, JobId(0), how=e.Freeing.IN_GUEST, stage=e.FreeingStage.DONE, vm="web01"),
+            "Script on web01 ended by somebody, in the VM",
+        ),
+        (
+            e.JobUnstuck(1.0, JobId(0), stage=e.FreeingStage.FAILED, vm="web01", **WHO),
+            "Script on web01 could not be ended by jo, its managed command is deleted: because",
+        ),
         (e.WaveApproved(1.0, 1, **WHO), "Wave 2 approved by jo: because"),
         (e.WaveRejected(1.0, 0, **WHO), "Wave 1 rejected by jo: because"),
     ],
