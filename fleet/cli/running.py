@@ -76,9 +76,12 @@ Examples:
 def run(playbook: str, dry_run: bool, carry: CarryOptions, **flags: Any) -> int:
     """Run PLAYBOOK over its targets: plan, ask, carry out, report.
 
-    On a terminal the plan is shown and you are asked before anything is sent; elsewhere -y is needed. Interrupt once to
-    stop launching, twice to cancel as well; `fleet resume` goes on later. The exit code is 0 only if every target
-    ended well, with proof.
+    On a terminal the plan is shown and you are asked before anything is sent; elsewhere -y is needed. The exit code is 0
+    only if every target ended well, with proof.
+
+    The first interrupt (Ctrl-C, or SIGTERM) stops launching and waits for what runs. The second cancels what can be
+    cancelled and leaves, within seconds if Azure does not answer. The third leaves at once. The last line printed is
+    then the command that continues the run.
     """
     if dry_run:
         return _planned(playbook, flags)

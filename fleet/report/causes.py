@@ -95,7 +95,8 @@ CAUSES = {
         "Look at the VM and at its agent; the script may still run.",
     ),
     CauseCode.CANCELLED: Explanation(
-        "Somebody cancelled the command.", "Look how far the script came before running it again."
+        "Somebody cancelled the command; the row names who and why where Fleet knows.",
+        "Look how far the script came before running it again.",
     ),
     CauseCode.VM_NOT_RUNNING: Explanation("The VM is not running.", "Start it, then rerun the unreachable ones."),
     CauseCode.VM_NOT_FOUND: Explanation(

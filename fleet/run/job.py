@@ -42,6 +42,7 @@ from fleet.run.answers import LEASED, Answer, LostReason, Mark, Operation, Refus
 from fleet.run.ender import DELETED, Ender, with_ender
 from fleet.run.facts import Known, judged
 from fleet.run.judge import judge_answer, judge_failure, unchanged
+from fleet.run.longstanding import StandingCommand as StandingCommand
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.retry import GiveUp, backoff, judge_refusal, not_connected
 from fleet.run.start import Start
@@ -51,24 +52,6 @@ SECOND_FIND_AFTER = 60.0
 
 RESEND_AFTER = 2.0
 """An action whose answer was lost is sent again after this: the guest runs it once and returns the kept answer."""
-
-
-@dataclass(slots=True)
-class StandingCommand:
-    """What is known of a command that stays on its VM. Written only by :func:`advance`."""
-
-    on_existing: OnExisting
-    source: str = ""
-    """What the job sent, by its source; a wrapped script's is different in every try."""
-    surveyed: bool = False
-    """It is known how the command stood before anything was sent."""
-    present: bool = False
-    earlier: str = ""
-    """When its script had started last, before anything was sent; empty if never."""
-
-    @property
-    def is_updated(self) -> bool:
-        return self.present and self.on_existing is OnExisting.UPDATE
 
 
 @dataclass(slots=True)
@@ -152,8 +135,7 @@ class JobState:
     @property
     def reported_its_end(self) -> bool:
         """Whether a person ended the script in the VM, and its receipt came: the managed command is still there."""
-        in_guest = self.ender is not None and self.ender.in_guest
-        return in_guest and self.outcome is not None and self.outcome.verified
+        return self.ender is not None and self.ender.in_guest and self.outcome is not None and self.outcome.verified
 
     @property
     def belongs_to_gate(self) -> bool:
@@ -262,7 +244,7 @@ def _refused(state: JobState, event: e.SubmissionRefused) -> None:
     state.calling = False
     state.turned_away += event.refusal.status == 0  # a refusal of our own: nothing left
     state.leased = event.refusal if event.refusal.status == 0 and event.refusal.code == LEASED else None
-    if state.standing is not None and _is_gone(event.refusal, state.standing):
+    if state.standing is not None and state.standing.is_gone(event.refusal):
         state.standing.surveyed = False  # somebody deleted it since: look again, and make it anew
         state.phase, state.due = Phase.WAITING, event.at + backoff(state.tries, state.salt)
         return
@@ -293,10 +275,6 @@ def _lost(state: JobState, event: e.SubmissionLost) -> None:
 def _lost_text(event: e.SubmissionLost) -> str:
     what = f" ({event.detail})" if event.detail else ""
     return f"the answer to the submission was lost: {event.reason.value.replace('_', ' ')}{what}"
-
-
-def _is_gone(refusal: Refusal, standing: StandingCommand) -> bool:
-    return refusal.status == 404 and standing.is_updated and "/runcommands/" in refusal.message.casefold()
 
 
 def _survey_begun(state: JobState, event: e.FindBegun) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
 
 from fleet.errors import defect
 from fleet.plan.model import JobId
@@ -20,6 +19,7 @@ from fleet.run.answers import LostReason
 from fleet.run.asking import told
 from fleet.run.command import derived_nonce
 from fleet.run.control import sentence
+from fleet.run.counts import ANSWERS, CALLS, Counted, is_answer
 from fleet.run.ender import Ender
 from fleet.run.findings import cause, judgement
 from fleet.run.job import JobState, advance, again, broken, end
@@ -29,27 +29,6 @@ from fleet.run.polling import LONGEST_HINT, next_look
 from fleet.run.retry import backoff
 from fleet.run.scheduler import Lane
 from fleet.run.standing import REMOVAL_TRIES, Standing
-
-_CALLS = frozenset({e.SubmissionIntended, e.LookBegun, e.FindBegun, e.RemovalBegun})
-_ANSWERS = frozenset(
-    {
-        e.SubmissionAccepted,
-        e.SubmissionRefused,
-        e.SubmissionLost,
-        e.CommandFound,
-        e.CommandMissing,
-        e.ResultReceived,
-        e.ResultFailed,
-        e.ResultUnreadable,
-        e.AnswerUnusable,
-        e.SeenRunning,
-        e.LookFailed,
-        e.AgentSeen,
-        e.CommandRemoved,
-        e.RemovalFailed,
-    }
-)
-
 
 _FOLLOWED = (e.SubmissionAccepted, e.SeenRunning, e.LookFailed, e.AgentSeen)
 """After these a running job is looked at again."""
@@ -69,26 +48,6 @@ def _may_be_removed(state: JobState) -> bool:
     return over or state.start.given_up
 
 
-def _is_answer(event: e.Event) -> bool:
-    """Whether something came back: not where an answer was lost."""
-    if isinstance(event, (e.LookFailed, e.RemovalFailed)):
-        return event.status != 0
-    return type(event) in _ANSWERS and not isinstance(event, e.SubmissionLost)
-
-
-class _Counted(NamedTuple):
-    """What of a job the run counts."""
-
-    in_flight: bool
-    held_back: bool
-    tried: bool
-    reserves: bool
-
-    @classmethod
-    def of(cls, state: JobState) -> _Counted:
-        return cls(state.in_flight, state.held_back, state.tried, state.reserves)
-
-
 class Run(Standing):
     """One run of one plan: mutable, with one writer."""
 
@@ -98,11 +57,11 @@ class Run(Standing):
         self._take(event)
 
     def _take(self, event: e.Event) -> None:
-        self.calls += type(event) in _CALLS
-        self.calls -= type(event) in _ANSWERS
+        self.calls += type(event) in CALLS
+        self.calls -= type(event) in ANSWERS
         if isinstance(event, (e.SubmissionAccepted, e.ResultReceived)):
             self._heard = event.at
-        self._answered = event.at if _is_answer(event) else self._answered
+        self._answered = event.at if is_answer(event) else self._answered
         self.latest = max(self.latest, event.at)
         lanes: Iterable[Lane] = self._lanes
         match event:
@@ -143,7 +102,7 @@ class Run(Standing):
 
     def _move(self, state: JobState, event: e.Event) -> None:
         """Advance one job and keep every count and queue in step with it."""
-        before, was_done = _Counted.of(state), state.phase is Phase.DONE
+        before, was_done = Counted.of(state), state.phase is Phase.DONE
         self._count_call(state, event)
         self._advance(state, event)
         if self.launch_stop is not None and state.phase is Phase.WAITING and state.attempt:
@@ -243,7 +202,7 @@ class Run(Standing):
         elif isinstance(event, e.LookFailed):
             state.due = event.at + max(backoff(state.looks, state.salt), min(event.retry_after or 0.0, LONGEST_HINT))
 
-    def _count(self, state: JobState, before: _Counted) -> None:
+    def _count(self, state: JobState, before: Counted) -> None:
         """Keep the run's counts in step with a job that stood as ``before``."""
         change = int(state.in_flight) - int(before.in_flight)
         self.in_flight += change
@@ -332,7 +291,7 @@ class Run(Standing):
             end(state, at, verdict)
             self._job_done(state, at)
         else:
-            before = _Counted.of(state)
+            before = Counted.of(state)
             state.released, state.known, state.begun = True, restart.prepare(self._above(state), state, verdict), at
             state.due = at + restart.first_look(state.job.step)
             state.free = state.belongs_to_gate or self.plan.target_index(job) in self._spent
@@ -355,7 +314,7 @@ class Run(Standing):
             if state.phase is Phase.SUBMITTING:
                 self.calls += 1  # the answer that will never come is counted down by the event below
                 self._take(e.SubmissionLost(event.at, state.job.id, LostReason.CRASHED))
-            before, was_asked = _Counted.of(state), state.calling
+            before, was_asked = Counted.of(state), state.calling
             state.calling = False
             agent.forget(state)
             self._count(state, before)
@@ -369,7 +328,7 @@ class Run(Standing):
         for state in self.jobs:
             if state.standing is None or not state.held_back or state.possibly_sent or state.calling:
                 continue
-            before = _Counted.of(state)
+            before = Counted.of(state)
             state.standing.surveyed = False
             self._count(state, before)
             self._lanes.index(state)
@@ -470,7 +429,7 @@ class Run(Standing):
         for state in self.jobs:
             first = self.plan.step_index(state.job.id) == 0
             if state.phase is Phase.WAITING and (state.released or first):
-                before = _Counted.of(state)
+                before = Counted.of(state)
                 self._stop_job(state, event.at, event)
                 self._count(state, before)
                 if state.outcome is not None:

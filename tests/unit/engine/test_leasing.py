@@ -142,7 +142,7 @@ async def test_waiting_is_said_with_the_run_and_the_time() -> None:
         notes.observe(event)
 
     journal = MemoryRuns().create("run-2", run.plan)
-    engine = Engine(run, leasing, journal, clock, lambda job: run.command(job, {}), observe)
+    engine = Engine(run, leasing, journal, clock, lambda job: run.command(job, {}), observe, nonces=lambda: "a" * 32)
     second = asyncio.create_task(engine.drive(1, "test"))
     await asyncio.sleep(10)
     (line,) = said
