@@ -120,13 +120,8 @@ def _details(event: e.Event, plan: Plan) -> dict[str, Json]:  # noqa: C901  one 
             changed = {name: getattr(event, name) for name in ("concurrency", "max_failures", "max_unreachable")}
             return {**changed, "wave": event.wave, "who": event.who, "why": event.why}
         case e.JobUnstuck():
-            return {
-                "retry": event.retry,
-                "how": event.how.value,
-                "stage": event.stage.value,
-                "who": event.who,
-                "why": event.why,
-            }
+            said: dict[str, Json] = {"retry": event.retry, "how": str(event.how), "stage": str(event.stage)}
+            return {**said, "who": event.who, "why": event.why}
         case e.LaunchStopped():
             return {"cause": event.cause.value, "message": safe.without_query(event.message)}
         case e.CommandRemoved():

@@ -412,8 +412,7 @@ def _unreadable(state: JobState, event: e.ResultUnreadable) -> None:
 def _cancelled(state: JobState, event: e.CommandRemoved) -> None:
     if event.retry != state.retry:
         return  # the command of an earlier try, which had ended
-    ender = state.ender or Ender("stopped on request")
-    end(state, event.at, ender.outcome(DELETED))
+    end(state, event.at, (state.ender or Ender("stopped on request")).outcome(DELETED))
 
 
 def broken(state: JobState, at: float, detail: str) -> None:
