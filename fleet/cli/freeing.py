@@ -12,7 +12,7 @@ from fleet.config import Config
 from fleet.run.bulk import Ended, Fate
 from fleet.run.command import command_name
 from fleet.run.events import Freeing, FreeingStage, JobUnstuck
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.managed import ManagedCommand
 from fleet.run.model import Phase
 from fleet.steering import asker, direct_all

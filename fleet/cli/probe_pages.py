@@ -11,7 +11,7 @@ from fleet.cli.screen import table
 from fleet.guest.probe import Disk, Findings, Standing
 from fleet.report.safe import terminal, terminal_line
 from fleet.report.words import duration
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import Cause
 
 LITTLE = 0.05

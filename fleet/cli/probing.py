@@ -32,7 +32,7 @@ from fleet.playbook.model import Transport
 from fleet.report.words import plural
 from fleet.run.command import command_name, delivery_key
 from fleet.run.events import Freeing
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.managed import ManagedCommand
 from fleet.run.model import Cause, Phase
 from fleet.run.state import Run

@@ -15,7 +15,7 @@ from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Lease
 from fleet.run import answers as a
 from fleet.run.events import Event
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.state import Run
 from fleet.run.waits import clock

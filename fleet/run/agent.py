@@ -19,7 +19,8 @@ import math
 from fleet.plan.model import Limits
 from fleet.playbook.model import Transport
 from fleet.run import events as e
-from fleet.run.job import JobState, end
+from fleet.run.job import end
+from fleet.run.job_state import JobState
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.retry import is_unreadable_status
 from fleet.targets.model import Kind

@@ -26,7 +26,7 @@ from enum import StrEnum
 from fleet.playbook.model import Turn
 from fleet.run import events as e
 from fleet.run.facts import Known, is_true
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import FAILURES, NOT_RUN, Cause, CauseCode, Outcome, Status
 
 CLEANING_UP = frozenset({Turn.RESCUE, Turn.ALWAYS})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fleet.run import events as e
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 
 CALLS = frozenset({e.SubmissionIntended, e.LookBegun, e.FindBegun, e.RemovalBegun})
 ANSWERS = frozenset(

@@ -14,7 +14,7 @@ from statistics import median
 from fleet.plan import estimate
 from fleet.plan.model import JobId, Plan, PlannedStep, Wave
 from fleet.playbook.model import Turn
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import Phase
 from fleet.run.standing import Standing
 from fleet.run.stragglers import stragglers

@@ -16,7 +16,7 @@ from fleet.run import events as e
 from fleet.run.chain import known_of
 from fleet.run.effects import JudgeGate
 from fleet.run.facts import is_certain
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import CauseCode, Status
 
 NAMED = 10

@@ -14,7 +14,7 @@ from fleet.guest.restart import NOT_YET, SCHEDULED
 from fleet.plan.model import Limits, PlannedStep
 from fleet.plan.reboot import BOOT_FACT
 from fleet.run.facts import Known
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import Cause, CauseCode, Outcome, Status
 
 ANSWER_GRACE = 60.0

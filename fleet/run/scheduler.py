@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from fleet.plan.model import JobId, Plan
 from fleet.run.answers import Quota
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.limits import LaneRates, SubscriptionRates
 from fleet.run.model import Phase
 from fleet.run.pace import Pace

@@ -34,8 +34,9 @@ from fleet.run.effects import (
 )
 from fleet.run.facts import Known
 from fleet.run.findings import Findings, judge
-from fleet.run.job import JobState, StandingCommand
+from fleet.run.job_state import JobState
 from fleet.run.limits import CALLS_AT_ONCE, Budget
+from fleet.run.longstanding import StandingCommand
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.pace import Pace
 from fleet.run.polling import Durations

@@ -22,7 +22,8 @@ from fleet.run.control import sentence
 from fleet.run.counts import ANSWERS, CALLS, Counted, is_answer
 from fleet.run.ender import Ender
 from fleet.run.findings import cause, judgement
-from fleet.run.job import JobState, advance, again, broken, end
+from fleet.run.job import advance, again, broken, end
+from fleet.run.job_state import JobState
 from fleet.run.limits import Budget
 from fleet.run.model import FAILURES, NOT_REACHED, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.polling import LONGEST_HINT, next_look
@@ -45,7 +46,7 @@ def _may_be_removed(state: JobState) -> bool:
     outcome = state.outcome
     assert outcome is not None
     over = outcome.status is not Status.CANCELLED and not outcome.may_still_run
-    return over or state.start.given_up
+    return over or state.start.given_up or state.reported_its_end
 
 
 class Run(Standing):
@@ -239,8 +240,7 @@ class Run(Standing):
         self.signed_out |= refused and self._heard <= (state.first_intended or 0.0)
         if state.operation is not None and state.intended is not None and state.outcome.verified:
             self._durations_of(state).add(at - state.intended)
-        may_be_removed = _may_be_removed(state) or state.reported_its_end
-        if self._is_to_be_deleted(state) and state.possibly_sent and may_be_removed:
+        if self._is_to_be_deleted(state) and state.possibly_sent and _may_be_removed(state):
             self._plan_removal(state, at)
         self._go_on(state, at)
         if was_last:

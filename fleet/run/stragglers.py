@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import quantiles
 
 from fleet.plan.model import JobId
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import Phase
 
 ENOUGH = 8

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fleet.clock import iso
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.targets.folding import fold
 
 

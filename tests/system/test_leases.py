@@ -28,7 +28,9 @@ def test_a_held_vm_is_refused_then_free(machine: Machine, labs: Labs) -> None:
 def test_waiting_for_another_run_is_said_everywhere(machine: Machine, labs: Labs) -> None:
     """Plain progress, the stream of events and `fleet show` name the run that is waited for, and the time."""
     lab = labs("small")
-    first = machine.start("run", PLAYBOOKS / "endless.yaml", lab.flag, "-y", "-o", "jsonl", "-l", "dev01", "-l", "dev02")
+    first = machine.start(
+        "run", PLAYBOOKS / "endless.yaml", lab.flag, "-y", "-o", "jsonl", "-l", "dev01", "-l", "dev02"
+    )
     read_until(first, lambda events: counted(events, "submission_accepted") == 2)
     kill(first)  # its leases stay until it is resumed
     holder = machine.run("runs", "-o", "json").report[0]["id"]

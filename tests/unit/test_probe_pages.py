@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fleet.cli.probe_pages import Freed, Probed, freeings, probes, remarks
 from fleet.guest.probe import Disk, Findings, Process, Standing
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import Cause, CauseCode
 from fleet.run.state import Run
 from tests.unit.run.factory import plan

@@ -28,9 +28,9 @@ class VmState:
     extensions_off: bool = False
 
 
-def read_states(rows: Iterable[dict[str, Json]]) -> dict[str, VmState]:
+def read_states(rows: Iterable[Json]) -> dict[str, VmState]:
     """Read the rows of a list with ``statusOnly``, by id in the case for comparing, as this list writes ids differently."""
-    return {same_case(as_text(row.get("id"))): read_state(row) for row in rows}
+    return {same_case(as_text(as_object(row).get("id"))): read_state(row) for row in rows}
 
 
 def read_state(vm: Json) -> VmState:

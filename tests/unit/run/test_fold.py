@@ -20,7 +20,8 @@ from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import AgentReport, Answer, LostReason, Operation, Refusal, Refused
 from fleet.run.chain import CLEANING_UP
-from fleet.run.job import JobState, advance
+from fleet.run.job import advance
+from fleet.run.job_state import JobState
 from fleet.run.model import FAILURES, NOT_REACHED, Phase, Status
 from fleet.run.record import JobRecord, RunRecord
 from fleet.run.state import Run

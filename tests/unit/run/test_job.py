@@ -11,16 +11,9 @@ from fleet.plan.model import Job, JobId, Restart
 from fleet.playbook.model import Fact, OnExisting, Properties, Transport
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Mark, Operation, Refusal
-from fleet.run.job import (
-    RESEND_AFTER,
-    SECOND_FIND_AFTER,
-    JobState,
-    StandingCommand,
-    advance,
-    again,
-    end,
-    is_earlier_result,
-)
+from fleet.run.job import RESEND_AFTER, SECOND_FIND_AFTER, advance, again, end, is_earlier_result
+from fleet.run.job_state import JobState
+from fleet.run.longstanding import StandingCommand
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.retry import backoff
 from tests.unit.run.factory import plan

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fleet.playbook.model import Amount, Transport
 from fleet.run.answers import Operation
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import Phase
 from fleet.run.stragglers import ENOUGH, LEAST, stragglers
 from tests.unit.run.factory import plan

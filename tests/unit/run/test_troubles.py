@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.run import events as e
 from fleet.run.answers import Refusal
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import CauseCode, Status
 from fleet.run.state import Run
 from tests.unit.run.driven import opened, sent
