@@ -89,6 +89,27 @@ def test_a_person_at_a_terminal(machine: Machine, lab: LabUp) -> None:
     )
 
 
+def test_an_interrupt_at_the_question_is_enough(machine: Machine, lab: LabUp) -> None:
+    """Ctrl-C where a person is asked whether to run ends the command at once; no run is begun."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*machine.start_words("run", PLAYBOOKS / "slow.yaml", lab.flag)],
+        cwd=machine.cwd,
+        env=machine.environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    _read_terminal(ours, until="[y/N]")
+    process.send_signal(signal.SIGINT)
+    said = _read_terminal(ours, until=None)
+    os.close(ours)
+    assert process.wait(20) == 130
+    assert "interrupted: no run was started, and nothing was sent" in said
+
+
 def _read_terminal(terminal: int, until: str | None, limit: float = 40) -> str:
     """Read what a terminal shows until a text comes, or it closes."""
     said, end = "", time.monotonic() + limit
