@@ -264,8 +264,10 @@ def _unreadable(state: JobState, event: e.ResultUnreadable) -> None:
         end(state, event.at, state.ender.outcome(DELETED))
         return
     hint = "the script was started; the credential must also be allowed to read operations of the subscription"
-    if state.transport is Transport.MANAGED and event.refusal.status in (404, 410):
-        hint = "its managed command was deleted before its result was read, which ends a script that still runs"
+    if event.refusal.status in (404, 410):
+        hint = "the script was started, and Azure no longer has its operation; check the VM before running it again"
+        if state.transport is Transport.MANAGED:
+            hint = "its managed command was deleted before its result was read, which ends a script that still runs"
     if state.asked_anew:
         hint = "the guest was asked for the answer that it keeps, and that could not be read either"
     if state.phase is Phase.FINDING:

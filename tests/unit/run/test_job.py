@@ -263,6 +263,8 @@ def test_looks_are_counted() -> None:
     [
         (Phase.RUNNING, Transport.ACTION, Refusal(403, "", "no"), "must also be allowed to read operations"),
         (Phase.RUNNING, Transport.MANAGED, Refusal(403, "", "no"), "must also be allowed to read operations"),
+        (Phase.RUNNING, Transport.ACTION, GONE, "Azure no longer has its operation"),
+        (Phase.RUNNING, Transport.ACTION, Refusal(410, "", "gone"), "Azure no longer has its operation"),
         (Phase.RUNNING, Transport.MANAGED, GONE, "was deleted before its result was read"),
         (Phase.RUNNING, Transport.MANAGED, Refusal(410, "", "gone"), "was deleted before its result was read"),
         (Phase.FINDING, Transport.MANAGED, GONE, "whether the script was started is not known"),
@@ -271,7 +273,9 @@ def test_looks_are_counted() -> None:
 )
 def test_what_may_not_be_read_is_unknown(phase: Phase, transport: Transport, refusal: Refusal, hint: str) -> None:
     """The sentence has the code, or the status where there is none, and what that means for the script."""
-    state = after(made(phase, transport=transport), e.ResultUnreadable(9.0, JOB, refusal))
+    unwrapped = transport is Transport.ACTION and refusal.status != 403  # wrapped, the guest would be asked
+    state = made(phase, transport=transport, nonce=None if unwrapped else "n")
+    after(state, e.ResultUnreadable(9.0, JOB, refusal))
     assert state.outcome is not None
     assert (state.outcome.status, cause(state)) == (Status.UNKNOWN, CauseCode.OPERATION_GONE)
     assert state.outcome.cause.message == f"{refusal.code or refusal.status}: {refusal.message}"
