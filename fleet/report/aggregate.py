@@ -10,6 +10,7 @@ from fleet.clock import iso
 from fleet.plan.model import Plan
 from fleet.report import gates, words
 from fleet.report.model import WORST_FIRST, Counts, Group, JobRow, Leftover, Report, StepRow, Stopped, WaveRow
+from fleet.report.reasons import common, reasons
 from fleet.report.verdict import exit_code
 from fleet.report.words import plural
 from fleet.run.asking import told
@@ -128,22 +129,28 @@ def count(jobs: Sequence[JobRow]) -> Counts:
 
 
 def group(jobs: Sequence[JobRow], labels: Mapping[str, str]) -> tuple[Group, ...]:
-    """Put rows with the same outcome and output together: failures first, then the largest groups."""
+    """Put rows with the same outcome, reason and output together: failures first, then the largest groups."""
+    given = reasons(jobs)
+    masked = {reason: reason.masked() for reason in set(given)}
     members: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, job in enumerate(jobs):
-        facts = tuple(sorted(job.facts.items()))
-        said = as_kept(job, "stdout"), as_kept(job, "stderr")
-        key = (job.status, job.cause.code, job.exit_code, job.step, said, job.rescued, facts)
-        members[key].append(index)
+        members[*_shown(job), masked[given[index]]].append(index)
     ordered = sorted(members.values(), key=lambda m: (SEVERITY[jobs[m[0]].status], -len(m), m[0]))
-    return tuple(_group(jobs, labels, indexes) for indexes in ordered)
+    return tuple(_group(jobs, labels, indexes, common([given[index] for index in indexes])) for indexes in ordered)
 
 
-def _group(jobs: Sequence[JobRow], labels: Mapping[str, str], indexes: Sequence[int]) -> Group:
+def _shown(job: JobRow) -> tuple[object, ...]:
+    """What a rendering shows of a group beside its reason, and so must be the same for all of its rows."""
+    facts = tuple(sorted(job.facts.items()))
+    said = as_kept(job, "stdout"), as_kept(job, "stderr"), job.truncated
+    return job.status, job.cause.code, job.exit_code, job.step, said, job.verified, job.rescued, facts
+
+
+def _group(jobs: Sequence[JobRow], labels: Mapping[str, str], indexes: Sequence[int], reason: tuple[str, str]) -> Group:
     first = jobs[indexes[0]]
     return Group(
         status=first.status,
-        cause=first.cause,
+        cause=Cause(first.cause.code, *reason),
         exit_code=first.exit_code,
         step=first.step,
         stdout=as_kept(first, "stdout"),
@@ -152,6 +159,8 @@ def _group(jobs: Sequence[JobRow], labels: Mapping[str, str], indexes: Sequence[
         jobs=tuple(indexes),
         rescued=first.rescued,
         facts=first.facts,
+        truncated=first.truncated,
+        verified=first.verified,
     )
 
 

@@ -54,10 +54,10 @@ class JobRow:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows with the same step, status, cause code, exit code, output and facts, told once.
+    """Rows with the same step, status, reason, exit code, output and facts, shown once.
 
-    ``names`` is the folded text of their labels, ``jobs`` their places in the report's rows. ``cause`` is the
-    first row's: its code is everybody's, its message may name one target.
+    ``names`` is the folded text of their labels, ``jobs`` their places in the report's rows. ``cause`` is true of every
+    row: where messages or hints differ in what is a row's own, such as the VM's name, that is masked (``reasons``).
     """
 
     status: Status
@@ -70,6 +70,8 @@ class Group:
     stderr: LongText = LongText()
     rescued: bool = False
     facts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    truncated: bool = False
+    verified: bool = False
 
     @property
     def count(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 
 from fleet.report.model import JobRow
@@ -36,7 +36,8 @@ _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?"
 _TIME = re.compile(
     rf"\b\d{{4}}-\d{{2}}-\d{{2}}(?:[T ]{_CLOCK}(?:Z|\s?[+-]\d{{2}}:?\d{{2}})?)?(?!\w)"
     rf"|\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?\s+)?{_MONTH}\s+\d{{1,2}}\s+{_CLOCK}(?:\s+\d{{4}})?\b"
-    rf"|\b\d{{1,2}}\s+{_MONTH}\s+\d{{4}}(?:\s+{_CLOCK})?\b"
+    rf"|\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),\s+)?\d{{1,2}}\s+{_MONTH}\s+\d{{4}}(?:\s+{_CLOCK}(?:\s+(?:GMT|UTC))?)?\b"
+    rf"|\b\d{{1,2}}/\d{{1,2}}/\d{{4}}(?:,?\s+{_CLOCK}(?:\s?[AP]M)?)?\b"
     rf"|\b{_CLOCK}\b"
     r"|\b(?:1[5-9]|2[0-9])\d{8}(?:\.\d{1,9})?\b"
 )
@@ -53,6 +54,18 @@ def mask(text: str, row: JobRow, rules: Iterable[Rule] = DEFAULT) -> str:
         if rule in wanted:
             text = apply(text, row)
     return text
+
+
+def spans(text: str, rule: Rule) -> Iterator[tuple[int, int]]:
+    """Yield where a text has what a rule masks: times, ids or addresses. The other rules need more than the text."""
+    match rule:
+        case Rule.TIME:
+            yield from (found.span() for found in _TIME.finditer(text))
+        case Rule.ID:
+            yield from (found.span() for found in _ID.finditer(text))
+        case Rule.ADDRESS:
+            yield from (found.span() for found in _HARDWARE.finditer(text))
+            yield from (found.span() for found in _MAYBE_ADDRESS.finditer(text) if _address(found) != found[0])
 
 
 def _host(text: str, row: JobRow) -> str:

@@ -213,7 +213,7 @@ def _sections(report: Report) -> tuple[SectionView, ...]:
 def _group(report: Report, group: Group, number: int, budget: int, *, opened: bool) -> GroupView:
     streams = tuple(_stream(name, text) for name, text in (("stdout", group.stdout), ("stderr", group.stderr)) if text)
     note = ""
-    if any(report.jobs[index].truncated for index in group.jobs):
+    if group.truncated:
         note = f"The beginning is left out: fleet output {report.run} VM --full fetches all of it from the VM."
     if sum(len(stream.text) for stream in streams) > budget:
         streams, note = (), "The output is left out to keep this page small; the JSON report holds it."
