@@ -19,6 +19,8 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote, quote_plus
 
+from fleet.unseen import escaped
+
 if TYPE_CHECKING:
     import structlog
 
@@ -192,7 +194,7 @@ def _writer(stream: TextIO, threshold: int) -> structlog.typing.FilteringBoundLo
     key_values = structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event", "logger"])
 
     def line(logger: object, method: str, keys: MutableMapping[str, Any]) -> str:
-        return masked(key_values(logger, method, keys))
+        return escaped(masked(key_values(logger, method, keys)))
 
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(stream),

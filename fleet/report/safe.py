@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+from fleet.unseen import is_unseen, numbered
+
 _NOT_PLAIN = re.compile(r"[^ -~\n\t]")
 _NOT_PLAIN_OR_BACKSLASH = re.compile(r"[^ -\[\]-~\n\t]")
 _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")
@@ -23,8 +23,8 @@ _URL_QUERY = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*", re.IGNORECAS
 def terminal(text: str) -> str:
     r"""Return text that cannot steer a terminal; it may keep line ends and tabs.
 
-    Every character of the categories Cc, Cf, Cs, Zl and Zp becomes ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``,
-    and a backslash two, so the original can be told from the result.
+    Every character that cannot be seen (``fleet.unseen``) becomes ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``, and a
+    backslash two, so the original can be told from the result.
     """
     return _NOT_PLAIN_OR_BACKSLASH.sub(lambda match: _escaped(match.group()), text)
 
@@ -38,14 +38,7 @@ def terminal_line(text: str) -> str:
 def _escaped(char: str) -> str:
     if char == "\\":
         return "\\\\"
-    return _numbered(char) if unicodedata.category(char) in _INVISIBLE else char
-
-
-def _numbered(char: str) -> str:
-    point = ord(char)
-    if point <= 0xFF:
-        return f"\\x{point:02x}"
-    return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
+    return numbered(char) if is_unseen(char) else char
 
 
 def visible(text: str) -> str:
@@ -70,7 +63,7 @@ def _shown(char: str) -> str:
     if point == 0x7F:
         return "␡"
     # XML 1.0 section 2.2 forbids U+FFFE and U+FFFF, which are unassigned rather than controls.
-    if unicodedata.category(char) in _INVISIBLE or point in (0xFFFE, 0xFFFF):
+    if is_unseen(char) or point in (0xFFFE, 0xFFFF):
         return f"⟨U+{point:04X}⟩"
     return char
 
@@ -103,7 +96,7 @@ def _cell(value: str | int | float | bool | None) -> str:
 
 
 def _unseen(char: str) -> bool:
-    return char.isspace() or unicodedata.category(char) in _INVISIBLE
+    return char.isspace() or is_unseen(char)
 
 
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]()<>#+\-!|~&\"'=:.^$@]")

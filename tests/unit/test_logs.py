@@ -63,6 +63,13 @@ def test_one_line_each(lines: io.StringIO) -> None:
     assert "exit_code=3" in line
 
 
+def test_the_log_shows_what_cannot_be_seen(lines: io.StringIO) -> None:
+    """Fillers, joiners and variation selectors show by number, letters of every script as they are."""
+    logs.set_up(stream=lines)
+    LOG.warning("job_ended", stdout="naïve \u3164 \ufe0f \u200d \U000e0100 ü")
+    assert r"naïve \u3164 \ufe0f \u200d \U000e0100 ü" in lines.getvalue()
+
+
 def test_masks_by_key(lines: io.StringIO) -> None:
     """Values under telling names are masked wherever they are nested; counts and plain names are not."""
     logs.set_up(stream=lines)

@@ -29,6 +29,7 @@ CLASSICS = (
     "line\u2028separator\u2029\x85\x0b\x0c",
     "\ufffe\uffff\U000e0001",
     "C:\\Windows\\x41",
+    "a\u3164\u034f\ufe0f\U000e0101b",
 )
 
 texts = st.one_of(
