@@ -29,9 +29,11 @@ from fleet.files import MOST_READ, read_bounded, read_text
 from fleet.plan import doctor
 from fleet.plan.build import Settings, build
 from fleet.plan.condition import Facts, Permissions
+from fleet.plan.departure import departures, undecided
 from fleet.plan.model import JobId, Plan, Scope
 from fleet.playbook.load import load
 from fleet.playbook.model import Lease, ParameterValue, Playbook, Selection, Transport, goes_by
+from fleet.report.words import plural
 from fleet.run import command
 from fleet.run.answers import Command
 from fleet.run.events import Event
@@ -45,7 +47,8 @@ from fleet.store.journal import Journal, SavedRun
 from fleet.store.leases import FileLeases
 from fleet.store.runs import RunsFolder, RunState, new_id
 from fleet.targets import selector
-from fleet.targets.expand import Wanted, expand, require_some
+from fleet.targets.expand import Wanted, expand, explain, require_some
+from fleet.targets.folding import fold
 from fleet.targets.kinds import EVERY, wanted_kinds
 from fleet.targets.model import Target, TargetSet
 from fleet.targets.partial import PartialTarget
@@ -159,11 +162,32 @@ async def find_for(conn: Connection, playbook: Playbook, narrowing: Narrowing) -
     return replace(found, chosen=replace(found.chosen, targets=placed))
 
 
-async def find_again(connection: Connection, plan: Plan) -> TargetSet:
-    """Look which targets the plan's own selection lets in now."""
+async def find_again(connection: Connection, plan: Plan) -> Found:
+    """Find which targets the plan's own selection lets in now."""
     scope = plan.scope
     narrowing = Narrowing(scope.subscriptions, scope.limit, scope.exclude, scope.pick, scope.seed)
-    return (await find(connection, replace(scope.selection, max=None), narrowing)).chosen
+    return await find(connection, replace(scope.selection, max=None), narrowing)
+
+
+def without_left(plan: Plan, found: Found) -> Plan:
+    """Return the plan with the targets named that are not to be run, as its selection does not let them in any more.
+
+    Raises Refused (``plan_drift``) where that cannot be known of one, and (``no_targets``) where none remains.
+    """
+    present = {target.key: target for target in found.chosen.targets}
+    decisions = explain(found.rows, found.wanted, found.partial)
+    reasons = {decision.target.key: decision.reason for decision in decisions if not decision.included}
+    absent = [target for target in plan.targets if target.key not in present]
+    if doubtful := undecided(absent, reasons, found.chosen.unread, found.partial):
+        message = f"whether {plural(len(doubtful), 'target')} of the plan would be selected is not known"
+        names = ", ".join(sorted({target.subscription_name or target.subscription for target in doubtful}))
+        hint = f"no tolerance covers that; see what cannot be read in {names}: fleet targets, or try again"
+        raise Refused(f"{message}: {fold(target.name for target in doubtful)}", hint=hint, code="plan_drift")
+    left = tuple(departures(plan.targets, present, reasons))
+    if plan.targets and len(left) == len(plan.targets):
+        hint = "make a new plan: fleet plan PLAYBOOK --out FILE"
+        raise Refused("no target of the plan is selected any more", hint=hint, code="no_targets")
+    return replace(plan, left=left)
 
 
 def _smaller(one: int | None, other: int | None) -> int | None:

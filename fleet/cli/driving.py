@@ -82,7 +82,7 @@ def tell_notes(connection: Connection, quiet: int) -> None:
 
 def confirm(plan: Plan, *, yes: bool) -> None:
     """Show the plan and ask, where there is somebody to ask; elsewhere ``-y`` is the answer."""
-    what = f"run {plan.playbook.name} on {plural(len(plan.targets), 'target')}"
+    what = f"run {plan.playbook.name} on {plural(len(plan.targets) - len(plan.left), 'target')}"
     agree(what, lambda: render_plan(plan, "table", colour=False), yes=yes)
 
 

@@ -138,6 +138,7 @@ def _plan_text(plan: Plan, cost: Estimate) -> str:
     lines += [f"{'condition':<12}{text}" for text in _conditions(plan)]
     lines += [f"{label:<12}{text}" for label, text in _facts(plan, cost)]
     lines += [f"warning     {text}" for text in (*map(unread, plan.unread), *plan.notes)]
+    lines += [f"not run     {plan.targets[left.target].name}: {left.why}" for left in plan.left]
     return "\n".join(lines) + "\n"
 
 

@@ -189,8 +189,9 @@ Examples:
 def apply(plan_file: Path, carry: CarryOptions, **flags: Any) -> int:
     """Carry out exactly what PLANFILE froze: its targets, scripts, parameters and waves.
 
-    Before anything is sent, the targets are looked at again. If more of them came, went or changed than the tolerance
-    allows, the plan is refused with the list of differences.
+    Before anything is sent, the targets are selected again. If more of them came, went or changed than the tolerance
+    allows, the plan is refused with the list of differences. Within the tolerance a VM that is no longer selected is not
+    run, and its rows are `skipped` (`left_selection`); one that is new is not run either.
     """
     config = config_to_carry(carry)
     frozen = _plan_file(plan_file)
@@ -201,10 +202,11 @@ def apply(plan_file: Path, carry: CarryOptions, **flags: Any) -> int:
     async def go(stopping: Stopping) -> Ended:
         async with connecting.connect(config, carry.lab, os.environ) as connection:
             tell_notes(connection, carry.quiet)
-            found = drift(frozen.targets, (await app.find_again(connection, frozen)).targets)
-            _check_drift(frozen, found, flags)
-            confirm(frozen, yes=flags["yes"])
-            return await carry_out(config, connection, frozen, secrets, carry, stopping)
+            present = await app.find_again(connection, frozen)
+            _check_drift(frozen, drift(frozen.targets, present.chosen.targets), flags)
+            plan = app.without_left(frozen, present)
+            confirm(plan, yes=flags["yes"])
+            return await carry_out(config, connection, plan, secrets, carry, stopping)
 
     return conduct(go).code
 
@@ -321,8 +323,9 @@ def _statuses(selection: str) -> tuple[str, tuple[Status, ...]]:
 
 
 def _narrowed(plan: Plan, report: Report, statuses: tuple[Status, ...]) -> Plan:
-    """The same plan over fewer targets, in the same waves."""
-    ids = {row.target for row in report.jobs if row.status in statuses}
+    """The same plan over fewer targets, in the same waves. Those that had left the selection stay out."""
+    left = {plan.targets[item.target].id for item in plan.left}
+    ids = {row.target for row in report.jobs if row.status in statuses} - left
     places = [index for index, target in enumerate(plan.targets) if target.id in ids]
     if not places:
         names = ", ".join(status.value for status in statuses)
@@ -345,6 +348,7 @@ def _narrowed(plan: Plan, report: Report, statuses: tuple[Status, ...]) -> Plan:
         ),
         unread=(),
         notes=(),
+        left=(),
     )
 
 

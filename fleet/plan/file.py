@@ -35,7 +35,7 @@ def load(text: str, *, file: str) -> Plan:
         plan = codec.decode(Plan, document["plan"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _invalid(file, f"does not hold a whole plan ({error})") from None
-    if plan.digest != document["digest"]:
+    if plan.digest != document["digest"] or plan.left:
         raise _invalid(file, "was changed after it was written: its digest does not match")
     return plan
 

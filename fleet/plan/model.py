@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NewType
 
 from fleet import codec
@@ -181,8 +181,16 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """A target, by its place in the plan, that the plan's selection did not let in any more when it was applied."""
+
+    target: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Frozen targets x steps in waves. The digest covers all of it, so equal digests mean the same work."""
+    """Frozen targets x steps in waves. Equal digests mean the same work, but for targets that have left since."""
 
     playbook: PlaybookRef
     targets: tuple[Target, ...]
@@ -207,11 +215,13 @@ class Plan:
     strategy: Strategy = Strategy.NODE
     notes: tuple[str, ...] = ()
     """What a reader of the plan and of the report should know: VMs that are left out while Azure creates them."""
+    left: tuple[Left, ...] = ()
+    """Targets that keep their rows and are not run. Known when the plan is applied, so never part of a plan file."""
 
     @property
     def digest(self) -> str:
-        """The sha256, in hex, of the canonical JSON of the plan."""
-        return codec.digest(self)
+        """The sha256, in hex, of the canonical JSON of the plan as it was frozen."""
+        return codec.digest(replace(self, left=()))
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -235,6 +235,11 @@ def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
         yield f"The run has not ended: {open_jobs} of {len(record.jobs)} jobs have no outcome yet"
     if rescued := sum(job.rescued for job in record.jobs):
         yield f"{words.plural(rescued, 'failure')} rescued: the later steps of the target went on, and it counts as failed"
+    if gone := [record.plan.targets[left.target] for left in record.plan.left]:
+        yield (
+            f"{plural(len(gone), 'target')} left the selection after the plan was made and "
+            f"{'was' if len(gone) == 1 else 'were'} not run: {fold(labels.get(t.id, t.name) for t in gone)}"
+        )
     if not record.plan.receipts:
         yield "Receipts were off: what only a receipt could prove is unverified"
     if twice := [labels.get(job.job.target.id, job.job.target.name) for job in record.jobs if job.may_have_run_twice]:

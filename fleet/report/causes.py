@@ -199,6 +199,10 @@ CAUSES = {
         "The step's turn did not come: nothing above failed, nothing that was changed named it, or no gate asked for it.",
         "Nothing.",
     ),
+    CauseCode.LEFT_SELECTION: Explanation(
+        "The plan's selection did not let the VM in any more when the plan was applied.",
+        "Make a new plan if it should be run.",
+    ),
     CauseCode.EARLIER_STEP: Explanation(
         "An earlier step on this target did not succeed.", "Mend that step; then rerun."
     ),

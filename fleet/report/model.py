@@ -216,7 +216,13 @@ class Report:
     @property
     def left_out(self) -> tuple[Group, ...]:
         """Groups that the playbook itself means not to be sent here."""
-        return tuple(group for group in self._groups(NOT_RUN) if group.cause.code in FINE_SKIPS)
+        fine = FINE_SKIPS - {CauseCode.LEFT_SELECTION}
+        return tuple(group for group in self._groups(NOT_RUN) if group.cause.code in fine)
+
+    @property
+    def gone(self) -> tuple[Group, ...]:
+        """Groups on targets that the selection did not let in any more when the plan was applied."""
+        return tuple(group for group in self._groups(NOT_RUN) if group.cause.code is CauseCode.LEFT_SELECTION)
 
     @property
     def successes(self) -> tuple[Group, ...]:

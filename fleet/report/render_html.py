@@ -23,7 +23,7 @@ from fleet.run.model import FAILURES, Status
 
 MOST_ROWS = 2_000
 """Up to here the table of all jobs is HTML; above it is data that the page's script shows piece by piece."""
-MOST_GROUPS = {"failures": 200, "not_reached": 200, "not_run": 50, "successes": 50, "left_out": 20}
+MOST_GROUPS = {"failures": 200, "not_reached": 200, "not_run": 50, "successes": 50, "gone": 20, "left_out": 20}
 """How many groups of each kind are shown. The table of all jobs, and the JSON report, hold everybody."""
 MOST_OUTPUT = 8_192
 """Characters of one stream shown, its end."""
@@ -113,10 +113,16 @@ def headline(report: Report) -> str:
         return "No target was selected"
     if bad := counts.any_of(FAILURES):
         return f"{words.number(bad)} of {everybody} failed"
-    if missing := counts.total - counts[Status.SUCCEEDED]:
+    left_out = sum(group.count for group in (*report.left_out, *report.gone))
+    if missing := counts.total - counts[Status.SUCCEEDED] - left_out:
         return f"{words.number(missing)} of {everybody} {'is' if missing == 1 else 'are'} not proven"
     if report.unread:
         return f"{everybody} succeeded, but not everything could be read"
+    if left_out == counts.total:
+        return f"{everybody} left out on purpose"
+    if left_out:
+        ran = words.plural(counts[Status.SUCCEEDED], noun)
+        return f"{ran} succeeded, {words.number(left_out)} left out on purpose"
     return f"All {everybody} succeeded" if counts.total > 1 else f"The {noun} succeeded"
 
 
@@ -183,6 +189,7 @@ _SECTIONS = (
     ),
     ("not_run", "Not run", "These jobs were never sent."),
     ("successes", "Succeeded", "Proven by a matching receipt or by the service's own exit code."),
+    ("gone", "Left the selection", "The plan's selection did not let these targets in any more when it was applied."),
     ("left_out", "Left out", "The playbook itself means these jobs not to run here."),
 )
 
@@ -193,6 +200,7 @@ def _sections(report: Report) -> tuple[SectionView, ...]:
         "not_reached": report.not_reached,
         "not_run": report.not_run,
         "successes": report.successes,
+        "gone": report.gone,
         "left_out": report.left_out,
     }
     budget, number, sections = OUTPUT_BUDGET, 0, []

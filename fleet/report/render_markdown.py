@@ -34,6 +34,7 @@ def render(report: Report, *, limit: int = COMMENT_LIMIT) -> str:
         ("Not reached or not proven", report.not_reached),
         ("Not run", report.not_run),
         ("Succeeded", report.successes),
+        ("Left the selection", report.gone),
         ("Left out, as the playbook means it", report.left_out),
     )
     for title, groups in sections:

@@ -27,6 +27,7 @@ def render(
     _section(page, "NOT REACHED OR NOT PROVEN", report.not_reached, limit, more, tail, brief)
     _section(page, "NOT RUN", report.not_run, limit, more, tail, brief)
     _section(page, "SUCCEEDED", report.successes, limit, more, tail, brief)
+    _section(page, "LEFT THE SELECTION", report.gone, limit, more, tail, brief)
     _section(page, "LEFT OUT, AS THE PLAYBOOK MEANS IT", report.left_out, limit, more, tail, brief)
     _slowest(page, report, min(limit, 5))
     _unread(page, report, limit)

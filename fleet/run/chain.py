@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
+from fleet.plan.model import Left
 from fleet.playbook.model import Turn
 from fleet.run import events as e
 from fleet.run.facts import Known, is_true
@@ -68,6 +69,11 @@ def decide(
     if when and not is_true(when, state.job.target, known):
         return _skipped(CauseCode.WHEN_FALSE, _why_not(state, when))
     return known
+
+
+def left_selection(left: Left) -> Outcome:
+    """Say how every job ends of a target that the plan's selection does not let in any more."""
+    return _skipped(CauseCode.LEFT_SELECTION, left.why)
 
 
 def _why_not(state: JobState, when: str) -> str:

@@ -76,6 +76,7 @@ class CauseCode(StrEnum):
     EARLIER_STEP = "earlier_step"
     WHEN_FALSE = "when_false"
     NOT_NEEDED = "not_needed"
+    LEFT_SELECTION = "left_selection"
     BUDGET_FAILURES = "budget_failures"
     BUDGET_UNREACHABLE = "budget_unreachable"
     NOT_SENT = "not_sent"
@@ -160,8 +161,8 @@ FAILURES = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED})
 NOT_REACHED = frozenset({Status.UNREACHABLE, Status.UNVERIFIED, Status.UNKNOWN})
 """What counts against ``max_unreachable``: nothing certain came back."""
 
-FINE_SKIPS = frozenset({CauseCode.WHEN_FALSE, CauseCode.NOT_NEEDED})
-"""Why a step is skipped as its playbook means it: nothing is missing."""
+FINE_SKIPS = frozenset({CauseCode.WHEN_FALSE, CauseCode.NOT_NEEDED, CauseCode.LEFT_SELECTION})
+"""Why a step is skipped as its playbook and its selection mean it: nothing is missing."""
 
 NOT_RUN = frozenset({Status.SKIPPED, Status.NOT_STARTED})
 """Never sent."""

@@ -11,7 +11,7 @@ from fleet.run import events as e
 from fleet.run import restart
 from fleet.run.answers import Command
 from fleet.run.asking import Asking
-from fleet.run.chain import decide, rescued
+from fleet.run.chain import decide, left_selection, rescued
 from fleet.run.command import build, command_name, guest_digest, is_wrapped, transport_of
 from fleet.run.control import Control, budgets
 from fleet.run.effects import (
@@ -62,6 +62,8 @@ class Standing:
         self.run_id = run_id
         digests = {(step.id, os): guest_digest(step, os) for step in plan.steps for os in Os if is_wrapped(plan, step)}
         self.jobs = [self._new_job(job, digests) for job in plan.jobs()]
+        self._left = {left.target: left_selection(left) for left in plan.left}
+        """How the jobs end of targets that left the selection before the run began."""
         self.started: float | None = None
         self.ended: float | None = None
         self.latest = 0.0
@@ -220,7 +222,7 @@ class Standing:
         return JobRecord(
             job=state.job,
             phase=state.phase,
-            outcome=state.outcome,
+            outcome=state.outcome or self._left.get(self.plan.target_index(state.job.id)),
             attempts=state.attempt - state.turned_away,
             possibly_sent=state.possibly_sent,
             may_have_run_twice=state.may_have_run_twice,
@@ -437,6 +439,8 @@ class Standing:
 
     def _decide(self, state: JobState) -> Known | Outcome:
         """What becomes of a job whose turn has come, as it stands now."""
+        if (left := self._left.get(self.plan.target_index(state.job.id))) is not None:
+            return left
         asked = not state.belongs_to_gate or self.findings.asks(state.job.wave, state.job.step.id)
         try:
             return decide(self._above(state), state, self.launch_stop, asked=asked)

@@ -18,7 +18,7 @@ from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.report.render_html import headline, render
 from fleet.report.timeline import MOST_BARS, WIDTH, timeline
-from fleet.run.model import Status
+from fleet.run.model import CauseCode, Status
 
 from . import factory as f
 from .hostile import texts
@@ -182,6 +182,12 @@ def test_output_beyond_the_caps_is_said_to_be_cut() -> None:
         ([f.succeeded(), f.failed()], "1 of 2 targets failed"),
         ([f.succeeded(), f.unreachable()], "1 of 2 targets is not proven"),
         ([], "No target was selected"),
+        (
+            [f.succeeded(), f.ended(Status.SKIPPED, CauseCode.LEFT_SELECTION)],
+            "1 target succeeded, 1 left out on purpose",
+        ),
+        ([f.ended(Status.SKIPPED, CauseCode.WHEN_FALSE)] * 2, "2 targets left out on purpose"),
+        ([f.unreachable(), f.ended(Status.SKIPPED, CauseCode.WHEN_FALSE)], "1 of 2 targets is not proven"),
     ],
 )
 def test_the_headline_says_how_it_went(jobs: list[object], expected: str) -> None:
