@@ -164,9 +164,11 @@ def _write(rows: Sequence[Streams], folder: Path, quiet: int, which: str) -> Non
     except OSError as error:
         hint = "name a folder that you may write to, or one that can be made"
         raise StateError(f"the folder {folder} cannot be made: {error.strerror}", hint=hint, code="outdir") from error
+    tidy = True
     for number, streams in enumerate(rows, start=1):
         row = streams.row
         plain = "".join(char if char.isascii() and (char.isalnum() or char == "-") else "_" for char in row.name)[:80]
         for name, content in streams.wanted(which):
-            write_private(folder / f"{number:05}-{plain}-{row.step}.{name}", content)
+            write_private(folder / f"{number:05}-{plain}-{row.step}.{name}", content, tidy=tidy)
+            tidy = False
     say(f"wrote the output of {plural(len(rows), 'row')} to {folder}", quiet=quiet)

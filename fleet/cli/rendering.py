@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -20,7 +19,7 @@ from fleet.plan.model import Gate, Limits, Plan, PlannedStep, Wave
 from fleet.playbook.model import OnExisting, Strategy, Turn
 from fleet.report.model import Report
 from fleet.report.words import KINDS, duration, plural, unread
-from fleet.store.files import write_private
+from fleet.store.files import obstacle, write_private
 from fleet.targets.folding import fold
 from fleet.targets.model import Kind
 from fleet.targets.traits import trait
@@ -91,23 +90,15 @@ def check_writable(asked: Iterable[ReportFile]) -> None:
     problems = [
         Problem(
             "no_folder",
-            f"{item.file} cannot be written: {_obstacle(Path(item.file))}",
+            f"{item.file} cannot be written: {obstacle(Path(item.file))}",
             "--report",
             hint="name a file in a folder that exists",
         )
         for item in asked
-        if _obstacle(Path(item.file))
+        if obstacle(Path(item.file))
     ]
     if problems:
         raise InvalidInput(problems)
-
-
-def _obstacle(path: Path) -> str:
-    if os.path.isdir(path):  # noqa: PTH112  unlike Path's, it takes a name of any length
-        return "it is a folder"
-    if not os.path.isdir(path.parent):  # noqa: PTH112  for the same reason
-        return f"there is no folder {path.parent}"
-    return "" if os.access(path.parent, os.W_OK) else f"the folder {path.parent} is not yours to write to"
 
 
 def reports_of_playbook(formats: Sequence[str], folder: Path) -> list[ReportFile]:

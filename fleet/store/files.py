@@ -6,7 +6,10 @@ POSIX modes 0700 and 0600 are set whatever the umask is; on Windows the profile'
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
+import secrets
 import stat
 import sys
 import time
@@ -15,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fleet.errors import StateError
+from fleet.files import is_own_stream
 
 _LOCK_TRIES = 5
 _LOCK_PAUSE = 0.02
@@ -204,29 +208,117 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def write_private(path: Path, content: str | bytes | Iterable[str]) -> None:
-    """Write a file that only its owner may read (0600), replacing it whole. Raises StateError."""
-    _write(path, content, 0o600)
+def write_private(path: Path, content: str | bytes | Iterable[str], *, tidy: bool = True) -> None:
+    """Write a file that only its owner may read (0600), replacing it whole. Raises StateError.
+
+    ``tidy`` also takes away what killed writers left in the folder, which reads the whole folder.
+    """
+    _write(path, content, 0o600, tidy=tidy)
 
 
 def write_shared(path: Path, content: str) -> None:
     """Write a file that others may read as far as the umask lets them, replacing it whole. Raises StateError."""
-    _write(path, content, 0o644)
+    _write(path, content, 0o644, tidy=True)
 
 
-def _write(path: Path, content: str | bytes | Iterable[str], mode: int) -> None:
+def obstacle(path: Path) -> str:
+    """Say why no file can be put there; empty if one can, as far as can be seen. A link is replaced, not followed."""
+    if os.path.isdir(path):  # noqa: PTH112  unlike Path's, it takes a name of any length
+        return "it is a folder"
+    if not os.path.isdir(path.parent):  # noqa: PTH112  for the same reason
+        return f"there is no folder {path.parent}"
+    if why := _other_kind(path):
+        return why
+    return "" if os.access(path.parent, os.W_OK) else f"the folder {path.parent} is not yours to write to"
+
+
+def _other_kind(path: Path) -> str:
+    """Say that something is there that is neither a file nor a folder: it would be replaced by a file."""
+    if is_own_stream(path):
+        return "it is a stream of this process"
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except ValueError:
+        return "its name holds a null character"
+    except OSError as error:
+        return _reason(error)
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "it is a device, a pipe or a socket"
+
+
+def _write(path: Path, content: str | bytes | Iterable[str], mode: int, *, tidy: bool) -> None:
     if not path.name:
         raise StateError(f"{path} is a folder, not a file", hint="name a file in it")
-    partial = path.with_name(f".{path.name[:200]}.{os.getpid()}")
+    hint = "choose a folder that exists and that you may write to"
+    if why := _other_kind(path):
+        raise StateError(f"{path} cannot be written: {why}", hint=hint)
+    if tidy:
+        _tidy(path.parent)
     try:
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(handle, "wb") as file:
+        partial, descriptor = _partial(path, mode)
+    except OSError as error:
+        raise StateError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
             for piece in (content,) if isinstance(content, str | bytes) else content:
                 file.write(piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass"))
-        partial.replace(path)
+            file.flush()
+            if sys.platform != "win32":  # while it is locked, so that nobody takes it for a leftover
+                partial.replace(path)
+        if sys.platform == "win32":
+            partial.replace(path)
     except BaseException as error:  # of the disk, or of what makes the pieces
         partial.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        hint = "choose a folder that exists and that you may write to"
         raise StateError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+
+
+_PARTIAL = re.compile(r"\.fleet-[0-9a-f]{16}-[0-9a-f]{16}\.part")
+
+
+def _partial(path: Path, mode: int) -> tuple[Path, int]:
+    """Open a new file beside the one to be written, under a name that no other writer has, and lock it. Raises OSError.
+
+    The kernel lets go of the lock when the process ends, so one that is not locked is nobody's.
+    """
+    prefix = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    while True:
+        partial = path.with_name(f".fleet-{prefix}-{secrets.token_hex(8)}.part")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            if _try_lock(descriptor, shared=False) and _is_there(partial, descriptor):
+                return partial, descriptor
+        except OSError:  # a file system without locks: then nothing is tidied up there either
+            return partial, descriptor
+        os.close(descriptor)  # somebody who tidies up looked at it before it was locked
+        partial.unlink(missing_ok=True)
+
+
+def _tidy(folder: Path) -> None:
+    """Take away the partial files of writers of this user that were killed: those that are not locked."""
+    with suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208  names are enough
+            if _PARTIAL.fullmatch(name):
+                with suppress(OSError):
+                    _take_away(folder / name)
+
+
+def _take_away(partial: Path) -> None:
+    descriptor = os.open(partial, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        found = os.fstat(descriptor)
+        own = stat.S_ISREG(found.st_mode) and (sys.platform == "win32" or found.st_uid == os.geteuid())
+        if own and _try_lock(descriptor, shared=False) and _is_there(partial, descriptor):
+            partial.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    """Whether an open file still has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False

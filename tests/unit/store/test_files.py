@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +23,7 @@ from fleet.store.files import (
     is_plain_file,
     make_file,
     make_folder,
+    obstacle,
     sync_folder,
     write_private,
     write_shared,
@@ -272,3 +276,80 @@ def test_a_file_may_come_in_pieces(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="row 7"):
         write_private(path, broken())
     assert (path.read_text(encoding="utf-8"), list(tmp_path.iterdir())) == ("[é]", [path])
+
+
+def partials(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix == ".part"]
+
+
+def killed_while_writing(path: Path) -> None:
+    """Write half of a file in a process of its own, which is then killed."""
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "from fleet.store.files import write_private\n"
+        "def pieces():\n"
+        "    yield 'half'\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_private(pathlib.Path(sys.argv[1]), pieces())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    assert subprocess.run([sys.executable, "-c", code, str(path)], env=environment).returncode == -signal.SIGKILL
+
+
+def test_a_killed_writer_blocks_nobody_and_leaves_nothing_for_good(tmp_path: Path) -> None:
+    """Its partial file is nobody's, so the next writer in the folder takes it away; the old text stood meanwhile."""
+    path = tmp_path / "r.json"
+    path.write_text("old")
+    killed_while_writing(path)
+    assert (path.read_text(), len(partials(tmp_path))) == ("old", 1)
+    (tmp_path / f".r.json.{os.getpid()}").write_text("of an older version, under this very process id")
+    write_private(path, "new")
+    assert (path.read_text(), partials(tmp_path)) == ("new", [])
+    assert (tmp_path / f".r.json.{os.getpid()}").exists(), "perhaps somebody's"
+
+
+def test_two_who_write_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """What another writer holds open is not taken for a leftover, and whoever ends last is read."""
+    path = tmp_path / "r.json"
+
+    def slow() -> Iterator[str]:
+        yield "slow and "
+        write_private(path, "quick")
+        assert (path.read_text(), len(partials(tmp_path))) == ("quick", 1)
+        yield "whole"
+
+    write_private(path, slow())
+    assert (path.read_text(), partials(tmp_path)) == ("slow and whole", [])
+
+
+def test_only_leftovers_of_ours_are_taken_away(tmp_path: Path) -> None:
+    """Other names, links, folders and pipes of such names stay; so does everything where nobody asks to tidy up."""
+    name = f".fleet-{'a' * 16}-{'b' * 16}.part"
+    (tmp_path / "x.part").write_text("x")
+    (tmp_path / name.replace("aa", "cc")).symlink_to("x.part")
+    (tmp_path / name.replace("aa", "dd")).mkdir()
+    os.mkfifo(tmp_path / name.replace("aa", "ee"))
+    (tmp_path / name).write_text("left over")
+    write_private(tmp_path / "r", "1", tidy=False)
+    assert len(partials(tmp_path)) == 5
+    write_private(tmp_path / "r", "2")
+    assert len(partials(tmp_path)) == 4 and not (tmp_path / name).exists()
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    """A pipe, a device behind a link, a stream of this process: none of them becomes a file, and none is waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for place in (tmp_path / "pipe", tmp_path / "null", Path("/dev/fd/1"), Path("/proc/self/fd/2")):
+        with pytest.raises(StateError, match=r"cannot be written: it is a (device|stream)") as refused:
+            write_private(place, "x")
+        assert obstacle(place) in str(refused.value)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and (tmp_path / "null").is_symlink()
+
+
+def test_a_name_as_long_as_the_disk_takes_is_written(tmp_path: Path) -> None:
+    """255 bytes of any characters; one more is said beforehand."""
+    name = "é" * 127
+    write_private(tmp_path / name, "x")
+    assert (tmp_path / name).read_text() == "x" and obstacle(tmp_path / name) == ""
+    assert "too long" in obstacle(tmp_path / (name + "éé"))
