@@ -25,7 +25,7 @@ from fleet.engine.loop import Engine
 from fleet.engine.ports import Cloud, Kept
 from fleet.engine.room import RoomMakingCloud
 from fleet.errors import FleetError, Refused, StateError
-from fleet.files import MOST_READ, read_bounded, read_text
+from fleet.files import MOST_READ, is_own_stream, read_bounded, read_text
 from fleet.plan import doctor
 from fleet.plan.build import Settings, build
 from fleet.plan.condition import Facts, Permissions
@@ -40,6 +40,7 @@ from fleet.run.events import Event
 from fleet.run.record import RunRecord
 from fleet.run.state import Run
 from fleet.signals import Stopping as Stopping
+from fleet.steering import user
 from fleet.store import journal as journals
 from fleet.store.directives import Directives
 from fleet.store.files import make_folder
@@ -98,9 +99,14 @@ class OpenRun:
 
 def load_playbook(path: Path) -> Playbook:
     """Load a playbook and its script files. Raises InvalidInput with every problem."""
-    folder = path.parent
+    return playbook_of(read_text(path, "the playbook"), path)
+
+
+def playbook_of(text: str, path: Path) -> Playbook:
+    """As :func:`load_playbook`, of what was read from there. A pipe's scripts are looked for in the current folder."""
+    folder = Path() if is_own_stream(path) else path.parent
     return load(
-        read_text(path, "the playbook"),
+        text,
         file=str(path),
         read_script=lambda name: read_bounded(folder / name, MOST_READ),
     )
@@ -298,7 +304,7 @@ def new_nonce() -> str:
 
 def owner() -> str:
     """Who holds a run: user, machine and process."""
-    return f"{os.environ.get('USER', 'unknown')}@{socket.gethostname()}/{os.getpid()}"
+    return f"{user()}@{socket.gethostname()}/{os.getpid()}"
 
 
 async def carry_out(

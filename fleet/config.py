@@ -18,6 +18,7 @@ import pydantic
 from fleet import documents
 from fleet.documents import Document
 from fleet.errors import InvalidInput, Problem
+from fleet.files import read_start
 from fleet.positions import closest, in_order, shown
 from fleet.settings import ConfigKeys, CredentialForm, leaves, variable
 
@@ -70,7 +71,9 @@ class Config:
         }
 
 
-def load(*, flags: Mapping[str, str], environ: Mapping[str, str], cwd: Path, home: Path) -> tuple[Config, Origins]:
+def load(
+    *, flags: Mapping[str, str], environ: Mapping[str, str], cwd: Path, home: Path | None
+) -> tuple[Config, Origins]:
     """Read all sources, and say for every key where its value comes from.
 
     ``flags`` maps dotted keys to text (``run.concurrency``), and ``config`` to a file. Raises InvalidInput
@@ -106,25 +109,33 @@ class _Source:
 
 
 def _files(
-    flags: Mapping[str, str], environ: Mapping[str, str], cwd: Path, home: Path, problems: list[Problem]
+    flags: Mapping[str, str], environ: Mapping[str, str], cwd: Path, home: Path | None, problems: list[Problem]
 ) -> Iterator[_Source]:
     """Yield the user's own file and the chosen one, as far as they are there."""
-    own = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "fleet" / "config.yaml"
+    base = _base(environ, "XDG_CONFIG_HOME", home, ".config")
     chosen, named_by = cwd / "config.yaml", ""
     for name, by in ((environ.get("FLEET_CONFIG"), "FLEET_CONFIG"), (flags.get("config"), "--config")):
         if name:
             chosen, named_by = cwd / Path(name), by
-    for path, by in ((own, ""), (chosen, named_by)):
-        text = _text(path, by, problems)
+    for path, by in ((base and base / "fleet" / "config.yaml", ""), (chosen, named_by)):
+        text = _text(path, by, problems) if path is not None else None
         if text is not None:
+            assert path is not None
             yield from _file(text, path, home, problems)
+
+
+def _base(environ: Mapping[str, str], name: str, home: Path | None, usual: str) -> Path | None:
+    """The folder that a variable of the XDG specification names, which ignores relative ones, else the usual one."""
+    named = Path(environ.get(name, ""))
+    if named.is_absolute():
+        return named
+    return None if home is None else home / usual
 
 
 def _text(path: Path, named_by: str, problems: list[Problem]) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            return file.read(documents.MAX_BYTES + 1)
-    except FileNotFoundError as error:
+        return read_start(path, documents.MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
         if not named_by:
             return None
         reason = error.strerror
@@ -135,7 +146,7 @@ def _text(path: Path, named_by: str, problems: list[Problem]) -> bytes | None:
     return None
 
 
-def _file(text: bytes, path: Path, home: Path, problems: list[Problem]) -> Iterator[_Source]:
+def _file(text: bytes, path: Path, home: Path | None, problems: list[Problem]) -> Iterator[_Source]:
     try:
         document = documents.examine(text, file=str(path))
         if document.data is None and not document.problems:
@@ -148,7 +159,7 @@ def _file(text: bytes, path: Path, home: Path, problems: list[Problem]) -> Itera
     yield _Source(values, {key: f"{path}:{document.mark(key.split('.'), key=True).line}" for key in values})
 
 
-def _variables(environ: Mapping[str, str], cwd: Path, home: Path, problems: list[Problem]) -> Iterator[_Source]:
+def _variables(environ: Mapping[str, str], cwd: Path, home: Path | None, problems: list[Problem]) -> Iterator[_Source]:
     """Yield what FLEET_* variables set. Misspelt ones of a section are problems; others are not judged."""
     known = {variable(key): key for key in leaves()}
     for name, text in environ.items():
@@ -159,13 +170,15 @@ def _variables(environ: Mapping[str, str], cwd: Path, home: Path, problems: list
             problems.append(Problem("unknown_variable", f"{name} is not a setting", name, found=name, hint=hint))
 
 
-def _options(flags: Mapping[str, str], cwd: Path, home: Path, problems: list[Problem]) -> Iterator[_Source]:
+def _options(flags: Mapping[str, str], cwd: Path, home: Path | None, problems: list[Problem]) -> Iterator[_Source]:
     for key, text in flags.items():
         if key != "config":
             yield from _single(key, text, "command line", cwd, home, problems)
 
 
-def _single(key: str, text: str, origin: str, cwd: Path, home: Path, problems: list[Problem]) -> Iterator[_Source]:
+def _single(
+    key: str, text: str, origin: str, cwd: Path, home: Path | None, problems: list[Problem]
+) -> Iterator[_Source]:
     """Yield one setting given as text: paths and names as they are, everything else as YAML."""
     try:
         document = Document(origin)
@@ -192,11 +205,21 @@ def _nested(key: str, value: object) -> object:
     return value
 
 
-def _absolute(path: str, folder: Path, home: Path) -> Path:
-    return home / path[2:] if path.startswith("~/") else folder / path
+def _absolute(path: str, folder: Path, home: Path | None) -> Path:
+    if not path.startswith("~/"):
+        return folder / path
+    if home is None:
+        raise _no_home(f"{path} begins in the home folder, and none is known")
+    return home / path[2:]
 
 
-def _written(written: ConfigKeys, folder: Path, home: Path) -> dict[str, object]:
+def _no_home(message: str) -> InvalidInput:
+    hint = "set HOME, or FLEET_STATE_DIR and paths without ~"
+    why = "HOME is not set, and the user has no entry in the list of users"
+    return InvalidInput([Problem("no_home", f"{message}: {why}", hint=hint)])
+
+
+def _written(written: ConfigKeys, folder: Path, home: Path | None) -> dict[str, object]:
     """Return what was really written, by dotted key, with paths made absolute from ``folder``."""
     values: dict[str, object] = {}
     for key in leaves():
@@ -210,7 +233,7 @@ def _written(written: ConfigKeys, folder: Path, home: Path) -> dict[str, object]
     return values
 
 
-def _placed(node: Any, folder: Path, home: Path) -> Any:
+def _placed(node: Any, folder: Path, home: Path | None) -> Any:
     """Make the path of a certificate absolute, wherever it stands among credentials."""
     if isinstance(node, list):
         return [_placed(item, folder, home) for item in node]
@@ -224,7 +247,7 @@ def _placed(node: Any, folder: Path, home: Path) -> Any:
 # ---------------------------------------------------------------------------------------------- the result
 
 
-def _config(values: Mapping[str, Any], environ: Mapping[str, str], home: Path) -> Config:
+def _config(values: Mapping[str, Any], environ: Mapping[str, str], home: Path | None) -> Config:
     def section(name: str) -> dict[str, Any]:
         return {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
 
@@ -236,8 +259,11 @@ def _config(values: Mapping[str, Any], environ: Mapping[str, str], home: Path) -
         azure["credential"] = tuple(_unwrapped(form) for form in (forms if isinstance(forms, list) else [forms]))
     if azure.get("subscriptions"):
         azure["subscriptions"] = tuple(azure["subscriptions"])
-    state = Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "fleet"
-    return Config(AzureConfig(**azure), RunConfig(**section("run")), values.get("state_dir") or state)
+    base = _base(environ, "XDG_STATE_HOME", home, ".local/state")
+    state = values.get("state_dir") or (base and base / "fleet")
+    if state is None:
+        raise _no_home("where to keep runs is not known")
+    return Config(AzureConfig(**azure), RunConfig(**section("run")), state)
 
 
 def _unwrapped(form: str | pydantic.BaseModel) -> Any:

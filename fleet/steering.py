@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,13 +33,17 @@ class Told:
     live: bool
 
 
+def user() -> str:
+    """Return the name of this machine's user; one without an entry in the list of users, as in containers, has a number."""
+    try:
+        return getpass.getuser().encode("utf-8", "backslashreplace").decode()
+    except (KeyError, OSError, ImportError):
+        return f"uid-{os.getuid()}" if sys.platform != "win32" else "unknown"
+
+
 def asker(name: str | None = None) -> str:
     """Who gives a directive: the user of this machine, with the name they give themselves."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "unknown"
-    place = f"{user}@{socket.gethostname()}"
+    place = f"{user()}@{socket.gethostname()}"
     return f"{name} ({place})" if name else place
 
 

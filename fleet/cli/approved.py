@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from fleet.plan import approval, file
 from fleet.plan.approval import Approval
 from fleet.plan.model import Plan
 from fleet.report.safe import terminal_line
-from fleet.steering import asker
+from fleet.steering import asker, user
 from fleet.store.files import write_shared
 
 BESIDE = "beside"
@@ -31,7 +30,7 @@ def place_of(plan_file: Path) -> Path:
 def approve_plan(plan_file: Path, flags: Mapping[str, Any]) -> None:
     """Leave an approval beside a plan file. Raises InvalidInput if it holds no plan, StateError."""
     plan = file.load(read_text(plan_file, "the plan file", most=file.MAX_BYTES), file=str(plan_file))
-    made = Approval(plan.digest, getpass.getuser(), asker(flags["name"]), iso(wall_time()), flags["why"])
+    made = Approval(plan.digest, user(), asker(flags["name"]), iso(wall_time()), flags["why"])
     write_shared(place_of(plan_file), approval.dump(made))
     emit(f"approved {terminal_line(plan.playbook.name)}, plan {plan.digest[:12]}, as {terminal_line(made.who)}")
     emit(f"wrote {terminal_line(str(place_of(plan_file)))}: a record, not a signature")
@@ -58,7 +57,7 @@ def _problem(plan: Plan, path: Path, *, by_other: bool) -> str:
         return f"{path} {error}"
     if found.plan != plan.digest:
         return f"{path} approves the plan {found.plan[:12]}, and this is {plan.digest[:12]}"
-    if by_other and found.user == getpass.getuser():
+    if by_other and found.user == user():
         return f"{found.user} approved it, and another user must"
     say(f"approved by {found.who} at {found.when}" + (f": {found.why}" if found.why else ""))
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from fleet.errors import ExitCode, Refused
 from fleet.run.events import Directive, WaveApproved, WaveRejected
 from fleet.run.state import Run
 from fleet.signals import run_interruptible
-from fleet.steering import asker, direct
+from fleet.steering import asker, direct, user
 from fleet.store.directives import new_directive
 
 
@@ -51,7 +50,7 @@ def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int
     the file could have written it.
     """
     config = config_to_carry(carry)
-    if Path(run_id).is_file() or run_id.endswith(".plan"):
+    if os.path.isfile(run_id) or run_id.endswith(".plan"):  # noqa: PTH113  unlike Path's, it takes a name of any length
         approve_plan(Path(run_id), flags)
         return ExitCode.OK
     kept = app.saved(config, run_id)
@@ -88,7 +87,7 @@ def _wave(run: Run) -> int:
         hint = f"fleet show {run.run_id} shows how it stands"
         raise Refused(f"run {run.run_id} does not wait for approval", hint=hint, code="no_approval_awaited")
     allowed = [name for gate in run.plan.gates if gate.wave == run.awaiting and gate.is_approval for name in gate.by]
-    if allowed and getpass.getuser() not in allowed:
-        message = f"{getpass.getuser()} may not decide about wave {run.awaiting + 1} of run {run.run_id}"
+    if allowed and user() not in allowed:
+        message = f"{user()} may not decide about wave {run.awaiting + 1} of run {run.run_id}"
         raise Refused(message, hint=f"ask {' or '.join(allowed)}", code="not_an_approver")
     return run.awaiting

@@ -16,6 +16,7 @@ from fleet.app import Found, Narrowing
 from fleet.cli import options
 from fleet.cli.screen import emit, say, settings, table, warn, warn_of
 from fleet.errors import ExitCode, InvalidInput, Problem
+from fleet.files import is_own_stream
 from fleet.playbook.model import Selection
 from fleet.report.words import plural, unread
 from fleet.signals import run_interruptible
@@ -90,7 +91,7 @@ def warn_about(found: Found) -> None:
 
 def selection_of(what: str, subscriptions: tuple[str, ...] | None) -> Selection:
     """A playbook's own selection where ``what`` is a file, else an expression over everything."""
-    if Path(what).suffix in (".yaml", ".yml"):
+    if Path(what).suffix in (".yaml", ".yml") or is_own_stream(Path(what)):
         return replace(app.load_playbook(Path(what)).selection, max=None)
     if os.path.lexists(what):
         hint = "name a playbook (.yaml or .yml), or write an expression"

@@ -5,6 +5,7 @@ A verb's module is imported only when the verb is used, so that help and complet
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -14,7 +15,8 @@ from typing import NoReturn
 
 import click
 
-from fleet.errors import ExitCode, FleetError, InvalidInput
+from fleet.cli.streams import STDOUT_HINT, prepare, to_nowhere
+from fleet.errors import ExitCode, FleetError, InvalidInput, StateError
 
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("fleet.cli.running:run", "Run a playbook over its targets and report."),
@@ -110,6 +112,9 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with its code; no traceback ever reaches the user."""
     signal.signal(signal.SIGTERM, _terminated)
+    if prepare():
+        hint = "send it to a file, or to /dev/null; nothing was done"
+        sys.exit(_failure(StateError("stdout is closed, so the output would be lost", hint=hint, code="stdout")))
     code = invoke(sys.argv[1:])
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         _end_at_once(code)
@@ -149,12 +154,14 @@ def invoke(args: list[str]) -> int:
     except click.ClickException as error:
         return _usage(error, args)
     except BrokenPipeError:  # the reader of our output went away: nothing is wrong, and nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        to_nowhere()
         return ExitCode.OK
     except InvalidInput as error:
         return _problems(error)
     except FleetError as error:
-        return _error(str(error), error.hint, error.exit_code, error.code)
+        return _failure(error)
+    except OSError as error:
+        return _failure(_refusal(error))
     except Exception as error:
         return _internal(error)
 
@@ -201,6 +208,25 @@ def _error(message: str, hint: str, code: int, name: str) -> int:
     return code
 
 
+_OF_STREAMS = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EBADF})
+"""What a write says that has no file's name: help and version are written by a library."""
+
+
+def _failure(error: FleetError) -> int:
+    return _error(str(error), error.hint, error.exit_code, error.code)
+
+
+def _refusal(error: OSError) -> StateError:
+    """The operating system refused something, and no part of Fleet knows more about it."""
+    reason = error.strerror or str(error)
+    if error.filename is None and error.errno in _OF_STREAMS:
+        to_nowhere()
+        return StateError(f"stdout cannot be written: {reason}", hint=STDOUT_HINT, code="stdout")
+    what = f"{error.filename}: " if error.filename is not None else ""
+    hint = "check the path, its rights and the free space"
+    return StateError(f"{what}{reason}", hint=hint, code="system")
+
+
 def _internal(error: Exception) -> int:
     """A defect of ours: say so in a sentence and keep the details in a file that only its owner can read."""
     import tempfile
@@ -209,11 +235,17 @@ def _internal(error: Exception) -> int:
     from fleet.logs import masked
 
     text = masked("".join(traceback.format_exception(error)))
-    with tempfile.NamedTemporaryFile("w", prefix="fleet-defect-", suffix=".txt", delete=False) as file:
-        file.write(text)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="fleet-defect-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(text)
+        place = f"the details are in {file.name}"
+    except OSError as problem:
+        place = f"the details could not be kept: {problem.strerror}"
     return _error(
         f"internal error: {type(error).__name__}: {masked(str(error))[:300]}",
-        f"this is a defect of Fleet; the details are in {file.name}",
+        f"this is a defect of Fleet; {place}",
         ExitCode.INTERNAL,
         FleetError.code,
     )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fleet import logs
-from fleet.errors import Problem, StateError
+from fleet.cli.streams import STDOUT_HINT, to_nowhere
+from fleet.errors import InvalidInput, Problem, StateError
 from fleet.report import safe
 
 if TYPE_CHECKING:
@@ -31,7 +32,32 @@ def settings(
     given = {key.replace("__", "."): str(value) for key, value in flags.items() if value is not None}
     if config_file:
         given["config"] = config_file
-    return configs.load(flags=given, environ=os.environ, cwd=Path.cwd(), home=Path.home())
+    return configs.load(flags=given, environ=os.environ, cwd=_working_folder(), home=_home())
+
+
+def _working_folder() -> Path:
+    """The current folder. Raises InvalidInput where it was deleted, or may not be looked up."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        message = f"the current folder cannot be used: {error.strerror}"
+        hint = "change to a folder that exists, such as cd ~"
+        raise InvalidInput([Problem("no_working_folder", message, hint=hint)]) from error
+
+
+def _home() -> Path | None:
+    """The user's home; None where HOME is not set and the user has no entry in the list of users, as in containers."""
+    if sys.platform == "win32":
+        return Path.home()
+    import pwd
+
+    named = Path(os.environ.get("HOME", ""))
+    if named.is_absolute():
+        return named
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return None
 
 
 def colour_on(choice: str, stream: object = None) -> bool:
@@ -95,18 +121,11 @@ def emit_bytes(data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        _to_nowhere()
+        to_nowhere()
     except OSError as error:
-        _to_nowhere()
-        hint = "free some space, or write the output elsewhere"
-        raise StateError(f"stdout cannot be written: {error.strerror}", hint=hint, code="stdout") from error
-
-
-def _to_nowhere() -> None:
-    """Let stdout swallow everything from now on, what is left in its buffer included."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+        to_nowhere()
+        message = f"stdout cannot be written: {error.strerror}"
+        raise StateError(message, hint=STDOUT_HINT, code="stdout") from error
 
 
 def say(text: str, *, quiet: int = 0) -> None:

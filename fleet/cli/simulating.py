@@ -187,7 +187,7 @@ def _rehearse(path: Path, flags: dict[str, Any]) -> int:
             return replace(frozen, cloud=connection.name)
 
     else:
-        loaded = app.load_playbook(path)
+        loaded = app.playbook_of(text, path)
         values, secrets = parameter_values.parameters(
             loaded,
             _with_secrets(loaded, flags),

@@ -95,6 +95,36 @@ def test_xdg_folders_are_honoured(place: Place, tmp_path: Path) -> None:
     assert (found.run.concurrency, found.state_dir) == (9, tmp_path / "fleet")
 
 
+@pytest.mark.parametrize("odd", ["", "relative", "./x", "~/x"])
+def test_xdg_folders_that_are_not_absolute_are_ignored(place: Place, odd: str) -> None:
+    """The specification of these variables calls a relative path invalid."""
+    place.own.write_text("run: {concurrency: 7}")
+    found, _ = place.load(XDG_CONFIG_HOME=odd, XDG_STATE_HOME=odd)
+    assert (found.run.concurrency, found.state_dir) == (7, place.home / ".local" / "state" / "fleet")
+
+
+def test_without_a_home_the_state_must_be_named(place: Place) -> None:
+    """A user of a container may have none: then only what is named is read, and a path may not begin there."""
+
+    def load(**environ: str) -> config.Config:
+        return config.load(flags={}, environ=environ, cwd=place.cwd, home=None)[0]
+
+    assert load(FLEET_STATE_DIR="/state").state_dir == Path("/state")
+    assert load(XDG_STATE_HOME="/xdg").state_dir == Path("/xdg/fleet")
+    for environ in ({}, {"FLEET_STATE_DIR": "~/state"}, {"FLEET_STATE_DIR": "/s", "FLEET_AZURE_CA_FILE": "~/ca.pem"}):
+        with pytest.raises(InvalidInput) as refused:
+            load(**environ)
+        assert [problem.code for problem in refused.value.problems] == ["no_home"]
+
+
+def test_a_home_that_is_no_folder_has_no_settings(place: Place) -> None:
+    """As for users of services, whose home is /dev/null; a file that was named must still be there."""
+    found = config.load(flags={}, environ={"FLEET_STATE_DIR": "/state"}, cwd=place.cwd, home=Path("/dev/null"))[0]
+    assert found.run.concurrency == 500
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        place.load(FLEET_CONFIG="/dev/null/config.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "forms"),
     [
