@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from fleet.azure import az
 from fleet.azure.trust import trusting
 from fleet.azure.wire import entra
 from fleet.clock import Clock, SystemClock
 from fleet.errors import AzureUnusable, InvalidInput, Problem
+from fleet.files import read_start
 from fleet.logs import conceal
 
 if TYPE_CHECKING:
@@ -192,17 +195,16 @@ def _source(form: Credential, where: SignIn, environ: Mapping[str, str]) -> Toke
         return StaticTokens(_from_environment(values["name"], environ))
     secret = _from_environment(values["secret_env"], environ) if "secret_env" in values else ""
     password = _from_environment(values["password_env"], environ) if "password_env" in values else ""
-    if kind == "client_certificate":
-        _check_file(values["path"])
+    certificate = _certificate(values["path"]) if kind == "client_certificate" else b""
     identity = values.get("client_id") or environ.get("AZURE_CLIENT_ID", "")
     makers: dict[str, Callable[[], TokenCredential]] = {
-        "default": lambda: _default(where),
-        "cli": _cli,
+        "default": lambda: _default(where, environ),
+        "cli": lambda: _cli(environ),
         "environment": lambda: _environment(where),
         "managed_identity": lambda: _managed_identity(identity),
         "workload_identity": lambda: _workload_identity(where),
         "client_secret": lambda: _client_secret(values, secret, where),
-        "client_certificate": lambda: _client_certificate(values, password, where),
+        "client_certificate": lambda: _client_certificate(values, certificate, password, where),
     }
     return IdentityTokens(kind, makers[kind], where.scope, home=where.tenant or None)
 
@@ -216,17 +218,22 @@ def _other_tenant(kind: str, tenant: str) -> Problem:
     )
 
 
-def _check_file(path: str) -> None:
-    """Raises AzureUnusable where a certificate cannot be read, before anything is asked of Azure."""
+def _certificate(path: str) -> bytes:
+    """Read a certificate, before anything is asked of Azure. Raises AzureUnusable."""
     try:
-        with Path(path).open("rb"):
-            return
+        data = read_start(Path(path), _MOST_CERTIFICATE + 1)
+        if len(data) > _MOST_CERTIFICATE:
+            raise OSError(errno.EFBIG, f"it has more than {_MOST_CERTIFICATE:,} bytes")
+        return data
     except OSError as error:
         raise AzureUnusable(
             f"the certificate file {path} of azure.credential cannot be read: {error.strerror}",
             hint="it is a PEM or PKCS12 file with certificate and private key",
             code="no_token",
         ) from error
+
+
+_MOST_CERTIFICATE = 1 << 20
 
 
 _PARTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -332,18 +339,44 @@ def _trusting_transport(ca_file: str) -> object:
     return RequestsTransport(session=session, session_owner=False)
 
 
-def _default(where: SignIn) -> TokenCredential:
-    from azure.identity import DefaultAzureCredential
+def _default(where: SignIn, environ: Mapping[str, str]) -> TokenCredential:
+    """Try what the environment names, then the machine's identity, then ``az login``.
 
-    # Without these retries: they would also be those of the managed identity's endpoint, which needs its own.
-    options = {name: value for name, value in _options(where).items() if name not in _RETRIES}
-    return DefaultAzureCredential(**options)
+    azure-identity's own default also starts PowerShell and azd, and all of them with every variable of this process.
+    """
+    from azure.identity import ChainedTokenCredential, ManagedIdentityCredential
+
+    links: list[TokenCredential] = [_environment(where)]
+    if all(environ.get(name) for name in _FEDERATED):
+        links.append(_workload_identity(where))
+    links.append(ManagedIdentityCredential(client_id=environ.get("AZURE_CLIENT_ID") or None))
+    return ChainedTokenCredential(*links, _cli(environ))
 
 
-def _cli() -> TokenCredential:
-    from azure.identity import AzureCliCredential
+_FEDERATED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE")
 
-    return AzureCliCredential(process_timeout=30, additionally_allowed_tenants=_ANY_TENANT)
+
+def _cli(environ: Mapping[str, str]) -> TokenCredential:
+    from azure.core.credentials import AccessToken
+    from azure.core.exceptions import ClientAuthenticationError
+    from azure.identity import CredentialUnavailableError
+
+    class AzLogin:
+        """What azure-identity calls a credential."""
+
+        def get_token(
+            self, *scopes: str, claims: str | None = None, tenant_id: str | None = None, **options: Any
+        ) -> AccessToken:
+            try:
+                if claims:
+                    raise az.AzFailed(f"{az.NOT_SIGNED_IN}: Azure asks for more than before", is_unavailable=True)
+                text, expires = az.token(scopes[0], tenant_id, environ)
+            except az.AzFailed as error:
+                kind = CredentialUnavailableError if error.is_unavailable else ClientAuthenticationError
+                raise kind(message=str(error)) from error
+            return AccessToken(text, int(expires))
+
+    return AzLogin()
 
 
 def _environment(where: SignIn) -> TokenCredential:
@@ -372,11 +405,16 @@ def _client_secret(values: Mapping[str, str], secret: str, where: SignIn) -> Tok
     return ClientSecretCredential(values["tenant_id"], values["client_id"], secret, **_options(where))
 
 
-def _client_certificate(values: Mapping[str, str], password: str, where: SignIn) -> TokenCredential:
+def _client_certificate(values: Mapping[str, str], certificate: bytes, password: str, where: SignIn) -> TokenCredential:
     from azure.identity import CertificateCredential
 
     more = {"password": password} if password else {}
     # The chain goes along for applications that trust a subject and issuer instead of one certificate (documented).
     return CertificateCredential(
-        values["tenant_id"], values["client_id"], values["path"], send_certificate_chain=True, **more, **_options(where)
+        values["tenant_id"],
+        values["client_id"],
+        certificate_data=certificate,
+        send_certificate_chain=True,
+        **more,
+        **_options(where),
     )

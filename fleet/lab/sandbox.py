@@ -181,6 +181,7 @@ def _tried(guest: Guest, script: Script) -> subprocess.CompletedProcess[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={"PATH": PATH},
         start_new_session=True,
     )
     with first:
@@ -193,6 +194,7 @@ def _tried(guest: Guest, script: Script) -> subprocess.CompletedProcess[bytes]:
                 command(child(first.pid), script),
                 input=script.text.encode(),
                 capture_output=True,
+                env={"PATH": PATH},
                 timeout=_TRIAL_LIMIT,
                 check=False,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from functools import cache
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import fleet
+from fleet import children
 
 
 @cache
@@ -29,7 +31,8 @@ def _git(folder: Path, *words: str) -> str | None:
         return None
     try:
         command = [git, "-C", str(folder), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)  # noqa: S603  # fixed words
+        variables = children.environment(os.environ)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=variables)  # noqa: S603  # fixed words
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -156,6 +156,74 @@ def test_each_form_signs_in(machine: Machine, secured: Secured, form: str) -> No
     assert SECRET not in done.err and "eyJ" not in done.err
 
 
+GIVEN = {
+    "FLEET_VAR_token": "fleet-var-secret",
+    "GATE_TOKEN": "gate-secret-value",
+    "SP_PASSWORD": "pass-phrase-secret",
+    "AZURE_CLIENT_SECRET": "azure-client-secret",
+    "AZURE_OTHER": "sp-value-by-another-name",
+    "AWS_SECRET_ACCESS_KEY": "of-somebody-else",
+}
+NEEDED = {
+    "AZURE_CONFIG_DIR": "/home/of/az",
+    "AZURE_CORE_OUTPUT": "json",
+    "no_proxy": "127.0.0.1",
+    "REQUESTS_CA_BUNDLE": "/etc/bundle.pem",
+    "LC_ALL": "C.UTF-8",
+}
+
+
+@pytest.mark.parametrize("form", ["cli", "default", "[cli, {client_secret: POOLED}]"])
+def test_az_gets_no_secret_of_ours(machine: Machine, secured: Secured, form: str) -> None:
+    """Of all variables az gets those that it needs; neither parameters, tokens of gates nor what settings name as secret."""
+    seen = machine.home / "seen"
+    kept = json.dumps({"accessToken": "eyJ.from-az", "expires_on": int(wall_time()) + 3600})
+    (machine.home / "az").write_text(f"#!/bin/sh\nenv >>{seen}\necho '{kept}'\n")
+    (machine.home / "az").chmod(0o700)
+    pooled = f"{{tenant_id: {secured.tenant}, client_id: {CLIENT}, secret_env: AZURE_OTHER}}"
+    settings = config(secured, credential=form.replace("POOLED", pooled))
+    path = {"PATH": f"{machine.home}:{os.environ['PATH']}"}
+    done = ask(machine, settings, **{**GIVEN, **NEEDED, **path})
+    assert (done.code, done.out) == (0, "web1\n"), done.err
+    lines = dict(line.split("=", 1) for line in seen.read_text().splitlines())
+    text = seen.read_text()
+    wanted = {**NEEDED, "HOME": str(machine.home), **path}
+    assert {name: lines.get(name) for name in wanted} == wanted
+    secrets = {**GIVEN, "SP_SECRET": SECRET}
+    hidden = {name: value for name, value in secrets.items() if name != "AZURE_OTHER" or "POOLED" in form}
+    assert not [name for name, value in hidden.items() if name in lines or value in text]
+
+
+def test_az_has_no_terminal_and_not_our_folder(machine: Machine, secured: Secured) -> None:
+    """It can ask nothing, and loads nothing from the folder that somebody works in."""
+    seen = machine.home / "seen"
+    (machine.home / "az").write_text(f'#!/bin/sh\npwd >{seen}; cat >>{seen}; echo "$@" >>{seen}\nexit 1\n')
+    (machine.home / "az").chmod(0o700)
+    refused(machine, config(secured, credential="cli"), PATH=f"{machine.home}:{os.environ['PATH']}")
+    assert (
+        seen.read_text()
+        == f"{Path('/bin').resolve()}\naccount get-access-token --output json --resource {secured.url}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo \"Please run 'az login' to setup account.\" >&2; exit 1", "Please run 'az login'"),
+        ("echo 'AADSTS700082: expired, az login' >&2; exit 1", "AADSTS700082"),
+        ("echo 'eyJ.secret-of-a-token'", "az did not answer with a token"),
+        ("exit 3", "az ended with exit code 3 and said nothing"),
+        ("exec /nonexistent/program", "Azure CLI not found"),
+    ],
+)
+def test_what_az_says_is_one_sentence(machine: Machine, secured: Secured, script: str, told: str) -> None:
+    """Not signed in, refused by Entra, another answer, none: a sentence and a hint, and never what it printed."""
+    (machine.home / "az").write_text(f"#!/bin/sh\n{script}\n")
+    (machine.home / "az").chmod(0o700)
+    said = refused(machine, config(secured, credential="cli"), PATH=f"{machine.home}:{os.environ['PATH']}")
+    assert told in said and "[no_token]" in said and "hint: " in said
+
+
 @contextmanager
 def identity_endpoint() -> Iterator[str]:
     """The token endpoint of an application's managed identity (documented: IDENTITY_ENDPOINT)."""

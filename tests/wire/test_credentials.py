@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
@@ -177,6 +179,15 @@ def test_every_form_of_the_config_is_understood(form: object) -> None:
 def test_a_form_that_is_none_is_refused_with_the_forms_there_are(form: object) -> None:
     """The message lists what would have been right."""
     with pytest.raises(InvalidInput, match="managed_identity"):
+        source(form)
+
+
+@pytest.mark.parametrize(("place", "why"), [("pipe", "named pipe"), ("/dev/zero", "more than"), (".", "directory")])
+def test_a_certificate_that_is_no_file_is_said_at_once(tmp_path: Path, place: str, why: str) -> None:
+    """Nothing is waited for, and no more is read than a certificate has."""
+    os.mkfifo(tmp_path / "pipe")
+    form = {"client_certificate": {**CERTIFICATE_FORM["client_certificate"], "path": str(tmp_path / place)}}
+    with pytest.raises(AzureUnusable, match=rf"cannot be read: .*{why}"):
         source(form)
 
 
