@@ -144,6 +144,13 @@ class UpdatesSpec(documents.Keys):
     )
 
 
+class DiskSpec(documents.Keys):
+    """One disk of a class of machines, as df reports it in a sandboxed guest."""
+
+    size_gib: float = Field(default=30.0, gt=0, le=1_000_000, description="Size in GiB.")
+    used: Share = Field(default=0.4, description="Part of it that is used, as 97% or 0.97.")
+
+
 class MachinesSpec(documents.Keys):
     """What every class of machines has."""
 
@@ -163,6 +170,10 @@ class MachinesSpec(documents.Keys):
     rules: list[RuleSpec] = Field(default=[], description="Answers of scripted guests, before the lab's own rules.")
     updates: UpdatesSpec = Field(
         default=UpdatesSpec(), description="Packages of sandboxed guests, and what stands in the way of updating them."
+    )
+    disks: dict[Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]*$")], DiskSpec] = Field(
+        default={},
+        description="Disks by mount point, as df reports them in sandboxed guests. / is there if it is left out.",
     )
 
     @field_validator("name")

@@ -118,6 +118,7 @@ def _members(spec: LabSpec, group: Group, given: MachinesSpec, sandboxed: bool) 
             guest=given.kind if sandboxed else GuestKind.SCRIPTED,
             rules=tuple(rule for at, rule in enumerate(rules) if index in members[at]),
             updates=given.updates,
+            disks=given.disks,
             kind=kind,
             extensions=hardware.extensions,
             place=_place(given, index),

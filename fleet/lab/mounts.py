@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from fleet.lab import dpkg, rpm
+from fleet.lab import disks, dpkg, rpm
 from fleet.lab.packages import Family
 from fleet.lab.template import Profile, furnish
 
@@ -30,6 +30,7 @@ def furnished(place: Path, profile: Profile) -> Path:
     root.mkdir(parents=True)
     furnish(root, profile)
     _stand_in(root / STAND_INS)
+    disks.furnish(root, profile.disks, root / STAND_INS)
     boot = place / "boot_id"
     boot.write_text(f"{profile.boot_id}\n", encoding="ascii")
     release = place / "os-release"

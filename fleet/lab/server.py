@@ -188,7 +188,9 @@ class Lab:
     async def _run(self, order: Start, sandboxes: sandbox.Sandboxes) -> None:
         machine = order.machine
         name, version = os_names(machine)
-        profile = Profile(machine.host, machine.boot_id, name, version, stock(machine.updates, name, machine.vm_id))
+        profile = Profile(
+            machine.host, machine.boot_id, name, version, stock(machine.updates, name, machine.vm_id), machine.disks
+        )
         try:
             result = await sandboxes.run(order.execution, machine, order.script, profile)
         except OSError as problem:  # no memory or no processes left: the lab goes on

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleet.lab.classes import DiskSpec
 from fleet.lab.packages import Stock
 
 _FOLDERS = (
@@ -67,6 +69,7 @@ class Profile:
     system: str
     version: str
     stock: Stock = field(default_factory=Stock)
+    disks: Mapping[str, DiskSpec] = field(default_factory=dict)
 
 
 def furnish(root: Path, profile: Profile) -> None:

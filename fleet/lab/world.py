@@ -6,12 +6,13 @@ ARM compares names without regard to case, so every lookup here does.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet.lab.classes import (
     AgentState,
+    DiskSpec,
     GuestKind,
     PowerState,
     RuleSpec,
@@ -124,6 +125,7 @@ class Machine:
     guest: GuestKind
     rules: tuple[RuleSpec, ...]
     updates: UpdatesSpec = field(default_factory=UpdatesSpec)
+    disks: Mapping[str, DiskSpec] = field(default_factory=dict)
     kind: Kind = Kind.VM
     scale_set: ScaleSet | None = None
     """The uniform scale set that it is an instance of."""

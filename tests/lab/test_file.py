@@ -22,6 +22,7 @@ MODELS: dict[str, type[pydantic.BaseModel]] = {
     "`scale_sets`": file.ScaleSetSpec,
     "`arc`": file.ArcSpec,
     "`updates`": classes.UpdatesSpec,
+    "`disks`": classes.DiskSpec,
     "`packages`": classes.PackageSpec,
     "`rules`": file.RuleSpec,
     "`faults`": file.FaultSpec,
