@@ -14,6 +14,7 @@ _OS_NAMES = {
     "redhat": "redhat",
     "suse": "sles",
     "almalinux": "almalinux",
+    "microsoftcblmariner": "azurelinux",
 }
 
 

@@ -86,7 +86,7 @@ def _packages(place: Path, root: Path, profile: Profile) -> list[str]:
     if stock.family is Family.DEB:
         dpkg.furnish(root, stock, f"/{_MIRROR}")
     elif stock.family is Family.RPM:
-        tool = "zypper" if profile.system == "sles" else "dnf"
+        tool = rpm.tool_of(profile.system, profile.version)
         rpm.furnish(root, stock, f"/{_MIRROR}", root / STAND_INS, tool=tool)
     return lines
 

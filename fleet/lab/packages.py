@@ -28,6 +28,7 @@ _FAMILIES = {
     "redhat": Family.RPM,
     "almalinux": Family.RPM,
     "sles": Family.RPM,
+    "azurelinux": Family.RPM,
 }
 
 
@@ -118,6 +119,15 @@ _DEFAULTS: Mapping[str, Mapping[str, PackageSpec]] = {
         "sudo": _package("1.9.5p2-9.el9"),
         "tzdata": _package("2024a-1.el9", "2024b-2.el9", 0.7),
         "vim-minimal": _package("8.2.2637-20.el9", "8.2.2637-21.el9", 0.5),
+    },
+    "azurelinux": {
+        "bash": _package("5.2.15-3.azl3"),
+        "curl": _package("8.8.0-1.azl3", "8.11.1-2.azl3", 0.5, security=True),
+        "kernel": _package("6.6.51.1-5.azl3", "6.6.64.2-1.azl3", 0.2, security=True, reboot=True),
+        "openssh-server": _package("9.8p1-1.azl3", "9.8p1-4.azl3", 0.4, security=True),
+        "openssl": _package("3.3.0-2.azl3", "3.3.2-1.azl3", 0.6, security=True),
+        "sudo": _package("1.9.15p5-1.azl3"),
+        "tzdata": _package("2024a-1.azl3", "2024b-1.azl3", 0.7),
     },
     "sles": {
         "bash": _package("4.4-150400.25.22"),

@@ -22,6 +22,7 @@ _NAMES = {
     "redhat": ("Red Hat Enterprise Linux", "fedora"),
     "sles": ("SLES", "suse"),
     "almalinux": ("AlmaLinux", "rhel centos fedora"),
+    "azurelinux": ("Microsoft Azure Linux", ""),
 }
 _IDS = {"redhat": "rhel"}
 _FILES = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from fleet.lab import sandbox
 from fleet.lab.classes import UpdatesSpec
 from fleet.lab.guests import Result, Script
 from fleet.lab.making import build
+from fleet.lab.mounts import NOBODY
 from fleet.lab.packages import stock
 from fleet.lab.template import Profile
 from fleet.lab.world import Machine
@@ -21,7 +24,10 @@ from tests.lab.desk import spec
 
 REASON = sandbox.supported()
 needs_sandbox = pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}")
-needs_apt = pytest.mark.skipif(shutil.which("apt-get") is None, reason="this machine has no apt")
+needs_apt = pytest.mark.skipif(
+    shutil.which("apt-get") is None and os.environ.get("FLEET_NEEDS_PACKAGE_MANAGERS") != "1",
+    reason="this machine has no apt",
+)
 VERSIONS = {"ubuntu": "22.04", "debian": "12", "redhat": "9", "sles": "15", "alpine": "3"}
 
 
@@ -33,12 +39,25 @@ def package(**more: Any) -> dict[str, Any]:
 class Guest:
     """One machine of a distribution, and what runs in it."""
 
-    def __init__(self, sandboxes: sandbox.Sandboxes, machine: Machine, system: str, updates: UpdatesSpec) -> None:
-        self._sandboxes, self.machine = sandboxes, machine
-        self._profile = Profile(
-            machine.host, machine.boot_id, system, VERSIONS[system], stock(updates, system, machine.vm_id)
-        )
+    def __init__(self, folder: Path, machine: Machine, system: str, updates: UpdatesSpec) -> None:
+        self._folder, self._sandboxes, self.machine = folder, sandbox.Sandboxes(folder), machine
+        name = system.rstrip("0123456789")
+        version = system[len(name) :] or VERSIONS[system]
+        self._profile = Profile(machine.host, machine.boot_id, name, version, stock(updates, name, machine.vm_id))
         self._turn = 0
+
+    async def root(self) -> Path:
+        """Return the guest's root folder, as the host sees it."""
+        await self.run("true")
+        (found,) = self._folder.glob("g-*/root")
+        return found
+
+    async def own(self, folder: str) -> None:
+        """Hand what the test put below a folder of the guest to the guest."""
+        if os.geteuid() == 0:
+            root = await self.root()
+            for each in (root / folder, *(root / folder).rglob("*")):
+                os.chown(each, NOBODY, NOBODY, follow_symlinks=False)
 
     async def run(self, text: str, **environment: str) -> Result:
         """Run a script to its end."""
@@ -59,8 +78,8 @@ class Guest:
 
 @asynccontextmanager
 async def guest(system: str, packages: Mapping[str, Any] | None = None, **updates: Any) -> AsyncIterator[Guest]:
-    """Give one guest of a distribution with these packages; the distribution's own if none are given."""
+    """Give one guest of a distribution (``azurelinux4``: in that version) with these packages; its own if none are given."""
     machine = next(iter(build(spec({"guest": "sandbox", "name": "vm1"})).machines()))
     with sandbox.Folder() as folder:
         given = UpdatesSpec.model_validate({"packages": packages, **updates})
-        yield Guest(sandbox.Sandboxes(folder), machine, system, given)
+        yield Guest(folder, machine, system, given)
