@@ -18,7 +18,8 @@ from tests.test_promises import known_tests
 PAGE = (ROOT / "docs" / "patching.md").read_text(encoding="utf-8")
 PATCH = (SHIPPED / "scripts" / "linux-patch.sh").read_text(encoding="utf-8")
 AFTER = (SHIPPED / "scripts" / "after-patch.sh").read_text(encoding="utf-8")
-SYSTEMS = [pytest.param("debian", marks=needs_apt), "redhat", "sles"]
+RPM_SYSTEMS = ["redhat", "sles", "azurelinux3", "azurelinux4"]
+SYSTEMS = [pytest.param("debian", marks=needs_apt), *RPM_SYSTEMS]
 SHELLS = ["dash", "bash --posix", "busybox sh"]
 
 
@@ -102,7 +103,7 @@ async def test_everything_in_scope_is_installed_and_then_there_is_nothing_to_do(
 @pytest.mark.parametrize("system", SYSTEMS)
 async def test_a_dry_run_tells_and_changes_nothing(system: str) -> None:
     """What waits is named and counted, nothing is installed, and a restart that is wanted is only told."""
-    async with guest(system, {"a": package(), "b": package(security=True), "k": package(reboot=True)}) as vm:
+    async with guest(system, {"a": package(), "b": package(security=True), "kernel": package(reboot=True)}) as vm:
         for _ in range(2):
             told = await patch(vm, SCOPE="all", DRY_RUN="true")
             assert (told.code, told.state, told.words["remaining"]) == (0, "planned", "3")
@@ -126,19 +127,22 @@ async def test_a_restart_is_asked_for_until_it_came(system: str) -> None:
 
 @sandboxed
 async def test_a_kernel_that_came_since_the_boot_wants_a_restart() -> None:
-    """Where nobody left a mark, a new kernel counts; the running one does not, nor one that was there before this boot."""
+    """Where nobody left a mark, a newer kernel counts; the running one does not, nor one that was there before this
+    boot, nor an older one, nor a folder that is no kernel, such as the one of a driver.
+    """
     assert "/lib/modules" in PATCH
     elsewhere = PATCH.replace("/lib/modules", "/srv/modules")
     async with guest("redhat", {}) as vm:
         seen = []
         for change in (
-            'mkdir -p "/srv/modules/$(uname -r)"',
-            "mkdir /srv/modules/99",
+            'mkdir -p "/srv/modules/$(uname -r)"; touch /srv/modules/*/modules.dep',
+            "mkdir /srv/modules/kernel /srv/modules/0.9 /srv/modules/99; touch /srv/modules/0.9/modules.dep",
+            "touch /srv/modules/99/modules.dep",
             "touch -d 2001-01-01 /srv/modules/99",
         ):
             await vm.run(change)
             seen.append((await patch(vm, elsewhere, SCOPE="all")).code)
-        assert seen == [0, 80, 0]
+        assert seen == [0, 0, 80, 0]
 
 
 @sandboxed
@@ -150,7 +154,7 @@ async def test_a_kernel_that_adds_a_package_is_installed() -> None:
 
 
 @sandboxed
-@pytest.mark.parametrize("system", ["redhat", "sles"])
+@pytest.mark.parametrize("system", RPM_SYSTEMS)
 async def test_what_was_updated_beside_a_failure_is_partial(system: str) -> None:
     """dnf and zypper end with 0 although a package's script failed; that is told."""
     async with guest(system, {"a": package(), "b": package(fails=True)}) as vm:
