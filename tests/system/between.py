@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Passing:
-    """One request and its answer. A rewrite changes ``status`` and ``body`` in place; ``body`` is JSON, None if empty."""
+    """One request and its answer, which a rewrite changes in place; ``body`` is JSON, None if empty."""
 
     method: str
     path: str
     sent: bytes
     status: int
     body: Any
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,12 +71,13 @@ def between(lab_url: str, rewrite: Callable[[Passing], None] = lambda passing: N
                 onward.close()
             passing.status = answer.status
             passing.body = json.loads(raw.replace(lab_url.encode(), door.url.encode())) if raw else None
+            passing.headers = {name: value.replace(lab_url, door.url) for name, value in answer.getheaders()}
             rewrite(passing)
             back = b"" if passing.body is None else json.dumps(passing.body).encode()
             self.send_response(passing.status)
-            for name, value in answer.getheaders():
+            for name, value in passing.headers.items():
                 if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
-                    self.send_header(name, value.replace(lab_url, door.url))
+                    self.send_header(name, value)
             self.send_header("Content-Length", str(len(back)))
             self.end_headers()
             self.wfile.write(back)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path as File
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.system.between import Passing, between
 
 ABSENT: Any = object()
 """In place of a value: the field is not there."""
@@ -149,67 +148,23 @@ steps:
 """
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Carries a request to the lab, and its answer back through the tap."""
+@dataclass
+class Door:
+    """A lab's door on loopback behind which answers pass a tap, which may be changed at any time."""
 
-    protocol_version = "HTTP/1.1"
-    server: TappedServer
+    flag: str = ""
+    tap: Tap = field(default_factory=Tap)
 
-    def do_GET(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        sent = self.rfile.read(length)
-        far = http.client.HTTPConnection("127.0.0.1", self.server.lab_port, timeout=30)
-        try:
-            kept = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-            far.request(self.command, self.path, sent, {**kept, "Host": f"127.0.0.1:{self.server.lab_port}"})
-            answer = far.getresponse()
-            body = answer.read().replace(self.server.theirs, self.server.ours)
-            headers = {
-                name: value.replace(self.server.theirs.decode(), self.server.url)
-                for name, value in answer.headers.items()
-            }
-        finally:
-            far.close()
-        told, body = self.server.tap.passed(self.command, self.path, headers, body)
-        self.send_response_only(answer.status)
-        for name, value in told.items():
-            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
-
-    def log_message(self, format: str, *args: object) -> None:
-        return
-
-
-class TappedServer(ThreadingHTTPServer):
-    """A lab's door on loopback behind which answers pass a tap; ``tap`` may be changed at any time."""
-
-    daemon_threads = True
-
-    def __init__(self, lab_url: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.tap = Tap()
-        self.lab_port = urlsplit(lab_url).port or 0
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.theirs, self.ours = lab_url.encode(), self.url.encode()
-
-    @property
-    def flag(self) -> str:
-        return f"--lab={self.url}"
+    def rewrite(self, passing: Passing) -> None:
+        body = b"" if passing.body is None else json.dumps(passing.body).encode()
+        passing.headers, told = self.tap.passed(passing.method, passing.path, passing.headers, body)
+        passing.body = json.loads(told) if told else None
 
 
 @contextmanager
-def tapped(lab_url: str) -> Iterator[TappedServer]:
+def tapped(lab_url: str) -> Iterator[Door]:
     """Serve the door until the block ends."""
-    with TappedServer(lab_url) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join(10)
+    door = Door()
+    with between(lab_url, door.rewrite) as served:
+        door.flag = served.flag
+        yield door

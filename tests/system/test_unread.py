@@ -10,7 +10,7 @@ import pytest
 
 from tests.system.cli import PLAYBOOKS, Here, Machine
 from tests.system.conftest import Labs
-from tests.system.odd_answers import ABSENT, Change, Tap, TappedServer, tapped
+from tests.system.odd_answers import ABSENT, Change, Door, Tap, tapped
 
 SUBSCRIPTIONS = "GET /subscriptions"
 GRAPH = "POST /providers/Microsoft.ResourceGraph/resources"
@@ -20,7 +20,7 @@ HELLO = PLAYBOOKS / "everything.yaml"
 
 
 @pytest.fixture
-def door(labs: Labs) -> Iterator[TappedServer]:
+def door(labs: Labs) -> Iterator[Door]:
     """A lab of web1 and web2 in prod, and of good and bad in dev, whose answers may be changed on their way."""
     with tapped(labs("answers").url) as server:
         yield server
@@ -57,7 +57,7 @@ ENTRIES = {
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_a_subscription_that_is_dropped_is_named_and_makes_4(here: Here, door: TappedServer, name: str) -> None:
+def test_a_subscription_that_is_dropped_is_named_and_makes_4(here: Here, door: Door, name: str) -> None:
     """The others are listed; the entry is named by its place, with what is wrong with it."""
     odd, why = ENTRIES[name]
     door.tap = Tap((odd,))
@@ -66,7 +66,7 @@ def test_a_subscription_that_is_dropped_is_named_and_makes_4(here: Here, door: T
     assert "of the list of subscriptions" in done.err and why in done.err
 
 
-def test_a_run_goes_on_with_what_was_read_and_ends_with_4(here: Here, door: TappedServer) -> None:
+def test_a_run_goes_on_with_what_was_read_and_ends_with_4(here: Here, door: Door) -> None:
     """All its rows are good, and the report names the entry: nobody takes it for the whole fleet."""
     door.tap = Tap((change(SUBSCRIPTIONS, "value", 1, "subscriptionId", value=None),))
     done = here("run", HELLO, door.flag, "-y", "-o", "json")
@@ -80,7 +80,7 @@ def test_a_run_goes_on_with_what_was_read_and_ends_with_4(here: Here, door: Tapp
     assert (unread["code"], unread["message"]) == ("subscription_unreadable", "its subscriptionId is null")
 
 
-def test_an_entry_that_cannot_be_meant_changes_no_exit_code(here: Here, door: TappedServer) -> None:
+def test_an_entry_that_cannot_be_meant_changes_no_exit_code(here: Here, door: Door) -> None:
     """Its name is known, and the patterns do not fit it; by its exclusion it is certainly not meant either."""
     door.tap = Tap((change(SUBSCRIPTIONS, "value", 1, "subscriptionId", value=None),))
     for more in (("--subscription", "prod"), ("--subscription", "p*"), ("--subscription", "!dev")):
@@ -92,21 +92,21 @@ def test_an_entry_that_cannot_be_meant_changes_no_exit_code(here: Here, door: Ta
 
 
 @pytest.mark.parametrize("odd", [None, [], 7, "text", ABSENT])
-def test_a_row_of_the_graph_that_is_none_is_made_good(here: Here, door: TappedServer, odd: Any) -> None:
+def test_a_row_of_the_graph_that_is_none_is_made_good(here: Here, door: Door, odd: Any) -> None:
     """Compute's lists have the VM, so nothing is missing and nothing is said."""
     door.tap = Tap((change(GRAPH, "data", 3, value=odd),))
     done = here("targets", "all", "-o", "names", door.flag)
     assert (done.code, done.out) == (0, "bad,good,web[1-2]\n")
 
 
-def test_a_row_of_another_subscription_is_made_good(here: Here, door: TappedServer) -> None:
+def test_a_row_of_another_subscription_is_made_good(here: Here, door: Door) -> None:
     """Its column names another subscription than its id: whose it is, Compute's lists tell."""
     door.tap = Tap((change(GRAPH, "data", 3, "subscriptionId", value="another"),))
     done = here("targets", "all", "-o", "names", door.flag)
     assert (done.code, done.out) == (0, "bad,good,web[1-2]\n")
 
 
-def test_one_odd_vm_is_about_that_vm(here: Here, door: TappedServer) -> None:
+def test_one_odd_vm_is_about_that_vm(here: Here, door: Door) -> None:
     """The sentence names the VM, not its subscription, of which the others were read."""
     door.tap = Tap(BAD)
     done = here("targets", "all", "-o", "names", door.flag)
@@ -130,7 +130,7 @@ OUT = {
 
 
 @pytest.mark.parametrize("name", OUT)
-def test_a_vm_that_is_certainly_not_selected_changes_no_exit_code(here: Here, door: TappedServer, name: str) -> None:
+def test_a_vm_that_is_certainly_not_selected_changes_no_exit_code(here: Here, door: Door, name: str) -> None:
     """What is known of it decides: then nothing is said of what is not known."""
     door.tap = Tap(BAD)
     done = here("targets", *OUT[name], "-o", "names", door.flag)
@@ -147,14 +147,14 @@ IN_DOUBT = {
 
 
 @pytest.mark.parametrize("name", IN_DOUBT)
-def test_a_vm_that_may_be_selected_is_named(here: Here, door: TappedServer, name: str) -> None:
+def test_a_vm_that_may_be_selected_is_named(here: Here, door: Door, name: str) -> None:
     """A selection that cannot be decided without what is not known counts as one that may be true."""
     door.tap = Tap(BAD)
     done = here("targets", *IN_DOUBT[name], "-o", "names", door.flag)
     assert done.code == 4 and "VM bad could not be read" in done.err
 
 
-def test_explain_lists_the_vm_with_its_reason(here: Here, door: TappedServer) -> None:
+def test_explain_lists_the_vm_with_its_reason(here: Here, door: Door) -> None:
     """As a row of its own: out by the rule that certainly keeps it out, else because it cannot be read."""
     door.tap = Tap(BAD)
     done = here("targets", "all", "--explain", "-o", "json", door.flag)
@@ -169,7 +169,7 @@ def test_explain_lists_the_vm_with_its_reason(here: Here, door: TappedServer) ->
     assert rows["bad"]["reason"] == 'where name == "good" cannot be true of it; its operating system is not known'
 
 
-def test_vms_are_counted_as_vms(here: Here, door: TappedServer) -> None:
+def test_vms_are_counted_as_vms(here: Here, door: Door) -> None:
     """Two odd VMs of one subscription are two VMs, and no subscription."""
     door.tap = Tap((*without_system(2, 1), *without_system(3, 0)))
     done = here("targets", 'subscription == "dev"', door.flag)
@@ -177,7 +177,7 @@ def test_vms_are_counted_as_vms(here: Here, door: TappedServer) -> None:
     assert "no target is selected, and 2 VMs could not be read: VM " in done.err
 
 
-def test_a_vm_that_is_being_created_makes_no_run_of_the_night_a_4(here: Here, door: TappedServer) -> None:
+def test_a_vm_that_is_being_created_makes_no_run_of_the_night_a_4(here: Here, door: Door) -> None:
     """It is left out and the report says so; every other VM is proven, so the run ends with 0."""
     door.tap = Tap(without_system(2, 1, provisioningState="Creating"))
     done = here("run", HELLO, door.flag, "-y", "-o", "json")
@@ -190,9 +190,7 @@ def test_a_vm_that_is_being_created_makes_no_run_of_the_night_a_4(here: Here, do
     assert done.code == 0 and "Azure is still creating it" in done.out
 
 
-def test_a_cap_counts_vms_that_are_selected_and_cannot_be_read(
-    here: Here, door: TappedServer, machine: Machine
-) -> None:
+def test_a_cap_counts_vms_that_are_selected_and_cannot_be_read(here: Here, door: Door, machine: Machine) -> None:
     """Four VMs are selected whether one of them can be read or not; one that may not be selected does not count."""
     door.tap = Tap(BAD)
     capped = machine.cwd / "capped.yaml"
@@ -206,7 +204,7 @@ def test_a_cap_counts_vms_that_are_selected_and_cannot_be_read(
     )
 
 
-def test_a_vm_of_which_something_else_is_odd_is_a_target(here: Here, door: TappedServer) -> None:
+def test_a_vm_of_which_something_else_is_odd_is_a_target(here: Here, door: Door) -> None:
     """A size that cannot be read does not keep a VM out that is selected by its name; a selection by size is in doubt."""
     sizes = (
         change(GRAPH, "data", 2, "vmSize", value=[]),
@@ -219,7 +217,7 @@ def test_a_vm_of_which_something_else_is_odd_is_a_target(here: Here, door: Tappe
     assert "VM bad could not be read: its size is a list, not a text" in done.err
 
 
-def test_an_entry_of_no_known_vm_is_in_doubt_for_every_selection(here: Here, door: TappedServer) -> None:
+def test_an_entry_of_no_known_vm_is_in_doubt_for_every_selection(here: Here, door: Door) -> None:
     """Of an entry that is no object nothing is known: it may be the VM that is asked for."""
     door.tap = Tap((change(GRAPH, "data", 2, value=None), change(VMS, "value", 1, value=7)))
     done = here("targets", 'name == "good"', "-o", "names", door.flag)
@@ -228,7 +226,7 @@ def test_an_entry_of_no_known_vm_is_in_doubt_for_every_selection(here: Here, doo
     assert here("targets", 'subscription == "prod"', "-o", "names", door.flag).code == 0
 
 
-def test_the_doctor_names_the_vm(here: Here, door: TappedServer, machine: Machine) -> None:
+def test_the_doctor_names_the_vm(here: Here, door: Door, machine: Machine) -> None:
     """As a VM that would not be reached; its subscription is readable."""
     door.tap = Tap(BAD)
     done = here("doctor", HELLO, door.flag, "-o", "json")
@@ -239,7 +237,7 @@ def test_the_doctor_names_the_vm(here: Here, door: TappedServer, machine: Machin
 
 
 @pytest.mark.parametrize("form", ["table", "md", "jsonl", "csv"])
-def test_every_form_of_the_report_names_it(here: Here, door: TappedServer, form: str) -> None:
+def test_every_form_of_the_report_names_it(here: Here, door: Door, form: str) -> None:
     """A person who reads the report sees which VM is missing and why."""
     door.tap = Tap(BAD)
     done = here("run", HELLO, door.flag, "-y", "-o", form)
