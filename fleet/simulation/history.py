@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from fleet.plan.model import JobId, Plan
-from fleet.report.model import JobRow
+from fleet.report.model import JobRow, Report
 from fleet.run.events import Event
 from fleet.run.record import RunRecord
 from fleet.simulation.scenario import Fault
@@ -84,6 +84,12 @@ class History:
     """From when to when a person had asked to stop: to the end of that process."""
     rows: tuple[JobRow, ...] = ()
     """The report, aggregated from a fold of what is on disk."""
+    report: Report | None = None
+    """The whole report that these rows stand in."""
+    left: list[Report] = field(default_factory=list)
+    """What the command line would have shown of a run that a person stopped."""
+    unlisted: list[str] = field(default_factory=list)
+    """Machines that the lists named and that could not be read; they are not in the plan."""
     lives: list[RunRecord] = field(default_factory=list)
     """What each process that ended by itself said of the run."""
     owners: int = 0

@@ -15,7 +15,7 @@ from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Transport, Turn
 from fleet.run import events as e
 from fleet.run.model import NOT_RUN, CauseCode, Status
-from fleet.simulation import canary, model, restraint
+from fleet.simulation import canary, model, restraint, summary
 from fleet.simulation.history import Delivery, Departure, History, runs_of
 
 SERVICE_NEEDS = 300.0
@@ -261,6 +261,8 @@ INVARIANTS: dict[str, Callable[[History], Iterator[str]]] = {
     "waves wait": restraint.waves,
     "gates hold": restraint.gates,
     "gates decide by what is there": restraint.judgements,
+    "the exit code is what the rows say": summary.exit_codes,
+    "the report adds up": summary.sums,
     "memory is what the disk says": _memory_is_disk,
     "an answer on disk is in the report": _answers_are_reported,
     "secrets stay secret": _secrets_stay,

@@ -16,6 +16,7 @@ from fleet.engine.loop import Engine, Nonces
 from fleet.engine.ports import Cloud, Journal, Reply
 from fleet.errors import AzureUnusable, FleetError
 from fleet.plan.model import JobId, Plan
+from fleet.report.aggregate import aggregate
 from fleet.run import answers as a
 from fleet.run.answers import Command, GateAnswer, Operation, Question, Silent
 from fleet.run.events import AnswerUnusable, ApprovalAwaited, Event, RunOpened, StopKind, WaveApproved, WaveRejected
@@ -187,7 +188,10 @@ class Process:
             self._history.troubles.append(traceback.format_exc())
             self._end(End.LEFT)
         if not self.ended.done():
-            self._history.lives.append(run.record())
+            record = run.record()
+            self._history.lives.append(record)
+            if run.stop is not None and not run.finished:
+                self._history.left.append(aggregate(record, interrupted=True))
             self._end(End.FINISHED if run.finished else End.LEFT)
 
     async def ask(self, question: Question, within: float) -> GateAnswer:

@@ -163,7 +163,7 @@ class _World:
         for kept in history.kept:
             run.apply(kept.event)
         report = aggregate(run.record())
-        history.rows = report.jobs
+        history.report, history.rows = report, report.jobs
         if self.scenario.secrets:
             history.written |= {
                 "the log": self.log.getvalue().encode("utf-8", "surrogatepass"),

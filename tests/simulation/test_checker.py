@@ -187,6 +187,32 @@ def flattering(history: History) -> History:
     return replace(history, kept=kept)
 
 
+def greener(history: History) -> History:
+    """A run whose exit code says that all is well."""
+    assert history.report is not None
+    return replace(history, report=replace(history.report, exit_code=0))
+
+
+def shorter(history: History) -> History:
+    """A report that has lost a row after it was counted."""
+    assert history.report is not None
+    return replace(history, report=replace(history.report, jobs=history.report.jobs[:-1]), rows=history.rows[:-1])
+
+
+def flattered(history: History) -> History:
+    """A report that counts each failure among the successes."""
+    assert history.report is not None
+    counts = history.report.counts
+    said = {**counts.by_status, Status.FAILED: 0}
+    said[Status.SUCCEEDED] += counts[Status.FAILED]
+    return replace(history, report=replace(history.report, counts=replace(counts, by_status=said)))
+
+
+def unread(history: History) -> History:
+    """A run whose lists held a VM that could not be read, and whose plan has forgotten that."""
+    return replace(history, unlisted=["vm999"])
+
+
 def secretive(scenario: Scenario) -> Scenario:
     """Every step has a secret."""
     plan = replace(scenario.plan, transport=Transport.MANAGED)
@@ -203,6 +229,10 @@ DEFECTS = {
     "an answer that is read and not known": Defect("unknown only where it is due", NeverDone, scenario=refused_often),
     "an answer that nobody looks for": Defect("unknown only where it is due", NeverLooks, scenario=refused_often),
     "a row too few": Defect("one row per target and step", judged=lambda h: replace(h, rows=h.rows[:-1])),
+    "an exit code of 0 in any case": Defect("the exit code is what the rows say", judged=greener),
+    "lists that were read in part, forgotten": Defect("the exit code is what the rows say", judged=unread, scenario=lax),
+    "a row lost after it was counted": Defect("the report adds up", judged=shorter),
+    "failures counted as successes": Defect("the report adds up", judged=flattered),
     "a run without an end": Defect("the run ends", judged=lambda h: replace(h, finished=False)),
     "no concurrency limit": Defect("concurrency is kept", judged=tighter(concurrency=1), scenario=lax),
     "no budget": Defect("budgets are kept", judged=tighter(max_failures=0, max_unreachable=0), scenario=lax),
