@@ -26,6 +26,10 @@ KILLED = -1
 _LOWEST_HANDLER_CODE = -999
 """Lower codes are scripts' own: Windows has exit codes such as -1073741819. The handler's end at -224 (source)."""
 
+UNEXPLAINED = "ProvisioningFailed"
+"""Our own code of a managed command whose provisioning failed, and whose operation cannot be read any more."""
+
+_SAYS_NOTHING = frozenset({"InternalExecutionError", UNEXPLAINED})
 _SENT_BUT_UNREPORTED = ("has not reported latest status", "has not reported status for")
 _DO_NOT_RERUN_BLINDLY = "check the VM before running it again: the script may have run, and may still be running"
 
@@ -62,7 +66,7 @@ def judge_failure(code: str, message: str, cancelled: bool, *, wrapped: bool = F
     if code == "VMAgentStatusCommunicationError":
         hint = "check the VM's agent and its outbound access to Azure; the script may have run"
         return Outcome(Status.UNKNOWN, Cause(CauseCode.AGENT_NOT_READY, text, hint))
-    if code == "InternalExecutionError" or any(part in message for part in _SENT_BUT_UNREPORTED):
+    if code in _SAYS_NOTHING or any(part in message for part in _SENT_BUT_UNREPORTED):
         return Outcome(Status.UNKNOWN, Cause(CauseCode.NO_ANSWER, text, _DO_NOT_RERUN_BLINDLY))
     return Outcome(Status.FAILED, Cause(CauseCode.OPERATION_FAILED, text))
 

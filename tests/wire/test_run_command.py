@@ -12,6 +12,8 @@ from fleet.azure.wire.arm import read_operation
 from fleet.azure.wire.http import Json
 from fleet.playbook.model import Transport
 from fleet.run.answers import Command, Finished, OperationFailed, StillRunning
+from fleet.run.judge import judge_answer
+from fleet.run.model import CauseCode, Status
 from fleet.targets.model import Os, Target
 
 VM = "/subscriptions/s1/resourceGroups/rg (one)/providers/Microsoft.Compute/virtualMachines/web01"
@@ -238,6 +240,20 @@ def test_the_old_failure_form_is_a_result() -> None:
     assert ended.answer.exit_code == 100
     assert ended.answer.execution_state == "Failed"
     assert ended.answer.combined == "\n[stdout]\nout\n\n[stderr]\nerr\n"
+
+
+def test_a_kill_in_the_old_failure_form_is_no_error_of_the_handler() -> None:
+    """Exit status -1 says that a signal ended the command, whose children may go on: it is not as if nothing had begun."""
+    error: Json = {
+        "code": "VMExtensionProvisioningError",
+        "message": "command terminated with exit status=-1\n[stdout]\n",
+    }
+    ended = state(operation(status="Failed", error=error))
+    assert isinstance(ended, Finished)
+    for nonce in (None, "a" * 32):
+        outcome = judge_answer(ended.answer, nonce=nonce, digest="", ok_exit=(0,))
+        assert (outcome.status, outcome.cause.code) == (Status.TIMED_OUT, CauseCode.SERVICE_TIMEOUT)
+        assert outcome.may_still_run and not outcome.verified
 
 
 # Managed answers

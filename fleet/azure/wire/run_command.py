@@ -28,7 +28,7 @@ from fleet.run.answers import (
     StillRunning,
     source_key,
 )
-from fleet.run.judge import is_preempted
+from fleet.run.judge import UNEXPLAINED, is_preempted
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target, kind_of
 
@@ -176,7 +176,9 @@ def failed_action(operation: OperationStatus) -> Finished | OperationFailed | No
     if ended is None:
         return failure
     combined = ended.group(2).removesuffix('".').removesuffix('"')
-    return Finished(Answer(execution_state="Failed", exit_code=int(ended.group(1)), combined=combined))
+    code = int(ended.group(1))
+    words = f"command terminated with exit status={code}"  # -1 in these words is a kill, else a handler's own error
+    return Finished(Answer(execution_state="Failed", execution_message=words, exit_code=code, combined=combined))
 
 
 def action_state(operation: OperationStatus) -> LookAnswer | None:
@@ -327,7 +329,7 @@ def provisioning_failed(data: Json, operation: OperationStatus | None) -> Operat
     """Say why provisioning failed, by the operation where it tells, else by what the resource holds.
 
     An operation that only gave way to a later one says nothing of the script, which may well go on (reported): the view,
-    which has no end yet, is read again.
+    which has no end yet, is read again. Where the operation tells nothing, whether the script runs is not known.
     """
     failure = operation.failure() if operation else None
     state = as_text(dig(data, "properties", "provisioningState"))
@@ -338,7 +340,7 @@ def provisioning_failed(data: Json, operation: OperationStatus | None) -> Operat
         return failure
     view = as_object(dig(data, "properties", "instanceView"))
     message = as_text(view.get("executionMessage"))[:LONGEST_MESSAGE]
-    return OperationFailed("ProvisioningFailed", message or f"provisioning ended {state} without saying why")
+    return OperationFailed(UNEXPLAINED, message or f"provisioning ended {state} without saying why")
 
 
 def is_missing_command(error: ArmError) -> bool:

@@ -306,9 +306,17 @@ def test_an_old_handler_s_exit_status_is_read() -> None:
         Status.FAILED, Cause(CauseCode.EXIT_CODE, f"VMExtensionProvisioningError: {text}"), exit_code=7
     )
     assert judge_failure("X", text, False, wrapped=True).status is Status.UNVERIFIED
-    long = judge_failure("ProvisioningFailed", "command terminated with exit status=" + "9" * 5000, False)
+    long = judge_failure("VMExtensionProvisioningError", "command terminated with exit status=" + "9" * 5000, False)
     assert (long.status, long.cause.code) == (Status.FAILED, CauseCode.OPERATION_FAILED)
     assert judge_failure("Odd", "", False).cause.message == "Odd"
+
+
+@pytest.mark.parametrize("message", ["provisioning ended Failed without saying why", "Execution in progress"])
+def test_provisioning_that_failed_without_a_reason_says_nothing_of_the_script(message: str) -> None:
+    """The operation that knew why cannot be read; the script may have ended well, and may still run."""
+    outcome = judge_failure("ProvisioningFailed", message, False, wrapped=True)
+    assert (outcome.status, outcome.cause.code, outcome.exit_code) == (Status.UNKNOWN, CauseCode.NO_ANSWER, None)
+    assert outcome.may_still_run
 
 
 def test_an_unchanged_command_names_what_it_shows() -> None:
