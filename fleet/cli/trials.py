@@ -23,7 +23,7 @@ LINE_EVERY = 1000
 def many(flags: Mapping[str, Any]) -> int:
     """Try many seeds, those that ever failed first. Returns the exit code."""
     from fleet.simulation import seeds
-    from fleet.simulation.scenario import SIZES
+    from fleet.simulation.labs import SIZES
 
     corpus = flags["corpus"] or (seeds.CORPUS if seeds.CORPUS.exists() else None)
     known = seeds.read_corpus(corpus) if corpus is not None and corpus.exists() else ()
@@ -120,7 +120,8 @@ def _sums(tally: Tally, what: str) -> Iterator[str]:
 
 def one(seed: int, flags: Mapping[str, Any]) -> int:
     """Tell the story of one seed, event by event with ``-v``. Returns the exit code."""
-    from fleet.simulation.scenario import SIZES, draw
+    from fleet.simulation.labs import SIZES
+    from fleet.simulation.scenario import draw
     from fleet.simulation.trace import trace
 
     shown, breaches = trace(draw(seed, _rates(flags), flags["vms"] or SIZES), events=bool(flags["verbose"]))

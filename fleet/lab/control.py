@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from fleet.lab import faults as fault_rules
 from fleet.lab.blobs import Blobs
 from fleet.lab.classes import AgentState, PowerState
 from fleet.lab.file import ON_OPERATIONS, FaultKind, FaultSpec, LabSpec
-from fleet.lab.guests import Envelope, ScriptedGuests
+from fleet.lab.guests import Envelope, Guests, ScriptedGuests
 from fleet.lab.hybrid import HybridRuns
 from fleet.lab.inventory import Inventory
 from fleet.lab.life import Life
@@ -36,15 +36,24 @@ from fleet.lab.world import Kind, Machine, World
 class ControlPlane:
     """A pretend Azure Resource Manager with its Compute and Resource Graph providers."""
 
-    def __init__(self, spec: LabSpec, *, sandboxed: bool, envelope: Envelope | None = None) -> None:
+    def __init__(
+        self,
+        spec: LabSpec,
+        *,
+        sandboxed: bool,
+        envelope: Envelope | None = None,
+        guests: Callable[[Guests], Guests] | None = None,
+    ) -> None:
+        """Build what the file describes. ``guests`` puts others in front of the lab's scripted guests."""
         self.world: World = build(spec, sandboxed=sandboxed)
         self.blobs = Blobs(seed=spec.seed)
         self.operations = Operations(spec.seed, self.world.tenant, spec.url_length)
         self.throttle = Throttle(enforced=spec.throttling == "real")
         self.faults = fault_rules.Faults(spec.seed, spec.faults)
-        guests = ScriptedGuests(spec.seed, spec.speed, envelope)
+        scripted = ScriptedGuests(spec.seed, spec.speed, envelope)
         timing = Timing(spec.seed, spec.speed)
-        self.life = Life(self.operations, timing, guests, self.blobs, spec.lag, spec.remember_names)
+        answering = scripted if guests is None else guests(scripted)
+        self.life = Life(self.operations, timing, answering, self.blobs, spec.lag, spec.remember_names)
         self.requests: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self._seed = spec.seed

@@ -120,6 +120,14 @@ class Plan:
     growing: bool = True
 
 
+class Guests(Protocol):
+    """Whoever answers scripts in place of machines."""
+
+    def answer(self, machine: Machine, script: Script, now: float) -> Plan:
+        """Decide what the guest answers to a script that starts ``now``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     result: Result

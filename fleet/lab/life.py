@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet.lab.blobs import Blobs
 from fleet.lab.classes import AgentState, GuestKind, System
 from fleet.lab.commands import Command, Provisioning
-from fleet.lab.guests import Plan, Result, Script, ScriptedGuests, lines
+from fleet.lab.guests import Guests, Result, Script, lines
 from fleet.lab.operations import Operation, Operations, Phase
 from fleet.lab.orders import Boot, Kill, Look, Order, Start
 from fleet.lab.outcomes import action_statuses, failure, gave_up
@@ -81,15 +81,13 @@ class Life:
         self,
         operations: Operations,
         timing: Timing,
-        guests: ScriptedGuests,
+        guests: Guests,
         blobs: Blobs,
         lag: float,
         remember_names: bool = False,
     ) -> None:
         self.commands: dict[str, dict[str, Command]] = {}
         self.counts: Counter[str] = Counter()
-        self.witness: Callable[[Machine, Script, Plan, float], None] | None = None
-        """Told of every delivery to a scripted guest: what came, what the guest makes of it, and when."""
         self._operations = operations
         self._timing = timing
         self._guests = guests
@@ -308,8 +306,6 @@ class Life:
             return
         plan = self._guests.answer(execution.machine, script, now)
         self.counts[execution.machine.id] += plan.ran
-        if self.witness is not None:
-            self.witness(execution.machine, script, plan, now)
         execution.result = plan.result
         execution.ends = now + self._timing.scaled(plan.duration)
         self._later(execution.ends, Due.END, execution)

@@ -5,10 +5,12 @@ The run decides; the model is told what is on disk, and must allow every submiss
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import replace
 
 from fleet.engine import loop
+from fleet.guest.receipt import Receipt, render
 from fleet.plan.model import JobId, Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
 from fleet.playbook.model import Amount, Script, Transport
@@ -17,6 +19,7 @@ from fleet.run import answers as a
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Operation, Refusal
+from fleet.run.job import JobState
 from fleet.run.model import Phase
 from fleet.run.state import Run
 from fleet.simulation import gates, model
@@ -36,6 +39,20 @@ _REFUSALS = (
     Refusal(409, "OperationNotAllowed", "The operation requires the VM to be running (or set to run)."),
     Refusal(400, "InvalidParameter", "bad"),
 )
+_FAILURES = (
+    a.OperationFailed("VMExtensionProvisioningTimeout", "too long"),
+    a.OperationFailed("VMAgentStatusCommunicationError", "VM 'vm' has not reported status for VM agent or extensions."),
+    a.OperationFailed("VMExtensionProvisioningError", "VM agent on VM 'vm' has not reported latest status."),
+    a.OperationFailed("InternalExecutionError", "An internal execution error occurred."),
+    a.OperationFailed("OperationPreempted", "preempted by a more recent operation", cancelled=True),
+    a.OperationFailed("OperationCanceled", "canceled", cancelled=True),
+    a.OperationFailed("VMExtensionHandlerNonTransientError", "terminal failure"),
+    a.OperationFailed("VMExtensionProvisioningError", "command terminated with exit status=3"),
+    a.OperationFailed("VMExtensionProvisioningError", f"command terminated with exit status={'9' * 5000}"),
+)
+_STATES = ("Succeeded", "Succeeded", "Failed", "Failed", "TimedOut", "Canceled", "Unknown", "Running", "")
+_CODES = (0, 0, 1, 3, -1, -202, None)
+_WORDS = ("", "Execution failed: command terminated with exit status=3", "Execution failed: no space left on device")
 _STAGES = {
     Phase.WAITING: (Stage.PLANNED, Stage.UNKNOWN_START),
     Phase.SUBMITTING: (Stage.INTENT,),
@@ -114,7 +131,10 @@ class Walk:
             self._calls.append(("ask", effect.gate))
         else:
             self._check_gates(effect)
-        self._tell(loop.begun(effect, self._now))
+        event = loop.begun(effect, self._now)
+        if isinstance(event, e.SubmissionIntended) and self._run.is_without_nonce(event.job):
+            event = replace(event, nonce=f"{self._rng.getrandbits(128):032x}")
+        self._tell(event)
 
     def _check_gates(self, effect: f.Effect) -> None:
         """No wave opens but past its gates, and what a gate finds is what the rows show."""
@@ -158,10 +178,8 @@ class Walk:
                 submitted = self._rng.choice((a.Accepted(operation), a.Accepted(operation), refused, lost))
                 self._tell(loop.submission_event(submitted, self._now, job))
             case "look":
-                ended = a.Finished(
-                    Answer(self._rng.choice(("Succeeded", "Failed", "")), "", self._rng.choice((0, 1, None)))
-                )
-                failed = a.OperationFailed("VMExtensionProvisioningTimeout", "too long", self._rng.random() < 0.2)
+                ended = a.Finished(self._ended(self._run.jobs[job]))
+                failed = self._rng.choice(_FAILURES)
                 running = a.StillRunning(started=self._rng.choice(("", "", "10:00")))
                 seen = self._rng.choice((running, running, ended, ended, failed, refused, lost))
                 self._tell(loop.look_event(seen, self._now, job))
@@ -174,6 +192,26 @@ class Walk:
             case _:
                 removed = self._rng.choice((a.Removed(), a.Removed(), refused, lost))
                 self._tell(loop.removal_event(removed, self._now, job, 0))  # no step is tried again here
+
+    def _ended(self, state: JobState) -> Answer:
+        """How the service says that a script ended: by an instance view, or by what the wrapper printed."""
+        view = Answer(self._rng.choice(_STATES), self._rng.choice(_WORDS), self._rng.choice(_CODES))
+        if not state.nonce:
+            return view
+        receipts = [self._receipt(state, nonce) for nonce in self._rng.choice(((), (0,), (1,), (0, 1), (0, 0)))]
+        text = "".join(("vm says\n", *receipts))
+        text = text[: -self._rng.randint(5, 99)] if receipts and self._rng.random() < 0.1 else text
+        if state.transport is Transport.MANAGED:
+            return replace(view, stdout=text)
+        return Answer(combined=f"Enable succeeded: \n[stdout]\n{text}\n[stderr]\n")
+
+    def _receipt(self, state: JobState, which: int) -> str:
+        """A receipt with the try's nonce, or with another; its streams are those of a script that is alone."""
+        out = hashlib.sha256(b"vm says\n").hexdigest()
+        nothing = hashlib.sha256(b"").hexdigest()
+        nonce = "0" * 32 if which else state.nonce
+        code = self._rng.choice((0, 0, 3))
+        return render(Receipt(nonce, state.digest, code, None, False, False, 8, out, 0, nothing, "boot", 1.0, 2.0))
 
     def _tell(self, event: e.Event) -> None:
         """Let the run and the model hear an event, and compare them."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from fleet.lab.file import FaultKind
 from fleet.plan.model import JobId, Plan
 from fleet.report.model import JobRow, Report
 from fleet.run.events import Event
 from fleet.run.record import RunRecord
+from fleet.simulation.endings import Ending
 from fleet.simulation.scenario import Fault
 
 
@@ -25,7 +28,8 @@ class Kept:
 class Delivery:
     """A script that reached a guest. ``fresh``: it really ran; otherwise the guest returned what it had kept.
 
-    ``left`` is when the request that brought it left its process.
+    ``left`` is when the request that brought it left its process. ``exit_code`` and ``stdout`` are the script's own (the
+    wrapper's code, where that ended it), whatever was printed.
     """
 
     job: JobId
@@ -38,6 +42,8 @@ class Delivery:
     left: float
     retry: int = 0
     """Which try of the job it was: 0 for the first."""
+    nonce: str = ""
+    """Of the receipt that the wrapper prints; empty where the script goes unwrapped."""
 
 
 @dataclass(slots=True)
@@ -79,6 +85,8 @@ class History:
     kept: list[Kept] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     departures: list[Departure] = field(default_factory=list)
+    damage: str = ""
+    """What is wrong with the journal, as its reader says."""
     shown: list[Shown] = field(default_factory=list)
     stops: list[tuple[float, float]] = field(default_factory=list)
     """From when to when a person had asked to stop: to the end of that process."""
@@ -88,8 +96,10 @@ class History:
     """The whole report that these rows stand in."""
     left: list[Report] = field(default_factory=list)
     """What the command line would have shown of a run that a person stopped."""
-    unlisted: list[str] = field(default_factory=list)
-    """Machines that the lists named and that could not be read; they are not in the plan."""
+    unlisted: tuple[str, ...] = ()
+    """VMs and subscriptions of the lists that could not be read; they are not in the plan."""
+    misplaced: tuple[str, ...] = ()
+    """VMs whose entries are in order, and that were not found."""
     lives: list[RunRecord] = field(default_factory=list)
     """What each process that ended by itself said of the run."""
     owners: int = 0
@@ -101,6 +111,12 @@ class History:
     """Whether answers, or the questions for them, could be lost on the wire."""
     written: dict[str, bytes] = field(default_factory=dict)
     """All that was written of a run with a secret: on disk, in reports, in logs, to whoever watched."""
+    said: dict[tuple[JobId, int], Counter[Ending]] = field(default_factory=dict)
+    """How the end of each try (by job and number) was reported, and how often, where it was not the plain truth."""
+    gives_up: float = math.inf
+    """Seconds after which this Azure gives up a command by itself."""
+    faults: frozenset[FaultKind] = frozenset()
+    """Of the lab's own."""
     untold: list[JobId] = field(default_factory=list)
     """Whose scripts ran in such a run without the secret."""
     met: Counter[Fault] = field(default_factory=Counter)

@@ -10,12 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fleet.guest.envelope import TIMED_OUT_EXIT
 from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Transport, Turn
 from fleet.run import events as e
 from fleet.run.model import NOT_RUN, CauseCode, Status
-from fleet.simulation import canary, model, restraint, summary
+from fleet.simulation import canary, listing, model, proof, restraint, summary
+from fleet.simulation.endings import JUSTIFIES
 from fleet.simulation.history import Delivery, Departure, History, runs_of
 
 SERVICE_NEEDS = 300.0
@@ -51,6 +51,9 @@ def _ends(history: History) -> Iterator[str]:
 
 def _no_trouble(history: History) -> Iterator[str]:
     yield from history.troubles
+    for number, row in enumerate(history.rows):
+        if row.cause.code is CauseCode.INTERNAL_ERROR:
+            yield f"job {number} ended in an error of Fleet's own: {row.cause.message}"
 
 
 def _rows(history: History) -> Iterator[str]:
@@ -113,29 +116,14 @@ def _shown_is_kept(history: History) -> Iterator[str]:
 
 def _fenced(history: History) -> Iterator[str]:
     epochs = [kept.epoch for kept in history.kept]
+    if history.damage:
+        yield f"the journal is damaged: {history.damage}"
     if epochs != sorted(epochs):
         yield "an owner wrote after a later one had taken the run over"
 
 
-def _answers_belong(history: History) -> Iterator[str]:
-    """What a row shows is what that VM's guest said to that step."""
-    runs = runs_of(history)
-    for number, row in enumerate(history.rows):
-        step = history.plan.step_index(JobId(number))
-        said = f"{row.name} step-{step}\n"
-        if row.stdout and row.stdout != said:
-            yield f"job {number}: {row.name} is said to have printed {row.stdout!r}"
-        # By the wrapper at the step's limit, which then exits with a code of its own; or by the handler at the service's.
-        timed_out = row.cause.code is CauseCode.GUEST_TIMEOUT
-        killed = row.exit_code is not None and row.exit_code < 0
-        if row.verified and not row.stdout and not (timed_out or killed):
-            yield f"job {number}: verified, and without what the script printed"
-        codes = {run.exit_code for run in runs[JobId(number)]}
-        if row.exit_code is not None and row.exit_code not in codes and not (timed_out and TIMED_OUT_EXIT in codes):
-            yield f"job {number}: exit code {row.exit_code} in the report, {sorted(codes)} in the guest"
-
-
 def _green_is_true(history: History) -> Iterator[str]:
+    """A succeeded row's script had ended, with a code that the step accepts."""
     runs = runs_of(history)
     for number, row in enumerate(history.rows):
         ok = history.plan.steps[history.plan.step_index(JobId(number))].ok_exit
@@ -144,13 +132,6 @@ def _green_is_true(history: History) -> Iterator[str]:
             true and row.ended is not None and true[0].ends <= row.ended + 0.001
         ):
             yield f"job {number} is succeeded, and no run of it had ended well by then"
-
-
-def _not_run_is_true(history: History) -> Iterator[str]:
-    runs = runs_of(history)
-    for number, row in enumerate(history.rows):
-        if row.status in NOT_KNOWN_TO_HAVE_RUN and runs[JobId(number)]:
-            yield f"job {number} is {row.status.value} ({row.cause.code.value}), and it ran"
 
 
 def _agrees_with_the_table(history: History) -> Iterator[str]:
@@ -192,6 +173,11 @@ def _unknown_is_due(history: History) -> Iterator[str]:
         target = row.target.casefold()
         if row.status is not Status.UNKNOWN or target in history.disturbed or row.ended is None:
             continue
+        if any(
+            job == number and any(Status.UNKNOWN in JUSTIFIES.get(ending, ()) for ending in said)
+            for (job, _), said in history.said.items()
+        ):
+            continue  # it was reported so that nothing could be known
         for run in runs[JobId(number)]:
             there = run.ends + SERVICE_NEEDS
             since = [look for look in looks[target] if run.ends < look.at <= row.ended]
@@ -244,14 +230,19 @@ INVARIANTS: dict[str, Callable[[History], Iterator[str]]] = {
     "the run ends": _ends,
     "nothing unforeseen is raised": _no_trouble,
     ROWS: _rows,
+    "no VM of the lists is missing": listing.nobody_is_missing,
     "nothing runs twice": _once,
     "an intent is on disk before its submission leaves": _intended,
     "a step follows the end of the one before": _in_order,
     "what was told is on disk": _shown_is_kept,
     "a former owner writes nothing": _fenced,
-    "answers belong to the VM they name": _answers_belong,
+    "answers belong to the VM they name": proof.answers_belong,
     "green is true": _green_is_true,
-    "not run is true": _not_run_is_true,
+    "rows say what is proven": proof.rows_are_proven,
+    "proof that is on disk is read": proof.answers_are_read,
+    "not run is true": proof.not_run_is_true,
+    "what may still run is not ended": proof.nothing_is_ended,
+    "nonces cannot be guessed": proof.nonces,
     "the table of promises is kept": _agrees_with_the_table,
     "unknown only where it is due": _unknown_is_due,
     "concurrency is kept": restraint.concurrency,

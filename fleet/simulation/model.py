@@ -6,11 +6,12 @@ job, it says whether the job may be sent now, whether it may have run, and with 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fleet.run import events as e
-from fleet.run.answers import LostReason, Refusal
+from fleet.run.answers import Answer, LostReason, Refusal
 from fleet.run.model import CauseCode, Status
 
 
@@ -28,10 +29,13 @@ NEVER_SENT = frozenset({Status.NOT_STARTED, Status.SKIPPED})
 ANSWERED = frozenset(
     {Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNVERIFIED, Status.UNKNOWN}
 )
-SERVICE_FAILED = frozenset({Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.UNVERIFIED})
-AGENT_SILENT = "VMAgentStatusCommunicationError"
-NOT_REPORTED = frozenset({AGENT_SILENT, "InternalExecutionError", "OperationPreempted"})
-"""Codes by which the service says that it does not know how an accepted command ended."""
+UNREPORTED = (
+    "InternalExecutionError",
+    "ProvisioningFailed",
+    "has not reported latest status",
+    "has not reported status",
+)
+"""Codes and words of an operation whose failure says nothing of the script."""
 NOTHING_MORE = frozenset({CauseCode.AZURE_UNUSABLE, CauseCode.CANCELLED_BY_USER})
 """Stops after which nothing is cleaned up either."""
 BETWEEN_LOOKS = 59.999
@@ -60,8 +64,15 @@ class Promise:
     """How often it may be tried again after it has certainly ended badly."""
     stopped: bool = False
     """Nothing is to be launched any more."""
+    nonce: str = ""
+    """What a receipt of the present try must carry."""
     asked_anew: bool = False
     """Its operation was gone once, and the guest was to be asked for the answer."""
+
+    @property
+    def guest_tells(self) -> bool:
+        """Whether the guest keeps the answer that Azure does not have, and may be asked for it, once."""
+        return not self.managed and self.receipts and not self.asked_anew
 
     @property
     def may_send(self) -> bool:
@@ -102,10 +113,10 @@ def told(promise: Promise, event: e.Event) -> Promise:
     if isinstance(event, e.SubmissionIntended) and promise.may_try_again:
         # Should the new try not be delivered, what the one before found stands.
         return replace(promise, stage=Stage.INTENT, retries=promise.retries - 1,
-            retry=event.retry, may_have_run=False, misses=(),
+            retry=event.retry, may_have_run=False, misses=(), nonce=event.nonce,
                        earlier=promise.stands, ends=frozenset(), must_end=False, asked_anew=False)  # fmt: skip
     if isinstance(event, e.SubmissionIntended) and promise.stage is not Stage.OVER:
-        return replace(promise, stage=Stage.INTENT, ends=frozenset())
+        return replace(promise, stage=Stage.INTENT, ends=frozenset(), nonce=promise.nonce or event.nonce)
     match promise.stage:
         case Stage.INTENT:
             return _told_of_submission(promise, event)
@@ -149,18 +160,13 @@ def _told_of_search(promise: Promise, event: e.Event) -> Promise:
 
 
 def _told_of_operation(promise: Promise, event: e.Event) -> Promise:
-    guest_tells = not promise.managed and promise.receipts and not promise.asked_anew
     match event:
-        case e.ResultReceived():
-            return _over(promise, *ANSWERED)
-        case e.ResultFailed(code=code, message=message):
-            if code not in NOT_REPORTED and "has not reported" not in message:
-                return _over(promise, *SERVICE_FAILED)
-            if guest_tells and code != AGENT_SILENT:
-                return replace(_lost(promise), asked_anew=True)
-            return _over(promise, Status.UNKNOWN)
+        case e.ResultReceived(answer=answer):
+            return _over(promise, *_ends_of(promise, answer))
+        case e.ResultFailed():
+            return _told_of_failure(promise, event)
         case e.ResultUnreadable(refusal=refusal):
-            if guest_tells and refusal.status in (404, 410):
+            if promise.guest_tells and refusal.status in (404, 410):
                 return replace(_lost(promise), asked_anew=True)
             return _over(promise, Status.UNKNOWN)
         case e.AgentSeen(ready=False) if promise.managed:
@@ -168,6 +174,35 @@ def _told_of_operation(promise: Promise, event: e.Event) -> Promise:
         case e.CommandRemoved(retry=retry) if retry == promise.retry:  # else the command of an earlier try
             return _over(promise, Status.CANCELLED)
     return promise
+
+
+def _ends_of(promise: Promise, answer: Answer) -> frozenset[Status]:
+    """With receipts on, one receipt with our nonce says how the script ended, and nothing else proves it."""
+    if not promise.receipts:
+        return ANSWERED
+    text = "\n".join((answer.combined or "", answer.stdout, answer.stderr))
+    ours = {words for nonce, words in _RECEIPTS.findall(text) if nonce == promise.nonce}
+    if len(ours) > 1:
+        return frozenset({Status.UNVERIFIED})
+    return ANSWERED if ours else ANSWERED - {Status.SUCCEEDED}
+
+
+_RECEIPTS = re.compile(r"^fleet-receipt v1 nonce=(\w+) (.*) end\r?$", re.MULTILINE)
+
+
+def _told_of_failure(promise: Promise, event: e.ResultFailed) -> Promise:
+    """The operation ended without a result: what it says of the script, and what it leaves open."""
+    if event.code == "VMAgentStatusCommunicationError":
+        return _over(promise, Status.UNKNOWN)
+    if event.code == "OperationPreempted" or any(words in f"{event.code}: {event.message}" for words in UNREPORTED):
+        return replace(_lost(promise), asked_anew=True) if promise.guest_tells else _over(promise, Status.UNKNOWN)
+    if event.cancelled:
+        return _over(promise, Status.CANCELLED)
+    if event.code == "VMExtensionProvisioningTimeout":
+        return _over(promise, Status.TIMED_OUT)
+    if "exit status=" in event.message:
+        return _over(promise, Status.FAILED, Status.TIMED_OUT, Status.UNVERIFIED)
+    return _over(promise, Status.FAILED)
 
 
 def _over(promise: Promise, *ends: Status) -> Promise:

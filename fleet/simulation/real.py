@@ -14,7 +14,7 @@ from fleet.simulation.disk import Disk, Owner
 from fleet.simulation.scenario import RUN_ID, Blow, Moment
 from fleet.simulation.virtual import VirtualLoop
 from fleet.store import journal as journals
-from fleet.store.journal import Journal
+from fleet.store.journal import LOCK, Journal
 from fleet.store.records import to_row
 
 
@@ -25,6 +25,10 @@ class RealDisk:
         self._folder = folder / "run"
         self._clock = clock
         self._plan = plan
+        self._left_open: list[Journal] = []
+        """Journals of owners that stand still and hold the lock no more."""
+        self.damage = ""
+        """What a reader of the folder finds wrong with it."""
 
     @asynccontextmanager
     async def taken_over(self) -> AsyncIterator[tuple[RealJournal, int, tuple[Event, ...]]]:
@@ -36,10 +40,22 @@ class RealDisk:
         else:
             opened = journals.open_for_writing(self._folder, owner="simulated", now=now)
             journal, epoch, events = opened.journal, opened.epoch, opened.events
+        owned = RealJournal(journal)
         try:
-            yield RealJournal(journal), epoch, events
+            yield owned, epoch, events
         finally:
-            with _loop().outside():
+            if owned.is_frozen:
+                # Its disk loses the lock with the file, as a network disk or a person may; the journal stays open.
+                (self._folder / LOCK).unlink()
+                self._left_open.append(journal)
+            else:
+                with _loop().outside():
+                    await journal.close()
+
+    async def close(self) -> None:
+        """Close what owners that stood still have left open."""
+        with _loop().outside():
+            for journal in self._left_open:
                 await journal.close()
 
     def files(self) -> dict[str, bytes]:
@@ -49,7 +65,7 @@ class RealDisk:
     def copy(self, disk: Disk) -> Disk:
         """What the folder holds, as the simulated disk has it."""
         saved = journals.read(self._folder)
-        assert not saved.damage, saved.damage
+        self.damage = saved.damage
         assert saved.plan.digest == self._plan.digest, "the plan came back changed"
         disk.rows = [(saved.epoch, event.at, to_row(event)) for event in saved.events]
         return disk
@@ -62,6 +78,8 @@ class RealJournal:
         self._journal = journal
         self._owner: Owner | None = None
         self._writes = 0
+        self.is_frozen = False
+        """Its owner stands still and may go on later."""
 
     def under(self, owner: Owner) -> RealJournal:
         """Write for this owner."""

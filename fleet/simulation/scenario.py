@@ -10,24 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from fleet.lab.file import ON_OPERATIONS, FaultKind, FaultOn, FaultSpec, LabSpec
+from fleet.lab.file import LabSpec
 from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
 from fleet.playbook.model import Amount, Flow, Script, Strategy, Transport, Turn
-from fleet.simulation import canary, gates
+from fleet.simulation import canary, endings, gates, labs
+from fleet.simulation.endings import Ending
 from fleet.simulation.gates import Keepers
+from fleet.simulation.labs import SIZES, Misread, Sizes
 from fleet.targets.model import Os, Target
 
 RUN_ID = "20260101-000000-simu"
 ORIGIN = 1_767_225_600.0
 """2026-01-01T00:00:00Z, when every simulated run begins."""
-
-
-Sizes = tuple[int, int]
-"""The fewest and the most VMs of a fleet. Small ones are drawn more often: they cost less, and differ as much."""
-
-SIZES: Sizes = (5, 50)
-"""Of the seeds that are tried where nobody says otherwise."""
 
 
 class Fault(StrEnum):
@@ -133,6 +128,10 @@ class Scenario:
     """Whether the journal is the real one, on a real disk."""
     keepers: Keepers = field(default_factory=Keepers, hash=False)
     """Whom the plan's gates ask."""
+    endings: Mapping[Ending, float] = field(default_factory=dict, hash=False)
+    """How likely a script, or an operation, is reported to end in each of these ways."""
+    misread: Mapping[str, Misread] = field(default_factory=dict, hash=False)
+    """Entries of lists, by the name of the VM or subscription, that cannot be read. None of these VMs is in the plan."""
     secrets: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Values of the plan's secret parameters: a canary, which is looked for in all that was written."""
 
@@ -161,7 +160,7 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes = S
     """Make the scenario of a seed; ``rates`` replaces its own chances of faults, ``sizes`` bounds its number of VMs."""
     rng = random.Random(f"fleet-sim/{seed}")
     steps = rng.choice((1, 1, 1, 2, 2, 3))
-    lab = _lab(rng, seed, steps, sizes)
+    lab = labs.draw(rng, seed, steps, sizes)
     targets = pretend_targets(lab)
     plan = _plan(rng, targets, steps)
     drawn = _rates(rng)
@@ -174,8 +173,8 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes = S
         # Documented limit: a process that was frozen between its intent and its request, lost the lock and thawed sends
         # once more; only the guest's receipt makes that harmless.
         interruptions = tuple(item for item in interruptions if item.blow is not Blow.FROZEN)
-    sqlite = rng.random() < 0.01
-    lab = lab.model_copy(update=_oddities(rng))
+    sqlite = rng.random() < 0.03
+    lab = lab.model_copy(update=labs.oddities(rng))
     if rng.random() < 0.35:
         plan = _with_flows(rng, plan)
     keepers = Keepers()
@@ -183,6 +182,12 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes = S
         plan, rules, keepers = gates.draw(rng, plan, marker(len(plan.steps)))
         lab = lab.model_copy(update={"rules": [*rules, *lab.rules]})
     is_secret = rng.random() < 0.1 and plan.transport is not Transport.ACTION  # which has no protected parameters
+    ways = endings.draw(rng, plan)
+    if sqlite and plan.receipts and rng.random() < 0.5:
+        interruptions = (_frozen(rng), *interruptions)
+    misread: Mapping[str, Misread] = {}
+    if rng.random() < 0.12:
+        lab, misread = labs.misread(rng, lab)
     return Scenario(
         seed=seed,
         lab=lab,
@@ -195,69 +200,14 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes = S
         sqlite=sqlite,
         keepers=keepers,
         secrets=canary.SECRETS if is_secret else {},
+        endings=ways,
+        misread=misread,
     )
 
 
 def marker(step: int) -> str:
     """The script of a step, by which a guest knows which one it was asked to run."""
     return f"echo step-{step}\n"
-
-
-def _lab(rng: random.Random, seed: int, steps: int, sizes: Sizes) -> LabSpec:
-    fewest, most = sizes
-    # Most are near the fewest, as a large fleet costs what ten small ones do; every fortieth is half of the most or more.
-    size = round(fewest * (most / fewest) ** (rng.random() ** 16))
-    subscriptions = rng.choice((1, 1, 2, 3)) if size > 2 else 1
-    rules = [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(steps)]
-    stragglers = [
-        {**rule, "share": rng.choice((0.1, 0.3)), "duration": [rng.uniform(60, 200), rng.uniform(200, 2000)]}
-        for rule in rules
-        if rng.random() < 0.15
-    ]
-    failing = [
-        {**rule, "share": rng.choice((0.1, 0.3, 1.0)), "exit": rng.choice((1, 3, 255)), "stderr": "{name} failed\n"}
-        for rule in rules
-        if rng.random() < 0.4
-    ]
-    shares = [size // subscriptions + (index < size % subscriptions) for index in range(subscriptions)]
-    groups = [
-        {
-            "name": f"sub-{index}",
-            "groups": [
-                {"name": f"rg{index}", "vms": _classes(rng, count)},
-            ],
-        }
-        for index, count in enumerate(shares)
-        if count
-    ]
-    return LabSpec.model_validate(
-        {
-            "seed": seed,
-            "speed": rng.choice((1.0, 4.0, 12.0)),
-            "throttling": rng.choice(("none", "real")),
-            "lag": rng.choice((0.0, 0.0, 20.0)),
-            "remember_names": rng.random() < 0.2,
-            "id_case": rng.choice(("given", "upper")),
-            "url_length": 700,
-            "rules": [*failing, *stragglers, *rules],
-            "subscriptions": groups,
-        }
-    )
-
-
-def _oddities(rng: random.Random) -> dict[str, object]:
-    """What else the lab has in store: its own faults, of every kind, and services that are not as documented."""
-    faults = []
-    for _ in range(rng.choice((0, 0, 1, 1, 3))):
-        on = FaultOn.SUBMIT if (kind := rng.choice(tuple(FaultKind))) in ON_OPERATIONS else rng.choice(_ASKED_IN_A_RUN)
-        rule = {"request": on.value, "kind": int(kind) if kind.isdigit() else kind.value}
-        faults.append(
-            FaultSpec.model_validate({**rule, "chance": rng.choice((0.05, 0.2)), "delay": rng.uniform(0.0, 90.0)})
-        )
-    return {"faults": faults, "rerun_identical": rng.random() < 0.2, "clock_skew": rng.choice((0.0, 0.0, -90.0, 90.0))}
-
-
-_ASKED_IN_A_RUN = (FaultOn.SUBMIT, FaultOn.POLL, FaultOn.READ, FaultOn.DELETE)
 
 
 def twenty(rates: Mapping[Fault, float]) -> Scenario:
@@ -268,7 +218,7 @@ def twenty(rates: Mapping[Fault, float]) -> Scenario:
         {
             "speed": 4.0,
             "url_length": 700,
-            "rules": [_rule(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(3)],
+            "rules": [labs.rule_for(rng, f"echo step-{step}$", f"{{name}} step-{step}\n") for step in range(3)],
             "subscriptions": [
                 {"name": f"sub-{n}", "groups": [{"name": f"rg{n}", "vms": [{"name": "vm{n:03}", "count": 10}]}]}
                 for n in range(2)
@@ -281,33 +231,6 @@ def twenty(rates: Mapping[Fault, float]) -> Scenario:
     plan = replace(drawn.plan, targets=targets, steps=steps, waves=waves, limits=Limits(concurrency=5))
     plan = gates.of_each_kind(replace(plan, transport=Transport.AUTO, receipts=True), marker(2))
     return Scenario(seed=0, lab=lab, plan=plan, rates=rates)
-
-
-def _classes(rng: random.Random, count: int) -> list[dict[str, object]]:
-    """The VMs of a group: mostly Linux, some Windows, some that are off or whose agent is away."""
-    classes: list[dict[str, object]] = []
-    start = 1
-    while count:
-        members = rng.randint(1, count)
-        classes.append(
-            {
-                "name": "vm{n:03}",
-                "start": start,
-                "count": members,
-                "os": rng.choice(("linux", "linux", "linux", "windows")),
-                "location": rng.choice(("westeurope", "westeurope", "northeurope")),
-                "guest": "scripted",
-                "power": rng.choices(("running", "deallocated"), (95, 5))[0],
-                "agent": rng.choices(("ready", "not_ready"), (96, 4))[0],
-            }
-        )
-        start, count = start + members, count - members
-    return classes
-
-
-def _rule(rng: random.Random, when: str, stdout: str) -> dict[str, object]:
-    shortest = rng.choice((0.0, 1.0, 10.0))
-    return {"when": when, "stdout": stdout, "duration": [shortest, shortest + rng.choice((0.0, 5.0, 60.0))]}
 
 
 def _plan(rng: random.Random, targets: tuple[Target, ...], steps: int) -> Plan:
@@ -379,6 +302,11 @@ def _interruption(rng: random.Random) -> Interruption:
     return Interruption(
         blow, at, write, rng.choice(tuple(Moment)), rng.random(), lasts=rng.choice((1.0, 30.0, 300.0)) * rng.random()
     )
+
+
+def _frozen(rng: random.Random) -> Interruption:
+    """An owner that stands still soon after it began, and goes on beside the next."""
+    return Interruption(Blow.FROZEN, at=rng.uniform(0.0, 20.0), lasts=rng.uniform(1.0, 60.0))
 
 
 def _happenings(rng: random.Random, vms: int) -> tuple[WorldEvent, ...]:

@@ -16,8 +16,11 @@ from typing import TypeVar
 
 from fleet.errors import InvalidInput, Problem
 from fleet.files import read_text
+from fleet.simulation.endings import Ending
+from fleet.simulation.history import History
 from fleet.simulation.invariants import check
-from fleet.simulation.scenario import SIZES, Blow, Fault, Interruption, Moment, Scenario, Sizes, draw
+from fleet.simulation.labs import SIZES, Sizes
+from fleet.simulation.scenario import Blow, Fault, Interruption, Moment, Scenario, draw
 from fleet.simulation.world import live
 
 T = TypeVar("T")
@@ -75,11 +78,17 @@ def judge_scenario(scenario: Scenario) -> Verdict:
         "scripts run": sum(delivery.fresh for delivery in history.deliveries),
         "deliveries answered from what a guest had kept": sum(not delivery.fresh for delivery in history.deliveries),
         "owners": history.owners,
+        "entries of lists that could not be read": len(history.unlisted),
+        **{f"ends reported as {ending.value}": count for ending, count in _said(history).items()},
         **{f"rows {row.status.value}": 0 for row in history.rows},
     }
     for row in history.rows:
         counts[f"rows {row.status.value}"] += 1
     return Verdict(scenario.seed, breaches, counts, history.ended - history.began)
+
+
+def _said(history: History) -> Counter[Ending]:
+    return sum(history.said.values(), Counter())
 
 
 def judge_all(

@@ -28,6 +28,10 @@ def _what(scenario: Scenario) -> list[str]:
         f"limits: {encode(plan.limits)}",
         f"faults: {faults or 'none'}",
     ]
+    if scenario.endings:
+        ways = ", ".join(f"{ending.value} {chance:.0%}" for ending, chance in scenario.endings.items())
+        lines.append(f"ends reported as: {ways}")
+    lines += [f"{name} in the lists: {wrong.value}" for name, wrong in scenario.misread.items()]
     lines += [f"life {number}: {encode(item)}" for number, item in enumerate(scenario.interruptions, 1)]
     return lines + [f"at {event.at:.1f} s: VM {event.vm} {event.what.value}" for event in scenario.happenings]
 
@@ -45,6 +49,12 @@ def _story(history: History) -> list[str]:
     return [f"{at - history.began:10.2f}  {who:8}{what}" for at, who, what in sorted(told, key=lambda item: item[0])]
 
 
+def _said(history: History, number: int) -> str:
+    """How the end of a job was reported, where it was not the plain truth."""
+    ways = sorted({ending.value for (job, _), said in history.said.items() if job == number for ending in said})
+    return f"; reported as {', '.join(ways)}" if ways else ""
+
+
 def _whose(gone: Departure, names: Mapping[str, str]) -> str:
     return f"job {gone.job}" if gone.job != NO_JOB else names.get(gone.target, "nobody")
 
@@ -57,7 +67,7 @@ def _short(value: object) -> str:
 def _ends(history: History) -> list[str]:
     rows = [
         f"job {number}: {row.name} {row.step}: {row.status.value} ({row.cause.code.value}), exit {row.exit_code}, "
-        f"{row.attempts} attempts"
+        f"{row.attempts} attempts{_said(history, number)}"
         for number, row in enumerate(history.rows)
     ]
     return [*rows, f"{history.owners} owners, {history.ended - history.began:.1f} s of virtual time"]

@@ -6,6 +6,7 @@ import asyncio
 import io
 import random
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -16,9 +17,8 @@ from fleet.engine.ports import Journal
 from fleet.guest import envelope
 from fleet.lab import wire as lab
 from fleet.lab.classes import AgentState, PowerState
-from fleet.lab.control import ControlPlane
-from fleet.lab.guests import Plan as Answer
 from fleet.lab.guests import Script
+from fleet.lab.timing import GIVE_UP
 from fleet.lab.world import Machine
 from fleet.logs import told_to
 from fleet.plan.model import JobId
@@ -27,11 +27,15 @@ from fleet.run.events import Event, StopRequested
 from fleet.run.state import Run
 from fleet.simulation import canary, virtual
 from fleet.simulation.disk import Disk, SimulatedJournal
+from fleet.simulation.endings import Ending
+from fleet.simulation.guests import Errand, Truth
 from fleet.simulation.history import Delivery, Departure, History
+from fleet.simulation.listing import planned
 from fleet.simulation.network import NO_JOB, Asking, Network
 from fleet.simulation.process import CloudOf, End, Process, job_of
-from fleet.simulation.real import RealDisk
+from fleet.simulation.real import RealDisk, RealJournal
 from fleet.simulation.scenario import ORIGIN, RUN_ID, Fault, Happening, Scenario, WorldEvent
+from fleet.simulation.service import PlayedPlane
 
 AFTERLIFE = 7200.0
 """Seconds for which the world goes on after the run's end: what was still on its way arrives and runs."""
@@ -45,6 +49,9 @@ GAP = 3.0
 LOSSES = frozenset(Fault) - {Fault.THROTTLED, Fault.UNAUTHORIZED, Fault.BUSY}
 """What takes an answer away, or the question: all but the refusals, which the lab's log shows."""
 
+_MANAGED = "/run-command-handler"
+"""In the path of a script that a managed command brought."""
+
 JournalOf = Callable[[Disk, Process], Journal]
 """Which journal an owner writes. Tests of the checker hand in journals that forget."""
 
@@ -55,7 +62,15 @@ def live(scenario: Scenario, *, cloud_of: CloudOf | None = None, journal_of: Jou
 
 
 async def _live(scenario: Scenario, cloud_of: CloudOf | None, journal_of: JournalOf) -> History:
-    world = _World(scenario)
+    clock = virtual.LoopClock(ORIGIN)
+    found: tuple[str, ...] | None = None
+    if scenario.misread:
+        scenario, found = await planned(scenario, clock)
+    world = _World(scenario, clock)
+    if found is not None:
+        world.history.unlisted = tuple(name for name in scenario.misread if name not in found)
+        wanted = {target.name for target in scenario.plan.targets}
+        world.history.misplaced = tuple(sorted(wanted - set(found)))
     with ExitStack() as stack:
         if scenario.secrets:
             stack.enter_context(told_to(world.log))
@@ -70,7 +85,9 @@ async def _live(scenario: Scenario, cloud_of: CloudOf | None, journal_of: Journa
             pass  # the checker says that it did not end
         await world.bury()
         if disk is not None:
+            await disk.close()
             world.disk = disk.copy(world.disk)
+            world.history.damage = disk.damage
             world.history.written |= disk.files() if scenario.secrets else {}
     return world.told()
 
@@ -78,12 +95,11 @@ async def _live(scenario: Scenario, cloud_of: CloudOf | None, journal_of: Journa
 class _World:
     """Everything that is not Fleet's process."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, clock: virtual.LoopClock) -> None:
         self.scenario = scenario
-        self.clock = virtual.LoopClock(ORIGIN)
+        self.clock = clock
         rng = random.Random(f"fleet-sim/world/{scenario.seed}")
-        self.plane = ControlPlane(scenario.lab, sandboxed=False, envelope=envelope)
-        self.plane.life.witness = self._delivered
+        self.plane = PlayedPlane(scenario, self.clock, self)
         plan = scenario.plan
         self.keepers = replace(scenario.keepers)
         self.network = Network(
@@ -93,6 +109,8 @@ class _World:
         self.log = io.StringIO()
         self.history = History(plan, RUN_ID, ORIGIN)
         self.history.lossy = bool(scenario.lab.faults) or any(scenario.rates.get(fault, 0) for fault in LOSSES)
+        self.history.gives_up = GIVE_UP / scenario.lab.speed
+        self.history.faults = frozenset(rule.what for rule in scenario.lab.faults)
         self.history.disturbed = frozenset(plan.targets[event.vm].key for event in scenario.happenings)
         self._nonces = random.Random(f"fleet-sim/nonces/{scenario.seed}")
         self._number = {target.key: index for index, target in enumerate(plan.targets)}
@@ -122,10 +140,13 @@ class _World:
                     nonces=self._draw_nonce,
                 )
                 self._processes.append(process)
-                process.start(journal(process), events)
+                written = journal(process)
+                process.start(written, events)
                 how = await process.ended
                 if how is not End.FROZEN:
                     await process.finish()
+                elif isinstance(written, RealJournal):
+                    written.is_frozen = True
             self._note_stop(epoch)
             if how is End.FINISHED:
                 self.history.finished = True
@@ -191,33 +212,47 @@ class _World:
     def answered(self, number: int, answer: lab.Answer, own: bool) -> None:
         departure = self.history.departures[number]
         departure.answered, departure.self_inflicted = answer.status, own
+        if departure.kind == "submit" and 200 <= answer.status < 300:
+            self.plane.accepted(departure.job, departure.retry, answer.headers.get("x-ms-request-id", ""))
 
-    def _delivered(self, machine: Machine, script: Script, answer: Answer, now: float) -> None:
+    def errand(self, machine: Machine, script: Script) -> Errand:
         plan = self.scenario.plan
+        command = script.folder.split("/")[-2] if _MANAGED in script.folder else ""
         opened = envelope.open(script.text, script.environment)
-        if opened is not None:
-            job, retry = job_of(opened.key)
-        else:
-            step = next(index for index, step in enumerate(plan.steps) if step.script.text == script.text)
-            job = plan.job_id(self._number[machine.key], step)
-            retry = max(self._sent.get(job, ()), default=0)
-        environment = script.environment if opened is None else opened.env
-        if answer.ran and self.scenario.secrets and environment.get(canary.VARIABLE) != canary.VALUE:
+        if opened is not None or command:
+            return Errand(*job_of(opened.key if opened is not None else command), opened, command)
+        step = next(index for index, step in enumerate(plan.steps) if step.script.text == script.text)
+        job = plan.job_id(self._number[machine.key], step)
+        return Errand(job, max(self._sent.get(job, ()), default=0), None, command)
+
+    def delivered(self, machine: Machine, script: Script, errand: Errand, truth: Truth, now: float) -> None:
+        job, retry = errand.job, errand.retry
+        environment = script.environment if errand.opened is None else errand.opened.env
+        if truth.fresh and self.scenario.secrets and environment.get(canary.VARIABLE) != canary.VALUE:
             self.history.untold.append(job)
-        result = answer.result
+        ends = now + truth.duration / self.scenario.lab.speed
+        left = self._sent.get(job, {}).get(retry, 0.0)
         self.history.deliveries.append(
             Delivery(
                 job,
                 machine.key,
                 now,
-                answer.ran,
-                result.exit_code,
-                result.stdout.decode("utf-8", "replace"),
-                now + answer.duration / self.scenario.lab.speed,
-                self._sent.get(job, {}).get(retry, 0.0),
+                truth.fresh,
+                truth.exit_code,
+                truth.stdout,
+                ends,
+                left,
                 retry,
+                truth.nonce,
             )
         )
+
+    def said(self, job: JobId, retry: int, ending: Ending) -> None:
+        self.history.said.setdefault((job, retry), Counter())[ending] += 1
+
+    def code(self, job: JobId, retry: int) -> int:
+        codes = (run.exit_code for run in reversed(self.history.deliveries) if (run.job, run.retry) == (job, retry))
+        return next(codes, 0)
 
     def _note_stop(self, epoch: int) -> None:
         for shown in self.history.shown:

@@ -210,7 +210,7 @@ def flattered(history: History) -> History:
 
 def unread(history: History) -> History:
     """A run whose lists held a VM that could not be read, and whose plan has forgotten that."""
-    return replace(history, unlisted=["vm999"])
+    return replace(history, unlisted=("vm999",))
 
 
 def secretive(scenario: Scenario) -> Scenario:
@@ -230,7 +230,9 @@ DEFECTS = {
     "an answer that nobody looks for": Defect("unknown only where it is due", NeverLooks, scenario=refused_often),
     "a row too few": Defect("one row per target and step", judged=lambda h: replace(h, rows=h.rows[:-1])),
     "an exit code of 0 in any case": Defect("the exit code is what the rows say", judged=greener),
-    "lists that were read in part, forgotten": Defect("the exit code is what the rows say", judged=unread, scenario=lax),
+    "lists that were read in part, forgotten": Defect(
+        "the exit code is what the rows say", judged=unread, scenario=lax
+    ),
     "a row lost after it was counted": Defect("the report adds up", judged=shorter),
     "failures counted as successes": Defect("the report adds up", judged=flattered),
     "a run without an end": Defect("the run ends", judged=lambda h: replace(h, finished=False)),
