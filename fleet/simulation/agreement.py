@@ -19,7 +19,7 @@ from fleet.run import answers as a
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Operation, Refusal
-from fleet.run.job import JobState
+from fleet.run.job_state import JobState
 from fleet.run.model import Phase
 from fleet.run.state import Run
 from fleet.simulation import gates, model

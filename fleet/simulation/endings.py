@@ -132,6 +132,9 @@ HIDES_THE_CODE = frozenset(
 )
 """The same of a script that goes unwrapped, by the managed command."""
 
+MISMATCHES = frozenset({Ending.FORGED, Ending.ALTERED, Ending.UNHASHED})
+"""After these there is a receipt of ours, and it does not match."""
+
 JUSTIFIES: Mapping[Ending, frozenset[Status]] = {
     **dict.fromkeys(OF_RECEIPTS[4:], frozenset({Status.UNVERIFIED})),
     Ending.INTERRUPTED: frozenset({Status.UNKNOWN}),
@@ -144,7 +147,7 @@ JUSTIFIES: Mapping[Ending, frozenset[Status]] = {
     Ending.INTERNAL: frozenset({Status.UNKNOWN}),
     Ending.PREEMPTED: frozenset({Status.UNKNOWN}),
     Ending.CANCELLED: frozenset({Status.CANCELLED}),
-    Ending.HANDLER_FAILED: frozenset({Status.FAILED}),
+    Ending.HANDLER_FAILED: frozenset({Status.FAILED, Status.UNVERIFIED}),
     Ending.ABSURD: frozenset({Status.FAILED, Status.UNKNOWN}),
     Ending.UNFINISHED: frozenset({Status.UNKNOWN}),
     Ending.VIEW_UNKNOWN: frozenset({Status.UNVERIFIED}),
@@ -160,8 +163,12 @@ def draw(rng: random.Random, plan: Plan) -> Mapping[Ending, float]:
     """Draw which of these a scenario has, and how often each is met; none in three scenarios of ten."""
     if rng.random() < 0.3:
         return {}
-    kinds = list(fitting(plan))
-    return {kind: rng.choice((0.2, 0.5, 0.9)) for kind in rng.sample(kinds, rng.choice((1, 2, 3, 4, 6)))}
+    kinds = rng.sample(list(fitting(plan)), rng.choice((1, 2, 3, 5, 8)))
+    # Few kinds of each transport's own are among so many, so some more are drawn.
+    own = OF_ACTIONS if plan.transport is Transport.ACTION else OF_VIEWS
+    kinds += rng.sample(own, rng.choice((0, 1)) if plan.receipts else 2)
+    kinds += rng.sample(OF_OPERATIONS, rng.choice((0, 1)))
+    return {kind: rng.choice((0.2, 0.4, 0.8)) for kind in kinds}
 
 
 def fitting(plan: Plan) -> Iterable[Ending]:

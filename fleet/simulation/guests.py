@@ -247,15 +247,19 @@ def _forged(receipt: Receipt, out: bytes, err: bytes, code: int, rng: random.Ran
     One kind fits the streams before it better than the true one fits what it stands behind, whose bytes are not UTF-8.
     """
     end = {"exit_code": 0 if receipt.exit_code != 0 else 3, "signal": None, "timed_out": False}
-    if rng.random() < 0.5:
-        digest = rng.choice(("-", receipt.script_digest))
-        better = _of(receipt, out, err, stderr_length=1500, stderr_digest="-", script_digest=digest, **end)
-        return _sealed(receipt, out + render(better).encode() + _JUNK, b"\xff", code)
     forged = render(_of(receipt, out, err, **end)).encode()
-    if rng.random() < 0.5:
-        return _sealed(receipt, out + forged, err, code)
-    whole = _sealed(receipt, out, err, code)
-    return replace(whole, stdout=whole.stdout + forged.lstrip(b"\n"))
+    match rng.choice(("better", "before", "after", "stderr")):
+        case "better":
+            digest = rng.choice(("-", receipt.script_digest))
+            better = _of(receipt, out, err, stderr_length=1500, stderr_digest="-", script_digest=digest, **end)
+            return _sealed(receipt, out + render(better).encode() + _JUNK, b"\xff", code)
+        case "before":
+            return _sealed(receipt, out + forged, err, code)
+        case "after":
+            whole = _sealed(receipt, out, err, code)
+            return replace(whole, stdout=whole.stdout + forged.lstrip(b"\n"))
+        case _:
+            return _sealed(receipt, out, err + forged, code)
 
 
 def _altered(receipt: Receipt, out: bytes, err: bytes, code: int, rng: random.Random) -> Result:

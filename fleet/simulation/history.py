@@ -107,6 +107,8 @@ class History:
     """What a process died of that no scenario had in store: tracebacks."""
     disturbed: frozenset[str] = frozenset()
     """Targets (by key) to which something happened in mid-run."""
+    cut: frozenset[str] = frozenset()
+    """Targets (by key) that went off or were deleted in mid-run, which ends what runs there without a word."""
     lossy: bool = False
     """Whether answers, or the questions for them, could be lost on the wire."""
     written: dict[str, bytes] = field(default_factory=dict)

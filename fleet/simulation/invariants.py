@@ -94,7 +94,7 @@ def _in_order(history: History) -> Iterator[str]:
     steps = len(history.plan.steps)
     over: dict[JobId, float] = {}
     for kept in history.kept:
-        if isinstance(kept.event, (e.ResultReceived, e.ResultFailed, e.CommandRemoved)):
+        if isinstance(kept.event, (e.ResultReceived, e.ResultFailed, e.ResultUnreadable, e.CommandRemoved)):
             over.setdefault(kept.event.job, kept.at)
     begun = {kept.event.job for kept in history.kept if isinstance(kept.event, e.SubmissionIntended)}
     for gone in history.departures:

@@ -83,18 +83,15 @@ def misread(rng: random.Random, lab: LabSpec) -> tuple[LabSpec, Mapping[str, Mis
     """Add VMs, and sometimes a subscription, whose entries in lists cannot be read."""
     first, *others = lab.subscriptions
     group, *more = first.groups
-    kinds = {f"unread{number}": rng.choice(MISREAD) for number in range(rng.choice((1, 1, 2)))}
+    kinds = {f"unread{number}": rng.choice(tuple(Misread)) for number in range(rng.choice((1, 1, 2)))}
     unread = [VmSpec(name=name, guest="scripted") for name in kinds]
     first = first.model_copy(update={"groups": [group.model_copy(update={"vms": [*group.vms, *unread]}), *more]})
-    if _HIDES_A_SUBSCRIPTION and rng.random() < 0.3:
+    if rng.random() < 0.3:
         kinds[HIDDEN] = rng.choice((Misread.NULL, Misread.TEXT, Misread.NO_ID))
         others.append(SubscriptionSpec(name=HIDDEN, groups=[GroupSpec(name="rg", vms=[VmSpec(name="vm-of-hidden")])]))
     return lab.model_copy(update={"subscriptions": [first, *others]}), kinds
 
 
-MISREAD = (Misread.NO_ID, Misread.NO_SYSTEM, Misread.OTHER_SYSTEM)
-"""What is drawn of these."""
-_HIDES_A_SUBSCRIPTION = False
 HIDDEN = "hidden"
 """A subscription whose own entry cannot be read."""
 

@@ -64,6 +64,10 @@ class Promise:
     """How often it may be tried again after it has certainly ended badly."""
     stopped: bool = False
     """Nothing is to be launched any more."""
+    hard_stop: bool = False
+    """A person asked that what runs be cancelled, and the owner who was asked is still there."""
+    cancelled: bool = False
+    """A person had its managed command deleted while it was accepted and open."""
     nonce: str = ""
     """What a receipt of the present try must carry."""
     asked_anew: bool = False
@@ -105,6 +109,24 @@ class Promise:
 
 def told(promise: Promise, event: e.Event) -> Promise:
     """Say what the table says after one more event that is on disk. Late answers to closed questions change nothing."""
+    after = _told(_asked_to_cancel(promise, event), event)
+    if after.hard_stop and after.managed and after.stage is Stage.ACCEPTED:
+        after = replace(after, cancelled=True)
+    if after.cancelled and after.must_end and not promise.must_end:
+        after = replace(after, ends=after.ends | {Status.CANCELLED})
+    return after
+
+
+def _asked_to_cancel(promise: Promise, event: e.Event) -> Promise:
+    match event:
+        case e.StopRequested(kind=kind):
+            return replace(promise, hard_stop=promise.hard_stop or kind is e.StopKind.HARD)
+        case e.RunOpened():
+            return replace(promise, hard_stop=False)
+    return promise
+
+
+def _told(promise: Promise, event: e.Event) -> Promise:
     if isinstance(event, e.LaunchStopped) or closes(event):
         cause = event.cause if isinstance(event, e.LaunchStopped) else None
         return _after_stop(replace(promise, stopped=True, cleans_up=promise.cleans_up and cause not in NOTHING_MORE))
@@ -113,7 +135,7 @@ def told(promise: Promise, event: e.Event) -> Promise:
     if isinstance(event, e.SubmissionIntended) and promise.may_try_again:
         # Should the new try not be delivered, what the one before found stands.
         return replace(promise, stage=Stage.INTENT, retries=promise.retries - 1,
-            retry=event.retry, may_have_run=False, misses=(), nonce=event.nonce,
+            retry=event.retry, may_have_run=False, misses=(), nonce=event.nonce, cancelled=False,
                        earlier=promise.stands, ends=frozenset(), must_end=False, asked_anew=False)  # fmt: skip
     if isinstance(event, e.SubmissionIntended) and promise.stage is not Stage.OVER:
         return replace(promise, stage=Stage.INTENT, ends=frozenset(), nonce=promise.nonce or event.nonce)
@@ -200,8 +222,9 @@ def _told_of_failure(promise: Promise, event: e.ResultFailed) -> Promise:
         return _over(promise, Status.CANCELLED)
     if event.code == "VMExtensionProvisioningTimeout":
         return _over(promise, Status.TIMED_OUT)
-    if "exit status=" in event.message:
-        return _over(promise, Status.FAILED, Status.TIMED_OUT, Status.UNVERIFIED)
+    if told := re.search(r"exit status=(-?\d{1,10})(?!\d)", event.message):  # the form of 2018
+        code = Status.UNVERIFIED if promise.receipts else Status.FAILED
+        return _over(promise, Status.TIMED_OUT if told[1] == "-1" else code)
     return _over(promise, Status.FAILED)
 
 

@@ -18,7 +18,14 @@ from fleet.playbook.model import Transport
 from fleet.report.model import JobRow
 from fleet.run import events as e
 from fleet.run.model import NOT_RUN, CauseCode, Status
-from fleet.simulation.endings import HIDES_THE_CODE, HIDES_THE_RECEIPT, JUSTIFIES, OF_OPERATIONS, Ending
+from fleet.simulation.endings import (
+    HIDES_THE_CODE,
+    HIDES_THE_RECEIPT,
+    JUSTIFIES,
+    MISMATCHES,
+    OF_OPERATIONS,
+    Ending,
+)
 from fleet.simulation.guests import guesses
 from fleet.simulation.history import Delivery, History, runs_of
 
@@ -61,7 +68,7 @@ def _proves(history: History, deliveries: list[Delivery], said: Counter[Ending])
         return plain and not said.keys() & (HIDES_THE_RECEIPT - {Ending.UNFINISHED})
     if history.plan.transport is not Transport.ACTION:
         return not said.keys() & HIDES_THE_CODE
-    return plain and said[Ending.OLD_FORM] > 0 and all(delivery.exit_code for delivery in deliveries)
+    return plain and said[Ending.OLD_FORM] > 0
 
 
 def rows_are_proven(history: History) -> Iterator[str]:
@@ -77,6 +84,9 @@ def rows_are_proven(history: History) -> Iterator[str]:
             yield f"job {number} is {row.status.value} ({row.cause.code.value}), exit {row.exit_code}; {known}"
         if row.verified and not any(each.proves for each in own):
             yield f"job {number} is {row.status.value} and verified, and nothing proves it"
+        mismatches = all(each.said and each.said.keys() <= MISMATCHES for each in own)
+        if row.cause.code is CauseCode.NO_RECEIPT and own and mismatches:
+            yield f"job {number} is said to have no receipt, and has one that does not match"
 
 
 def _known(found: _Try) -> str:
@@ -104,9 +114,16 @@ def _is_proven(row: JobRow, tries: list[_Try], ok: tuple[int, ...]) -> bool:
     return False
 
 
+def _justified(said: Counter[Ending]) -> set[Status]:
+    found = {status for ending in said for status in JUSTIFIES.get(ending, ())}
+    if Ending.VIEW_CANCELLED in said and Ending.GAVE_UP not in said:
+        found.discard(Status.TIMED_OUT)  # what was killed is shown as cancelled
+    return found
+
+
 def _is_as_said(row: JobRow, tries: list[_Try], history: History) -> bool:
     """Whether a row repeats what was said of it, which is no proof and does not claim to be one."""
-    if any(row.status in JUSTIFIES.get(ending, ()) for each in tries for ending in each.said):
+    if any(row.status in _justified(each.said) for each in tries):
         return not row.verified
     match row.status:
         case Status.TIMED_OUT:
@@ -161,7 +178,9 @@ def answers_are_read(history: History) -> Iterator[str]:
     for job, event in closed.items():
         row = history.rows[job]
         found = next((each for each in tries[job] if each.retry == retries.get(job)), None)
-        known = found is not None and found.proves and not found.said[Ending.UNFINISHED]
+        known = (
+            found is not None and found.proves and not found.said.keys() & {Ending.UNFINISHED, Ending.HANDLER_FAILED}
+        )
         if (
             found
             and known
@@ -184,11 +203,21 @@ def nothing_is_ended(history: History) -> Iterator[str]:
     tries: defaultdict[tuple[JobId, int], list[Delivery]] = defaultdict(list)
     for run in (delivery for delivery in history.deliveries if delivery.fresh):
         tries[run.job, run.retry].append(run)
+    away = {
+        (item.event.job, item.at)
+        for item in history.kept
+        if isinstance(item.event, e.AgentSeen) and not item.event.ready
+    }
     for gone in history.departures:
-        if gone.kind != "remove" or any(start <= gone.at <= end for start, end in history.stops):
+        asked = any(start <= gone.at <= end for start, end in history.stops)
+        if gone.kind != "remove" or not 200 <= gone.answered < 300 or asked or gone.target in history.cut:
             continue
         runs, said = tries[gone.job, gone.retry], history.said.get((gone.job, gone.retry), Counter())
         when = f"at {gone.at - history.began:.1f} s"
+        if any(job == gone.job and at <= gone.at for job, at in away):
+            # It showed no start, and its agent would start it hours later. Documented limit: it may have started since it
+            # was last looked at.
+            continue
         if any(run.at <= gone.at < run.ends for run in runs):
             yield f"job {gone.job}: its command was deleted {when}, while its script ran"
         elif said.keys() & MAY_GO_ON and not (said.keys() & NEVER_STARTS or any(run.ends <= gone.at for run in runs)):

@@ -183,6 +183,8 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes = S
         lab = lab.model_copy(update={"rules": [*rules, *lab.rules]})
     is_secret = rng.random() < 0.1 and plan.transport is not Transport.ACTION  # which has no protected parameters
     ways = endings.draw(rng, plan)
+    if ways and rng.random() < 0.5:  # so that more scripts end in these ways before a budget stops the run
+        plan = replace(plan, limits=replace(plan.limits, max_failures=None, max_unreachable=None))
     if sqlite and plan.receipts and rng.random() < 0.5:
         interruptions = (_frozen(rng), *interruptions)
     misread: Mapping[str, Misread] = {}

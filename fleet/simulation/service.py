@@ -55,6 +55,8 @@ _NOT_SET_UP = (
     ("VMExtensionManagementInternalError", "Internal error occurred while processing VM extension."),
     ("VMExtensionProvisioningError", "VM has reported a failure when processing extension 'RunCommandLinux'."),
 )
+_NOT_EXECUTABLE = ("VMExtensionProvisioningError", "failed to execute command: command terminated with exit status=126")
+"""In the form of 2018: a code that is the wrapper's, where the script is wrapped."""
 _DIGITS = "9" * 5000
 _NEVER = 1e9
 """Seconds after which a command ends that was never started: later than any world."""
@@ -76,6 +78,10 @@ class PlayedPlane(ControlPlane):
         self._speed = scenario.lab.speed
         self._shown: dict[str, tuple[Ending, JobId, int]] = {}
         """How a command's view (by its path), or an action's result (by its operation), is shown, and whose it is."""
+        self._told: set[str] = set()
+        """Of these, whose change has been seen."""
+        self._known: set[str] = set()
+        """Commands and operations of which this is decided; a later submission of the same command changes nothing."""
         self._unstarted: dict[tuple[str, str], tuple[Operation, Ending]] = {}
         """Operations whose scripts are not started, by machine and command."""
         super().__init__(scenario.lab, sandboxed=False, envelope=envelope, guests=self._played)
@@ -94,13 +100,16 @@ class PlayedPlane(ControlPlane):
             return
         kinds = frozenset(self.chances)
         if (ending := met(self._rng, self.chances, kinds & _WORDS.keys())) is not None:
-            delay = self._rng.choice((0.0, self._rng.uniform(0.0, 30.0), self._rng.uniform(0.0, 300.0)))
+            delay = self._rng.choice((0.0, self._rng.uniform(0.0, 20.0), self._rng.uniform(0.0, 100.0)))
             at = asyncio.get_running_loop().call_later
             at(delay / self._speed, self._end, operation, ending, (job, retry))
         elif (ending := met(self._rng, self.chances, kinds & {Ending.HANDLER_FAILED, Ending.ABSURD})) is not None:
             self._unstarted[operation.machine.key, operation.command.casefold()] = operation, ending
-        elif (ending := met(self._rng, self.chances, kinds & {*OF_VIEWS, *OF_ACTIONS})) is not None:
-            self._show(job, retry, operation, ending)
+        elif (place := _place(operation)) not in self._known:
+            ending = met(self._rng, self.chances, kinds & {*(OF_VIEWS if operation.command else OF_ACTIONS)})
+            if ending is not None and (operation.command or operation.machine.system is System.LINUX):
+                self._shown[place] = ending, job, retry
+        self._known.add(_place(operation))
 
     def _end(self, operation: Operation, ending: Ending, whose: tuple[JobId, int]) -> None:
         """End an operation that has not ended by itself. Its script goes on, or starts later."""
@@ -128,7 +137,7 @@ class PlayedPlane(ControlPlane):
         if operation is None or ending is None or operation.done:
             return None
         self._watcher.said(errand.job, errand.retry, ending)
-        code, words = self._rng.choice(_NOT_SET_UP)
+        code, words = self._rng.choice(_NOT_SET_UP if errand.opened is None else (*_NOT_SET_UP, _NOT_EXECUTABLE))
         self._fail(operation, now, code, words)
         command = self._command(machine, operation.command)
         if command is None:
@@ -140,37 +149,41 @@ class PlayedPlane(ControlPlane):
 
     # -- what is shown --------------------------------------------------------------------------------------------
 
-    def _show(self, job: JobId, retry: int, operation: Operation, ending: Ending) -> None:
-        place = operation.id
-        if operation.command:
-            place = f"{operation.machine.key}/runcommands/{operation.command.casefold()}"
-        elif operation.machine.system is not System.LINUX:
-            return
-        if place not in self._shown:
-            self._shown[place] = ending, job, retry
-            self._watcher.said(job, retry, ending)
-
     def handle(self, request: Request, now: float) -> HttpAnswer:
         """Answer one request; what is shown of a few commands and operations is changed on the way."""
         answer = super().handle(request, now)
         if self._shown and request.method == "GET" and answer.status == 200:
             path = request.path.casefold()
-            found = self._shown.get(path) or self._shown.get(path.rpartition("/")[2])
-            if found is not None and answer.body.startswith(b"{"):
-                answer.body = self._changed(answer.body, *found)
+            place = path if path in self._shown else path.rpartition("/")[2]
+            if place in self._shown and answer.body.startswith(b"{"):
+                answer.body = self._changed(answer.body, place)
         return answer
 
-    def _changed(self, body: bytes, ending: Ending, job: JobId, retry: int) -> bytes:
+    def _changed(self, body: bytes, place: str) -> bytes:
+        """Change what is shown, if this ending has anything to change about it; that is said once."""
+        ending, job, retry = self._shown[place]
         data = json.loads(body)
+        plain = json.dumps(data)
         if ending in OF_ACTIONS:
             _change_result(ending, data, self._watcher.code(job, retry))
         elif ending is Ending.VIEW_MISSING:
             data["properties"].pop("instanceView", None)
         elif (view := data["properties"].get("instanceView")) and view["endTime"]:
             _change_view(ending, view, _NO_CODES[self._seed % len(_NO_CODES)])
-        return json.dumps(data).encode()
+        changed = json.dumps(data)  # compared as texts: 0 and 0.0 are not the same on the wire
+        if changed != plain and place not in self._told:
+            self._told.add(place)
+            self._watcher.said(job, retry, ending)
+        return changed.encode()
 
 
+def _place(operation: Operation) -> str:
+    """Where the end of an operation's script is read: its command's path in the case for comparing, or its own id."""
+    name = operation.command.casefold()
+    return f"{operation.machine.key}/runcommands/{name}" if name else operation.id
+
+
+_A_KILL = f"exit status={KILLED}"
 _NO_CODES = (None, "0", True, 0.0)
 
 
@@ -187,9 +200,9 @@ def _change_view(ending: Ending, view: dict[str, Any], no_code: object) -> None:
             view["exitCode"] = no_code
         case Ending.VIEW_OLD_CODE if view["executionState"] == "Failed":
             view["exitCode"] = 3
-        case Ending.VIEW_TIMED_OUT if view["exitCode"] == KILLED:
+        case Ending.VIEW_TIMED_OUT if view["executionMessage"].endswith(_A_KILL):
             view["executionState"] = "TimedOut"
-        case Ending.VIEW_CANCELLED if view["exitCode"] == KILLED:
+        case Ending.VIEW_CANCELLED if view["executionMessage"].endswith(_A_KILL):
             view["executionState"] = "Canceled"
 
 

@@ -17,6 +17,7 @@ from fleet.engine.ports import Journal
 from fleet.guest import envelope
 from fleet.lab import wire as lab
 from fleet.lab.classes import AgentState, PowerState
+from fleet.lab.file import FaultKind
 from fleet.lab.guests import Script
 from fleet.lab.timing import GIVE_UP
 from fleet.lab.world import Machine
@@ -111,6 +112,13 @@ class _World:
         self.history.lossy = bool(scenario.lab.faults) or any(scenario.rates.get(fault, 0) for fault in LOSSES)
         self.history.gives_up = GIVE_UP / scenario.lab.speed
         self.history.faults = frozenset(rule.what for rule in scenario.lab.faults)
+        off = {Happening.STOPPED, Happening.DELETED}
+        goes_off = FaultKind.VM_STOPS in self.history.faults or FaultKind.VM_VANISHES in self.history.faults
+        self.history.cut = frozenset(
+            target.key
+            for number, target in enumerate(plan.targets)
+            if goes_off or any(event.vm == number and event.what in off for event in scenario.happenings)
+        )
         self.history.disturbed = frozenset(plan.targets[event.vm].key for event in scenario.happenings)
         self._nonces = random.Random(f"fleet-sim/nonces/{scenario.seed}")
         self._number = {target.key: index for index, target in enumerate(plan.targets)}

@@ -62,7 +62,7 @@ class DoesNotApply(Exception):
 
 ENGINE, JOB, JUDGE, STATE = "engine/loop.py", "run/job.py", "run/judge.py", "run/state.py"
 RECEIPT, REPORT, VERDICT, LIMITS = "guest/receipt.py", "report/aggregate.py", "report/verdict.py", "run/limits.py"
-ROWS = "    jobs = tuple(row(job, record) for job in record.jobs)\n"
+ROWS = "    jobs = tuple(row(job, record, resumable=resumable) for job in record.jobs)\n"
 GREEN = "Outcome(Status.SUCCEEDED, Cause(CauseCode.COMPLETED), exit_code=0, verified=True)"
 
 DEFECTS: dict[str, tuple[Edit, ...]] = {
@@ -81,7 +81,7 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
             ROWS,
             "    others = (*record.jobs[1::-1], *record.jobs[2:])\n"
             "    jobs = tuple(\n"
-            "        row(replace(job, outcome=other.outcome), record)\n"
+            "        row(replace(job, outcome=other.outcome), record, resumable=resumable)\n"
             "        for job, other in zip(record.jobs, others, strict=True)\n"
             "    )\n",
         ),
@@ -180,7 +180,7 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
         Edit(
             STATE,
             "outcome.status is not Status.CANCELLED and not outcome.may_still_run",
-            "outcome.status not in (Status.CANCELLED, Status.UNKNOWN)",
+            "outcome.status is not Status.CANCELLED",
         ),
     ),
     "interrupted-is-failure": (
@@ -217,6 +217,20 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "unread-forgotten": (Edit(VERDICT, "    if unread:\n", "    if unread and not rows:\n"),),
+    "vm-dropped": (
+        Edit(
+            "azure/inventory.py",
+            "    partial = tuple(item for scope in found for item in scope.partial)\n",
+            "    partial = ()\n",
+        ),
+    ),
+    "subscription-dropped": (
+        Edit(
+            "azure/inventory.py",
+            "= subscriptions.read_all(found.rows)\n",
+            "= subscriptions.read_all(found.rows)[0], ()\n",
+        ),
+    ),
     "failure-before-stop": (
         Edit(
             VERDICT,
@@ -224,7 +238,7 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
             "    ExitCode.SCRIPT_FAILED,\n    ExitCode.STOPPED,\n    ExitCode.DEADLINE,\n",
         ),
     ),
-    "counts-twice": (
+    "counts-forget": (
         Edit(
             REPORT,
             "seen = Counter(job.status for job in jobs)",

@@ -196,7 +196,7 @@ def greener(history: History) -> History:
 def shorter(history: History) -> History:
     """A report that has lost a row after it was counted."""
     assert history.report is not None
-    return replace(history, report=replace(history.report, jobs=history.report.jobs[:-1]), rows=history.rows[:-1])
+    return replace(history, report=replace(history.report, jobs=history.report.jobs[:-1]))
 
 
 def flattered(history: History) -> History:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -46,3 +47,9 @@ def test_a_planted_defect_is_noticed_in_a_copy() -> None:
 def test_the_simulation_notices_every_planted_defect(name: str) -> None:
     """Within three hundred seeds."""
     assert notice(DEFECTS[name], SEEDS).seed >= 0
+
+
+def test_the_page_of_figures_has_every_planted_defect() -> None:
+    """The table names the defects that there are, in their order, and no others."""
+    page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == list(DEFECTS)
