@@ -5,21 +5,28 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import Any
 
 STDOUT_HINT = "free some space, or write the output elsewhere"
 """What to do where stdout cannot be written."""
 
 
 class BestEffort(io.FileIO):
-    """A stream of messages that never fails: what cannot be written is dropped, and the work goes on."""
+    """A stream of messages that never fails: what cannot be written is dropped, and the work goes on.
+
+    It keeps nothing back, so an interrupt that comes while it writes makes no message appear twice.
+    """
 
     def write(self, data: object) -> int:
-        size = memoryview(data).nbytes  # type: ignore[arg-type]  # FileIO takes any buffer
-        try:
-            written = super().write(data)  # type: ignore[arg-type]
-        except OSError:  # a full disk, a reader that went away
-            return size
-        return size if written is None else written
+        rest = memoryview(data).cast("B")  # type: ignore[arg-type]  # FileIO takes any buffer
+        size = rest.nbytes
+        while rest:
+            try:
+                written = super().write(rest)
+            except OSError:  # a full disk, a reader that went away
+                return size
+            rest = rest[written:] if written else rest[:0]
+        return size
 
 
 def prepare() -> bool:
@@ -34,10 +41,8 @@ def prepare() -> bool:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None or sys.platform != "win32":
         encoding = "utf-8" if sys.stderr is None else sys.stderr.encoding
-        raw = io.BufferedWriter(BestEffort(2, "w", closefd=False))
-        sys.stderr = io.TextIOWrapper(
-            raw, encoding=encoding, errors="backslashreplace", line_buffering=True, write_through=True
-        )
+        raw: Any = BestEffort(2, "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", write_through=True)
     return 1 in closed
 
 
