@@ -188,7 +188,7 @@ def draw(seed: int, rates: Mapping[Fault, float] | None = None, sizes: Sizes = S
     if sqlite and plan.receipts and rng.random() < 0.5:
         interruptions = (_frozen(rng), *interruptions)
     misread: Mapping[str, Misread] = {}
-    if rng.random() < 0.12:
+    if rng.random() < 0.2:
         lab, misread = labs.misread(rng, lab)
     return Scenario(
         seed=seed,

@@ -151,6 +151,12 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
     # Others of the same kinds.
     "receipt-names-no-script": (Edit(RECEIPT, "        return Reason.UNHASHED_SCRIPT\n", "        return None\n"),),
     "better-of-two-receipts": (Edit(RECEIPT, "    if reading.disputed:\n", "    if False:\n"),),
+    "receipts-on-stderr-ignored": (
+        Edit(RECEIPT, "for text in (reading.stdout, reading.stderr) for", "for text in (reading.stdout,) for"),
+    ),
+    "receipt-of-another-script": (
+        Edit(RECEIPT, "return None if receipt.script_digest == digest else Reason.WRONG_SCRIPT", "return None"),
+    ),
     "nonce-worked-out": (
         Edit(
             ENGINE,
@@ -201,6 +207,9 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
             "    return _unproven(reading, Cause(CauseCode.NO_RECEIPT, message))\n",
             "    return Outcome(Status.FAILED, Cause(CauseCode.EXIT_CODE, message), exit_code=exit_code, verified=True)\n",
         ),
+    ),
+    "kill-is-handler-error": (
+        Edit(JUDGE, "    if status == KILLED and EXIT_STATUS.search(message):\n", "    if False:\n"),
     ),
     "running-view-proves": (
         Edit(
