@@ -112,7 +112,7 @@ def freeing(event: e.JobUnstuck, names: str) -> str:
             return f"End of the script on {names} asked for by {who}, {how}{why}"
         case e.FreeingStage.DONE:
             return f"Script on {names} ended by {who}, {how}{why}"
-        case e.FreeingStage.FAILED:
+        case _:
             return f"Script on {names} could not be ended by {who}, {how}{why}"
 
 

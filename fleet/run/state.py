@@ -138,8 +138,6 @@ class Run(Standing):
             if state.phase is Phase.DONE and not was_done:
                 state.outcome = restart.judged(state, event.at)
         except Exception as error:
-            if was_done:
-                raise
             broken(state, event.at, defect(error))
 
     def _judge(self, state: JobState, at: float) -> None:

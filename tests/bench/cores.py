@@ -43,14 +43,14 @@ CORES = {
             "store/wal",
             "store/writer",
         ),
-        ("tests/unit/store", "tests/contracts/test_journal.py"),
+        ("tests/unit/store", "tests/unit/test_files.py", "tests/contracts/test_journal.py"),
     ),
     "state machine": Core(
-        ("run/job", "run/state", "run/judge", "run/retry"),
-        ("tests/unit/run",),
+        ("run/job", "run/job_state", "run/state", "run/judge", "run/retry"),
+        ("tests/unit/run", "tests/unit/engine/test_defects.py"),
     ),
     "what comes next": Core(
         ("run/standing", "run/scheduler", "run/chain", "run/restart", "run/control"),
-        ("tests/unit/run", "tests/unit/engine"),
+        ("tests/unit/run", "tests/unit/engine", "tests/unit/test_without_left.py"),
     ),
 }

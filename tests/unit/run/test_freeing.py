@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from fleet.plan.model import JobId, Limits
+from fleet.playbook.model import Transport
 from fleet.report.aggregate import aggregate
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Refusal
 from fleet.run.effects import Halt, WaitUntil
-from fleet.run.model import CauseCode, Status
+from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.state import Run
 from tests.unit.run.driven import OPERATION, due, ended, opened, sent
 from tests.unit.run.factory import plan
@@ -172,3 +173,33 @@ def test_a_run_that_was_stopped_hard_is_left_when_nothing_answers() -> None:
     assert run.next(12.5) == WaitUntil(14.9)
     run.apply(e.RemovalFailed(12.6, JOB, 0))
     assert isinstance(run.next(14.9), Halt), "a lost answer is none"
+
+
+def test_who_asked_first_is_named() -> None:
+    """A run that is stopped hard afterwards deletes the command, and the row still names the person who asked for it."""
+    run = running()
+    run.apply(asked(2.0))
+    run.apply(e.StopRequested(3.0, e.StopKind.HARD, "somebody else"))
+    run.apply(e.RemovalBegun(4.0, JOB))
+    run.apply(e.CommandRemoved(5.0, JOB))
+    assert end(run)[0] is Status.CANCELLED
+    assert "ended by jo" in end(run)[1]
+
+
+def test_an_action_has_no_command_that_could_have_been_deleted() -> None:
+    """What a person says of it ends nothing here: its operation is still read."""
+    run = opened(plan(2, transport=Transport.ACTION, receipts=False))
+    sent(run, 0, 1.0)
+    run.apply(asked(2.0))
+    run.apply(done(3.0))
+    assert run.jobs[0].phase is Phase.RUNNING
+
+
+def test_a_step_that_cannot_be_decided_ends_its_job_alone() -> None:
+    """A condition that cannot be read, as in a damaged plan, ends the jobs that need it; nothing is sent for them."""
+    made = plan(2)
+    step = replace(made.steps[0], flow=replace(made.steps[0].flow, when="facts.x =="))
+    run = opened(replace(made, steps=(step,)))
+    for state in run.jobs:
+        assert state.outcome is not None
+        assert (state.outcome.status, state.outcome.cause.code) == (Status.UNREACHABLE, CauseCode.INTERNAL_ERROR)

@@ -329,3 +329,11 @@ def test_an_unchanged_command_names_what_it_shows() -> None:
     assert unchanged(Cause(CauseCode.EXIT_CODE, "exit code 3"), "x").message.endswith(
         "of x; that ended with: exit code 3"
     )
+
+
+def test_a_machine_that_cannot_hash_is_named_with_what_it_lacks() -> None:
+    """Its receipt does not say which script ran; the hint names the tools, one of which helps."""
+    code, out, err = sealed(0)
+    outcome = judged(Answer("Succeeded", "", code, out.replace(f"script={DIGEST}", "script=-"), err))
+    assert (outcome.status, outcome.cause.code) == (Status.UNVERIFIED, CauseCode.RECEIPT_MISMATCH)
+    assert "sha256sum" in outcome.cause.hint

@@ -13,7 +13,7 @@ import pytest
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event, SubmissionIntended
-from fleet.store import journal
+from fleet.store import journal, reading
 from fleet.store.presence import Presence
 from tests.unit.store.own_loop import finish
 
@@ -227,3 +227,77 @@ def test_a_folder_that_may_no_longer_be_entered_is_lost(tmp_path: Path) -> None:
         assert "can no longer be reached (Permission denied)" in present.lost()
     finally:
         file.parent.chmod(0o700)
+
+
+def test_a_folder_that_became_a_circle_of_links_is_lost(tmp_path: Path) -> None:
+    """What cannot be reached is said in the system's words, whatever keeps it away."""
+    file = tmp_path / "r1" / "journal.db"
+    file.parent.mkdir()
+    file.touch()
+    present = Presence([file], growing=file)
+    shutil.rmtree(file.parent)
+    file.parent.symlink_to("r1")
+    assert "can no longer be reached" in present.lost()
+
+
+def test_a_loss_is_noticed_at_the_end_too(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """Where nothing was written or looked at any more, closing the journal still finds that its files went."""
+    folder = tmp_path / "runs" / "r1"
+
+    async def live() -> journal.Journal:
+        kept = journal.create(folder, run_id="r1", plan=plan, owner="me", now=1.0)
+        await kept.append(life[:6])
+        shutil.rmtree(folder)
+        await kept.close()
+        return kept
+
+    kept = finish(live())
+    assert kept.loss is not None and kept.saved == life[:6]
+
+
+def test_a_later_owner_is_no_loss(tmp_path: Path, plan: Plan, life: tuple[Event, ...]) -> None:
+    """One that no lock kept out has the run; that is said, whatever became of the files meanwhile."""
+    folder = tmp_path / "runs" / "r1"
+
+    async def live() -> str:
+        kept = journal.create(folder, run_id="r1", plan=plan, owner="me", now=1.0)
+        await kept.append(life[:6])
+        (folder / "lock").unlink()
+        later = journal.open_for_writing(folder, owner="you", now=2.0)
+        (folder / "lock").unlink()
+        (folder / "journal.db-shm").unlink()
+        with pytest.raises(StateError) as said:
+            await kept.append(life[6:9])
+        await kept.close()
+        await later.journal.close()
+        return said.value.code
+
+    assert finish(live()) == "lease_lost"
+
+
+def test_what_was_cut_before_it_was_lost_is_not_called_saved(
+    tmp_path: Path, plan: Plan, life: tuple[Event, ...]
+) -> None:
+    """Where the open files hold less than was acknowledged, the report is made of what is in memory."""
+    folder = tmp_path / "runs" / "r1"
+
+    async def live() -> journal.Journal:
+        kept = journal.create(folder, run_id="r1", plan=plan, owner="me", now=1.0)
+        await kept.append(life[:6])
+        other = sqlite3.connect(folder / "journal.db")
+        with other:
+            other.execute("DELETE FROM events WHERE seq > 3")
+        other.close()
+        shutil.rmtree(folder)
+        with pytest.raises(StateError):
+            await kept.append(life[6:9])
+        await kept.close()
+        return kept
+
+    kept = finish(live())
+    assert kept.loss is not None and kept.saved is None
+
+
+def test_whose_run_it_is_cannot_be_said_of_files_that_cannot_be_read() -> None:
+    """Then the loss of the files is what is said."""
+    assert not reading.is_taken_over(sqlite3.connect(":memory:"), 1)
