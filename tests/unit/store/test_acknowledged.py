@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -152,10 +153,13 @@ def test_a_run_that_changes_while_it_is_taken_over_is_left_to_the_other(
     assert not journal.read(folder).live
 
 
-def test_a_disk_that_takes_nothing_ends_the_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was there is given up, without a word written: it claims what it said, or is gone."""
+@pytest.mark.parametrize("write", [lambda descriptor, data: 0, Pieces(12)])
+def test_a_disk_that_takes_nothing_more_ends_the_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[int, bytes], int]
+) -> None:
+    """One that was there is given up: it claims what it said, or is gone."""
     Note(tmp_path, 1, CHAIN).close()
-    monkeypatch.setattr(os, "write", lambda descriptor, data: 0)
+    monkeypatch.setattr(os, "write", write)
     Note(tmp_path, 2, CHAIN).close()
     monkeypatch.undo()
     assert acknowledged.read(tmp_path) in (None, (1, CHAIN))
