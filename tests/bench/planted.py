@@ -240,7 +240,7 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
             "= subscriptions.read_all(found.rows)[0], ()\n",
         ),
     ),
-    "failure-before-stop": (
+    "script-failure-first": (
         Edit(
             VERDICT,
             "    ExitCode.STOPPED,\n    ExitCode.DEADLINE,\n    ExitCode.SCRIPT_FAILED,\n",
