@@ -92,7 +92,7 @@ def started(machine: Machine, words: tuple[object, ...], flag: str, *more: objec
 
 def continued(machine: Machine, done: Done, flag: str) -> Any:
     """Execute the last line on stderr, word for word, and return the report of the run."""
-    (run_id,) = sorted(folder.name for folder in (machine.state / "runs").iterdir())[-1:]
+    run_id = machine.run("runs", "-o", "json").report[0]["id"]  # newest first
     assert done.last == f"fleet resume {run_id} {flag}", done.err
     again = machine.resume(done.last, "-o", "json")
     assert again.code == 0, again.err

@@ -20,7 +20,7 @@ def test_a_held_vm_is_refused_then_free(machine: Machine, labs: Labs) -> None:
     rows = {(row["name"][:3], row["status"], row["cause"]["code"]) for row in refused.report["jobs"]}
     assert rows == {("web", "unreachable", "leased_by_other_run"), ("dev", "succeeded", "completed")}
     assert machine.run(*hello[:-1], "none").code == 0, "who does not heed leases goes ahead"
-    first = sorted(folder.name for folder in machine.state.joinpath("runs").iterdir())[0]
+    first = machine.run("runs", "-o", "json").report[-1]["id"]  # newest first
     assert machine.run("resume", first, lab.flag, "-o", "json").code == 0
     assert machine.run(*hello).code == 0
 
