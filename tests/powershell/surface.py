@@ -1,0 +1,90 @@
+"""What the shipped scripts use of PowerShell, by its own parser, and the list of what Windows PowerShell 5.1 has."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from fleet.guest import live, probe, restart, spool
+from fleet.guest.delivery import Delivery, Shell
+from fleet.guest.wrapper import wrap
+from fleet.lab.windows.powershell import QUIET
+
+LIST = Path(__file__).with_name("windows_powershell.txt")
+"""A line for each use that is allowed, and the page that gives it for 5.1 or for .NET Framework 4.6.2."""
+
+PAGES: Mapping[str, str] = {
+    "cmdlet": "https://learn.microsoft.com/powershell/module/{}?view=powershell-5.1",
+    "about": "https://learn.microsoft.com/powershell/module/microsoft.powershell.core/about/{}?view=powershell-5.1",
+    "net": "https://learn.microsoft.com/dotnet/api/{}?view=netframework-4.6.2",
+    "win32": "https://learn.microsoft.com/windows/win32/{}",
+    "program": "https://learn.microsoft.com/windows-server/administration/windows-commands/{}",
+    "system": "https://learn.microsoft.com/{}",
+    "own": "",
+}
+"""Where a page of each kind lies. ``own`` is a value that these scripts make themselves."""
+
+_ROOT = Path(__file__).parents[2]
+_TOOL = Path(__file__).with_name("surface.ps1")
+_LINUX = "# Plays what PowerShell for Linux lacks; Windows never runs it."
+"""The first line of a shipped script that needs PowerShell 7."""
+
+
+def scripts(folder: Path) -> list[Path]:
+    """Return every PowerShell text that goes to a VM: playbooks' scripts, and in ``folder`` what Fleet puts together."""
+    key, nonce = "20260301-020304-abcd-1", "0" * 32
+    delivery = Delivery(
+        "Write-Output 'x'",
+        Shell.PWSH,
+        key,
+        nonce,
+        5.0,
+        env={"A": "it's", "B": "C:\\new"},
+        args=("one", "\\"),
+        secret_names=("TOKEN",),
+    )
+    made = {
+        "wrapper": wrap(delivery),
+        "reader": spool.reader(spool.Wanted(key, spool.Stream.STDOUT, 12, nonce), windows=True),
+        "follower": live.follower(live.Since(key, 12, None, 15, nonce), windows=True),
+        "probe": probe.prober(key, nonce, windows=True),
+        "release": probe.releaser(key, nonce, windows=True),
+        "reboot": restart.ask(Shell.PWSH),
+        "back": restart.back(Shell.PWSH),
+    }
+    for name, text in made.items():
+        (folder / f"{name}.ps1").write_text(text, "ascii")
+    shipped = [*_ROOT.glob("playbooks/**/*.ps1"), *_ROOT.glob("fleet/lab/**/*.ps1")]
+    own = [path for path in sorted(shipped) if not path.read_text("ascii").startswith(_LINUX)]
+    return own + [folder / f"{name}.ps1" for name in made]
+
+
+def used(pwsh: str, files: list[Path], folder: Path) -> dict[str, list[str]]:
+    """Return each use, and the places (file:line) where it is. Cmdlets and members do not tell upper from lower case."""
+    names = folder / "files"
+    names.write_text("".join(f"{path}\n" for path in files))
+    words = [pwsh, "-NoLogo", "-NoProfile", "-NonInteractive", "-File", str(_TOOL), "-List", str(names)]
+    done = subprocess.run(words, env=os.environ | QUIET, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    found: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        use, place = line.split("\t")
+        found.setdefault(use.lower(), []).append(place)
+    return found
+
+
+def allowed() -> dict[str, str]:
+    """Return the list: each use in lower case, and its page as an address ("" where the use is our own)."""
+    entries: dict[str, str] = {}
+    for line in LIST.read_text("ascii").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = re.fullmatch(r"(\S.*?)  +(\w+)(?::(\S+))?", line)
+        assert match is not None and match[2] in PAGES, f"not an entry: {line!r}"
+        assert match[1].lower() not in entries, f"twice: {line!r}"
+        assert (match[2] == "own") == (match[3] is None), f"no page: {line!r}"
+        entries[match[1].lower()] = PAGES[match[2]].format(match[3])
+    return entries
