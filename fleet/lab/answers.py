@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fleet.lab import maintenance
 from fleet.lab.classes import AgentState, PowerState, System
 from fleet.lab.expressions import Row
 from fleet.lab.operations import Operation
@@ -198,17 +199,18 @@ def _agent(*, ready: bool) -> Json:
 
 def _os_profile(machine: Machine) -> Json:
     profile: dict[str, object] = {"computerName": machine.host, "adminUsername": "azureuser"}
+    settings = maintenance.patch_settings(machine.patch_mode, on_schedule=machine.patch_on_schedule)
     if machine.system is System.LINUX:
         profile["linuxConfiguration"] = {
             "disablePasswordAuthentication": True,
             "provisionVMAgent": True,
-            "patchSettings": {"patchMode": "ImageDefault", "assessmentMode": "ImageDefault"},
+            "patchSettings": settings,
         }
     else:
         profile["windowsConfiguration"] = {
             "provisionVMAgent": True,
-            "enableAutomaticUpdates": True,
-            "patchSettings": {"patchMode": "AutomaticByOS", "assessmentMode": "ImageDefault"},
+            "enableAutomaticUpdates": machine.patch_mode != "Manual",
+            "patchSettings": settings,
         }
     return {
         **profile,
@@ -268,6 +270,21 @@ def row(id: str, name: str, kind: str, group: Group, tags: dict[str, str]) -> Ro
     """Render what every row of a resource has, empty where a resource adds nothing."""
     found = _container(id, name, kind, group.subscription, tags)
     return {**found, "resourceGroup": group.name.lower()}
+
+
+def maintenance_rows(found: Group) -> list[Row]:
+    """Render the maintenance configurations of a group as rows of ``resources``."""
+    kind = "microsoft.maintenance/maintenanceconfigurations"
+    made = [(spec, maintenance.configuration(found.id, spec)) for spec in found.maintenance]
+    return [{**row(str(each["id"]), spec.name, kind, found, {}), **each} for spec, each in made]
+
+
+def assignment_rows(found: Group) -> list[Row]:
+    """Render the assignments of a group's maintenance configurations as rows of ``maintenanceresources``."""
+    kind = "microsoft.maintenance/configurationassignments"
+    vms = [(machine.name, machine.id) for machine in found.machines.values()]
+    made = [(spec, each) for spec in found.maintenance for each in maintenance.assignments(found.id, vms, spec)]
+    return [{**row(str(each["id"]), spec.name, kind, found, {}), **each} for spec, each in made]
 
 
 def subscription_row(sub: Subscription) -> Row:

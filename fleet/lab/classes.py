@@ -232,6 +232,20 @@ class ComputeSpec(MachinesSpec):
     extensions: bool = Field(
         default=True, description="false: extension operations are switched off on the VM, and commands are refused."
     )
+    patch_mode: Literal["ImageDefault", "AutomaticByPlatform", "AutomaticByOS", "Manual"] | None = Field(
+        default=None, description="Who installs updates. Default: ImageDefault on Linux, AutomaticByOS on Windows."
+    )
+    patch_on_schedule: bool = Field(
+        default=False,
+        description="Azure patches at the times of a maintenance configuration only; with AutomaticByPlatform.",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_patch_mode(self) -> Self:
+        wrong = {"linux": ("AutomaticByOS", "Manual"), "windows": ("ImageDefault",)}
+        if self.patch_mode in wrong[self.os]:
+            raise ValueError(f"{self.patch_mode} is not a patch mode of {self.os}")
+        return self
 
 
 class VmSpec(NamedSpec, ComputeSpec):

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from fleet import documents
 from fleet.lab.classes import ArcSpec, RuleSpec, ScaleSetSpec, Share, VmSpec
+from fleet.lab.maintenance import MaintenanceSpec
 
 
 class FaultOn(StrEnum):
@@ -116,6 +117,7 @@ class GroupSpec(documents.Keys):
     vms: list[VmSpec] = Field(default=[], description="Classes of VMs.")
     scale_sets: list[ScaleSetSpec] = Field(default=[], description="Scale sets.")
     arc: list[ArcSpec] = Field(default=[], description="Classes of Arc machines.")
+    maintenance: list[MaintenanceSpec] = Field(default=[], description="Maintenance configurations.")
 
 
 class SubscriptionSpec(documents.Keys):

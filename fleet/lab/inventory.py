@@ -208,7 +208,10 @@ class Inventory:
                 rows += [answers.group_row(group) for group in sub.groups.values()]
             return [row for row in rows if inside(row)]
 
-        return {"resources": resources, "resourcecontainers": containers}
+        def assigned() -> list[Row]:
+            return [row for group in self._world.groups() for row in answers.assignment_rows(group) if inside(row)]
+
+        return {"resources": resources, "resourcecontainers": containers, "maintenanceresources": assigned}
 
     def _known(self) -> dict[str, Row]:
         """Return the rows of resources as Resource Graph knows them, by casefolded id."""
@@ -216,6 +219,8 @@ class Inventory:
             self._rows_known = {machine.key: _row(machine) for machine in self._world.machines()}
             self._rows_known |= {found.id.casefold(): scale_sets.row(found) for found in self._world.scale_sets()}
             self._rows_known |= {machine.key: _row(machine) for machine in self._world.arc()}
+            made = [row for group in self._world.groups() for row in answers.maintenance_rows(group)]
+            self._rows_known |= {str(row["id"]).casefold(): row for row in made}
         return self._rows_known
 
     def _invalid(self, now: float, details: list[Json]) -> Answer:

@@ -24,6 +24,8 @@ _DEFAULT_IMAGES = {
     System.WINDOWS: "MicrosoftWindowsServer:WindowsServer:2022-datacenter-azure-edition:latest",
 }
 
+_PATCH_MODES = {System.LINUX: "ImageDefault", System.WINDOWS: "AutomaticByOS"}
+
 
 def build(spec: LabSpec, *, sandboxed: bool = True) -> World:
     """Make the world of a lab file. Without ``sandboxed`` every guest is scripted."""
@@ -36,6 +38,7 @@ def build(spec: LabSpec, *, sandboxed: bool = True) -> World:
         for given in subscription.groups:
             shown = given.name.upper() if spec.id_case == "upper" else given.name
             group = Group(sub, given.name, given.location, dict(given.tags), shown)
+            group.maintenance = tuple(given.maintenance)
             sub.groups[given.name.casefold()] = group
             for vms in given.vms:
                 for machine in _members(spec, group, vms, sandboxed):
@@ -121,6 +124,8 @@ def _members(spec: LabSpec, group: Group, given: MachinesSpec, sandboxed: bool) 
             disks=given.disks,
             kind=kind,
             extensions=hardware.extensions,
+            patch_mode=hardware.patch_mode or _PATCH_MODES[System(given.os)],
+            patch_on_schedule=hardware.patch_on_schedule,
             place=_place(given, index),
         )
 

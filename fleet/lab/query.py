@@ -13,7 +13,7 @@ from functools import cmp_to_key
 from fleet.lab.expressions import Row, Value, columns, expression, is_true, operand, ordered
 from fleet.lab.tokens import Parser
 
-TABLES = ("resources", "resourcecontainers")
+TABLES = ("resources", "resourcecontainers", "maintenanceresources")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from fleet.lab.classes import (
     System,
     UpdatesSpec,
 )
+from fleet.lab.maintenance import MaintenanceSpec
 
 COMPUTE = "/providers/Microsoft.Compute"
 CREATED = 1_735_689_600.0  # 2025-01-01, when every pretend VM was made
@@ -58,6 +59,7 @@ class Group:
     machines: dict[str, Machine] = field(default_factory=dict)
     scale_sets: dict[str, ScaleSet] = field(default_factory=dict)
     arc: dict[str, Machine] = field(default_factory=dict)
+    maintenance: tuple[MaintenanceSpec, ...] = ()
 
     @property
     def id(self) -> str:
@@ -131,6 +133,8 @@ class Machine:
     """The uniform scale set that it is an instance of."""
     member_of: ScaleSet | None = None
     """The flexible scale set that it, a VM, belongs to."""
+    patch_mode: str = ""
+    patch_on_schedule: bool = False
     extensions: bool = True
     """Whether extension operations are allowed (``osProfile.allowExtensionOperations``)."""
     place: Place | None = None

@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from fleet.errors import InvalidInput
-from fleet.lab import classes, file
+from fleet.lab import classes, file, maintenance
 from fleet.lab.making import build
 
 LABS = Path(__file__).parent / "labs"
@@ -21,6 +21,8 @@ MODELS: dict[str, type[pydantic.BaseModel]] = {
     "`vms`": file.VmSpec,
     "`scale_sets`": file.ScaleSetSpec,
     "`arc`": file.ArcSpec,
+    "`maintenance`": maintenance.MaintenanceSpec,
+    "`dynamic`": maintenance.DynamicScopeSpec,
     "`updates`": classes.UpdatesSpec,
     "`disks`": classes.DiskSpec,
     "`packages`": classes.PackageSpec,
@@ -73,6 +75,13 @@ def test_values_are_dealt_out_in_turn() -> None:
         (around("{name: v, count: 2}"), "name needs {n} when count is above 1", ""),
         (around("{name: 'v{x}'}"), "only {n} is known", ""),
         (around("{name: v, os: windows, guest: sandbox}"), "a Windows guest cannot be a sandbox", ""),
+        (around("{name: v, os: windows, patch_mode: ImageDefault}"), "ImageDefault is not a patch mode of windows", ""),
+        (around("{name: v, patch_mode: Manual}"), "Manual is not a patch mode of linux", ""),
+        (
+            around("{name: v}") + "    maintenance: [{name: m, purpose: Host, dynamic: {}}]\n",
+            "a dynamic scope is for InGuestPatch only",
+            "",
+        ),
         (around("{name: v, rules: [{when: '('}]}"), "not a regular expression", ""),
         (around("{name: v}\n    - {name: V}"), "is there twice", ""),
         ("subscriptions: []\n", "subscriptions", ""),
