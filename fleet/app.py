@@ -26,7 +26,7 @@ from fleet.engine.ports import Cloud, Kept
 from fleet.engine.room import RoomMakingCloud
 from fleet.errors import FleetError, Refused, StateError
 from fleet.files import MOST_READ, is_own_stream, read_bounded, read_text
-from fleet.plan import doctor
+from fleet.plan import doctor, patchers
 from fleet.plan.build import Settings, build
 from fleet.plan.condition import Facts, Permissions
 from fleet.plan.departure import departures, undecided
@@ -244,7 +244,16 @@ async def examine(connection: Connection, plan: Plan, secrets: Mapping[str, str]
     while asked := doctor.to_ask(plan, principals, permissions):
         permissions += await preflight.permissions(asked)
     conditions = await preflight.conditions(plan.targets, commands=doctor.uses_managed(plan))
-    return doctor.examine(plan, Facts(principals, permissions, conditions, sizes))
+    locks = await preflight.locks(plan.targets)
+    patching = await preflight.patching(plan.targets)
+    return doctor.examine(plan, Facts(principals, permissions, conditions, sizes, locks, patching))
+
+
+async def other_patchers(connection: Connection, plan: Plan) -> tuple[doctor.Finding, ...]:
+    """Return who else patches the targets of a plan that patches; nothing is asked for another. Raises AzureUnusable."""
+    if not patchers.is_patching(plan) or not plan.targets:
+        return ()
+    return patchers.warnings(plan, await connection.preflight.patching(plan.targets))
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fleet.azure.patchers import read_locks, read_patching
 from fleet.azure.reading import Pace, Pause, Unread, gathered, read, read_list, sentence
 from fleet.azure.transport import Transport
 from fleet.azure.wire import preflight as wire
@@ -13,6 +14,8 @@ from fleet.azure.wire import run_command
 from fleet.azure.wire.http import NoResponse, Request, Response
 from fleet.clock import Clock
 from fleet.plan.condition import Condition, Permissions, Principal
+from fleet.plan.locks import Locks
+from fleet.plan.patchers import Patching
 from fleet.targets.model import Target
 
 
@@ -62,6 +65,14 @@ class AzurePreflight:
     async def conditions(self, targets: Sequence[Target], *, commands: bool) -> tuple[Condition, ...]:
         """Read model and instance view of each VM in one call, and its managed commands in another."""
         return await gathered(targets, lambda target: self._condition(target, commands))
+
+    async def locks(self, targets: Sequence[Target]) -> tuple[Locks, ...]:
+        """Read the locks in the subscription of each target, one list each."""
+        return await read_locks(self._transport, targets, self._pause)
+
+    async def patching(self, targets: Sequence[Target]) -> Patching:
+        """Read who else patches the targets, from Resource Graph."""
+        return await read_patching(self._transport, targets, self._pause)
 
     async def _condition(self, target: Target, commands: bool) -> Condition:
         request = wire.vm_view(target)

@@ -15,12 +15,15 @@ from fleet.cli import given as parameter_values
 from fleet.cli import options
 from fleet.cli.choosing import warn_about
 from fleet.cli.driving import config_of, narrowing_of, settings_of, tell_notes
+from fleet.cli.rendering import finding_document
 from fleet.cli.screen import emit, say, settings, table, warn
+from fleet.connecting import Connection
 from fleet.errors import ExitCode
 from fleet.plan import doctor as verdicts
 from fleet.plan.doctor import BLOCKING, Finding, Level
 from fleet.plan.model import Plan
-from fleet.plan.rights import DOCTOR, Right, rights, role, scopes
+from fleet.plan.patchers import PURPOSE
+from fleet.plan.rights import DOCTOR, LOCKS, PATCHERS, Right, rights, role, scopes
 from fleet.playbook.model import Playbook, Transport
 from fleet.report.words import plural
 from fleet.signals import run_interruptible
@@ -44,7 +47,7 @@ Examples:
     "--scope", "given_scopes", multiple=True, metavar="ID", help="Where the role may be assigned; repeatable."
 )
 @click.option("--name", metavar="NAME", help="The role's name, instead of one after the playbook.")
-@click.option("--doctor", "with_doctor", is_flag=True, help="Add the right by which `fleet doctor` checks the others.")
+@click.option("--doctor", "with_doctor", is_flag=True, help="Add the rights by which `fleet doctor` checks the others.")
 @click.option("-o", "--output", "output_format", type=click.Choice(["json", "table"]), help="A role, or the reasons.")
 @click.option("--config", "config_file", metavar="FILE", help="Settings to use instead of ./config.yaml.")
 @click.option("-q", "--quiet", count=True, help="Say less on stderr.")
@@ -57,7 +60,8 @@ def rbac(playbook: str, with_doctor: bool, **flags: Any) -> int:
     loaded = app.load_playbook(Path(playbook))
     kinds = wanted_kinds(loaded.selection.kinds, selector.parse(loaded.selection.where).expression)
     needed = rights(loaded.steps, Transport(flags["transport"] or config.run.transport), kinds)
-    needed += (DOCTOR,) if with_doctor else ()
+    needed += (DOCTOR, LOCKS) if with_doctor else ()
+    needed += PATCHERS if with_doctor or loaded.labels.get("purpose") == PURPOSE else ()
     if flags["output_format"] == "table":
         emit(table(("action", "where", "why"), [(right.action, right.reach.value, right.reason) for right in needed]))
         return ExitCode.OK
@@ -133,6 +137,16 @@ def render(plan: Plan, findings: Sequence[Finding], form: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+async def warn_of_patchers(connection: Connection, plan: Plan) -> tuple[Finding, ...]:
+    """Warn, before a run that patches, of other patchers of its targets and of what could not be read; return both."""
+    found = await app.other_patchers(connection, plan)
+    for finding in found:
+        warn(f"{_where(finding)}: {finding.what}")
+    for hint in dict.fromkeys(finding.next for finding in found):
+        say(f"  hint: {hint}")
+    return found
+
+
 def _where(finding: Finding) -> str:
     return f"{_names(finding.targets)} ({len(finding.targets):,})" if finding.targets else finding.subject
 
@@ -155,16 +169,5 @@ def _document(plan: Plan, findings: Sequence[Finding], out: frozenset[Target]) -
         "not_reached": [target.id for target in plan.targets if target in out],
         "blocked": any(item.level in BLOCKING for item in findings),
         "unchecked": any(item.level is Level.UNCHECKED for item in findings),
-        "findings": [
-            {
-                "check": item.check.value,
-                "level": item.level.value,
-                "what": item.what,
-                "next": item.next,
-                "subject": item.subject,
-                "targets": [target.id for target in item.targets],
-                "commands": list(item.names),
-            }
-            for item in findings
-        ],
+        "findings": [finding_document(item) for item in findings],
     }

@@ -14,6 +14,7 @@ from fleet.cli.options import ReportFile
 from fleet.cli.screen import table, width
 from fleet.errors import InvalidInput, Problem
 from fleet.plan import estimate as estimates
+from fleet.plan.doctor import Finding
 from fleet.plan.estimate import Estimate
 from fleet.plan.model import Gate, Limits, Plan, PlannedStep, Wave
 from fleet.playbook.model import OnExisting, Strategy, Turn
@@ -106,12 +107,26 @@ def reports_of_playbook(formats: Sequence[str], folder: Path) -> list[ReportFile
     return [ReportFile(form, str(folder / f"report.{SUFFIXES.get(form, form)}")) for form in formats]
 
 
-def render_plan(plan: Plan, form: str, *, colour: bool = False) -> str:
-    """Render a plan as text, JSON or Markdown."""
+def render_plan(plan: Plan, form: str, *, colour: bool = False, patchers: Sequence[Finding] = ()) -> str:
+    """Render a plan as text, JSON or Markdown. ``patchers`` says who else patches its targets; text leaves that out."""
     cost = estimates.estimate(plan)
     if form == "json":
-        return json.dumps(_plan_document(plan, cost), indent=1, ensure_ascii=True) + "\n"
-    return _plan_markdown(plan, cost) if form == "md" else _plan_text(plan, cost)
+        document = {**_plan_document(plan, cost), "patchers": [finding_document(item) for item in patchers]}
+        return json.dumps(document, indent=1, ensure_ascii=True) + "\n"
+    return _plan_markdown(plan, cost, patchers) if form == "md" else _plan_text(plan, cost)
+
+
+def finding_document(finding: Finding) -> dict[str, object]:
+    """Render one finding of the doctor as JSON."""
+    return {
+        "check": finding.check.value,
+        "level": finding.level.value,
+        "what": finding.what,
+        "next": finding.next,
+        "subject": finding.subject,
+        "targets": [target.id for target in finding.targets],
+        "commands": list(finding.names),
+    }
 
 
 def _plan_document(plan: Plan, cost: Estimate) -> dict[str, Any]:
@@ -133,7 +148,7 @@ def _plan_text(plan: Plan, cost: Estimate) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _plan_markdown(plan: Plan, cost: Estimate) -> str:
+def _plan_markdown(plan: Plan, cost: Estimate, patchers: Sequence[Finding]) -> str:
     from fleet.report.safe import markdown
 
     def rows(head: Sequence[str], cells: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -147,6 +162,7 @@ def _plan_markdown(plan: Plan, cost: Estimate) -> str:
     lines += [f"- **condition** {markdown(text)}" for text in _conditions(plan)]
     lines += [f"- **{label}** {markdown(text)}" for label, text in _facts(plan, cost)]
     lines += [f"- **warning** {markdown(text)}" for text in (*map(unread, plan.unread), *plan.notes)]
+    lines += [f"- **warning** {markdown(f'{fold(vm.name for vm in item.targets)}: {item.what}')}" for item in patchers]
     return "\n".join(lines) + "\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from fleet.cli.driving import (
     tell_notes,
 )
 from fleet.cli.options import CarryOptions
+from fleet.cli.preparing import warn_of_patchers
 from fleet.cli.reading import tell_damage
 from fleet.cli.rendering import render_plan
 from fleet.cli.screen import colour_on, emit, say
@@ -41,6 +42,7 @@ from fleet.errors import ExitCode, InvalidInput, Problem, Refused
 from fleet.files import read_text
 from fleet.plan import file as plan_files
 from fleet.plan.compare import Difference, differences, drift
+from fleet.plan.doctor import Finding
 from fleet.plan.model import Plan
 from fleet.playbook.model import Amount, ParameterValue, Playbook
 from fleet.report.aggregate import aggregate
@@ -94,6 +96,7 @@ def run(playbook: str, dry_run: bool, carry: CarryOptions, **flags: Any) -> int:
         async with connecting.connect(config, carry.lab, os.environ) as connection:
             tell_notes(connection, carry.quiet)
             plan = await _plan(connection, config, loaded, values, flags)
+            await warn_of_patchers(connection, plan)
             confirm(plan, yes=flags["yes"])
             return await carry_out(config, connection, plan, secrets, carry, stopping)
 
@@ -138,18 +141,19 @@ def _planned(playbook: str, flags: dict[str, Any]) -> int:
     async def go() -> int:
         async with connecting.connect(config, flags["lab"], os.environ) as connection:
             tell_notes(connection, flags["quiet"])
-            return _shown(await _plan(connection, config, loaded, values, flags), flags)
+            made = await _plan(connection, config, loaded, values, flags)
+            return _shown(made, await warn_of_patchers(connection, made), flags)
 
     return run_interruptible(go())
 
 
-def _shown(made: Plan, flags: dict[str, Any]) -> int:
-    """Freeze the plan where asked, and print it or what differs."""
+def _shown(made: Plan, patchers: Sequence[Finding], flags: dict[str, Any]) -> int:
+    """Freeze the plan where asked, and print it or what differs. Who else patches is no part of what is frozen."""
     if flags.get("out"):
         write_private(flags["out"], plan_files.dump(made))
         say(f"wrote {flags['out']}", quiet=flags["quiet"])
     if not flags.get("diff"):
-        emit(render_plan(made, flags["output_format"] or "table", colour=colour_on(flags["colour"])))
+        emit(render_plan(made, flags["output_format"] or "table", colour=colour_on(flags["colour"]), patchers=patchers))
         return ExitCode.OK
     found = differences(_plan_file(flags["diff"]), made)
     emit(_listed(found))
@@ -205,6 +209,7 @@ def apply(plan_file: Path, carry: CarryOptions, **flags: Any) -> int:
             present = await app.find_again(connection, frozen)
             _check_drift(frozen, drift(frozen.targets, present.chosen.targets), flags)
             plan = app.without_left(frozen, present)
+            await warn_of_patchers(connection, plan)
             confirm(plan, yes=flags["yes"])
             return await carry_out(config, connection, plan, secrets, carry, stopping)
 
@@ -299,6 +304,7 @@ def rerun(selection: str, carry: CarryOptions, **flags: Any) -> int:
     async def go(stopping: Stopping) -> Ended:
         async with connecting.connect(config, carry.lab, os.environ) as connection:
             tell_notes(connection, carry.quiet)
+            await warn_of_patchers(connection, plan)
             confirm(plan, yes=flags["yes"])
             return await carry_out(config, connection, plan, secrets, carry, stopping)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from fleet.plan.condition import Condition, Permissions, Principal
+from fleet.plan.locks import Locks
+from fleet.plan.patchers import Patching
 from fleet.run.answers import (
     Accepted,
     AgentAnswer,
@@ -120,6 +122,14 @@ class Preflight(Protocol):
 
     async def conditions(self, targets: Sequence[Target], *, commands: bool) -> tuple[Condition, ...]:
         """Say how each VM stands, in their order; with ``commands`` also which managed commands it has."""
+        ...
+
+    async def locks(self, targets: Sequence[Target]) -> tuple[Locks, ...]:
+        """Say which locks there are in the targets' subscriptions."""
+        ...
+
+    async def patching(self, targets: Sequence[Target]) -> Patching:
+        """Say who else patches the targets."""
         ...
 
 

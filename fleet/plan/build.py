@@ -58,7 +58,13 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
     _check_transport(playbook, chosen, settings)
     plan = Plan(
         playbook=PlaybookRef(
-            playbook.name, playbook.version, playbook.digest, playbook.title, playbook.owner, playbook.file
+            playbook.name,
+            playbook.version,
+            playbook.digest,
+            playbook.title,
+            playbook.owner,
+            playbook.file,
+            playbook.labels.get("purpose", ""),
         ),
         targets=chosen.targets,
         steps=tuple(_steps(playbook, chosen, settings)),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fleet.plan.locks import Locks
+from fleet.plan.patchers import Patching
 from fleet.plan.rights import Grant
 from fleet.targets.model import Os, Power, Target
 
@@ -64,3 +66,7 @@ class Facts:
     permissions: tuple[Permissions, ...] = ()
     conditions: tuple[Condition, ...] = ()
     sizes: Mapping[tuple[str, Os], int] = field(default_factory=dict, hash=False)
+    locks: tuple[Locks, ...] = ()
+    """Of each subscription that was asked."""
+    patching: Patching | None = field(default=None, hash=False)
+    """None where it was not asked."""

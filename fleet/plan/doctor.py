@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from fleet.errors import ExitCode
-from fleet.plan import fitness
+from fleet.plan import fitness, locks, patchers
 from fleet.plan.condition import Agent, Condition, Facts, Permissions, Principal
+from fleet.plan.finding import BLOCKING as BLOCKING
+from fleet.plan.finding import Check as Check
+from fleet.plan.finding import Finding as Finding
+from fleet.plan.finding import Level as Level
+from fleet.plan.finding import joined
 from fleet.plan.languages import reach
 from fleet.plan.model import Plan
-from fleet.plan.rights import DOCTOR, Reach, Right, is_action, missing, rights
+from fleet.plan.rights import DOCTOR, PATCHERS, Reach, Right, is_action, missing, rights
 from fleet.targets.kinds import USUAL
 from fleet.targets.model import VM_UNREADABLE, Kind, Os, Power, Target, UnreadScope
 
@@ -23,56 +27,6 @@ OWN = "fleet-"
 
 OLDEST_AGENT = (2, 4, 0, 2)
 """The oldest Linux agent that runs managed commands (documented)."""
-
-
-class Check(StrEnum):
-    """What is looked at."""
-
-    SIGN_IN = "sign_in"
-    SUBSCRIPTION = "subscription"
-    RIGHTS = "rights"
-    VM = "vm"
-    POWER = "power"
-    AGENT = "agent"
-    EXTENSIONS = "extensions"
-    SLOTS = "slots"
-    SHELL = "shell"
-    SIZE = "size"
-    TIME = "time"
-
-
-class Level(StrEnum):
-    """How bad it is, from nothing to hopeless."""
-
-    OK = "ok"
-    NOTE = "note"
-    """It will run; worth knowing."""
-    UNCHECKED = "unchecked"
-    """It could not be found out."""
-    UNREACHABLE = "unreachable"
-    """These targets would not be reached."""
-    PLAYBOOK = "playbook"
-    """The playbook does not fit these targets."""
-    RIGHTS = "rights"
-    """Sign-in or authorisation is in the way."""
-
-
-BLOCKING = (Level.RIGHTS, Level.PLAYBOOK, Level.UNREACHABLE)
-"""Levels that keep targets from being reached, worst first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing found out: about ``targets``, or, where there are none, about ``subject``."""
-
-    check: Check
-    level: Level
-    what: str
-    next: str = ""
-    subject: str = ""
-    targets: tuple[Target, ...] = ()
-    names: tuple[str, ...] = ()
-    """Managed commands that this is about."""
 
 
 def needed(plan: Plan) -> tuple[Right, ...]:
@@ -137,20 +91,11 @@ def examine(plan: Plan, facts: Facts) -> tuple[Finding, ...]:
         *_subscriptions(plan),
         *_rights(plan, facts),
         *(finding for condition in facts.conditions for finding in _condition(condition, uses_managed(plan))),
+        *locks.examine(plan, facts.locks),
+        *_patching(plan, facts),
         *_playbook(plan, facts),
     ]
-    return tuple(sorted(_joined(found), key=lambda finding: list(Check).index(finding.check)))
-
-
-def _joined(found: Iterable[Finding]) -> Iterator[Finding]:
-    """Join findings that differ in their targets only."""
-    joined: dict[Finding, tuple[list[Target], list[str]]] = {}
-    for finding in found:
-        targets, names = joined.setdefault(replace(finding, targets=(), names=()), ([], []))
-        targets += finding.targets
-        names += finding.names
-    for finding, (targets, names) in joined.items():
-        yield replace(finding, targets=tuple(dict.fromkeys(targets)), names=tuple(names))
+    return tuple(sorted(joined(found), key=lambda finding: list(Check).index(finding.check)))
 
 
 def kept_out(findings: Iterable[Finding]) -> frozenset[Target]:
@@ -213,6 +158,11 @@ def _unread(scope: UnreadScope) -> Finding:
 def _rights(plan: Plan, facts: Facts) -> Iterator[Finding]:
     present = [principal.number for principal in facts.principals if not principal.problem]
     told = {(item.principal, item.scope): item for item in facts.permissions}
+    silent = {number: why for number in present if (why := _silence(facts, number))}
+    for number, why in silent.items():
+        text = f"principal {number + 1}: rights could not be checked: {why}"
+        yield Finding(Check.RIGHTS, Level.UNCHECKED, text, _ASK_RIGHTS, targets=plan.targets)
+    present = [number for number in present if number not in silent]
     yield from _rights_above(plan, present, told)
     wanted = {kind: [right for right in found if right.vital] for kind, found in _needed_on(plan).items()}
     for target in plan.targets:
@@ -220,6 +170,15 @@ def _rights(plan: Plan, facts: Facts) -> Iterator[Finding]:
         for number, lack in lacking.items():
             yield _rights_at(target, number, lack, pooled=any(other == () for other in lacking.values()))
 
+
+def _silence(facts: Facts, number: int) -> str:
+    """Return why nothing at all is known of what a principal may do, where each question got that one answer."""
+    items = [item for item in facts.permissions if item.principal == number]
+    reasons = {item.why for item in items if item.grants is None}
+    return reasons.pop() if items and len(reasons) == 1 and all(item.grants is None for item in items) else ""
+
+
+_ASK_RIGHTS = f"reading them needs {DOCTOR.action}"
 
 Told = Mapping[tuple[int, str], Permissions]
 
@@ -238,9 +197,8 @@ def _lacking(wanted: Iterable[Right], target: Target, number: int, told: Told) -
 def _rights_at(target: Target, number: int, lack: tuple[Right, ...] | str, *, pooled: bool) -> Finding:
     who = f"principal {number + 1}"
     if isinstance(lack, str):
-        hint = f"reading them needs {DOCTOR.action}"
         text = f"{who}: rights could not be checked: {lack}"
-        return Finding(Check.RIGHTS, Level.UNCHECKED, text, hint, targets=(target,))
+        return Finding(Check.RIGHTS, Level.UNCHECKED, text, _ASK_RIGHTS, targets=(target,))
     if not lack:
         return Finding(Check.RIGHTS, Level.OK, f"{who} has the rights on these VMs", targets=(target,))
     text = f"{who} lacks {', '.join(right.action for right in lack)}"
@@ -262,14 +220,23 @@ def _rights_above(plan: Plan, present: list[int], told: Told) -> Iterator[Findin
             who = f"principal {number + 1}"
             if item is None or item.grants is None:
                 text = f"{who}: rights on the subscription could not be checked: {item.why if item else 'not asked'}"
-                hint = f"reading them needs {DOCTOR.action}"
-                yield Finding(Check.RIGHTS, Level.UNCHECKED, text, hint, subject)
+                yield Finding(Check.RIGHTS, Level.UNCHECKED, text, _ASK_RIGHTS, subject)
                 continue
             for right in missing(wanted, item.grants):
                 alone = right.vital and len(everybody) == len(items) and all(right in lack for lack in everybody)
                 level = Level.RIGHTS if alone else Level.NOTE
                 text = f"{who} lacks {right.action}: {right.reason}"
                 yield Finding(Check.RIGHTS, level, text, "assign the role on the whole subscription", subject)
+
+
+def _patching(plan: Plan, facts: Facts) -> tuple[Finding, ...]:
+    """Resource Graph leaves out what may not be read without a word, so what is missing counts for nothing then."""
+    if facts.patching is None:
+        return ()
+    granted = [item.grants for item in facts.permissions if item.principal == 0 and item.scope.count("/") == 2]
+    lack = [right for grants in granted if grants is not None for right in missing(PATCHERS, grants)]
+    why = facts.patching.assignments_why or (f"principal 1 lacks {lack[0].action}" if lack else "")
+    return patchers.examine(plan, replace(facts.patching, assignments_why=why))
 
 
 # -- VMs -------------------------------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ class PlaybookRef:
     title: str = ""
     owner: str = ""
     file: str = ""
+    purpose: str = ""
+    """Its label ``purpose``: what it is for, in its author's word."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,26 @@ DOCTOR = Right(
     "Microsoft.Authorization/permissions/read", "let `fleet doctor` check these rights before a run", vital=False
 )
 
+LOCKS = Right(
+    "Microsoft.Authorization/locks/read", "let `fleet doctor` see locks before a run", Reach.SUBSCRIPTION, False
+)
+
+PATCHERS = (
+    Right(
+        "Microsoft.Maintenance/configurationAssignments/read",
+        "see which maintenance configurations also patch the VMs",
+        Reach.SUBSCRIPTION,
+        vital=False,
+    ),
+    Right(
+        "Microsoft.Maintenance/maintenanceConfigurations/read",
+        "see what those configurations do",
+        Reach.SUBSCRIPTION,
+        vital=False,
+    ),
+)
+"""For playbooks that patch, and for the doctor. Resource Graph leaves out what may not be read, and does not say so."""
+
 
 def rights(steps: Iterable[Carried], transport: Transport, kinds: Iterable[Kind] = USUAL) -> tuple[Right, ...]:
     """Return the rights that these steps need on machines of these kinds, each action once, with its strongest reason."""

@@ -65,7 +65,10 @@ class Metadata(Keys):
         examples=["Security updates"],
     )
     labels: dict[str, Text] = Field(
-        default={}, description="Free labels, carried into reports.", examples=[{"team": "platform"}]
+        default={},
+        description="Free labels, carried into reports. `purpose: patching` says that the playbook installs updates, see "
+        "[patching](patching.md#who-else-patches).",
+        examples=[{"team": "platform"}],
     )
 
 

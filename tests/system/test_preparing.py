@@ -97,7 +97,7 @@ def test_rbac_says_where_a_scope_is_missing(here: Here, play: Path) -> None:
 
 def test_every_right_is_on_the_page(here: Here) -> None:
     """docs/rights.md names each action that a role can have, and no other of Compute's."""
-    from fleet.plan.rights import BUILT_IN, DOCTOR, rights
+    from fleet.plan.rights import BUILT_IN, DOCTOR, LOCKS, PATCHERS, rights
     from fleet.playbook.model import Script, Step, Transport
     from fleet.targets.model import Kind
 
@@ -105,4 +105,69 @@ def test_every_right_is_on_the_page(here: Here) -> None:
     carried = [rights([step], transport, Kind) for transport in (Transport.MANAGED, Transport.ACTION)]
     page = (SHIPPED.parent / "docs" / "rights.md").read_text()
     told = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `Microsoft.")}
-    assert told == {right.action for right in (*carried[0], *carried[1], BUILT_IN, DOCTOR)}
+    assert told == {right.action for right in (*carried[0], *carried[1], BUILT_IN, DOCTOR, LOCKS, *PATCHERS)}
+
+
+PATCHED = """
+apiVersion: fleet/v1
+kind: Lab
+subscriptions:
+  - name: prod
+    groups:
+      - name: rg-web
+        vms:
+          - {name: "web{n:02}", count: 3, guest: scripted, tags: {ring: [a, b]}}
+          - {name: "auto{n:02}", count: 2, guest: scripted, patch_mode: AutomaticByPlatform}
+          - {name: "plan{n:02}", guest: scripted, patch_mode: AutomaticByPlatform, patch_on_schedule: true}
+          - {name: "win{n:02}", count: 2, os: windows}
+          - {name: hand, os: windows, patch_mode: Manual}
+        maintenance:
+          - {name: sunday, vms: "plan*"}
+          - {name: hosts, vms: "*", purpose: Host}
+          - {name: ring-a, dynamic: {os: Linux, tags: {ring: a}}}
+"""
+
+
+def test_other_patchers_are_warned_of_before_a_run_that_patches(
+    here: Here, machine: Machine, play: Path, tmp_path: Path
+) -> None:
+    """Plan and run of a playbook with purpose patching name each other patcher with its VMs; another is left in peace."""
+    file, patches = tmp_path / "lab.yaml", tmp_path / "patches.yaml"
+    file.write_text(PATCHED)
+    patches.write_text(PLAY.replace("version: 1.0.0", "version: 1.0.0, labels: {purpose: patching}"))
+    with lab_up(machine, file) as lab:
+        planned = here("plan", patches, lab.flag)
+        document = here("plan", patches, lab.flag, "-o", "json")
+        page = here("plan", patches, lab.flag, "-o", "md")
+        run = here("run", patches, lab.flag, "-y", "-l", "auto*")
+        other = here("plan", play, lab.flag)
+        looked = here("doctor", play, lab.flag)
+    warnings = [line for line in planned.err.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 4
+    assert "auto[01-02] (2): Azure also patches them" in warnings[0]
+    assert "win[01-02] (2): Windows also patches itself" in warnings[1]
+    assert "web[01,03] (2): maintenance configuration ring-a may also patch and restart them" in planned.err
+    assert "plan01 (1): maintenance configuration sunday may also" in planned.err
+    assert "hosts" not in planned.err
+    assert "az maintenance configuration show --ids /subscriptions/" in planned.err
+    assert [len(item["targets"]) for item in document.report["patchers"]] == [2, 2, 2, 1]
+    assert "Azure also patches them" in page.out
+    assert run.code == 0
+    assert "warning: auto[01-02] (2): Azure also patches them" in run.err
+    assert "warning" not in other.err
+    lines = [" ".join(line.split()) for line in looked.out.splitlines()]
+    assert any(line.startswith("patching ok auto[01-02] (2) Azure also patches them") for line in lines)
+    assert "patching ok hand (1) neither Azure nor Windows patches them (Manual)" in lines
+    assert looked.code == 0
+
+
+def test_a_patcher_that_cannot_be_asked_for_is_said(here: Here, machine: Machine, tmp_path: Path) -> None:
+    """Where Resource Graph refuses, a playbook that patches says that it does not know, and runs all the same."""
+    file, patches = tmp_path / "lab.yaml", tmp_path / "patches.yaml"
+    file.write_text(PATCHED + "faults: [{request: query, kind: 403}]\n")
+    patches.write_text(PLAY.replace("version: 1.0.0", "version: 1.0.0, labels: {purpose: patching}"))
+    with lab_up(machine, file) as lab:
+        planned = here("plan", patches, lab.flag, "-l", "web*")
+    assert planned.code == 0
+    assert "web[01-03] (3): whether they patch themselves is not known: HTTP 403" in planned.err
+    assert "web[01-03] (3): whether a maintenance configuration is assigned is not known: HTTP 403" in planned.err

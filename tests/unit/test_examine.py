@@ -16,7 +16,9 @@ from fleet.engine.ports import Preflight
 from fleet.errors import ExitCode, InvalidInput
 from fleet.plan.condition import Agent, Condition, Permissions, Principal
 from fleet.plan.doctor import Check, Level, exit_code, kept_out
+from fleet.plan.locks import Locks
 from fleet.plan.model import Plan
+from fleet.plan.patchers import Patching, PatchSettings
 from fleet.plan.rights import Grant
 from fleet.playbook.model import Script, Transport
 from fleet.targets.model import Power, Target
@@ -52,6 +54,12 @@ class FakePreflight:
             )
             for target in targets
         )
+
+    async def locks(self, targets: Sequence[Target]) -> tuple[Locks, ...]:
+        return tuple(Locks(name, ()) for name in dict.fromkeys(target.subscription for target in targets))
+
+    async def patching(self, targets: Sequence[Target]) -> Patching:
+        return Patching({target.key: PatchSettings("ImageDefault") for target in targets})
 
 
 def connection(preflight: Preflight) -> Connection:

@@ -10,7 +10,9 @@ import pytest
 from fleet.errors import ExitCode
 from fleet.plan.condition import Agent, Condition, Facts, Permissions, Principal
 from fleet.plan.doctor import Check, Finding, Level, examine, exit_code, kept_out, to_ask
+from fleet.plan.locks import Lock, Locks
 from fleet.plan.model import Plan
+from fleet.plan.patchers import Patching, PatchSettings
 from fleet.plan.rights import OPERATIONS, Grant
 from fleet.playbook.model import Script, Shell, Transport
 from fleet.targets.model import Os, Power, Target, UnreadScope
@@ -42,6 +44,8 @@ def facts(plan: Plan, *conditions: Condition, **changes: object) -> Facts:
             Permissions(0, scope, ALL) for scope in {f"/subscriptions/{vm.subscription}" for vm in plan.targets}
         ),
         "conditions": tuple(other.get(target) or healthy(target) for target in plan.targets),
+        "locks": tuple(Locks(name, ()) for name in {vm.subscription for vm in plan.targets}),
+        "patching": Patching({vm.key: PatchSettings("ImageDefault") for vm in plan.targets}),
     }
     return Facts(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -333,3 +337,32 @@ def test_the_page_lists_every_check_and_level() -> None:
         line.split("`")[1] for line in page.splitlines() if line.startswith("| `") and "/" not in line.split("`")[1]
     }
     assert told == {check.value for check in Check} | {level.value for level in Level}
+
+
+def test_permissions_that_cannot_be_asked_are_one_line() -> None:
+    """Where each question about rights got the same refusal, one finding over every target says so, and exits with 0."""
+    plan = a_plan(40)
+    scopes = {f"/subscriptions/{vm.subscription}" for vm in plan.targets} | {GROUP}
+    refused = tuple(Permissions(0, scope, None, "HTTP 404 InvalidResourceType") for scope in scopes)
+    found = examine(plan, facts(plan, permissions=refused))
+    [finding] = of(found, Check.RIGHTS)
+    assert (finding.level, finding.targets) == (Level.UNCHECKED, plan.targets)
+    assert "HTTP 404 InvalidResourceType" in finding.what
+    assert exit_code(found) == ExitCode.OK
+
+
+def test_locks_and_patchers_are_looked_at() -> None:
+    """A ReadOnly lock keeps its VMs out; a right that is missing makes assignments unknown, however empty the answer."""
+    plan = a_plan(4)
+    first = plan.targets[0]
+    lock = Locks(first.subscription, (Lock("l", "ReadOnly", first.id),))
+    found = examine(plan, facts(plan, locks=(lock,)))
+    assert only(found, Check.LOCKS, Level.UNREACHABLE).targets == (first,)
+    assert kept_out(found) == {first}
+    assert exit_code(found) == ExitCode.NOT_REACHED
+    reader = tuple(
+        Permissions(0, scope, (Grant(("*",), ("Microsoft.Maintenance/*",)),))
+        for scope in {f"/subscriptions/{vm.subscription}" for vm in plan.targets}
+    )
+    unsure = only(examine(plan, facts(plan, permissions=reader)), Check.PATCHING, Level.UNCHECKED)
+    assert "lacks Microsoft.Maintenance/configurationAssignments/read" in unsure.what
