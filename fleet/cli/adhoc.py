@@ -29,11 +29,11 @@ from fleet.cli.driving import (
 )
 from fleet.cli.options import CarryOptions
 from fleet.cli.output import write_streams
-from fleet.cli.screen import colour_on, emit
+from fleet.cli.screen import colour_on, emit, say
 from fleet.errors import InvalidInput, Problem
 from fleet.files import read_text
 from fleet.playbook.model import Playbook, Rollout, Script, Selection, Shell, Step
-from fleet.report import safe
+from fleet.report import safe, words
 from fleet.report.model import Group, Report
 from fleet.run.model import Status
 
@@ -88,14 +88,14 @@ def execute(expression: str, words: tuple[str, ...], carry: CarryOptions, **flag
     return ended.code
 
 
-def _playbook(selection: Selection, words: Sequence[str], shell: Shell) -> Playbook:
+def _playbook(selection: Selection, command: Sequence[str], shell: Shell) -> Playbook:
     """A playbook of one step, as if somebody had written it."""
-    text, file = _script(words)
+    text, file = _script(command)
     step = Step(id="exec", script=Script(text=text, file=file), shell=shell)
     return Playbook(
         name="exec",
         version="-",
-        title=f"exec {shlex.join(words)}"[:200],
+        title=f"exec {shlex.join(command)}"[:200],
         owner="",
         description="",
         digest=codec.digest((selection, step)),
@@ -107,14 +107,14 @@ def _playbook(selection: Selection, words: Sequence[str], shell: Shell) -> Playb
     )
 
 
-def _script(words: Sequence[str]) -> tuple[str, str]:
+def _script(command: Sequence[str]) -> tuple[str, str]:
     """The script's text, and the file it came from."""
-    if words[0].startswith("@"):
-        if len(words) > 1:
+    if command[0].startswith("@"):
+        if len(command) > 1:
             hint = "arguments belong into the script, or into a playbook's `args`"
             raise InvalidInput([Problem("bad_command", "a script is run without arguments here", "exec", hint=hint)])
-        return read_text(Path(words[0][1:]), "the script"), words[0][1:]
-    return (words[0] if len(words) == 1 else shlex.join(words)) + "\n", ""
+        return read_text(Path(command[0][1:]), "the script"), command[0][1:]
+    return (command[0] if len(command) == 1 else shlex.join(command)) + "\n", ""
 
 
 def _show(carry: CarryOptions, *, diff: bool) -> Show | None:
@@ -122,7 +122,13 @@ def _show(carry: CarryOptions, *, diff: bool) -> Show | None:
     if carry.output_format not in (None, "table"):
         return None
     colour = colour_on(carry.colour)
-    return lambda report: emit(folded(report, diff=diff, colour=colour))
+
+    def show(report: Report) -> None:
+        emit(folded(report, diff=diff, colour=colour))
+        for note in report.notes:
+            say(f"note: {note}", quiet=carry.quiet)
+
+    return show
 
 
 def folded(report: Report, *, diff: bool = False, colour: bool = False) -> str:
@@ -133,9 +139,9 @@ def folded(report: Report, *, diff: bool = False, colour: bool = False) -> str:
     for group in groups:
         parts.append(_head(group, colour))
         if diff and majority is not None and group is not majority:
-            parts.append(_difference(majority, group))
+            parts.append(_cut(report, group) + _difference(majority, group))
         else:
-            parts.append(_body(group))
+            parts.append(_cut(report, group) + _body(group))
     return "".join(parts) or "no target\n"
 
 
@@ -150,6 +156,14 @@ def _head(group: Group, colour: bool) -> str:
 
 def _why(group: Group) -> str:
     return group.cause.message or group.cause.code.value
+
+
+def _cut(report: Report, group: Group) -> str:
+    """Say, before output whose beginning is missing, that it is, and how to get it."""
+    if not group.truncated:
+        return ""
+    vm = shlex.quote(group.names) if group.count == 1 else "VM"
+    return safe.terminal_line(f"[{words.CUT}: {words.fetch_all(report.run, vm)}]") + "\n"
 
 
 def _body(group: Group) -> str:

@@ -50,6 +50,8 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
 
     Nothing is sent to any VM.
     """
+    if explain:
+        options.check_form(flags["output_format"], ("table", "json", "csv"), "--explain, which is about every VM,")
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"], azure__tenant=flags["tenant"])
     selection = selection_of(what, config.azure.subscriptions)
     narrowing = Narrowing(
@@ -164,7 +166,12 @@ def _explanation(found: Found, form: str) -> str:
         ("in" if item.included else "out", item.target.name or item.label, item.target.resource_group, item.reason)
         for item in decisions
     ]
-    return table(("", "name", "resource group", "why"), rows)
+    head = ("", "name", "resource group", "why")
+    if form == "csv":
+        from fleet.report.safe import csv_text
+
+        return csv_text([("selected", *head[1:]), *rows])
+    return table(head, rows)
 
 
 def _summary(found: Found) -> str:

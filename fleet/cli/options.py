@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -216,6 +216,13 @@ def showing(*formats: str) -> Callable[[F], F]:
         return command
 
     return decorate
+
+
+def check_form(form: str | None, known: Sequence[str], what: str) -> None:
+    """See that the form asked for with ``-o`` is one of these. Raises click.UsageError: nothing is given in another."""
+    if form is not None and form not in known:
+        *others, last = known
+        raise click.UsageError(f"{what} has no form {form}; it has {', '.join(others)} and {last}")
 
 
 def reporting(command: F) -> F:

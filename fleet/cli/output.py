@@ -24,7 +24,7 @@ from fleet.report import safe
 from fleet.report.aggregate import aggregate
 from fleet.report.model import JobRow
 from fleet.report.verdict import exit_code
-from fleet.report.words import plural
+from fleet.report.words import CUT, plural
 from fleet.run.model import Phase
 from fleet.run.state import Run
 from fleet.signals import run_interruptible
@@ -143,7 +143,7 @@ def _print(streams: Streams, which: str, *, raw: bool) -> None:
         if not content and name != which:
             continue
         cut = row.truncated and isinstance(content, str)
-        say(f"-- {head}  {name}{' (its beginning is not here: --full fetches it)' if cut else ''}")
+        say(f"-- {head}  {name}{f' ({CUT}: --full fetches all of it)' if cut else ''}")
         if isinstance(content, bytes):
             if raw:
                 emit_bytes(content)

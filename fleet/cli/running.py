@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from fleet import app, connecting
+from fleet import app, codec, connecting
 from fleet.app import Stopping
 from fleet.cli import given as parameter_values
 from fleet.cli import options
@@ -57,6 +58,7 @@ from fleet.store.journal import SavedRun
 from fleet.store.runs import RunsFolder
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
+PLAN_FORMATS = ("table", "json", "md")
 
 
 @click.command(
@@ -122,7 +124,7 @@ Examples:
     "--diff", type=click.Path(path_type=Path), metavar="FILE", help="Show how it differs from this plan file."
 )
 @click.option("--detailed-exitcode", is_flag=True, help="With --diff: exit 10 if there are differences.")
-@options.showing("table", "json", "md")
+@options.showing(*PLAN_FORMATS)
 @options.connecting
 def plan(playbook: str, **flags: Any) -> int:
     """Show the targets, waves, calls and time of a run of PLAYBOOK. Nothing is sent to any VM.
@@ -134,6 +136,9 @@ def plan(playbook: str, **flags: Any) -> int:
 
 
 def _planned(playbook: str, flags: dict[str, Any]) -> int:
+    options.check_form(flags["output_format"], PLAN_FORMATS, "a plan")
+    if flags.get("diff"):
+        options.check_form(flags["output_format"], ("table", "json"), "a list of differences")
     config = config_of(flags)
     loaded = app.load_playbook(Path(playbook))
     values, _ = parameter_values.parameters(loaded, flags["given"], os.environ)
@@ -156,7 +161,7 @@ def _shown(made: Plan, patchers: Sequence[Finding], flags: dict[str, Any]) -> in
         emit(render_plan(made, flags["output_format"] or "table", colour=colour_on(flags["colour"]), patchers=patchers))
         return ExitCode.OK
     found = differences(_plan_file(flags["diff"]), made)
-    emit(_listed(found))
+    emit(json.dumps(codec.encode(found), indent=1) if flags["output_format"] == "json" else _listed(found))
     say(f"{plural(len(found), 'difference')} to {flags['diff']}", quiet=flags["quiet"])
     return ExitCode.DIFFERENCES if found and flags["detailed_exitcode"] else ExitCode.OK
 

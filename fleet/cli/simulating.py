@@ -150,6 +150,8 @@ def sim(play: str | None, **flags: Any) -> int:
 
     Without a PLAYBOOK, Fleet itself is tried: --seeds, --kills, --model, or one --seed again.
     """
+    if play is None and flags["output_format"] is not None:
+        raise click.UsageError("-o is the form of a rehearsal's report: trying Fleet itself prints text")
     context = click.get_current_context()
     given = context.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE
     modes = [flags["seeds"] is not None, flags["kills"], flags["model_steps"] is not None]

@@ -106,17 +106,20 @@ def _group(page: _Page, group: Group, tail: int, brief: int) -> None:
             page.wrap(f"hint: {hint}", indent=4)
     if group.facts:
         page.wrap(words.facts(group.facts), indent=4)
+    if group.truncated:
+        page.add(words.CUT, indent=4, style="dim")
     tail = tail if group.status in FAILURES else brief
     for stream, text in (("stdout", group.stdout), ("stderr", group.stderr)):
-        _output(page, stream, text, tail)
+        _output(page, stream, text, tail, cut=group.truncated)
 
 
-def _output(page: _Page, stream: str, text: str, tail: int) -> None:
+def _output(page: _Page, stream: str, text: str, tail: int, *, cut: bool) -> None:
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
     if lines == [""]:
         return
     if len(lines) > tail:
-        page.add(f"{stream}, last {tail} of {words.number(len(lines))} lines", indent=4, style="dim")
+        what = f"{stream}, last {tail} of {words.number(len(lines))} lines"
+        page.add(f"{what} that arrived" if cut else what, indent=4, style="dim")
     else:
         page.add(stream, indent=4, style="dim")
     for line in lines[-tail:]:

@@ -114,6 +114,15 @@ def facts(found: Mapping[str, str]) -> str:
     return f"facts: {told}" if told else ""
 
 
+CUT = "the beginning of the output was cut off"
+"""Of a row whose streams were too long for the channel; which of them is not kept."""
+
+
+def fetch_all(run: str, vm: str = "VM") -> str:
+    """Say how to get the whole output of a VM."""
+    return f"fleet output {run} {vm} --full fetches all of it"
+
+
 def exit_text(code: int | None) -> str:
     """Say a script's exit code: ``exit 2``; empty when there is none."""
     return "" if code is None else f"exit {code}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.system.cli import LABS, PLAYBOOKS, Here, LabUp
+from tests.system.cli import LABS, PLAYBOOKS, Here, LabUp, Machine, lab_up
 
 EVERYTHING = PLAYBOOKS / "everything.yaml"
 
@@ -114,3 +115,24 @@ def _digest(frozen: object) -> str:
     from fleet.plan.model import Plan
 
     return codec.decode(Plan, frozen).digest
+
+
+def test_output_that_was_cut_off_is_said_before_it(here: Here, machine: Machine, tmp_path: Path) -> None:
+    """Where the channel dropped the beginning, a line before the rest and a note on stderr say so, and how to get all."""
+    file = tmp_path / "lab.yaml"
+    lines = "".join(f"{n} {hashlib.sha256(str(n).encode()).hexdigest()}\\n" for n in range(3000))
+    rule = f'{{stdout: "{lines}"}}'
+    file.write_text(
+        "subscriptions: [{name: s, groups: [{name: g, vms: "
+        f"[{{name: 'node{{n}}', count: 2, guest: scripted, rules: [{rule}]}}]}}]}}]\n"
+    )
+    with lab_up(machine, file) as lab:
+        one = here("exec", 'name == "node1"', lab.flag, "-y", "--", "much")
+        two = here("exec", "all", lab.flag, "-y", "--", "much")
+        shown = here("show", "last", "-o", "table")
+    run = one.err.split("run ")[1].split(":")[0]
+    told = f"[the beginning of the output was cut off: fleet output {run} node1 --full fetches all of it]"
+    assert one.out.splitlines()[3] == told
+    assert "note: The beginning of the output of 1 job was too much for the channel" in one.err
+    assert "VM --full fetches all of it]" in two.out
+    assert "the beginning of the output was cut off" in shown.out and "lines that arrived" in shown.out
