@@ -219,4 +219,11 @@ class _Forward(logging.Handler):
     """Takes what libraries log through the standard library and says it like everything else."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        Log(record.name)._say(_nearest(record.levelno), "library_said", {"message": record.getMessage()})
+        level = _nearest(record.levelno)
+        if record.name.startswith(_OF_SIGN_IN):
+            level = min(level, logging.INFO)
+        Log(record.name)._say(level, "library_said", {"message": record.getMessage()})
+
+
+_OF_SIGN_IN = ("azure.identity", "msal")
+"""Libraries that warn of each way to sign in that is not there. The error that follows says what matters of it."""

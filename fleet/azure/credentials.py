@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from fleet.azure import az
 from fleet.azure.trust import trusting
 from fleet.azure.wire import entra
+from fleet.azure.wire.http import is_untrusted
 from fleet.clock import Clock, SystemClock
 from fleet.errors import AzureUnusable, InvalidInput, Problem
 from fleet.files import read_start
@@ -42,8 +44,8 @@ _SHORTEST_SECRET = 8
 Credential = str | Mapping[str, object]
 
 _HINTS = {
-    "default": "run `az login`, or set azure.credential in the config",
-    "cli": "run `az login`, and see that `az` is on the PATH",
+    "default": "run `az login`, or set azure.credential in the config; --lab tries Fleet on a pretend Azure",
+    "cli": "run `az login`, and see that `az` is on the PATH; --lab tries Fleet on a pretend Azure",
     "environment": "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
     "managed_identity": "give this machine a managed identity; AZURE_CLIENT_ID names a user-assigned one",
     "workload_identity": "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_FEDERATED_TOKEN_FILE",
@@ -160,12 +162,50 @@ class IdentityTokens:
 
 def _no_token(kind: str, error: Exception) -> AzureUnusable:
     text = str(error)
+    if told := _absent(kind, text):
+        return AzureUnusable(told, hint=_HINTS[kind], code="no_token")
+    if (host := _UNREACHED.search(text)) is not None:
+        return AzureUnusable(
+            f"the sign-in service {host[1]} cannot be reached",
+            hint="check the network, the proxy (HTTPS_PROXY) and azure.cloud",
+            code="no_token",
+        )
+    text = _ADVICE.sub("", text)
     reason = entra.reason(text) or type(error).__name__
     return AzureUnusable(
         f"no token for Azure by the credential {kind!r}: {reason}",
         hint=entra.hint(text) or _HINTS.get(kind, ""),
         code="no_token",
     )
+
+
+_ADVICE = re.compile(r"\s*(Visit https://aka\.ms/|To mitigate this issue, )[^\n]*")
+"""What azure-identity adds to each message: an address for its own users."""
+
+_UNREACHED = re.compile(
+    r"\(host='([^']+)', port=\d+\).*(?:Failed to (?:resolve|establish)|Connection refused|timed out)", re.DOTALL
+)
+"""How the library under azure-identity says that it reached nobody."""
+
+_UNAVAILABLE = " authentication unavailable"
+"""What azure-identity says of a way to sign in that does not exist here."""
+
+
+def _absent(kind: str, text: str) -> str:
+    """Say in a sentence that nothing is there to sign in with; empty where something was, and failed."""
+    if "AADSTS" in text or is_untrusted(text):
+        return ""
+    if kind in ("default", "cli") and az.NOT_SIGNED_IN in text:
+        return "not signed in to Azure"
+    if kind in ("default", "cli") and az.NOT_FOUND in text:
+        return "not signed in to Azure: the Azure CLI (az) is not on the PATH"
+    if kind == "managed_identity" and _UNAVAILABLE in text:
+        return "not signed in to Azure: no managed identity answers on this machine"
+    if kind == "environment" and _UNAVAILABLE in text:
+        return "not signed in to Azure: the environment does not hold a whole credential"
+    if kind == "workload_identity" and _UNAVAILABLE in text:
+        return "not signed in to Azure: the environment does not hold a workload identity"
+    return ""
 
 
 def build(credential: Credential | Sequence[Credential], where: SignIn, environ: Mapping[str, str]) -> TokenSource:

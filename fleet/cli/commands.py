@@ -167,7 +167,7 @@ Examples:
 )
 @selecting
 @click.option("--script", type=click.Path(path_type=Path), metavar="FILE", help="Run this script instead.")
-@click.option("--timeout", type=options.DurationType(), help="Azure's own time limit of the script: 45m, 1h30m, 90s.")
+@click.option("--timeout", type=options.TimeLimitType(), help="Azure's own time limit of the script: 45m, 1h30m, 90s.")
 @click.option("--parameter", "parameters", multiple=True, metavar="K=V", help="Set a parameter; repeatable.")
 @click.option(
     "--protected",

@@ -151,6 +151,9 @@ def invoke(args: list[str]) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return ExitCode.INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return ExitCode.OK
     except click.ClickException as error:
         return _usage(error, args)
     except BrokenPipeError:  # the reader of our output went away: nothing is wrong, and nothing more can be said

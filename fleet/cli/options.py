@@ -31,6 +31,19 @@ class AmountType(click.ParamType[Amount]):
         return Amount(float(match[1]), percent=bool(match[2]))
 
 
+class ConcurrencyType(AmountType):
+    """A count or a percent of VMs at a time; ``instead`` says what to do where nothing is to start."""
+
+    def __init__(self, instead: str = "") -> None:
+        self._instead = instead
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Amount:
+        amount = super().convert(value, param, ctx)
+        if not amount.value:
+            self.fail(f"{value!r} would start nothing; give at least 1, or more than 0%{self._instead}", param, ctx)
+        return amount
+
+
 class DurationType(click.ParamType[float]):
     """A duration: ``45m``, ``1h30m``, ``90s`` or seconds."""
 
@@ -44,6 +57,16 @@ class DurationType(click.ParamType[float]):
             return seconds(float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text)
         except ValueError:
             self.fail(f"{value!r} is not a duration such as 45m, 1h30m or 90s", param, ctx)
+
+
+class TimeLimitType(DurationType):
+    """A duration that is not zero."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = super().convert(value, param, ctx)
+        if found <= 0:
+            self.fail(f"{value!r} leaves no time; give more than 0s", param, ctx)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +178,7 @@ def launching(command: F) -> F:
     """How the run spreads."""
     for option in reversed(
         (
-            click.option("-f", "--concurrency", "--forks", type=AmountType(), help="How many VMs at a time."),
+            click.option("-f", "--concurrency", "--forks", type=ConcurrencyType(), help="How many VMs at a time."),
             click.option(
                 "--max-failures",
                 type=AmountType(),
@@ -170,7 +193,7 @@ def launching(command: F) -> F:
                 help="Begin each wave with one VM, then as many more as ended well (as the playbook says; exec: not).",
             ),
             click.option(
-                "--timeout", type=DurationType(), help="Time limit of each script in its VM: 45m, 1h30m, 90s."
+                "--timeout", type=TimeLimitType(), help="Time limit of each script in its VM: 45m, 1h30m, 90s."
             ),
             click.option(
                 "--transport",

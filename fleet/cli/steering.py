@@ -165,7 +165,12 @@ Examples:
 """
 )
 @click.argument("run_id", metavar="RUN")
-@click.option("-f", "--concurrency", type=options.AmountType(), help="How many VMs at a time.")
+@click.option(
+    "-f",
+    "--concurrency",
+    type=options.ConcurrencyType("; fleet pause RUN holds a run"),
+    help="How many VMs at a time, at least 1; `fleet pause` holds a run.",
+)
 @click.option("--max-failures", type=MaximumType(), help="Of the whole run, or the wave; none: never stop for them.")
 @click.option("--max-unreachable", type=MaximumType(), help="Of the whole run, or the wave; none: never stop for them.")
 @click.option("--wave", type=WaveType(), help="Change the budgets of this wave, beside the run's (`per_wave`).")

@@ -122,7 +122,7 @@ class Step(Keys):
         description="Arguments of the script. May use the same expressions, but no secrets.",
         examples=[["--quick"]],
     )
-    timeout: Duration = Field(
+    timeout: Annotated[Duration, Field(gt=0.0)] = Field(
         default=1800.0,
         description="How long the script may run.",
         examples=["45m"],

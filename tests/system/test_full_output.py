@@ -86,7 +86,7 @@ def test_what_cannot_be_fetched_is_said(here: Here, machine: Machine) -> None:
         for name in ("lin01", "win01"):
             assert here("output", "last", name, "--full", "--raw", lab.flag).out == plain
         shown = here("output", "last", "lin02")
-        assert "--full fetches it" in shown.err and plain.endswith(shown.out)
+        assert "--full fetches all of it" in shown.err and plain.endswith(shown.out)
     with lab_up(machine, file) as lab:
         gone = here("output", "last", "--full", lab.flag)
         assert gone.code == 4

@@ -209,11 +209,11 @@ def test_az_has_no_terminal_and_not_our_folder(machine: Machine, secured: Secure
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo \"Please run 'az login' to setup account.\" >&2; exit 1", "Please run 'az login'"),
+        ("echo \"Please run 'az login' to setup account.\" >&2; exit 1", "error: not signed in to Azure [no_token]"),
         ("echo 'AADSTS700082: expired, az login' >&2; exit 1", "AADSTS700082"),
         ("echo 'eyJ.secret-of-a-token'", "az did not answer with a token"),
         ("exit 3", "az ended with exit code 3 and said nothing"),
-        ("exec /nonexistent/program", "Azure CLI not found"),
+        ("exec /nonexistent/program", "not signed in to Azure: the Azure CLI (az) is not on the PATH"),
     ],
 )
 def test_what_az_says_is_one_sentence(machine: Machine, secured: Secured, script: str, told: str) -> None:
@@ -222,6 +222,55 @@ def test_what_az_says_is_one_sentence(machine: Machine, secured: Secured, script
     (machine.home / "az").chmod(0o700)
     said = refused(machine, config(secured, credential="cli"), PATH=f"{machine.home}:{os.environ['PATH']}")
     assert told in said and "[no_token]" in said and "hint: " in said
+
+
+@pytest.mark.parametrize(
+    ("credential", "told", "hint"),
+    [
+        ("default", "not signed in to Azure: the Azure CLI (az) is not on the PATH", "run `az login`"),
+        ("cli", "not signed in to Azure: the Azure CLI (az) is not on the PATH", "run `az login`"),
+        (
+            "managed_identity",
+            "not signed in to Azure: no managed identity answers on this machine",
+            "give this machine",
+        ),
+        (
+            "environment",
+            "not signed in to Azure: the environment does not hold a whole credential",
+            "set AZURE_TENANT_ID",
+        ),
+        (
+            "workload_identity",
+            "not signed in to Azure: the environment does not hold a workload identity",
+            "set AZURE_",
+        ),
+    ],
+)
+def test_nothing_to_sign_in_with_is_one_sentence(
+    machine: Machine, tmp_path: Path, credential: str, told: str, hint: str
+) -> None:
+    """Two lines: what is missing and what to do. What the library logs about each way is shown with -v only."""
+    (machine.cwd / "config.yaml").write_text(f"azure: {{credential: {credential}}}\n")
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    done = machine.run("targets", "all", env={"PATH": str(empty)})
+    assert (done.code, done.out) == (7, "")
+    error, advice = done.err.splitlines()
+    assert error == f"error: {told} [no_token]"
+    assert advice.startswith(f"  hint: {hint}")
+    assert "--lab" in advice or credential not in ("default", "cli")
+    loud = machine.run("targets", "all", "-v", env={"PATH": str(empty)})
+    assert "library_said" in loud.err or credential != "default"
+
+
+def test_a_sign_in_service_that_cannot_be_reached_is_one_sentence(machine: Machine) -> None:
+    """Its host is named, and what to check; nothing of the library's own words."""
+    form = "{tenant_id: 11111111-1111-4111-8111-111111111111, client_id: c, secret_env: SP_SECRET}"
+    cloud = "{resource_manager: 'http://127.0.0.1:1', authority: 'https://login.invalid'}"
+    (machine.cwd / "config.yaml").write_text(f"azure: {{credential: {{client_secret: {form}}}, cloud: {cloud}}}\n")
+    done = machine.run("targets", "all", env={"SP_SECRET": SECRET})
+    assert done.code == 7
+    assert done.err.startswith("error: the sign-in service login.invalid cannot be reached [no_token]\n  hint: check")
 
 
 @contextmanager
