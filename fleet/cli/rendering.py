@@ -130,8 +130,12 @@ def finding_document(finding: Finding) -> dict[str, object]:
 
 
 def _plan_document(plan: Plan, cost: Estimate) -> dict[str, Any]:
+    """Return a plan for programs that read it: waves count from 1, as everywhere but in plan files and journals."""
     document: dict[str, Any] = codec.encode(plan)
-    return {"schema": "urn:fleet:plan:v1", "digest": plan.digest, **document, "estimate": codec.encode(cost)}
+    document["waves"] = [{**wave, "index": wave["index"] + 1} for wave in document["waves"]]
+    if "gates" in document:
+        document["gates"] = [{**gate, "wave": gate["wave"] + 1} for gate in document["gates"]]
+    return {"schema": "urn:fleet:plan:v2", "digest": plan.digest, **document, "estimate": codec.encode(cost)}
 
 
 def _plan_text(plan: Plan, cost: Estimate) -> str:

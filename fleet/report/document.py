@@ -70,7 +70,7 @@ def job(row: JobRow) -> dict[str, Json]:
         "os": row.os,
         "kind": row.kind,
         "step": row.step,
-        "wave": row.wave,
+        "wave": row.wave + 1,
         "status": row.status.value,
         "cause": _cause(row.cause),
         "exit_code": row.exit_code,
@@ -103,7 +103,7 @@ def _group(group: Group) -> dict[str, Json]:
 
 def _wave(wave: WaveRow) -> dict[str, Json]:
     return {
-        "index": wave.index,
+        "index": wave.index + 1,
         "label": wave.label,
         "targets": wave.targets,
         "started": _time(wave.started),
@@ -114,7 +114,7 @@ def _wave(wave: WaveRow) -> dict[str, Json]:
 def _gate(gate: GateRow) -> dict[str, Json]:
     return {
         "kind": gate.kind.value,
-        "wave": gate.wave,
+        "wave": gate.wave + 1,
         "asks": gate.asks,
         "state": gate.state.value,
         "at": _time(gate.at),
@@ -135,6 +135,8 @@ def _time(at: float | None) -> str | None:
 
 _TEXT: dict[str, Json] = {"type": "string"}
 _COUNT: dict[str, Json] = {"type": "integer", "minimum": 0}
+_PLACE: dict[str, Json] = {"type": "integer", "minimum": 1}
+"""Of a wave, counted from 1."""
 _MAYBE_COUNT: dict[str, Json] = {"type": ["integer", "null"], "minimum": 0}
 _FLAG: dict[str, Json] = {"type": "boolean"}
 _NAMED: dict[str, Json] = {"type": "object", "additionalProperties": _TEXT}
@@ -162,7 +164,7 @@ def schema() -> dict[str, Json]:
         title=_TEXT,
         stopped={"anyOf": [{"type": "null"}, _object(cause=_CAUSE_CODE, message=_TEXT)]},
         unread=_array(_object(subscription=_TEXT, name=_TEXT, code=_TEXT, message=_TEXT, subject=_TEXT)),
-        waves=_array(_object(index=_COUNT, label=_TEXT, targets=_COUNT, started=_MAYBE_WHEN, ended=_MAYBE_WHEN)),
+        waves=_array(_object(index=_PLACE, label=_TEXT, targets=_COUNT, started=_MAYBE_WHEN, ended=_MAYBE_WHEN)),
         steps=_array(_object(id=_TEXT, title=_TEXT, digest=_TEXT)),
         notes=_array(_TEXT),
         leftovers=_array(_object(target=_TEXT, command=_TEXT)),
@@ -193,7 +195,7 @@ def _group_schema(cause: dict[str, Json]) -> dict[str, Json]:
 def _gate_schema() -> dict[str, Json]:
     return _object(
         kind={"enum": [kind.value for kind in GateKind]},
-        wave=_COUNT,
+        wave=_PLACE,
         asks=_TEXT,
         state={"enum": [state.value for state in GateState]},
         at=_MAYBE_WHEN,
@@ -214,7 +216,7 @@ def _job_schema(cause: dict[str, Json]) -> dict[str, Json]:
         os={"enum": ["linux", "windows"]},
         kind={"enum": [kind.value for kind in Kind]},
         step=_TEXT,
-        wave=_COUNT,
+        wave=_PLACE,
         status=_STATUS,
         cause=cause,
         exit_code=_CODE,

@@ -11,7 +11,7 @@ from fleet.run.longtext import LongText
 from fleet.run.model import FAILURES, FINE_SKIPS, NOT_REACHED, NOT_RUN, Cause, CauseCode, Status
 from fleet.targets.model import UnreadScope
 
-SCHEMA = "urn:fleet:report:v1"
+SCHEMA = "urn:fleet:report:v2"
 """The name of the report's JSON shape. It changes only when a reader of the old shape would break."""
 
 

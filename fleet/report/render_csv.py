@@ -54,7 +54,7 @@ def _cells(row: JobRow) -> tuple[str | int | float | bool | None, ...]:
         row.os,
         row.kind,
         row.step,
-        row.wave,
+        row.wave + 1,
         row.status.value,
         row.cause.code.value,
         row.cause.message,

@@ -21,7 +21,7 @@ from fleet.run.findings import judgement
 
 
 def line(event: e.Event, plan: Plan) -> str:
-    """Return one event as one line of ASCII JSON: ``event`` (its name), ``at``, then what it says."""
+    """Return one event as one line of ASCII JSON: ``event`` (its name), ``at``, then what it says; waves from 1."""
     said: dict[str, Json] = {"event": snake_case(type(event).__name__), "at": iso(event.at)}
     job = getattr(event, "job", None)
     if isinstance(job, int):
@@ -63,11 +63,11 @@ def _job(job: JobId, plan: Plan) -> dict[str, Json]:
 
 
 def _gate(event: e.GateAsked | e.GateAnswered | e.GateSilent | e.GateJudged, plan: Plan) -> dict[str, Json]:
-    said: dict[str, Json] = {"wave": plan.gates[event.gate].wave, "gate": event.gate}
+    said: dict[str, Json] = {"wave": plan.gates[event.gate].wave + 1, "gate": event.gate}
     match event:
         case e.GateJudged():
             found: dict[str, Json] = {"go": event.go, "met": event.met, "of": event.of, "missed": list(event.missed)}
-            return {**said, "wave": plan.gates[event.gate].wave - 1, **found, "why": judgement(plan, event)}
+            return {**said, "wave": plan.gates[event.gate].wave, **found, "why": judgement(plan, event)}
         case e.GateAsked():
             return {**said, "ask": event.ask}
         case e.GateAnswered():
@@ -85,9 +85,9 @@ def _details(event: e.Event, plan: Plan) -> dict[str, Json]:  # noqa: C901  one 
         case e.RunOpened():
             return {"epoch": event.epoch}
         case e.WaveApproved() | e.WaveRejected():
-            return {"wave": event.wave, "who": event.who, "why": event.why}
+            return {"wave": event.wave + 1, "who": event.who, "why": event.why}
         case e.WaveOpened() | e.ApprovalAwaited() | e.HealthBegun():
-            return {"wave": event.wave}
+            return {"wave": event.wave + 1}
         case e.GateAsked() | e.GateAnswered() | e.GateSilent() | e.GateJudged():
             return _gate(event, plan)
         case e.SubmissionIntended():
@@ -118,7 +118,8 @@ def _details(event: e.Event, plan: Plan) -> dict[str, Json]:  # noqa: C901  one 
             return {"kind": event.kind.value, "who": event.who, "why": event.why}
         case e.LimitsChanged():
             changed = {name: getattr(event, name) for name in ("concurrency", "max_failures", "max_unreachable")}
-            return {**changed, "wave": event.wave, "who": event.who, "why": event.why}
+            wave = None if event.wave is None else event.wave + 1
+            return {**changed, "wave": wave, "who": event.who, "why": event.why}
         case e.JobUnstuck():
             said: dict[str, Json] = {"retry": event.retry, "how": str(event.how), "stage": str(event.stage)}
             return {**said, "who": event.who, "why": event.why}

@@ -49,7 +49,7 @@ def _suite(report: Report, rows: Sequence[JobRow], number: int) -> Iterator[str]
         "  <properties>"
         f'<property name="fleet.run" value={_quoted(report.run)}/>'
         f'<property name="fleet.target" value={_quoted(first.target)}/>'
-        f'<property name="fleet.wave" value="{first.wave}"/>'
+        f'<property name="fleet.wave" value="{first.wave + 1}"/>'
         + "".join(
             f"<property name={_quoted(f'fleet.facts.{row.step}.{name}')} value={_quoted(value)}/>"
             for row in rows

@@ -65,9 +65,9 @@ def test_facts_stop_a_run_at_the_command_line(here: Here, folder: Path) -> None:
     assert why["message"].endswith("on 1 of 2 targets (50%), 95% needed; not on web02")
     gates = [(row["kind"], row["wave"], row["state"], row["met"], row["missed"]) for row in stopped.report["gates"]]
     assert gates == [
-        ("health", 0, "passed", 2, []),
-        ("facts", 0, "refused", 1, ["web02"]),
-        ("health", 1, "open", None, []),
+        ("health", 1, "passed", 2, []),
+        ("facts", 1, "refused", 1, ["web02"]),
+        ("health", 2, "open", None, []),
     ]
     counts = stopped.report["counts"]
     assert (counts["total"], counts["succeeded"], counts["not_started"]) == (12, 4, 8)
@@ -76,14 +76,14 @@ def test_facts_stop_a_run_at_the_command_line(here: Here, folder: Path) -> None:
 
     rest = here("rerun", "last:not_started", lab, "-y", "-o", "json")
     assert rest.code == 0, "the gate after the second wave goes with it, the one after the first has nothing to look at"
-    assert [(row["kind"], row["wave"], row["met"]) for row in rest.report["gates"]] == [("health", 0, 4)]
+    assert [(row["kind"], row["wave"], row["met"]) for row in rest.report["gates"]] == [("health", 1, 4)]
 
     done = here("run", play(folder), lab, "-y", "-o", "jsonl")
     assert done.code == 0
     judged = [
         (line["wave"], line["go"], line["met"], line["of"]) for line in done.lines if line["event"] == "gate_judged"
     ]
-    assert judged == [(0, True, 2, 2), (0, True, 2, 2), (1, True, 4, 4)]
+    assert judged == [(1, True, 2, 2), (1, True, 2, 2), (2, True, 4, 4)]
     assert counted(done.lines, "job_ended") == 12
 
 

@@ -24,7 +24,8 @@ STABLE = ("target", "step", "status", "cause", "exit_code", "stdout", "stderr", 
 
 def rows(report: object) -> list[dict[str, object]]:
     assert isinstance(report, dict)
-    return [{key: row[key] for key in STABLE} for row in report["jobs"]]
+    first = 0 if report.get("schema") == "urn:fleet:report:v1" else 1
+    return [{**{key: row[key] for key in STABLE}, "wave": row["wave"] - first} for row in report["jobs"]]
 
 
 @release
@@ -34,7 +35,9 @@ def test_a_run_of_every_release_is_reported_as_it_was(release: Path, here: Here,
     shutil.copytree(release / "run", machine.state / "runs" / kept["run"])
     done = here("report", "last", "-o", "json")
     assert (done.code, done.report["exit_code"]) == (0, kept["exit_code"]), done.err
+    assert done.report["schema"] == "urn:fleet:report:v2"
     assert rows(done.report) == rows(kept)
+    assert done.report["waves"][0]["index"] == 1
     assert done.report["counts"] == kept["counts"]
     assert here("verify", "last").code == 0
 

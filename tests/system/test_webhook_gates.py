@@ -137,6 +137,6 @@ def test_a_run_killed_while_it_asks_asks_again(machine: Machine, lab: LabUp, pla
         done = machine.run("resume", "last", lab.flag, "-o", "jsonl", env=TOKEN)
     assert done.code == 0 and len(server.heard) == 2
     answered = next(line for line in done.lines if line["event"] == "gate_answered")
-    assert (answered["wave"], answered["go"], answered["why"]) == (1, True, "no incident")
+    assert (answered["wave"], answered["go"], answered["why"]) == (2, True, "no incident")
     ran = lab.executions(before)
     assert len(ran) == 12 and set(ran.values()) == {1}
