@@ -95,10 +95,12 @@ Examples:
 @options.showing("table", "json")
 @options.connecting
 def doctor(playbook: str, **flags: Any) -> int:
-    """Check what stands in the way of a run of PLAYBOOK: sign-in, rights, VMs, and whether its scripts fit.
+    """Check what stands in the way of a run of PLAYBOOK: sign-in, rights, VMs, locks, and whether its scripts fit.
+
+    It also names other patchers of the VMs: Azure, Windows, maintenance configurations.
 
     Nothing is sent to any VM. Exits with 0 if every target would be reached, 4 if some would not, 7 if sign-in or rights
-    are in the way, 2 if the playbook does not fit its targets.
+    are in the way, 2 if the playbook does not fit its targets. What could not be checked changes no exit code.
     """
     config = config_of(flags)
     loaded = app.load_playbook(Path(playbook))

@@ -163,8 +163,16 @@ def _assigned(targets: Iterable[Target], patching: Patching, level: Level) -> It
             if purpose is None:
                 why = patching.purposes_why or "it cannot be read"
                 text = f"maintenance configuration {name} is assigned{how}; what it does is not known: {why}"
-            hint = f"keep out of its times: az maintenance configuration show --ids {assignment.configuration}"
+            hint = f"keep out of its times: {_show(assignment.configuration)}"
             yield Finding(Check.PATCHING, level, text, hint, targets=fitting)
+
+
+def _show(configuration: str) -> str:
+    """Return the command that shows a configuration with its times."""
+    command, parts = "az maintenance configuration show", configuration.strip("/").split("/")
+    if len(parts) != 8:
+        return f"{command} --ids {configuration}"
+    return f"{command} -g {parts[3]} -n {parts[7]} --subscription {parts[1]}"
 
 
 def is_assigned(assignment: Assignment, target: Target) -> bool:

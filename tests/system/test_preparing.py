@@ -149,7 +149,7 @@ def test_other_patchers_are_warned_of_before_a_run_that_patches(
     assert "web[01,03] (2): maintenance configuration ring-a may also patch and restart them" in planned.err
     assert "plan01 (1): maintenance configuration sunday may also" in planned.err
     assert "hosts" not in planned.err
-    assert "az maintenance configuration show --ids /subscriptions/" in planned.err
+    assert "az maintenance configuration show -g rg-web -n sunday --subscription " in planned.err
     assert [len(item["targets"]) for item in document.report["patchers"]] == [2, 2, 2, 1]
     assert "Azure also patches them" in page.out
     assert run.code == 0

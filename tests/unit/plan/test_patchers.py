@@ -83,7 +83,9 @@ def test_only_configurations_for_guests_patch(purposes: Mapping[str, str], level
     known = {target.key: PatchSettings("ImageDefault")}
     told = patchers.warnings(plan_of(target), Patching(known, (Assignment(target.id, WEEKLY),), purposes))
     assert [finding.level for finding in told] == levels
-    assert all("weekly" in finding.what and finding.next.endswith(WEEKLY) for finding in told)
+    assert all(
+        "weekly" in finding.what and finding.next.endswith("-g rg-Web -n weekly --subscription s1") for finding in told
+    )
     assert all(("not known" in finding.what) is not purposes for finding in told if not purposes)
 
 
