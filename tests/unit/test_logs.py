@@ -354,3 +354,13 @@ def test_every_line_can_be_told_to_somebody_for_a_while(lines: io.StringIO) -> N
     LOG.error("after")
     assert ("event='within'" in told.getvalue(), "event='after'" in lines.getvalue()) == (True, True)
     assert (told.getvalue().count("\n"), lines.getvalue().count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize(("verbose", "shown"), [(0, False), (1, True)])
+def test_what_libraries_warn_of_while_signing_in_waits_for_v(lines: io.StringIO, verbose: int, shown: bool) -> None:
+    """Each way to sign in that is not there is a warning of theirs; the error that follows says what matters."""
+    logs.set_up(verbose=verbose, stream=lines)
+    logging.getLogger("azure.identity._credentials.chained").warning("no way in")
+    logging.getLogger("azure.core").warning("something else")
+    assert ("level='info' event='library_said'" in lines.getvalue() and "no way in" in lines.getvalue()) is shown
+    assert "something else" in lines.getvalue()
