@@ -187,6 +187,9 @@ _UNREACHED = re.compile(
 )
 """How the library under azure-identity says that it reached nobody."""
 
+_LAST_WAY = re.compile(r"\bAzLogin: ([^\n]+)")
+"""What came of ``az``, the last way that the default tries."""
+
 _UNAVAILABLE = " authentication unavailable"
 """What azure-identity says of a way to sign in that does not exist here."""
 
@@ -199,6 +202,8 @@ def _absent(kind: str, text: str) -> str:
         return "not signed in to Azure"
     if kind in ("default", "cli") and az.NOT_FOUND in text:
         return "not signed in to Azure: the Azure CLI (az) is not on the PATH"
+    if kind == "default" and (last := _LAST_WAY.search(text)) is not None:
+        return f"not signed in to Azure: {last[1][:600].strip()}"
     if kind == "managed_identity" and _UNAVAILABLE in text:
         return "not signed in to Azure: no managed identity answers on this machine"
     if kind == "environment" and _UNAVAILABLE in text:

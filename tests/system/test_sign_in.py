@@ -224,6 +224,17 @@ def test_what_az_says_is_one_sentence(machine: Machine, secured: Secured, script
     assert told in said and "[no_token]" in said and "hint: " in said
 
 
+def test_the_last_way_to_sign_in_says_why_it_failed(machine: Machine) -> None:
+    """Of all ways that the default tries, the sentence is about az, and not a list of the others."""
+    (machine.cwd / "bin").mkdir()
+    (machine.cwd / "bin" / "az").write_text("#!/bin/sh\nexit 3\n")
+    (machine.cwd / "bin" / "az").chmod(0o700)
+    done = machine.run("targets", "all", env={"PATH": str(machine.cwd / "bin")})
+    assert done.code == 7
+    error, _ = done.err.splitlines()
+    assert error == "error: not signed in to Azure: az ended with exit code 3 and said nothing [no_token]"
+
+
 @pytest.mark.parametrize(
     ("credential", "told", "hint"),
     [
