@@ -149,12 +149,10 @@ def test_files_that_are_something_else(place: Here, lab: LabUp, name: str) -> No
         ["rerun", ":"],
         ["rerun", ":failed"],
         ["rerun", "last:\x1b[31m"],
-        ["lab"],
         ["lab", "down"],
         ["lab", "up", "--port", "70000"],
         ["lab", "up", "absent.yaml"],
         ["schema", "nosuch"],
-        ["config"],
         ["config", "get"],
         ["completion", "csh"],
         ["version", "x"],
@@ -171,10 +169,10 @@ def test_odd_command_lines(place: Here, lab: LabUp, args: list[str]) -> None:
 
 
 def test_nothing_at_all_is_help(here: Here) -> None:
-    """`fleet` alone shows what there is, and is a usage mistake all the same."""
+    """`fleet` alone shows what there is, on stdout; it asked for nothing, and nothing failed."""
     done = here()
-    assert done.code == 2
-    assert "Verbs" in done.out + done.err
+    assert (done.code, done.err) == (0, "")
+    assert "Verbs" in done.out
 
 
 WORDS = st.one_of(
