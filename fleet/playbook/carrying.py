@@ -94,6 +94,8 @@ def _alone(document: Document, path: Path) -> Iterator[Problem]:
         (("run", "identity"), (("run", "uri"),)),
         (("on_existing",), (("command",),)),
         (("output", "identity"), (("output", "stdout_blob"), ("output", "stderr_blob"))),
+        (("output", "stdout_identity"), (("output", "stdout_blob"),)),
+        (("output", "stderr_identity"), (("output", "stderr_blob"),)),
     )
     for keys, needs in pairs:
         if document.at((*path, *keys)) is not None and all(document.at((*path, *need)) is None for need in needs):

@@ -250,13 +250,22 @@ def _properties(step: StepKeys) -> Properties:
         password=step.run_as.password if step.run_as else "",
         asynchronous=step.async_,
         fail_deployment=step.fail_deployment,
-        tags=dict(step.tags),
+        tags=dict(step.tags) if "tags" in step.model_fields_set else None,
+        no_parameters=_names_no_parameters(step),
         command=step.command or "",
         on_existing=OnExisting(step.on_existing),
         stdout_blob=step.output.stdout_blob or "",
         stderr_blob=step.output.stderr_blob or "",
         blob_identity=step.output.identity,
+        stdout_identity=step.output.stdout_identity,
+        stderr_identity=step.output.stderr_identity,
     )
+
+
+def _names_no_parameters(step: StepKeys) -> bool:
+    """Whether a step names what it passes to its script, and passes nothing."""
+    named = step.model_fields_set & {"parameters", "env", "args"}
+    return bool(named) and not (step.parameters or step.env or step.args)
 
 
 def _flow(step: StepKeys) -> Flow:

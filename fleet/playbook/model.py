@@ -289,10 +289,12 @@ class Properties:
     """The password of ``run_as``: an expression that names a secret parameter."""
     asynchronous: bool | None = None
     """Whether provisioning ends when the script starts; None: where the time limit asks for it."""
-    fail_deployment: bool = False
-    """Whether a failed script fails the deployment of the command, too."""
-    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Tags of the managed command; templates without secrets."""
+    fail_deployment: bool | None = None
+    """Whether a failed script fails the deployment of the command, too; None: the step does not name it."""
+    tags: Mapping[str, str] | None = field(default=None, hash=False)
+    """Tags of the managed command; templates without secrets. None: the step does not name them."""
+    no_parameters: bool = False
+    """Whether the step names parameters, environment or arguments and gives none."""
     command: str = ""
     """The name of a standing command: it stays on the VM when the run is over."""
     on_existing: OnExisting = OnExisting.UPDATE
@@ -301,6 +303,19 @@ class Properties:
     stderr_blob: str = ""
     blob_identity: Identity | None = None
     """Who writes the blobs; None where their addresses are signed."""
+    stdout_identity: Identity | None = None
+    """Who writes the blob of standard output; None: who writes both."""
+    stderr_identity: Identity | None = None
+
+    @property
+    def stdout_writer(self) -> Identity | None:
+        """The identity that writes ``stdout_blob``; None where its address is signed."""
+        return self.blob_identity if self.stdout_identity is None else self.stdout_identity
+
+    @property
+    def stderr_writer(self) -> Identity | None:
+        """The identity that writes ``stderr_blob``; None where its address is signed."""
+        return self.blob_identity if self.stderr_identity is None else self.stderr_identity
 
 
 @dataclass(frozen=True, slots=True)

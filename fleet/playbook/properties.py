@@ -124,7 +124,17 @@ class Output(Keys):
     )
     identity: IdentityKey | None = Field(
         default=None,
-        description="The managed identity that writes the blobs: `system`, or a `client_id`. If left out: the "
+        description="The managed identity that writes both blobs: `system`, or a `client_id`. If left out: the "
         "addresses are signed.",
         examples=["system"],
+    )
+    stdout_identity: IdentityKey | None = Field(
+        default=None,
+        description="The managed identity that writes `stdout_blob`, where the two differ. If left out: `identity`.",
+        examples=["system"],
+    )
+    stderr_identity: IdentityKey | None = Field(
+        default=None,
+        description="The managed identity that writes `stderr_blob`, where the two differ. If left out: `identity`.",
+        examples=[{"client_id": "22222222-2222-4222-8222-222222222222"}],
     )

@@ -154,10 +154,10 @@ class Step(Keys):
         "all the same. If left out: only where `timeout` needs it (from 87 minutes).",
         examples=[True],
     )
-    fail_deployment: bool = Field(
-        default=False,
+    fail_deployment: bool | None = Field(
+        default=None,
         description="Whether a failed script fails the deployment of its managed command, too, so that it shows in "
-        "the activity log.",
+        "the activity log. If left out: no, or as a standing command has it.",
         examples=[True],
     )
     tags: TagsKey = Field(

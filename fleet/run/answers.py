@@ -38,11 +38,17 @@ class Command:
     powershell7: bool = False
     asynchronous: bool | None = None
     """None: where the time limit asks for it."""
-    fail_deployment: bool = False
-    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    fail_deployment: bool | None = None
+    """None: it is not named, and stays as a standing command has it."""
+    tags: Mapping[str, str] | None = field(default=None, hash=False)
+    """None: they are not named."""
+    no_parameters: bool = False
+    """Parameters are named and there are none: those that a standing command has go."""
     stdout_blob: str = field(default="", repr=False)
     stderr_blob: str = field(default="", repr=False)
-    blob_identity: Identity | None = None
+    stdout_identity: Identity | None = None
+    """Who writes ``stdout_blob``; None where its address is signed."""
+    stderr_identity: Identity | None = None
     update: bool = False
     """The managed command is there and is to be changed (PATCH), not set whole (PUT)."""
     check_agent: bool = False

@@ -108,22 +108,35 @@ def build(
         powershell7=step.shell is Shell.PWSH7,
         asynchronous=own.asynchronous,
         fail_deployment=own.fail_deployment,
-        tags={name: render(value, params=plan.parameters, target=target) for name, value in own.tags.items()},
+        tags=_tags(plan, job),
+        no_parameters=own.no_parameters,
         stdout_blob=filled(own.stdout_blob),
         stderr_blob=filled(own.stderr_blob),
-        blob_identity=own.blob_identity,
+        stdout_identity=own.stdout_writer,
+        stderr_identity=own.stderr_writer,
     )
+
+
+def _tags(plan: Plan, job: Job) -> dict[str, str] | None:
+    tags = job.step.properties.tags
+    if tags is None:
+        return None
+    return {name: render(value, params=plan.parameters, target=job.target) for name, value in tags.items()}
 
 
 def blobs(plan: Plan, job: Job, secrets: Mapping[str, str]) -> dict[Stream, str]:
     """The addresses of the blobs that can be read while a job runs, by stream; they may hold secrets.
 
-    None where a managed identity writes them, where the wrapper prints at the end only, and where a secret is missing.
+    None where the wrapper prints at the end only; a stream has none where a managed identity writes its blob, or where
+    a secret is missing.
     """
     own = job.step.properties
-    if own.blob_identity is not None or job.target.os is not Os.LINUX or not is_wrapped(plan, job.step):
+    if job.target.os is not Os.LINUX or not is_wrapped(plan, job.step):
         return {}
-    named = {Stream.STDOUT: own.stdout_blob, Stream.STDERR: own.stderr_blob}
+    named = {
+        Stream.STDOUT: "" if own.stdout_writer else own.stdout_blob,
+        Stream.STDERR: "" if own.stderr_writer else own.stderr_blob,
+    }
     values = {**plan.parameters, **secrets}
     return {
         stream: render(template, params=values, target=job.target)

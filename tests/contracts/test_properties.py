@@ -56,12 +56,20 @@ steps:
   run: {{uri: "https://x.example/a.sh?{{{{ params.secret }}}}", identity: {{client_id: {GUID}}}}}
   parameters: {{Mode: "{{{{ params.change }}}}", Key: "{{{{ params.secret }}}}"}}
   args: ["two words"]
-  output: {{stdout_blob: "https://x.example/o", stderr_blob: "https://x.example/e", identity: {{object_id: {GUID}}}}}
+  output:
+    stdout_blob: "https://x.example/o"
+    stdout_identity: {{object_id: {GUID}}}
+    stderr_blob: "https://x.example/e"
+    stderr_identity: {{object_id: {GUID}}}
 - id: object
   run: {{uri: "https://x.example/a.sh", identity: {{object_id: {GUID}}}}}
 - id: system
   run: {{uri: "https://x.example/a.sh", identity: system}}
-  output: {{stdout_blob: "https://x.example/o", identity: system}}
+  output:
+    stdout_blob: "https://x.example/o"
+    stderr_blob: "https://x.example/e"
+    identity: {{client_id: {GUID}}}
+    stdout_identity: system
 - id: gallery
   run: {{gallery: {GALLERY}}}
   shell: pwsh7
@@ -239,6 +247,7 @@ def test_every_property_is_seen_on_the_wire() -> None:
     assert "echo hi" in _unwrapped("\n".join(found(bodies["action", "POST"][0], "script")))
     assert found(bodies["system", "PUT"][0], "properties.source.scriptUriManagedIdentity") == {}
     assert found(bodies["system", "PUT"][0], "properties.outputBlobManagedIdentity") == {}
+    assert found(bodies["system", "PUT"][0], "properties.errorBlobManagedIdentity") == {"clientId": GUID}
 
 
 def test_only_what_needs_a_later_api_version_asks_with_it() -> None:

@@ -8,7 +8,7 @@ import shlex
 from fleet.azure.wire.http import Json
 from fleet.playbook.model import Identity
 from fleet.run.answers import Command
-from fleet.targets.model import Os
+from fleet.targets.model import Kind, Os, kind_of
 
 PROVISIONING_LIMIT = 90 * 60
 """Seconds that provisioning, and so a command that is not asynchronous, may last (documented, recorded)."""
@@ -31,16 +31,18 @@ def action(command: Command) -> Json:
 
 
 def managed(command: Command) -> dict[str, Json]:
-    """Build the properties of a managed command; what the command does not ask for is left out.
+    """Build the properties of a managed command; what the command does not name is left out.
 
+    A change (PATCH) of a standing command holds what is named as off or empty, too: what is left out stays as it was.
     A command that may outlast provisioning's 90 minutes is asked for as asynchronous, as documented for long
     runs: provisioning then ends when the script starts, and the instance view alone tells of its end.
     """
+    arc = kind_of(command.target.id) is Kind.ARC
+    change = command.update and not arc
+    properties: dict[str, Json] = {"source": _source(command)}
     long = command.timeout > PROVISIONING_LIMIT
-    properties: dict[str, Json] = {
-        "source": _source(command),
-        "asyncExecution": long if command.asynchronous is None else command.asynchronous,
-    }
+    if command.asynchronous is not None or long or not change:
+        properties["asyncExecution"] = long if command.asynchronous is None else command.asynchronous
     parameters = [_parameter(name, value) for name, value in command.parameters.items()]
     parameters += [_parameter("", value) for value in _arguments(command)]
     optional: dict[str, Json] = {
@@ -49,15 +51,27 @@ def managed(command: Command) -> dict[str, Json]:
         "runAsUser": command.run_as,
         "runAsPassword": command.run_as_password,
         "timeoutInSeconds": math.ceil(command.timeout),
-        "treatFailureAsDeploymentFailure": command.fail_deployment,
     }
     properties |= {name: value for name, value in optional.items() if value}
-    for stream, uri in (("output", command.stdout_blob), ("error", command.stderr_blob)):
+    if change and command.no_parameters:
+        properties |= {"parameters": parameters, "protectedParameters": optional["protectedParameters"]}
+    if command.fail_deployment is not None and not arc:  # Arc does not know it (REST spec); true is refused before
+        properties["treatFailureAsDeploymentFailure"] = command.fail_deployment
+    return properties | _blobs(command)
+
+
+def _blobs(command: Command) -> dict[str, Json]:
+    """Name the append blob of each stream, and who writes it where its address is not signed."""
+    found: dict[str, Json] = {}
+    for stream, uri, identity in (
+        ("output", command.stdout_blob, command.stdout_identity),
+        ("error", command.stderr_blob, command.stderr_identity),
+    ):
         if uri:
-            properties[f"{stream}BlobUri"] = uri
-            if command.blob_identity is not None:
-                properties[f"{stream}BlobManagedIdentity"] = _identity(command.blob_identity)
-    return properties
+            found[f"{stream}BlobUri"] = uri
+            if identity is not None:
+                found[f"{stream}BlobManagedIdentity"] = _identity(identity)
+    return found
 
 
 def _source(command: Command) -> Json:

@@ -88,7 +88,7 @@ def submission(command: Command) -> Request:
         return Request("POST", path(f"{command.target.id}/runCommand", query), bodies.action(command))
     target = path(resource_id(command.target, command.name), {"api-version": _version_for(command)})
     body: dict[str, Json] = {"properties": bodies.managed(command)}
-    if command.tags:
+    if command.tags is not None:
         body["tags"] = dict(command.tags)
     # On Arc a PATCH takes tags alone (REST spec), and a PUT is answered alike for new and known names (recorded).
     if command.update and kind_of(command.target.id) is not Kind.ARC:
