@@ -29,6 +29,7 @@ from fleet.lab.runs import Runs
 from fleet.lab.seeded import named_uuid
 from fleet.lab.throttle import Cost, Policy, Throttle, Verb
 from fleet.lab.timing import Timing
+from fleet.lab.versions import refusal_of, type_of
 from fleet.lab.wire import Answer, Request, denied, not_found
 from fleet.lab.world import Kind, Machine, World
 
@@ -148,9 +149,8 @@ class ControlPlane:
     def _served(
         self, request: Request, route: Route, params: Mapping[str, str], machine: Machine | None, now: float
     ) -> Answer:
-        if not request.query.get("api-version"):
-            text = "The api-version query parameter (?api-version=) is required for all requests."
-            return denied(400, "MissingApiVersionParameter", text)
+        if (wrong := self._wrong_version(request, route, machine, params)) is not None:
+            return wrong
         headers, refused = self._charge(request, route, params, machine, now)
         if refused is not None:
             refused.headers = {**headers, **refused.headers}
@@ -168,6 +168,17 @@ class ControlPlane:
             headers["x-ms-request-charge"] = "4" if route.call is Call.INSTANCES else "1"
         answer.headers = {**headers, **answer.headers}
         return answer
+
+    def _wrong_version(
+        self, request: Request, route: Route, machine: Machine | None, params: Mapping[str, str]
+    ) -> Answer | None:
+        version = request.query.get("api-version")
+        if not version:
+            text = "The api-version query parameter (?api-version=) is required for all requests."
+            return denied(400, "MissingApiVersionParameter", text)
+        location = machine.location if machine and route.call is not Call.OPERATION else params.get("location", "")
+        locations = sorted({each.location for each in self.world.everything()})
+        return refusal_of(type_of(route.call, request.path), version, location, locations)
 
     def _charge(
         self, request: Request, route: Route, params: Mapping[str, str], machine: Machine | None, now: float

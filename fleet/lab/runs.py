@@ -160,7 +160,7 @@ class Runs:
             return denied(400, "LocationRequired", "The location property is required for this definition.")
         properties = body.get("properties")
         properties = dict(properties) if isinstance(properties, Mapping) else {}
-        if (wrong := _wrong_source(properties.get("source"), request.query["api-version"])) is not None:
+        if (wrong := _wrong_properties(properties, request.query["api-version"])) is not None:
             return wrong
         known = self._life.commands.get(machine.key, {})
         earlier = known.get(name.casefold())
@@ -230,18 +230,22 @@ def _refused(machine: Machine, name: str, earlier: Command | None, count: int, p
     return None
 
 
-_LATER = ("galleryScriptReferenceId", "scriptShell")
+_LATER = {"galleryScriptReferenceId": "2025-04-01", "scriptShell": "2025-04-01"}
+_LATER_OUTSIDE = {"treatFailureAsDeploymentFailure": "2023-03-01"}
 _SHELLS = ("Default", "Powershell7")
 
 
-def _wrong_source(source: object, version: str) -> Answer | None:
-    """Refuse a source that the api-version does not know: two of its keys came with 2025-04-01 (REST spec)."""
-    if not isinstance(source, Mapping):
-        return None
-    early = next((key for key in _LATER if key in source and version < "2025-04-01"), None)
-    if early is not None:
-        text = f"Could not find member '{early}' on object of type 'VirtualMachineRunCommandScriptSource'."
-        return invalid(text, f"properties.source.{early}")
+def _wrong_properties(properties: Mapping[str, object], version: str) -> Answer | None:
+    """Refuse properties that the api-version does not know (first versions: REST spec, documentation)."""
+    given = properties.get("source")
+    source = given if isinstance(given, Mapping) else {}
+    for holder, later, kind, place in (
+        (properties, _LATER_OUTSIDE, "VirtualMachineRunCommandProperties", "properties"),
+        (source, _LATER, "VirtualMachineRunCommandScriptSource", "properties.source"),
+    ):
+        early = next((key for key, since in later.items() if key in holder and version < since), None)
+        if early is not None:
+            return invalid(f"Could not find member '{early}' on object of type '{kind}'.", f"{place}.{early}")
     if source.get("scriptShell", "Default") not in _SHELLS:
         return invalid("The value of parameter 'scriptShell' is invalid.", "properties.source.scriptShell")
     return None

@@ -27,6 +27,18 @@ def spec(*vms: dict[str, Any], **more: Any) -> file.LabSpec:
     return file.LabSpec.model_validate(given)
 
 
+def version_of(path: str) -> str:
+    """Return a version that every type of a path's provider has."""
+    given = {
+        "microsoft.hybridcompute": "2025-01-13",
+        "microsoft.resourcegraph": "2022-10-01",
+        "microsoft.compute": VERSION,
+        "microsoft.network": "2024-05-01",
+        "microsoft.authorization": "2022-04-01",
+    }
+    return next((version for name, version in given.items() if f"/{name}/" in path.casefold()), "2022-12-01")
+
+
 class Desk:
     """Sends requests to a control plane at a time that only tests move."""
 
@@ -42,7 +54,7 @@ class Desk:
         raw = url.removeprefix(BASE)
         query = parts.query
         if "api-version=" not in query:
-            query = f"{query}&api-version={VERSION}".lstrip("&")
+            query = f"{query}&api-version={version_of(parts.path)}".lstrip("&")
             raw = f"{parts.path}?{query}"
         content = b"" if body is None else json.dumps(body).encode()
         given = {"authorization": f"Bearer {self.token}", **headers}
