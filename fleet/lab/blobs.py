@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from fleet.lab.classes import System
 from fleet.lab.wire import Answer, Request
 
 ROOT = "/blobs/"
@@ -74,10 +75,11 @@ class Blobs:
         self.known[path] = Blob(BlobKind.APPEND)
         return True
 
-    def begin(self, properties: Mapping[str, object], stream: str) -> str:
+    def begin(self, properties: Mapping[str, object], stream: str, system: System) -> str:
         """Make the blob for a command's ``output`` or ``error``, if it has one; return why it cannot be, or ""."""
         uri, identity = properties.get(f"{stream}BlobUri"), properties.get(f"{stream}BlobManagedIdentity")
-        if isinstance(identity, Mapping) and identity.get("objectId"):  # text: handler source
+        named = isinstance(identity, Mapping) and identity.get("objectId")
+        if named and system is System.LINUX:  # the Linux handler's refusal, and its text (handler source)
             return "Managed identity's ObjectId is not supported. Use ClientId instead"
         if isinstance(uri, str) and uri and not self.create(uri, identity=isinstance(identity, Mapping)):
             return f"failed to create the append blob named by {stream}BlobUri"

@@ -15,7 +15,8 @@ def prepare(command: Command, blobs: Blobs) -> Script | Result:
     text = _source(command, blobs)
     if isinstance(text, Result):
         return text
-    if why := next(filter(None, (blobs.begin(command.properties, s) for s in ("output", "error"))), ""):
+    system = command.machine.system
+    if why := next(filter(None, (blobs.begin(command.properties, s, system) for s in ("output", "error"))), ""):
         return Result(NO_BLOB, message=why)
     values = command.parameters()
     user = command.text("runAsUser")

@@ -312,12 +312,15 @@ def test_newer_sources_need_their_api_version() -> None:
     assert desk.send("PUT", f"{url}?api-version=2025-04-01", wrong).status == 400
 
 
-def test_blobs_are_not_written_by_an_identity_named_by_its_object_id() -> None:
-    """The Linux handler refuses it with -101."""
-    desk = Desk(spec())
-    desk.put(outputBlobUri=f"{BASE}/blobs/o", outputBlobManagedIdentity={"objectId": "x"})
+@pytest.mark.parametrize(("os", "code"), [("linux", -101), ("windows", 0)])
+@pytest.mark.parametrize("stream", ["output", "error"])
+def test_only_linux_refuses_an_identity_named_by_its_object_id(os: str, code: int, stream: str) -> None:
+    """The Linux handler refuses it with -101; on Windows the blob is written."""
+    desk = Desk(spec({"name": "vm1", "os": os}))
+    desk.put(**{f"{stream}BlobUri": f"{BASE}/blobs/a/c/o", f"{stream}BlobManagedIdentity": {"objectId": "x"}})
     desk.wait(120)
-    assert desk.command()["instanceView"]["exitCode"] == -101
+    assert desk.command()["instanceView"]["exitCode"] == code
+    assert ("/blobs/a/c/o" in desk.plane.blobs.known) == (code == 0)
 
 
 def test_blobs_are_written_as_the_service_lets() -> None:
