@@ -83,7 +83,12 @@ class RuleSpec(documents.Keys):
         description="What the script prints. {name} {group} {location} {size} {os} {n} are filled in.",
     )
     stderr: str = Field(default="", description="What the script prints on its error stream; filled in likewise.")
-    exit: int = Field(default=0, ge=0, le=255, description="The script's exit code.")
+    exit: int = Field(
+        default=0,
+        ge=-(2**31),
+        lt=2**32,
+        description="The script's exit code: 0 to 255, on Windows any number of 32 bits, signed or not.",
+    )
     duration: Span = Field(
         default=[1.0, 1.0], description="Seconds the script takes, or [shortest, longest]; divided by speed."
     )
@@ -191,6 +196,9 @@ class MachinesSpec(documents.Keys):
     def _fits(self) -> Self:
         if self.os == "windows" and self.guest == "sandbox":
             raise ValueError("a Windows guest cannot be a sandbox; use guest: scripted")
+        wrong = next((rule.exit for rule in self.rules if self.os == "linux" and not 0 <= rule.exit <= 255), None)
+        if wrong is not None:
+            raise ValueError(f"exit {wrong} is for Windows guests; a Linux script ends with 0 to 255")
         return self
 
     @property

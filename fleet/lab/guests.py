@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fleet.lab.classes import RuleSpec
+from fleet.lab.classes import RuleSpec, System
 from fleet.lab.world import Machine
 
 TAIL = 4096  # bytes of each stream the handlers keep (handler source: maxTailLen; recorded)
@@ -238,7 +238,14 @@ codecs.register_error("fleet-lab-go", _one_byte_at_a_time)
 
 
 def _spoken(rule: RuleSpec, machine: Machine) -> Result:
-    return Result(rule.exit, _filled(rule.stdout, machine), _filled(rule.stderr, machine))
+    return Result(_code(rule.exit, machine), _filled(rule.stdout, machine), _filled(rule.stderr, machine))
+
+
+def _code(code: int, machine: Machine) -> int:
+    """Return an exit code as the guest's system keeps it: eight bits on Linux, a signed number of 32 on Windows."""
+    if machine.system is System.LINUX:
+        return code & 0xFF
+    return code - 2**32 if code >= 2**31 else code
 
 
 def _filled(text: str, machine: Machine) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pytest
+
 from fleet.lab.guests import Opened
 from tests.lab.desk import Desk, spec
 
@@ -124,3 +126,26 @@ def test_a_wrapper_ends_what_takes_too_long() -> None:
     boot = desk.vm().boot_id
     outputs = [desk.command(name)["instanceView"]["output"] for name in "ab"]
     assert outputs == [f"a\nb\ntimed out {boot} 50 {replayed} \n" for replayed in (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [(3010, 3010), (1641, 1641), (2359302, 2359302), (-1073741819, -1073741819), (0xC0000005, -1073741819)],
+)
+def test_windows_has_exit_codes_of_32_bits(code: int, shown: int) -> None:
+    """A Windows guest's rule takes any of them, and the view has it as the signed number that the API has a place for."""
+    desk = Desk(spec({"name": "vm1", "os": "windows", "rules": [{"exit": code}]}))
+    desk.put()
+    desk.wait(120)
+    assert desk.command()["instanceView"]["exitCode"] == shown
+
+
+@pytest.mark.parametrize("code", [3010, -1, 256])
+def test_linux_has_exit_codes_of_eight_bits(code: int) -> None:
+    """A class of Linux guests is refused with another; a rule of the whole lab leaves its low bits there."""
+    with pytest.raises(ValueError, match=f"exit {code} is for Windows guests"):
+        spec({"name": "vm1", "rules": [{"exit": code}]})
+    desk = Desk(spec(rules=[{"exit": code}]))
+    desk.put()
+    desk.wait(120)
+    assert desk.command()["instanceView"]["exitCode"] == code & 0xFF
