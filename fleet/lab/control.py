@@ -60,7 +60,7 @@ class ControlPlane:
         self._seed = spec.seed
         self._inventory = Inventory(self.world, spec, timing.scaled(spec.graph_lag))
         self._runs = Runs(self.life, self.operations, rerun_identical=spec.rerun_identical)
-        self._hybrid = HybridRuns(self.life, self.operations)
+        self._hybrid = HybridRuns(self.life, self.operations, timing)
 
     @property
     def base(self) -> str:

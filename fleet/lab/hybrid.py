@@ -13,7 +13,7 @@ from fleet.lab.life import Life
 from fleet.lab.operations import Operation, Operations, Phase
 from fleet.lab.routes import Call
 from fleet.lab.runs import body_of, invalid, written
-from fleet.lab.timing import Work
+from fleet.lab.timing import Timing, Work
 from fleet.lab.wire import Answer, Json, Request, denied, gateway, not_found, refusal, stamp
 from fleet.lab.world import Machine
 
@@ -21,8 +21,9 @@ from fleet.lab.world import Machine
 class HybridRuns:
     """Answers about run commands of Arc machines. ``base`` is the lab's own URL."""
 
-    def __init__(self, life: Life, operations: Operations) -> None:
+    def __init__(self, life: Life, operations: Operations, timing: Timing) -> None:
         self.base = ""
+        self._timing = timing
         self._life = life
         self._operations = operations
 
@@ -42,7 +43,8 @@ class HybridRuns:
             missing = not_found(f"{machine.resource}/runCommands/{name}", machine.group.name, machine.provider)
             return Answer(204) if call is Call.COMMAND_DELETE else missing
         if call is Call.COMMAND_DELETE:
-            return self._accepted(self._life.delete(earlier, request.query["api-version"], now))
+            operation = self._life.delete(earlier, request.query["api-version"], now)
+            return Answer(202, b"", self._started(operation, Work.DELETE))
         if call is Call.COMMAND_PATCH:
             return _tagged(request, earlier)
         return gateway(200, _rendered(earlier, view=True))
@@ -60,10 +62,11 @@ class HybridRuns:
         command, again = written(machine, name, earlier, body, given)
         command.provisioning = Provisioning.CREATING
         operation = self._life.put(command, request.query["api-version"], now, again=again, work=Work.PUT)
-        return gateway(201, _rendered(command, view=False), self._operations.urls(operation, self.base))
+        return gateway(201, _rendered(command, view=False), self._started(operation, Work.PUT))
 
-    def _accepted(self, operation: Operation) -> Answer:
-        return Answer(202, b"", self._operations.urls(operation, self.base))
+    def _started(self, operation: Operation, work: Work) -> dict[str, str]:
+        """Return where the operation is followed, and when to look first (recorded: both calls send a Retry-After)."""
+        return {**self._operations.urls(operation, self.base), **self._timing.retry_after(work)}
 
     def _poll(self, request: Request, id: str, now: float) -> Answer:
         operation = self._operations.find(id)

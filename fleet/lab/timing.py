@@ -40,6 +40,7 @@ _WINDOWS_ACTION = _Span(20.3, 40.3, 0.35)
 _INSTANCES = {Work.ACTION: _Span(10.5, 20.0, 0.35), Work.PUT: _Span(10.6, 28.4, 0.3)}
 # An Arc machine ran a script 7 s after it was asked to, and the operation told so 2 minutes later.
 _ARC = {Work.PUT: _Span(130.0, 137.0, 0.02, before=0.05), Work.DELETE: _Span(130.0, 136.0, 0.02, before=0.05)}
+_ARC_HINTS = {Work.PUT: 120.0, Work.DELETE: 15.0}  # recorded Retry-After; Compute sends none for its commands
 GIVE_UP = 5412.2  # recorded: the service gave up 90 minutes and 12 seconds after the start
 BOOT = 40.0  # seconds that a restart takes, until the agent is ready again
 REFRESH = 15.0  # the handler refreshes a running command's output every 15 s (handler source)
@@ -63,6 +64,10 @@ class Timing:
     def scaled(self, seconds: float) -> float:
         """Turn seconds of the real service into seconds of this lab."""
         return seconds / self._speed
+
+    def retry_after(self, work: Work) -> dict[str, str]:
+        """Return the header that an Arc machine's answer to this work has, in whole seconds of this lab."""
+        return {"Retry-After": str(math.ceil(self.scaled(_ARC_HINTS[work])))}
 
     def delays(self, work: Work, machine: Machine, label: str) -> Delays:
         """Draw the delays of one piece of work."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.lab.desk import SUB, Desk, code, decoded, spec
 
 ARC = f"/subscriptions/{SUB}/resourceGroups/rg-One/providers/Microsoft.HybridCompute/machines/arc1"
@@ -113,3 +115,15 @@ def test_what_is_refused_in_its_own_words() -> None:
     lab.wait(300)
     assert lab.send("DELETE", f"{ARC}/runCommands/c1").status == 202
     assert code(lab.send("PUT", f"{ARC}/runCommands/c1", BODY)) == "409 Conflict"
+
+
+@pytest.mark.parametrize(("speed", "put", "delete"), [(1.0, "120", "15"), (12.0, "10", "2"), (500.0, "1", "1")])
+def test_how_long_to_wait_before_the_first_look(speed: float, put: str, delete: str) -> None:
+    """PUT and DELETE say so, as recorded and divided by the speed; no other answer does."""
+    lab = Desk(spec(speed=speed, arc=[{"name": "arc1", "guest": "scripted"}]))
+    made = lab.send("PUT", f"{ARC}/runCommands/c1", BODY)
+    lab.wait(300)
+    gone = lab.send("DELETE", f"{ARC}/runCommands/c1")
+    assert (made.headers["Retry-After"], gone.headers["Retry-After"]) == (put, delete)
+    assert "Retry-After" not in lab.send("GET", made.headers["Azure-AsyncOperation"]).headers
+    assert "Retry-After" not in lab.put().headers
