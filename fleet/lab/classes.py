@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fleet import documents
+from fleet.lab.access import AccessSpec
 
 
 class System(StrEnum):
@@ -156,7 +157,7 @@ class DiskSpec(documents.Keys):
     used: Share = Field(default=0.4, description="Part of it that is used, as 97% or 0.97.")
 
 
-class MachinesSpec(documents.Keys):
+class MachinesSpec(AccessSpec):
     """What every class of machines has."""
 
     name: str = Field(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from uuid import UUID
 
+from fleet.lab import authorization
 from fleet.lab import faults as fault_rules
 from fleet.lab.blobs import Blobs
 from fleet.lab.classes import AgentState, PowerState
@@ -155,9 +156,10 @@ class ControlPlane:
         if refused is not None:
             refused.headers = {**headers, **refused.headers}
             return refused
-        missing = self._missing(params)
-        if missing is not None:
-            return missing
+        barred = self._forbidden(request, route, params, machine) or self._missing(params)
+        barred = barred or self._held(request, route, params, machine)
+        if barred is not None:
+            return barred
         if route.call in self._runs.calls and machine is not None and machine.kind is Kind.ARC:
             answer = self._hybrid.answer(route.call, request, params, machine, now)
         elif route.call in self._runs.calls:
@@ -169,6 +171,28 @@ class ControlPlane:
         answer.headers = {**headers, **answer.headers}
         return answer
 
+    def _forbidden(
+        self, request: Request, route: Route, params: Mapping[str, str], machine: Machine | None
+    ) -> Answer | None:
+        """Refuse a caller who lacks the right. Operations are read at the subscription (documented)."""
+        action = authorization.action_of(route.call, request.path)
+        if not (self.world.limited and action and "sub" in params and self.world.subscription(params["sub"])):
+            return None
+        inside = None if route.call is Call.OPERATION else machine
+        if self.world.may(action, params["sub"], params.get("group"), inside):
+            return None
+        return authorization.forbidden(action, _scope_of(request.path), principal(request))
+
+    def _held(
+        self, request: Request, route: Route, params: Mapping[str, str], machine: Machine | None
+    ) -> Answer | None:
+        """Refuse what a lock or a policy forbids."""
+        if machine is None:
+            return None
+        chain = self.world.chain(params["sub"], machine.group.name, machine)
+        resource = f"{machine.id}/runCommands/{params['command']}" if "command" in params else machine.id
+        return authorization.refused(route.call, chain, resource)
+
     def _wrong_version(
         self, request: Request, route: Route, machine: Machine | None, params: Mapping[str, str]
     ) -> Answer | None:
@@ -176,7 +200,8 @@ class ControlPlane:
         if not version:
             text = "The api-version query parameter (?api-version=) is required for all requests."
             return denied(400, "MissingApiVersionParameter", text)
-        location = machine.location if machine and route.call is not Call.OPERATION else params.get("location", "")
+        placed = machine is not None and route.call not in (Call.OPERATION, Call.PERMISSIONS, Call.LOCKS)
+        location = machine.location if machine and placed else params.get("location", "")
         locations = sorted({each.location for each in self.world.everything()})
         return refusal_of(type_of(route.call, request.path), version, location, locations)
 
@@ -269,6 +294,13 @@ class ControlPlane:
         answer.headers = {**known, **answer.headers}
 
 
+def _scope_of(path: str) -> str:
+    """Return what a request is about, as a refusal names it: without what an action or a provider adds."""
+    for end in ("/runCommand", "/instanceView"):
+        path = path.removesuffix(end)
+    return path.partition("/providers/Microsoft.Authorization")[0]
+
+
 def principal(request: Request) -> str:
     """Name who asks: the token's object or application id if it is a JWT, else the token's digest."""
     return _holder(request.headers.get("authorization", "")[len("bearer ") :])
@@ -283,7 +315,7 @@ def _holder(token: str) -> str:
             return str(claims.get("oid") or claims.get("appid") or claims["sub"])
         except (ValueError, KeyError, AttributeError):
             pass
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return str(UUID(hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()[:32]))
 
 
 def fault_specs(data: object) -> list[FaultSpec]:

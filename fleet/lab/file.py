@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fleet import documents
+from fleet.lab.access import AccessSpec
 from fleet.lab.classes import ArcSpec, RuleSpec, ScaleSetSpec, Share, VmSpec
 from fleet.lab.maintenance import MaintenanceSpec
 
@@ -108,7 +109,7 @@ class FaultSpec(documents.Keys):
         return FaultKind(str(self.kind))
 
 
-class GroupSpec(documents.Keys):
+class GroupSpec(AccessSpec):
     """A resource group."""
 
     name: str = Field(pattern=r"^[\w().-]{1,90}$", description="Name of the resource group.")
@@ -120,7 +121,7 @@ class GroupSpec(documents.Keys):
     maintenance: list[MaintenanceSpec] = Field(default=[], description="Maintenance configurations.")
 
 
-class SubscriptionSpec(documents.Keys):
+class SubscriptionSpec(AccessSpec):
     """A subscription."""
 
     name: str = Field(min_length=1, description="Display name.")

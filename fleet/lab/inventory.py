@@ -8,16 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import quote
 
-from fleet.lab import answers, arc, builtins, query, scale_sets
+from fleet.lab import access, answers, arc, builtins, query, scale_sets
 from fleet.lab.expressions import Row
 from fleet.lab.file import LabSpec
 from fleet.lab.routes import Call
 from fleet.lab.seeded import named_uuid
 from fleet.lab.tokens import Unknown
 from fleet.lab.wire import Answer, Json, Request, compute, gateway, refusal, stamp
-from fleet.lab.world import Kind, Machine, World
+from fleet.lab.world import Kind, Machine, Subscription, World
 
 Item = TypeVar("Item")
+_GROUP = "Microsoft.Resources/subscriptions/resourceGroups"
 _MOST_ROWS = 1000  # documented: at most 1,000 rows in an answer, 100 if nothing is asked for
 _USUAL_ROWS = 100
 _ENTITY_MISSING = "The entity was not found in this Azure location."
@@ -55,7 +56,7 @@ class Inventory:
         """Answer one request; subscription, group and VM are known to be there."""
         match call:
             case Call.SUBSCRIPTIONS:
-                subs = [answers.subscription(sub) for sub in self._world.subscriptions.values()]
+                subs = [answers.subscription(sub) for sub in self._world.subscriptions.values() if self._shows(sub)]
                 count = {"type": "Total", "value": len(subs)}
                 return gateway(200, {"value": subs, "count": count})
             case Call.SUBSCRIPTION:
@@ -66,8 +67,8 @@ class Inventory:
                 return gateway(200, {"value": [{**tenant, "displayName": "Lab", "tenantCategory": "Home"}]})
             case Call.GROUPS:
                 sub = self._world.subscription(params["sub"])
-                found = [answers.group(each) for each in sub.groups.values()] if sub else []
-                return gateway(200, {"value": found})
+                shown = [each for each in sub.groups.values() if self._world.may_read(each.id, _GROUP)] if sub else []
+                return gateway(200, {"value": [answers.group(each) for each in shown]})
             case Call.GROUP:
                 group = self._world.group(params["sub"], params["group"])
                 return gateway(200, answers.group(group) if group else {})
@@ -82,8 +83,25 @@ class Inventory:
                 return compute(200, known.document()) if known else entity_missing()
             case Call.QUERY:
                 return self._query(request, now)
+            case Call.PERMISSIONS | Call.LOCKS:
+                return self._authorization(call, request, params, machine)
             case _:
                 return self._vm(call, request, machine)
+
+    def _authorization(
+        self, call: Call, request: Request, params: Mapping[str, str], machine: Machine | None
+    ) -> Answer:
+        """List what may be done at a scope, or the locks on it, above it and, unless ``atScope()`` is given, below it."""
+        chain = self._world.chain(params["sub"], params.get("group"), machine)
+        if call is Call.PERMISSIONS:
+            return gateway(200, {"value": list(access.permissions(chain, limited=self._world.limited))})
+        at = request.query.get("$filter", "").replace(" ", "").lower() == "atscope()"
+        return gateway(200, {"value": list(access.locks(chain if at else self._world.below(chain)))})
+
+    def _shows(self, sub: Subscription) -> bool:
+        """A subscription is listed to who has any right in it (documented)."""
+        scopes = self._world.below(self._world.chain(sub.id)) if self._world.limited else []
+        return not self._world.limited or any(scope.access.rights is not None for scope in scopes)
 
     def _others(self, call: Call, request: Request, params: Mapping[str, str]) -> Answer:
         sub, group = params["sub"], params.get("group")
@@ -192,7 +210,9 @@ class Inventory:
         named = {str(each).casefold() for each in given} if isinstance(given, list) else None
 
         def inside(row: Row) -> bool:
-            return named is None or str(row["subscriptionId"]).casefold() in named
+            if named is not None and str(row["subscriptionId"]).casefold() not in named:
+                return False
+            return self._world.may_read(str(row["id"]), str(row["type"]))
 
         def resources() -> list[Row]:
             known = self._known()

@@ -33,11 +33,11 @@ def build(spec: LabSpec, *, sandboxed: bool = True) -> World:
     world = World(tenant, {})
     for subscription in spec.subscriptions:
         id = subscription.id or named_uuid(spec.seed, f"subscription/{subscription.name}")
-        sub = Subscription(id, subscription.name, tenant, dict(subscription.tags))
+        sub = Subscription(id, subscription.name, tenant, dict(subscription.tags), access=subscription)
         world.subscriptions[id.casefold()] = sub
         for given in subscription.groups:
             shown = given.name.upper() if spec.id_case == "upper" else given.name
-            group = Group(sub, given.name, given.location, dict(given.tags), shown)
+            group = Group(sub, given.name, given.location, dict(given.tags), shown, access=given)
             group.maintenance = tuple(given.maintenance)
             sub.groups[given.name.casefold()] = group
             for vms in given.vms:
@@ -48,6 +48,9 @@ def build(spec: LabSpec, *, sandboxed: bool = True) -> World:
             for arc in given.arc:
                 for machine in _members(spec, group, arc, sandboxed):
                     group.arc[machine.name.casefold()] = machine
+    places = [each.access for each in world.subscriptions.values()]
+    places += [each.access for each in world.groups()] + [each.access for each in world.everything()]
+    world.limited = any(each.rights is not None for each in places)
     return world
 
 
@@ -126,6 +129,7 @@ def _members(spec: LabSpec, group: Group, given: MachinesSpec, sandboxed: bool) 
             extensions=hardware.extensions,
             patch_mode=hardware.patch_mode or _PATCH_MODES[System(given.os)],
             patch_on_schedule=hardware.patch_on_schedule,
+            access=given,
             place=_place(given, index),
         )
 

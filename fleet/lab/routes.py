@@ -42,6 +42,8 @@ class Call(StrEnum):
     BUILTIN = "builtin"
     QUERY = "query"
     OPEN = "open"
+    PERMISSIONS = "permissions"
+    LOCKS = "locks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def _machines(machine: str, write: Policy, delete: Policy, read: Policy) -> tupl
     )
 
 
+_SCOPES = (_SUB, _GROUP, _VM, _INSTANCE, _ARC)
+_AUTHORIZATION = "/providers/Microsoft.Authorization"
 _ARC_PLACE = rf"{_SUB}{_HYBRID}/locations/(?P<location>[^/]+)"
 _OPERATION = r"(?P<operation>[^/]+)"
 ROUTES = (
@@ -123,6 +127,8 @@ ROUTES = (
     _route(Call.BUILTIN, "GET", rf"{_PLACE}/runCommands/(?P<command>[^/]+)", Policy.SUBSCRIPTION_INFO),
     _route(Call.BUILTINS, "GET", rf"{_PLACE}/runCommands", Policy.SUBSCRIPTION_INFO),
     _route(Call.QUERY, "POST", "/providers/Microsoft.ResourceGraph/resources", None, FaultOn.QUERY),
+    *(_route(Call.PERMISSIONS, "GET", f"{scope}{_AUTHORIZATION}/permissions") for scope in _SCOPES),
+    *(_route(Call.LOCKS, "GET", f"{scope}{_AUTHORIZATION}/locks") for scope in _SCOPES),
     _route(Call.GROUPS, "GET", rf"{_SUB}/resourceGroups", None, FaultOn.LIST),
     _route(Call.GROUP, "GET", _GROUP, None, FaultOn.READ),
     _route(Call.GROUP, "HEAD", _GROUP, None, FaultOn.READ),

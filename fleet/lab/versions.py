@@ -82,6 +82,12 @@ _OTHERS = {
     Call.ARC_MACHINES: _MACHINES,
     Call.BUILTIN: _PLACES.below("runCommands", "2017-03-30"),
     Call.BUILTINS: _PLACES.below("runCommands", "2017-03-30"),
+    Call.PERMISSIONS: ResourceType(
+        "Microsoft.Authorization", "permissions", ("2015-07-01", "2018-07-01", "2022-04-01", "2022-05-01-preview")
+    ),
+    Call.LOCKS: ResourceType(
+        "Microsoft.Authorization", "locks", ("2015-01-01", "2016-09-01", "2017-04-01", "2020-05-01")
+    ),
     Call.QUERY: ResourceType("Microsoft.ResourceGraph", "resources", _GRAPH_VERSIONS),
 }
 

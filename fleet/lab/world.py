@@ -6,10 +6,11 @@ ARM compares names without regard to case, so every lookup here does.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fleet.lab.access import AccessSpec, Scope, may
 from fleet.lab.classes import (
     AgentState,
     DiskSpec,
@@ -42,6 +43,7 @@ class Subscription:
     tenant: str
     tags: dict[str, str]
     groups: dict[str, Group] = field(default_factory=dict)
+    access: AccessSpec = field(default_factory=AccessSpec)
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class Group:
     scale_sets: dict[str, ScaleSet] = field(default_factory=dict)
     arc: dict[str, Machine] = field(default_factory=dict)
     maintenance: tuple[MaintenanceSpec, ...] = ()
+    access: AccessSpec = field(default_factory=AccessSpec)
 
     @property
     def id(self) -> str:
@@ -141,6 +144,7 @@ class Machine:
     """None of a machine that is in no availability set."""
     boots: int = 0
     """How often it has restarted since the lab began."""
+    access: AccessSpec = field(default_factory=AccessSpec)
 
     @property
     def id(self) -> str:
@@ -204,6 +208,38 @@ class World:
 
     tenant: str
     subscriptions: dict[str, Subscription]
+    limited: bool = False
+    """Whether any place has rights; where none has, everything is allowed."""
+
+    def chain(self, subscription: str, group: str | None = None, machine: Machine | None = None) -> tuple[Scope, ...]:
+        """Return what of these is there, as scopes, the subscription first."""
+        sub = self.subscription(subscription)
+        if sub is None:
+            return ()
+        found = [Scope(f"/subscriptions/{sub.id}", sub.access)]
+        inside = self.group(subscription, group) if group is not None else None
+        if inside is not None:
+            found.append(Scope(inside.id, inside.access))
+        if machine is not None:
+            found.append(Scope(machine.id, machine.access))
+        return tuple(found)
+
+    def may(self, action: str, subscription: str, group: str | None = None, machine: Machine | None = None) -> bool:
+        """Say whether an action is allowed there."""
+        return not self.limited or may(self.chain(subscription, group, machine), action)
+
+    def may_read(self, id: str, kind: str) -> bool:
+        """Say whether a resource, or a group, of this type may be read."""
+        parts = id.strip("/").split("/")
+        group = parts[3] if len(parts) > 3 else None
+        return self.may(f"{kind}/read", parts[1], group, self.by_id(id))
+
+    def below(self, chain: Sequence[Scope]) -> list[Scope]:
+        """Return the scopes of a chain, and all that is below its last one."""
+        top = f"{chain[-1].id}/".casefold()
+        inside = [Scope(group.id, group.access) for group in self.groups()]
+        inside += [Scope(machine.id, machine.access) for machine in self.everything()]
+        return [*chain, *(scope for scope in inside if scope.id.casefold().startswith(top))]
 
     def machines(self, subscription: str | None = None, group: str | None = None) -> Iterator[Machine]:
         """Yield VMs in the order of the lab file."""

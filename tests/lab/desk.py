@@ -36,7 +36,8 @@ def version_of(path: str) -> str:
         "microsoft.network": "2024-05-01",
         "microsoft.authorization": "2022-04-01",
     }
-    return next((version for name, version in given.items() if f"/{name}/" in path.casefold()), "2022-12-01")
+    provider = path.casefold().rpartition("/providers/")[2].partition("/")[0]
+    return given.get(provider, "2022-12-01")
 
 
 class Desk:

@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from fleet.errors import InvalidInput
-from fleet.lab import classes, file, maintenance
+from fleet.lab import access, classes, file, maintenance
 from fleet.lab.making import build
 
 LABS = Path(__file__).parent / "labs"
@@ -23,6 +23,7 @@ MODELS: dict[str, type[pydantic.BaseModel]] = {
     "`arc`": file.ArcSpec,
     "`maintenance`": maintenance.MaintenanceSpec,
     "`dynamic`": maintenance.DynamicScopeSpec,
+    "`rights`": access.RightsSpec,
     "`updates`": classes.UpdatesSpec,
     "`disks`": classes.DiskSpec,
     "`packages`": classes.PackageSpec,
