@@ -158,8 +158,8 @@ def instance_view(machine: Machine) -> Json:
         view["platformFaultDomain"] = machine.place.fault_domain
     if ready:
         view |= {"computerName": machine.host, "osName": name, "osVersion": version}
-    if running:
-        view["vmAgent"] = _agent(ready=ready)
+    if running and machine.agent is not AgentState.SILENT:
+        view["vmAgent"] = _agent(machine.agent)
     at = stamp(CREATED)
     provisioned = {
         "code": "ProvisioningState/succeeded",
@@ -176,8 +176,15 @@ def instance_view(machine: Machine) -> Json:
     return view
 
 
-def _agent(*, ready: bool) -> Json:
-    if ready:
+_UNAVAILABLE = {
+    AgentState.NOT_READY: "VM status blob is found but not yet populated.",
+    AgentState.NO_STATUS: "VM status blob not found.",
+}
+"""Texts of an agent that does not report (recorded; seen). One that is not installed has no text (agent's own tests)."""
+
+
+def _agent(state: AgentState) -> Json:
+    if state is AgentState.READY:
         status = {
             "code": "ProvisioningState/succeeded",
             "level": "Info",
@@ -190,7 +197,7 @@ def _agent(*, ready: bool) -> Json:
             "code": "ProvisioningState/Unavailable",
             "level": "Warning",
             "displayStatus": "Not Ready",
-            "message": "VM status blob is found but not yet populated.",
+            **({"message": _UNAVAILABLE[state]} if state in _UNAVAILABLE else {}),
         }
         version = "Unknown"
     statuses = [{**status, "time": whole_stamp(CREATED)}]
@@ -203,19 +210,19 @@ def _os_profile(machine: Machine) -> Json:
     if machine.system is System.LINUX:
         profile["linuxConfiguration"] = {
             "disablePasswordAuthentication": True,
-            "provisionVMAgent": True,
+            "provisionVMAgent": machine.agent is not AgentState.NOT_INSTALLED,
             "patchSettings": settings,
         }
     else:
         profile["windowsConfiguration"] = {
-            "provisionVMAgent": True,
+            "provisionVMAgent": machine.agent is not AgentState.NOT_INSTALLED,
             "enableAutomaticUpdates": machine.patch_mode != "Manual",
             "patchSettings": settings,
         }
     return {
         **profile,
         "secrets": [],
-        "allowExtensionOperations": machine.extensions,
+        "allowExtensionOperations": machine.takes_extensions,
         "requireGuestProvisionSignal": True,
     }
 

@@ -20,6 +20,11 @@ _WORDS = {
     Call.BUILTINS: "Microsoft.Compute/locations/runCommands/read",
     Call.PERMISSIONS: "Microsoft.Authorization/permissions/read",
     Call.LOCKS: "Microsoft.Authorization/locks/read",
+    Call.INTERFACE: "Microsoft.Network/networkInterfaces/read",
+    Call.INTERFACES: "Microsoft.Network/networkInterfaces/read",
+    Call.ADDRESSES: "Microsoft.Network/publicIPAddresses/read",
+    Call.EXTENSIONS: "Microsoft.Compute/virtualMachines/extensions/read",
+    Call.TAG_NAMES: "Microsoft.Resources/subscriptions/tagNames/read",
 }
 _BELOW_A_MACHINE = {
     Call.VM: "read",
@@ -45,13 +50,15 @@ def action_of(call: Call, path: str) -> str:
         hybrid = "/microsoft.hybridcompute/" in folded
         provider = "Microsoft.HybridCompute" if hybrid else "Microsoft.Compute"
         return f"{provider}/locations/{'operationstatus' if hybrid else 'operations'}/read"
+    if call is Call.POWER:
+        return f"Microsoft.Compute/virtualMachines/{path.rstrip('/').rpartition('/')[2]}/action"
     if call in _BELOW_A_MACHINE:
         holder = next(name for part, name in _HOLDERS if part in folded)
         return f"{holder}/{_BELOW_A_MACHINE[call]}"
     return _WORDS.get(call, "")
 
 
-_WRITES = {Call.COMMAND_PUT, Call.COMMAND_PATCH, Call.ACT}
+_WRITES = {Call.COMMAND_PUT, Call.COMMAND_PATCH, Call.ACT, Call.POWER}
 
 
 def refused(call: Call, chain: Chain, resource: str) -> Answer | None:

@@ -31,10 +31,13 @@ class PowerState(StrEnum):
 
 
 class AgentState(StrEnum):
-    """Whether the VM agent answers. Commands sent to one that does not hang until the service gives up."""
+    """How the VM agent stands. Commands sent to one that does not answer hang until the service gives up."""
 
     READY = "ready"
     NOT_READY = "not_ready"
+    NO_STATUS = "no_status"
+    SILENT = "silent"
+    NOT_INSTALLED = "not_installed"
 
 
 class GuestKind(StrEnum):
@@ -68,7 +71,10 @@ Span = Annotated[
 ]
 
 
-_AGENT = "VM agent; commands to one that is not ready hang until the service gives up."
+_AGENT = (
+    "VM agent. not_ready: its status blob is empty, and commands hang until the service gives up. no_status: the blob is "
+    "missing, and commands fail after 25 minutes. silent: the view does not show it. not_installed: commands are refused."
+)
 
 
 class RuleSpec(documents.Keys):
@@ -168,7 +174,9 @@ class MachinesSpec(AccessSpec):
     os: Literal["linux", "windows"] = Field(default="linux", description="linux or windows.")
     location: OneOrMore = Field(default=[], description="Region; a list is dealt out in turn. Default: the group's.")
     tags: dict[str, OneOrMore] = Field(default={}, description="Tags; a list of values is dealt out in turn.")
-    agent: Literal["ready", "not_ready"] = Field(default="ready", description=_AGENT)
+    agent: Literal["ready", "not_ready", "no_status", "silent", "not_installed"] = Field(
+        default="ready", description=_AGENT
+    )
     guest: Literal["sandbox", "scripted"] | None = Field(
         default=None,
         description="sandbox (scripts really run; Linux) or scripted (rules). Default: sandbox on Linux.",
@@ -248,12 +256,22 @@ class ComputeSpec(MachinesSpec):
         default=False,
         description="Azure patches at the times of a maintenance configuration only; with AutomaticByPlatform.",
     )
+    extension_policy: Literal["none", "deny"] = Field(
+        default="none",
+        description="deny: the Linux agent's policy does not let the Run Command handlers run, so no script runs.",
+    )
 
     @model_validator(mode="after")
     def _has_a_patch_mode(self) -> Self:
         wrong = {"linux": ("AutomaticByOS", "Manual"), "windows": ("ImageDefault",)}
         if self.patch_mode in wrong[self.os]:
             raise ValueError(f"{self.patch_mode} is not a patch mode of {self.os}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_policy(self) -> Self:
+        if self.extension_policy == "deny" and self.os == "windows":
+            raise ValueError("extension_policy is the Linux agent's")
         return self
 
 

@@ -21,6 +21,7 @@ class Provisioning(StrEnum):
     DELETING = "Deleting"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
+    CANCELED = "Canceled"
 
 
 class Execution(StrEnum):

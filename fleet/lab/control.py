@@ -25,9 +25,11 @@ from fleet.lab.inventory import Inventory
 from fleet.lab.life import Life
 from fleet.lab.making import build
 from fleet.lab.operations import Operations
+from fleet.lab.power import Power
 from fleet.lab.routes import Call, Route, known_path, match
 from fleet.lab.runs import Runs
 from fleet.lab.seeded import named_uuid
+from fleet.lab.surroundings import nic_of
 from fleet.lab.throttle import Cost, Policy, Throttle, Verb
 from fleet.lab.timing import Timing
 from fleet.lab.versions import refusal_of, type_of
@@ -60,7 +62,8 @@ class ControlPlane:
         self.statuses: Counter[int] = Counter()
         self._seed = spec.seed
         self._inventory = Inventory(self.world, spec, timing.scaled(spec.graph_lag))
-        self._runs = Runs(self.life, self.operations, rerun_identical=spec.rerun_identical)
+        self._power = Power(self.life, self.operations, timing, lambda vm, now, power: self.move(vm, now, power=power))
+        self._runs = Runs(self.life, self.operations, self._power, rerun_identical=spec.rerun_identical)
         self._hybrid = HybridRuns(self.life, self.operations, timing)
 
     @property
@@ -74,6 +77,7 @@ class ControlPlane:
 
     def handle(self, request: Request, now: float) -> Answer:
         """Answer one request of the ARM endpoint."""
+        self._power.advance(now)
         self.life.advance(now)
         answer = self._judged(request, now)
         self.statuses[answer.status] += 1
@@ -127,7 +131,7 @@ class ControlPlane:
         machine = self._machine(route, params)
         rule = self.faults.strike(route.fault, machine.name if machine else "") if route.fault else None
         if rule is not None and not fault_rules.executes(rule):
-            return fault_rules.instead(rule, now)
+            return fault_rules.instead(rule, now, request.method, params.get("command", ""))
         answer = self._served(request, route, params, machine, now)
         return answer if rule is None else self._spoiled(rule, answer, machine, now)
 
@@ -135,6 +139,8 @@ class ControlPlane:
         """Let a rule's consequences follow a request that was carried out."""
         operation = self.operations.find(answer.headers.get("x-ms-request-id", ""))
         if rule.what in ON_OPERATIONS and operation is not None:
+            if rule.what is FaultKind.OPERATION_PREEMPTED:
+                self.life.preempt_operation(operation, now)
             fault_rules.befall(rule, operation, now)
         elif rule.what is FaultKind.VM_STOPS and machine is not None:
             self.move(machine, now, power=PowerState.STOPPED)
@@ -234,6 +240,8 @@ class ControlPlane:
                 return self.world.machine(params["sub"], params["group"], name)
             case {"set": name, "instance": instance}:
                 return self.world.instance(params["sub"], params["group"], name, instance)
+            case {"nic": name}:
+                return nic_of(self.world.group(params["sub"], params["group"]), name)
             case {"arc": name}:
                 return self.world.arc_machine(params["sub"], params["group"], name)
         return None
@@ -258,6 +266,9 @@ class ControlPlane:
             return not_found(f"virtualMachines/{vm}", group)
         if scale_set is not None and self.world.scale_set(sub, group, scale_set) is None:
             return not_found(f"virtualMachineScaleSets/{scale_set}", group)
+        nic = params.get("nic")
+        if nic is not None and nic_of(self.world.group(sub, group), nic) is None:
+            return not_found(f"networkInterfaces/{nic}", group, "Microsoft.Network")
         if arc is not None and self.world.arc_machine(sub, group, arc) is None:
             return not_found(f"machines/{arc}", group, "Microsoft.HybridCompute")
         return None

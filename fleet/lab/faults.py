@@ -18,6 +18,9 @@ _INSTEAD = frozenset(
     {
         FaultKind.THROTTLED,
         FaultKind.CONFLICT,
+        FaultKind.CONCURRENT_REQUEST,
+        FaultKind.CONCURRENT_WRITE,
+        FaultKind.MARKED_FOR_DELETION,
         FaultKind.INTERNAL,
         FaultKind.UNAVAILABLE,
         FaultKind.UNAUTHORIZED,
@@ -105,8 +108,34 @@ def befall(rule: FaultSpec, operation: Operation, now: float) -> None:
             operation.vanished = True
 
 
-def instead(rule: FaultSpec, now: float) -> Answer:
-    """Return what comes instead of carrying the request out."""
+_CONCURRENT = (
+    "The request failed due to conflict with a concurrent request. To resolve it, please refer to "
+    "https://aka.ms/activitylog to get more details on the conflicting requests."
+)
+_OVERTAKEN = "The operation was interrupted by a conflicting concurrent write on the same entity. Please retry later."
+_CONFLICTS = {
+    FaultKind.CONFLICT: ("Conflict", BUSY),
+    FaultKind.CONCURRENT_REQUEST: ("Conflict", _CONCURRENT),
+    FaultKind.CONCURRENT_WRITE: ("ConflictingConcurrentWriteNotAllowed", _OVERTAKEN),
+}
+"""Refusals with 409 that pass (texts as users posted them)."""
+
+
+def marked_for_deletion(name: str, method: str) -> Answer:
+    """Refuse to write a command that is being deleted (text as users posted it for extensions)."""
+    text = (
+        f"Operation '{method}' is not allowed on VM extension '{name}' since it is marked for deletion. You can only "
+        "retry the Delete operation (or wait for an ongoing one to complete)."
+    )
+    return compute(409, refusal("OperationNotAllowed", text))
+
+
+def instead(rule: FaultSpec, now: float, method: str = "PUT", name: str = "") -> Answer:
+    """Return what comes instead of carrying the request out; ``name`` is the command's that it is about."""
+    if rule.what in _CONFLICTS:
+        return compute(409, refusal(*_CONFLICTS[rule.what]))
+    if rule.what is FaultKind.MARKED_FOR_DELETION:
+        return marked_for_deletion(name, method)
     after = {} if rule.retry_after is None else {"Retry-After": str(rule.retry_after)}
     match rule.what:
         case FaultKind.THROTTLED:
@@ -114,8 +143,6 @@ def instead(rule: FaultSpec, now: float) -> Answer:
             answer = too_many("UpdateVMSubscriptionMaximum", 1500, wait, now)
             answer.headers["Retry-After"] = str(wait)
             return answer
-        case FaultKind.CONFLICT:
-            return compute(409, refusal("Conflict", BUSY))
         case FaultKind.INTERNAL:
             text = "An internal error occurred in the operation."
             return compute(500, refusal("InternalOperationError", text))

@@ -35,6 +35,9 @@ class FaultKind(StrEnum):
 
     THROTTLED = "429"
     CONFLICT = "409"
+    CONCURRENT_REQUEST = "concurrent_request"
+    CONCURRENT_WRITE = "concurrent_write"
+    MARKED_FOR_DELETION = "marked_for_deletion"
     INTERNAL = "500"
     UNAVAILABLE = "503"
     UNAUTHORIZED = "401"
@@ -48,6 +51,7 @@ class FaultKind(StrEnum):
     OPERATION_CANCELS = "operation_cancels"
     OPERATION_VANISHES = "operation_vanishes"
     OPERATION_HANGS = "operation_hangs"
+    OPERATION_PREEMPTED = "operation_preempted"
     VM_STOPS = "vm_stops"
     VM_VANISHES = "vm_vanishes"
 
@@ -58,6 +62,7 @@ ON_OPERATIONS = frozenset(
         FaultKind.OPERATION_CANCELS,
         FaultKind.OPERATION_VANISHES,
         FaultKind.OPERATION_HANGS,
+        FaultKind.OPERATION_PREEMPTED,
     }
 )
 """What befalls the operation that a submission began."""
@@ -76,6 +81,9 @@ class FaultSpec(documents.Keys):
         503,
         401,
         403,
+        "concurrent_request",
+        "concurrent_write",
+        "marked_for_deletion",
         "reset",
         "lost_answer",
         "slow",
@@ -85,6 +93,7 @@ class FaultSpec(documents.Keys):
         "operation_cancels",
         "operation_vanishes",
         "operation_hangs",
+        "operation_preempted",
         "vm_stops",
         "vm_vanishes",
     ] = Field(description="What happens, see below.")

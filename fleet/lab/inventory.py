@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import quote
 
-from fleet.lab import access, answers, arc, builtins, query, scale_sets
+from fleet.lab import access, answers, arc, builtins, query, scale_sets, surroundings
 from fleet.lab.expressions import Row
 from fleet.lab.file import LabSpec
 from fleet.lab.routes import Call
@@ -19,6 +19,16 @@ from fleet.lab.world import Kind, Machine, Subscription, World
 
 Item = TypeVar("Item")
 _GROUP = "Microsoft.Resources/subscriptions/resourceGroups"
+_SURROUNDINGS = {
+    Call.PERMISSIONS,
+    Call.LOCKS,
+    Call.INTERFACE,
+    Call.INTERFACES,
+    Call.ADDRESSES,
+    Call.EXTENSIONS,
+    Call.RESOURCES,
+    Call.TAG_NAMES,
+}
 _MOST_ROWS = 1000  # documented: at most 1,000 rows in an answer, 100 if nothing is asked for
 _USUAL_ROWS = 100
 _ENTITY_MISSING = "The entity was not found in this Azure location."
@@ -83,10 +93,30 @@ class Inventory:
                 return compute(200, known.document()) if known else entity_missing()
             case Call.QUERY:
                 return self._query(request, now)
-            case Call.PERMISSIONS | Call.LOCKS:
-                return self._authorization(call, request, params, machine)
+            case _ if call in _SURROUNDINGS:
+                return self._surroundings(call, request, params, machine)
             case _:
                 return self._vm(call, request, machine)
+
+    def _surroundings(self, call: Call, request: Request, params: Mapping[str, str], machine: Machine | None) -> Answer:
+        """Answer what is asked about rights and locks, and by other tools about a VM and its subscription."""
+        if call in (Call.PERMISSIONS, Call.LOCKS):
+            return self._authorization(call, request, params, machine)
+        sub, group = params["sub"], params.get("group")
+        found: list[Json] | None = []
+        if call is Call.INTERFACE:
+            return gateway(200, surroundings.interface(machine)) if machine else entity_missing()
+        if call is Call.INTERFACES:
+            found = [surroundings.interface(each) for each in self._world.machines(sub, group)]
+        elif call is Call.TAG_NAMES:
+            holder = self._world.subscription(sub)
+            found = surroundings.tag_names(self._world, holder) if holder else []
+        elif call is Call.RESOURCES:
+            found = surroundings.resources(self._world, sub, group, request.query.get("$filter", ""))
+        if found is None:
+            text = "The lab knows no $filter of resources but resourceType eq '...'."
+            return gateway(400, refusal("InvalidFilterInQueryString", text))
+        return gateway(200, {"value": found})
 
     def _authorization(
         self, call: Call, request: Request, params: Mapping[str, str], machine: Machine | None

@@ -18,9 +18,9 @@ from fleet.lab.commands import Command, Provisioning
 from fleet.lab.guests import Guests, Result, Script, lines
 from fleet.lab.operations import Operation, Operations, Phase
 from fleet.lab.orders import Boot, Kill, Look, Order, Start
-from fleet.lab.outcomes import action_statuses, failure, gave_up
+from fleet.lab.outcomes import action_statuses, disallowed, failure, gave_up, not_reported
 from fleet.lab.sources import prepare
-from fleet.lab.timing import BOOT, GIVE_UP, REFRESH, Delays, Timing, Work
+from fleet.lab.timing import BOOT, GIVE_UP, REFRESH, UNREPORTED, Delays, Timing, Work
 from fleet.lab.world import Kind, Machine
 
 _ACTION_FOLDER = "/var/lib/waagent/run-command/download"
@@ -35,6 +35,7 @@ class Due(StrEnum):
     TIME_OUT = "time_out"
     REPORT = "report"
     GIVE_UP = "give_up"
+    UNREPORTED = "unreported"
     SETTLE = "settle"
     REFRESH = "refresh"
     GONE = "gone"
@@ -104,6 +105,12 @@ class Life:
         self._sequences: Counter[str] = Counter()
         self._restarts: dict[str, float] = {}
         """When machines that were asked to will restart; who asks again puts it off."""
+        self._ways = {
+            Due.REPORT: self._report,
+            Due.UNREPORTED: self._unreported,
+            Due.GIVE_UP: self._give_up,
+            Due.SETTLE: self._settle,
+        }
 
     # -- what clients ask for ------------------------------------------------------------------------------
 
@@ -144,7 +151,10 @@ class Life:
         self._supersede(command, now)
         command.provisioning = Provisioning.DELETING
         execution = self._new(operation, Work.DELETE, command, None, silent=True)
-        self._later(now + execution.delays.before + execution.delays.after, Due.GONE, execution)
+        if command.machine.handlers_denied:  # the handler does not even say that it is gone (agent's own tests)
+            self._later(now + self._timing.scaled(GIVE_UP), Due.GIVE_UP, execution)
+        else:
+            self._later(now + execution.delays.before + execution.delays.after, Due.GONE, execution)
         return operation
 
     def agent_is_back(self, machine: Machine, now: float) -> None:
@@ -152,6 +162,33 @@ class Life:
         for execution in list(self._executions.values()):
             if execution.machine is machine and execution.started is None and not execution.over:
                 self._later(now, Due.DELIVER, execution)
+
+    def preempt_operation(self, operation: Operation, now: float) -> None:
+        """End an operation because a newer one on its machine takes its place; what it began goes on (seen)."""
+        if operation.done:
+            return
+        text = "Operation execution has been preempted by a more recent operation."
+        operation.fail(now, "OperationPreempted", text, Phase.CANCELED)
+        command = self.commands.get(operation.machine.key, {}).get(operation.command.casefold())
+        if operation.command and command is not None and command.provisioning is not Provisioning.DELETING:
+            command.provisioning = Provisioning.CANCELED
+
+    def take_down(self, machine: Machine, now: float, *, back: float | None) -> None:
+        """Let everything give way to a power action. ``back``: seconds until the agent of another boot is ready."""
+        for execution in [each for each in self._executions.values() if each.machine is machine]:
+            self.preempt_operation(execution.operation, now)
+        self.halt(machine)
+        for execution in [each for each in self._executions.values() if each.machine is machine]:
+            self._forget(execution)
+        self._restarts.pop(machine.key, None)
+        machine.restart()
+        if machine.guest is GuestKind.SANDBOX:
+            self._orders.append(Boot(machine))
+        if back is not None and machine.agent is AgentState.READY:
+            machine.agent = AgentState.NOT_READY
+            operation = Operation("", machine, "", now, False)
+            gone = Execution(0, machine, operation, Delays(0.0, 0.0), None, None)
+            self._later(now + self._timing.scaled(back), Due.BACK, gone)
 
     def halt(self, machine: Machine) -> None:
         """End what runs in a machine that goes off, without a word: its operations go on until they are given up."""
@@ -218,6 +255,7 @@ class Life:
             self._later(operation.started + delays.before, Due.DELIVER, execution)
             if machine.kind is not Kind.ARC:  # a command of an Arc machine that is away stays as it is (reported)
                 self._later(operation.started + self._timing.scaled(GIVE_UP), Due.GIVE_UP, execution)
+                self._later(operation.started + self._timing.scaled(UNREPORTED), Due.UNREPORTED, execution)
         return execution
 
     def _later(self, at: float, due: Due, execution: Execution) -> None:
@@ -242,14 +280,10 @@ class Life:
             self._end(execution, execution.result, at)
         elif due is Due.TIME_OUT and execution.result is None:
             self._orders.append(Kill(execution.id))
-        elif due is Due.REPORT:
-            self._report(execution, at)
-        elif due is Due.GIVE_UP:
-            self._give_up(execution, at)
-        elif due is Due.SETTLE:
-            self._settle(execution, at)
         elif due is Due.REFRESH and not execution.ended:
             self._refresh(execution, at)
+        elif due in self._ways:
+            self._ways[due](execution, at)
 
     def _restart(self, execution: Execution, now: float) -> None:
         """Take a machine down and up again: what runs in it ends without a word, and its agent is away for a while."""
@@ -267,6 +301,10 @@ class Life:
         if execution.machine.agent is not AgentState.READY or execution.started is not None:
             return
         execution.started = now
+        if execution.machine.handlers_denied:
+            execution.ended = True
+            self._later(now + execution.delays.after, Due.REPORT, execution)
+            return
         if execution.command and self._already_ran(execution.command):
             self._later(now + execution.delays.after, Due.REPORT, execution)
             execution.ended = True
@@ -344,7 +382,12 @@ class Life:
     def _report(self, execution: Execution, now: float) -> None:
         operation, command = execution.operation, execution.command
         if operation.done:
+            if command is not None and command.provisioning is Provisioning.CANCELED:
+                command.provisioning = Provisioning.SUCCEEDED  # seen of a preempted extension
             self._forget(execution)
+        elif execution.machine.handlers_denied:
+            operation.fail(now, *disallowed(execution.machine, managed=command is not None))
+            self._settle(execution, now)
         elif command is None:
             operation.succeed(now, action_statuses(execution.machine, execution.result or Result(0)))
             self._forget(execution)
@@ -380,6 +423,17 @@ class Life:
         if execution.started is None or execution.cut:
             self._forget(execution)
 
+    def _unreported(self, execution: Execution, now: float) -> None:
+        """Fail what waits for an agent whose status blob is missing."""
+        if execution.machine.agent is not AgentState.NO_STATUS or execution.started is not None:
+            return
+        if execution.operation.done:
+            return
+        execution.operation.fail(now, *not_reported(execution.machine))
+        if execution.command is not None:
+            execution.command.provisioning = Provisioning.FAILED
+        self._forget(execution)
+
     def _supersede(self, command: Command, now: float) -> None:
         """End the run a command had before; its operation gives way to the newer one."""
         earlier = self._managed.pop(command.id.casefold(), None)
@@ -387,9 +441,9 @@ class Life:
             return
         if earlier.script is not None and earlier.machine.guest is GuestKind.SANDBOX:
             self._orders.append(Kill(earlier.id))
-        if not earlier.operation.done:
-            text = "Operation execution has been preempted by a more recent operation."
-            earlier.operation.fail(now, "OperationPreempted", text, Phase.CANCELED)
+        provisioning = command.provisioning
+        self.preempt_operation(earlier.operation, now)
+        command.provisioning = provisioning
         self._forget(earlier)
 
     def _forget(self, execution: Execution) -> None:

@@ -129,6 +129,7 @@ def _members(spec: LabSpec, group: Group, given: MachinesSpec, sandboxed: bool) 
             extensions=hardware.extensions,
             patch_mode=hardware.patch_mode or _PATCH_MODES[System(given.os)],
             patch_on_schedule=hardware.patch_on_schedule,
+            handlers_denied=hardware.extension_policy == "deny",
             access=given,
             place=_place(given, index),
         )

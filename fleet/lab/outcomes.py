@@ -9,11 +9,36 @@ from fleet.lab.guests import Result, tail
 from fleet.lab.wire import Json
 from fleet.lab.world import Machine
 
+_PUBLISHER = "Microsoft.CPlat.Core"
 
-def failure(machine: Machine, message: str) -> tuple[str, str]:
-    """Return code and text of a managed command whose script's failure is to be the operation's (recorded)."""
-    text = f"VM has reported a failure when processing extension '{_handler(machine, managed=True)}'."
-    return "VMExtensionProvisioningError", f'{text} Error message: "{message}".'
+
+def failure(machine: Machine, message: str, *, managed: bool = True) -> tuple[str, str]:
+    """Return code and text of an operation whose extension failed (agent's own tests; with double quotes until 2018)."""
+    name = _handler(machine, managed=managed)
+    return "VMExtensionProvisioningError", (
+        f"VM has reported a failure when processing extension '{name}' (publisher '{_PUBLISHER}' and type '{name}'). "
+        f"Error message: '{message}'."
+    )
+
+
+def disallowed(machine: Machine, *, managed: bool) -> tuple[str, str]:
+    """Return code and text of an operation that the agent's extension policy refuses (agent's source)."""
+    name = f"{_PUBLISHER}.{_handler(machine, managed=managed)}"
+    text = (
+        f"Extension will not be processed: failed to run extension '{name}' because it is not specified as an allowed "
+        "extension. To run, add the extension to the list of allowed extensions in the policy file "
+        "('/etc/waagent_policy.json')."
+    )
+    return failure(machine, text, managed=managed)
+
+
+def not_reported(machine: Machine) -> tuple[str, str]:
+    """Return code and text of an operation whose VM reported nothing (text as users posted it)."""
+    return (
+        "VMAgentStatusCommunicationError",
+        f"VM '{machine.name}' has not reported status for VM agent or extensions. Please verify the VM has a running "
+        "VM agent, and can establish outbound connections to Azure storage.",
+    )
 
 
 def gave_up(machine: Machine, *, managed: bool) -> tuple[str, str]:

@@ -44,6 +44,13 @@ class Call(StrEnum):
     OPEN = "open"
     PERMISSIONS = "permissions"
     LOCKS = "locks"
+    POWER = "power"
+    EXTENSIONS = "extensions"
+    INTERFACE = "interface"
+    INTERFACES = "interfaces"
+    ADDRESSES = "addresses"
+    RESOURCES = "resources"
+    TAG_NAMES = "tag_names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,8 @@ def _machines(machine: str, write: Policy, delete: Policy, read: Policy) -> tupl
     )
 
 
+_PLACES = (_SUB, _GROUP)
+_NETWORK = "/providers/Microsoft.Network"
 _SCOPES = (_SUB, _GROUP, _VM, _INSTANCE, _ARC)
 _AUTHORIZATION = "/providers/Microsoft.Authorization"
 _ARC_PLACE = rf"{_SUB}{_HYBRID}/locations/(?P<location>[^/]+)"
@@ -127,6 +136,13 @@ ROUTES = (
     _route(Call.BUILTIN, "GET", rf"{_PLACE}/runCommands/(?P<command>[^/]+)", Policy.SUBSCRIPTION_INFO),
     _route(Call.BUILTINS, "GET", rf"{_PLACE}/runCommands", Policy.SUBSCRIPTION_INFO),
     _route(Call.QUERY, "POST", "/providers/Microsoft.ResourceGraph/resources", None, FaultOn.QUERY),
+    _route(Call.POWER, "POST", rf"{_VM}/(?P<verb>start|powerOff|deallocate|restart)", Policy.UPDATE_VM, FaultOn.SUBMIT),
+    _route(Call.EXTENSIONS, "GET", rf"{_VM}/extensions", Policy.LOW_COST_GET, FaultOn.READ),
+    _route(Call.INTERFACE, "GET", rf"{_GROUP}{_NETWORK}/networkInterfaces/(?P<nic>[^/]+)", None, FaultOn.READ),
+    *(_route(Call.INTERFACES, "GET", f"{place}{_NETWORK}/networkInterfaces", None, FaultOn.LIST) for place in _PLACES),
+    *(_route(Call.ADDRESSES, "GET", f"{place}{_NETWORK}/publicIPAddresses", None, FaultOn.LIST) for place in _PLACES),
+    *(_route(Call.RESOURCES, "GET", f"{place}/resources", None, FaultOn.LIST) for place in _PLACES),
+    _route(Call.TAG_NAMES, "GET", rf"{_SUB}/tagNames", None, FaultOn.LIST),
     *(_route(Call.PERMISSIONS, "GET", f"{scope}{_AUTHORIZATION}/permissions") for scope in _SCOPES),
     *(_route(Call.LOCKS, "GET", f"{scope}{_AUTHORIZATION}/locks") for scope in _SCOPES),
     _route(Call.GROUPS, "GET", rf"{_SUB}/resourceGroups", None, FaultOn.LIST),

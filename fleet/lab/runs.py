@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from fleet.lab import answers, builtins
 from fleet.lab.commands import LIMIT, Command, Provisioning, View, pairs
-from fleet.lab.faults import BUSY
+from fleet.lab.faults import BUSY, marked_for_deletion
 from fleet.lab.inventory import entity_missing
 from fleet.lab.life import Life
 from fleet.lab.operations import Operation, Operations, Phase
+from fleet.lab.power import Power
 from fleet.lab.routes import Call
 from fleet.lab.timing import Work
 from fleet.lab.wire import JSON_TYPE, Answer, Request, compute, denied, not_found, refusal
@@ -45,11 +46,13 @@ class Runs:
             Call.COMMAND_PATCH,
             Call.COMMAND_DELETE,
             Call.OPERATION,
+            Call.POWER,
         }
     )
 
-    def __init__(self, life: Life, operations: Operations, *, rerun_identical: bool = False) -> None:
+    def __init__(self, life: Life, operations: Operations, power: Power, *, rerun_identical: bool = False) -> None:
         self.base = ""
+        self._power = power
         self._rerun_identical = rerun_identical
         self._life = life
         self._operations = operations
@@ -71,6 +74,9 @@ class Runs:
         match call:
             case Call.ACT:
                 return self._act(request, machine, now)
+            case Call.POWER:
+                begun = self._power.begin(params["verb"], machine, request.query["api-version"], now)
+                return begun if isinstance(begun, Answer) else self._accepted(begun)
             case Call.COMMANDS:
                 known = self._life.commands.get(machine.key, {})
                 view = request.query.get("$expand", "").lower() == "instanceview"
@@ -96,7 +102,7 @@ class Runs:
             return invalid(text, "commandId")
         if not machine.running:
             return compute(409, refusal("OperationNotAllowed", _NOT_RUNNING))
-        if not machine.extensions:
+        if not machine.takes_extensions:
             return compute(409, refusal("OperationNotAllowed", _NO_EXTENSIONS))
         if self._life.busy(machine):
             return compute(409, refusal("Conflict", BUSY))
@@ -219,11 +225,10 @@ def _refused(machine: Machine, name: str, earlier: Command | None, count: int, p
         return _no_command(machine, name)
     if not machine.running:
         return compute(409, refusal("OperationNotAllowed", _NOT_RUNNING_MANAGED))
-    if not machine.extensions:
+    if not machine.takes_extensions:
         return compute(409, refusal("OperationNotAllowed", _NO_EXTENSIONS))
     if earlier is not None and earlier.provisioning is Provisioning.DELETING:
-        text = f"Operation 'runCommands/write' is not allowed on '{name}' since it is marked for deletion."
-        return compute(409, refusal("OperationNotAllowed", text))
+        return marked_for_deletion(name, "PATCH" if patch else "PUT")
     if earlier is None and count >= LIMIT:
         # Text reported; neither code nor status is known.
         return compute(409, refusal("OperationNotAllowed", _TOO_MANY.format(LIMIT)))

@@ -210,6 +210,7 @@ def too_many(policy: str, allowed: int, wait: float, now: float, remaining: str 
             "message": "The server rejected the request because too many requests have been received "
             "for this subscription.",
             "details": [{"code": "TooManyRequests", "target": policy, "message": measured}],
+            "innererror": {"internalErrorCode": "TooManyRequestsReceived"},
         },
         headers,
     )

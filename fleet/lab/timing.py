@@ -42,6 +42,7 @@ _INSTANCES = {Work.ACTION: _Span(10.5, 20.0, 0.35), Work.PUT: _Span(10.6, 28.4, 
 _ARC = {Work.PUT: _Span(130.0, 137.0, 0.02, before=0.05), Work.DELETE: _Span(130.0, 136.0, 0.02, before=0.05)}
 _ARC_HINTS = {Work.PUT: 120.0, Work.DELETE: 15.0}  # recorded Retry-After; Compute sends none for its commands
 GIVE_UP = 5412.2  # recorded: the service gave up 90 minutes and 12 seconds after the start
+UNREPORTED = 1500.0  # seen: 25 minutes until the service says that the VM has not reported
 BOOT = 40.0  # seconds that a restart takes, until the agent is ready again
 REFRESH = 15.0  # the handler refreshes a running command's output every 15 s (handler source)
 

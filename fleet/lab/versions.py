@@ -72,6 +72,12 @@ _ARC_COMMANDS = ResourceType(
 _OPERATIONS = ResourceType(_COMPUTE, "locations/operations", _COMPUTE_VERSIONS)
 _ARC_OPERATIONS = ResourceType("Microsoft.HybridCompute", "locations/operationstatus", _HYBRID_VERSIONS)
 _ARM = ResourceType("", "", _ARM_VERSIONS)
+_NETWORK_VERSIONS = (
+    *("2015-06-15", "2017-09-01", "2018-02-01", "2018-11-01", "2019-11-01", "2020-11-01", "2021-08-01", "2022-01-01"),
+    *("2022-11-01", "2023-09-01", "2023-11-01", "2024-01-01", "2024-03-01", "2024-05-01", "2024-07-01", "2025-01-01"),
+    *("2025-05-01", "2025-07-01", "2025-09-01"),
+)
+_INTERFACES = ResourceType("Microsoft.Network", "networkInterfaces", _NETWORK_VERSIONS)
 
 _OF_MACHINES = {Call.VM, Call.VM_VIEW, Call.VMS, Call.VMS_OF_GROUP}
 _MANAGED = {Call.COMMANDS, Call.COMMAND, Call.COMMAND_PUT, Call.COMMAND_PATCH, Call.COMMAND_DELETE}
@@ -88,6 +94,11 @@ _OTHERS = {
     Call.LOCKS: ResourceType(
         "Microsoft.Authorization", "locks", ("2015-01-01", "2016-09-01", "2017-04-01", "2020-05-01")
     ),
+    Call.INTERFACE: _INTERFACES,
+    Call.INTERFACES: _INTERFACES,
+    Call.ADDRESSES: ResourceType("Microsoft.Network", "publicIPAddresses", _NETWORK_VERSIONS),
+    Call.EXTENSIONS: _VMS.below("extensions", "2015-06-15"),
+    Call.POWER: _VMS,
     Call.QUERY: ResourceType("Microsoft.ResourceGraph", "resources", _GRAPH_VERSIONS),
 }
 

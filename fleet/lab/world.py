@@ -139,7 +139,9 @@ class Machine:
     patch_mode: str = ""
     patch_on_schedule: bool = False
     extensions: bool = True
-    """Whether extension operations are allowed (``osProfile.allowExtensionOperations``)."""
+    """Whether the file allows extension operations."""
+    handlers_denied: bool = False
+    """Whether the agent's extension policy keeps the Run Command handlers from running."""
     place: Place | None = None
     """None of a machine that is in no availability set."""
     boots: int = 0
@@ -195,6 +197,11 @@ class Machine:
     def running(self) -> bool:
         """Whether the VM is running or set to run, which is what the service asks of a command's VM."""
         return self.power in (PowerState.RUNNING, PowerState.STARTING)
+
+    @property
+    def takes_extensions(self) -> bool:
+        """Whether extension operations are allowed (``osProfile.allowExtensionOperations``); never without an agent."""
+        return self.extensions and self.agent is not AgentState.NOT_INSTALLED
 
     def restart(self) -> None:
         """Begin another boot."""
