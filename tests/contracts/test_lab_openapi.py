@@ -48,6 +48,7 @@ COMMAND = {
 RECORDED = (
     r"^\$: 'nextLink' is a required property$",  # the service leaves it out on the last page of every list
     r"^\$\.count: not in the specification$",  # lists of subscriptions count themselves
+    r"^\$\.error\.additionalInfo: not in the specification$",  # ARM's refusals by policy have it, Compute's own do not
     r"^\$\.data: .* is not of type 'object'$",  # recorded: rows come as an array
     r"^\$\.error\.details\[\d+\]\.\w+: .* is not of type 'object'$",  # recorded: line and token are plain values
 )
@@ -60,6 +61,11 @@ def desk() -> Desk:
         {"name": "off", "power": "deallocated"},
         {"name": "win", "os": "windows", "availability_set": "av1"},
         {"name": "mute", "agent": "not_ready"},
+        {"name": "blobless", "agent": "no_status"},
+        {"name": "silent", "agent": "silent"},
+        {"name": "bare", "agent": "not_installed"},
+        {"name": "locked", "lock": "ReadOnly"},
+        {"name": "ruled", "policy": "no-scripts"},
         scale_sets=[{"name": "set1", "guest": "scripted", "zones": ["1", "2"]}],
         arc=[{"name": "arc1", "guest": "scripted", "tags": {"site": "x"}}, {"name": "away", "agent": "not_ready"}],
     )
@@ -94,6 +100,9 @@ READS = [
     VM,
     f"{VM}?$expand=instanceView",
     f"{VM}/instanceView",
+    f"{VM}/extensions",
+    *(f"{GROUP}/Microsoft.Compute/virtualMachines/{name}/instanceView" for name in ("blobless", "silent", "bare")),
+    f"{GROUP}/Microsoft.Compute/virtualMachines/bare",
     f"{OFF}/instanceView",
     WINDOWS,
     f"{GROUP}/Microsoft.Compute/virtualMachines/mute?$expand=instanceView",
@@ -128,6 +137,12 @@ def test_reads(url: str) -> None:
         ("PATCH", f"{VM}/runCommands/none", {"properties": {}}, 404),
         ("PUT", f"{VM}/runCommands/c", {"properties": {}}, 400),
         ("PUT", f"{OFF}/runCommands/c", COMMAND, 409),
+        ("PUT", f"{GROUP}/Microsoft.Compute/virtualMachines/bare/runCommands/c", COMMAND, 409),
+        ("PUT", f"{GROUP}/Microsoft.Compute/virtualMachines/locked/runCommands/c", COMMAND, 409),
+        ("DELETE", f"{GROUP}/Microsoft.Compute/virtualMachines/locked/runCommands/c", None, 409),
+        ("PUT", f"{GROUP}/Microsoft.Compute/virtualMachines/ruled/runCommands/c", COMMAND, 403),
+        ("GET", f"{VM}?api-version=2099-01-01", None, 400),
+        ("POST", f"{OFF}/powerOff", None, 409),
         ("POST", f"{VM}/runCommand", {}, 400),
         ("POST", f"{VM}/runCommand", {"commandId": "None"}, 404),
         ("POST", f"{OFF}/runCommand", SHELL, 409),
@@ -163,6 +178,21 @@ def test_actions(machine: str) -> None:
     assert [openapi.faults(openapi.named(openapi.STATUS), state) for state in (running, done)] == [[], []]
     assert openapi.faults(openapi.named(openapi.ACTION_RESULT), output) == []
     assert lab.get(answer.headers["Location"]) == output
+
+
+@pytest.mark.parametrize("verb", ["start", "powerOff", "deallocate", "restart"])
+def test_power_actions(verb: str) -> None:
+    """A power action is accepted as listed, and its operation has the specified body until its end."""
+    lab = desk()
+    answer = lab.send("POST", f"{VM}/{verb}")
+    assert (answer.status, held(answer, "POST", f"{VM}/{verb}")) == (202, None)
+    states = []
+    for _ in range(2):
+        state = lab.get(answer.headers["Azure-AsyncOperation"])
+        assert openapi.faults(openapi.named(openapi.STATUS), state) == []
+        states.append(state["status"])
+        lab.wait(60)
+    assert states == ["Succeeded" if verb == "start" else "InProgress", "Succeeded"]
 
 
 @pytest.mark.parametrize("machine", [VM, WINDOWS, INSTANCE])

@@ -28,6 +28,27 @@ def test_listing(az: Peer) -> None:
     assert [each["instanceId"] for each in instances] == ["0", "1"]
 
 
+def test_details_of_vms(az: Peer) -> None:
+    """az finds the power state and the addresses of VMs by their network interfaces, and lists what is around them."""
+    shown = az.az("vm", "show", "-g", "rg-web", "-n", "web1", "--show-details")
+    assert (shown["powerState"], shown["publicIps"]) == ("VM running", "")
+    assert shown["privateIps"].startswith("10.")
+    addresses = az.az("vm", "list-ip-addresses")
+    assert [each["virtualMachine"]["name"] for each in addresses] == ["web1", "web2", "web3"]
+    assert az.az("vm", "extension", "list", "-g", "rg-web", "--vm-name", "web1") == []
+    assert {each["name"] for each in az.az("resource", "list")} == {"web1", "web2", "web3", "pool", "edge1"}
+    assert az.az("lock", "list") == []
+    az.az("tag", "list")
+
+
+def test_power(az: Peer) -> None:
+    """az deallocates a VM and starts it again, each time to the end of the operation."""
+    for verb, state in (("deallocate", "VM deallocated"), ("start", "VM running")):
+        az.az("vm", verb, "-g", "rg-web", "-n", "web3")
+        view = az.az("vm", "get-instance-view", "-g", "rg-web", "-n", "web3")["instanceView"]
+        assert view["statuses"][1]["displayStatus"] == state
+
+
 def test_vm_run_command_invoke(az: Peer) -> None:
     """az vm run-command invoke waits for the action and prints its result."""
     script = ("--command-id", "RunShellScript", "--scripts", "echo $1", "--parameters", "a")
