@@ -114,6 +114,33 @@ def test_a_change_has_no_location() -> None:
     assert "location" not in body(request.body)
 
 
+def test_a_change_holds_what_is_named_and_no_more() -> None:
+    """False and empty values that are named are sent; what is not named is left out, so that it stays as it was."""
+    bare = body(wire.submission(command(update=True)).body)
+    assert bare == {"properties": {"source": {"script": "echo hi\nexit 3"}}}
+    off = command(update=True, asynchronous=False, fail_deployment=False, tags={}, no_parameters=True)
+    assert body(wire.submission(off).body) == {
+        "tags": {},
+        "properties": {
+            "source": {"script": "echo hi\nexit 3"},
+            "asyncExecution": False,
+            "treatFailureAsDeploymentFailure": False,
+            "parameters": [],
+            "protectedParameters": [],
+        },
+    }
+    assert bodies.managed(command(update=True, timeout=5401.0))["asyncExecution"] is True
+
+
+def test_an_arc_machine_gets_the_whole_command() -> None:
+    """Its change is a PUT, so nothing is left out, and what its API does not know is not sent."""
+    arc = VM.replace("Microsoft.Compute/virtualMachines", "Microsoft.HybridCompute/machines")
+    sent = dataclasses.replace(command(update=True, fail_deployment=False, no_parameters=True), target=target(arc))
+    request = wire.submission(sent)
+    properties = body(body(request.body)["properties"])
+    assert (request.method, set(properties)) == ("PUT", {"source", "asyncExecution"})
+
+
 def test_the_instance_view_is_asked_for_as_recorded() -> None:
     """$expand comes first and unencoded."""
     assert wire.reading(f"{VM}/runCommands/x").target.endswith("/x?$expand=instanceView&api-version=2024-11-01")

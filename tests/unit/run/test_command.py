@@ -8,8 +8,9 @@ import pytest
 
 from fleet.errors import InvalidInput
 from fleet.guest.envelope import open as open_envelope
-from fleet.playbook.model import Parameter, Script, Transport
-from fleet.run.command import build, check, check_sizes, command_name
+from fleet.guest.spool import Stream
+from fleet.playbook.model import Identity, Parameter, Properties, Script, Transport
+from fleet.run.command import blobs, build, check, check_sizes, command_name
 from tests.unit.run.factory import plan
 
 RUN = "20260101-000000-test"
@@ -81,3 +82,30 @@ def test_a_script_too_long_for_the_action_is_refused_with_the_figure(length: int
         with pytest.raises(InvalidInput, match=r"'step0': .* \d{3},\d{3} bytes encoded, 262,144 at most"):
             check_sizes(made)
     check_sizes(replace(made, transport=Transport.MANAGED))
+
+
+@pytest.mark.parametrize(
+    ("identities", "writers", "readable"),
+    [
+        ({}, (None, None), {Stream.STDOUT, Stream.STDERR}),
+        ({"blob_identity": Identity("c")}, (Identity("c"), Identity("c")), set()),
+        ({"stderr_identity": Identity()}, (None, Identity()), {Stream.STDOUT}),
+        ({"stdout_identity": Identity("", "o")}, (Identity("", "o"), None), {Stream.STDERR}),
+        (
+            {"blob_identity": Identity("c"), "stderr_identity": Identity("", "o")},
+            (Identity("c"), Identity("", "o")),
+            set(),
+        ),
+    ],
+)
+def test_each_stream_has_a_writer_of_its_own(
+    identities: dict[str, Identity], writers: tuple[Identity | None, ...], readable: set[Stream]
+) -> None:
+    """A stream's own identity goes before the one of both, and a blob is read by its address where that is signed."""
+    made = plan(1)
+    own = Properties(stdout_blob="https://x/o", stderr_blob="https://x/e", **identities)  # type: ignore[arg-type]
+    made = replace(made, steps=(replace(made.steps[0], properties=own),))
+    job = next(made.jobs())
+    command = build(made, RUN, job, {})
+    assert (command.stdout_identity, command.stderr_identity) == writers
+    assert set(blobs(made, job, {})) == readable
