@@ -1,6 +1,6 @@
 """The control plane: one request in, one answer out. Pure; the time is handed in.
 
-Order of judgement, as in the real service: sign-in, what goes wrong on purpose, api-version, buckets, then
+Order of judgement: sign-in, what goes wrong on purpose, api-version, buckets, rights, what is there, locks and policies, then
 the request.
 """
 
