@@ -1,10 +1,9 @@
 """When to look at a running job again.
 
-Compute gives no hint (recorded: no ``Retry-After`` on run commands of VMs and scale sets), and clients then wait 30 s. Arc
-gives one, 120 s on a PUT and 15 s on a DELETE (recorded), which is honoured. We look soon, then in intervals that grow with
-the job's age, and learn from the jobs of the same step that have ended in this run: narrow durations make the first look of
-later jobs nearly always the last. One VM must not be read faster than every 5 s for long (documented: 12
-to 15 reads a minute per VM beyond a burst).
+The service gives no hint (recorded: no ``Retry-After`` on run commands), and clients then wait 30 s. We look soon, then
+in intervals that grow with the job's age, and learn from the jobs of the same step that have ended in this run: narrow
+durations make the first look of later jobs nearly always the last. One VM must not be read faster than every 5 s for
+long (documented: 12 to 15 reads a minute per VM beyond a burst).
 """
 
 from __future__ import annotations
