@@ -220,6 +220,10 @@ HANDLER_EXIT_CODES: Mapping[int, str] = {
     -218: "the handler's service could not be removed",
     -219: "the handler's service could not be switched off",
     -220: "the handler could not carry its state over an update",
+    -221: "the handler skipped the command, which was to run at once",
+    -222: "the command ran out of time before the handler could start it",
+    -223: "the handler could not carry out the command, which was to run at once",
+    -224: "the handler could not restore which commands it had carried out",
 }
 """What negative exit codes mean: the Linux handler's own (handler source), and -1, which Go gives for a
 signal.
