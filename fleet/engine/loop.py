@@ -27,9 +27,9 @@ from fleet.run.agent import is_checked
 from fleet.run.answers import Command, Operation
 from fleet.run.asking import question
 from fleet.run.command import command_name
-from fleet.run.job import is_earlier_result
+from fleet.run.job import is_earlier_result, is_too_early
 from fleet.run.model import Phase
-from fleet.run.retry import is_unreadable
+from fleet.run.retry import is_unreadable, said
 from fleet.run.state import Run
 
 ROUND = 256
@@ -224,7 +224,7 @@ class Engine:
             raise
         except Exception as error:
             if removal:
-                self._put(e.RemovalFailed(self._now(), job))
+                self._put(e.RemovalFailed(self._now(), job, message=defect(error)))
             else:
                 self._put(e.AnswerUnusable(self._now(), job, defect(error)))
 
@@ -237,10 +237,13 @@ class Engine:
     async def _look(self, job: JobId) -> None:
         operation = self._run.jobs[job].operation or Operation(self._run.jobs[job].transport)
         reply = await self._cloud.look(self._run.jobs[job].job.target, operation)
-        if isinstance(reply.answer, a.Finished) and is_earlier_result(self._run.jobs[job], reply.answer.answer):
-            self._hear(reply, e.SeenRunning(self._now(), job))
+        state, answer, now = self._run.jobs[job], reply.answer, self._now()
+        if isinstance(answer, a.Finished) and is_earlier_result(state, answer.answer):
+            self._hear(reply, e.SeenRunning(now, job))
+        elif isinstance(answer, a.Refused) and is_too_early(state, answer.refusal.status, now):
+            self._hear(reply, _unread(answer, now, job))
         else:
-            self._hear(reply, look_event(reply.answer, self._now(), job))
+            self._hear(reply, look_event(answer, now, job))
 
     async def _find(self, job: JobId) -> None:
         state = self._run.jobs[job]
@@ -349,11 +352,20 @@ def look_event(answer: a.LookAnswer, now: float, job: JobId) -> e.Event:
             return e.ResultFailed(now, job, code, message, cancelled)
         case a.Refused(refusal) if is_unreadable(refusal):
             return e.ResultUnreadable(now, job, refusal)
-        case a.Refused(refusal):
-            return e.LookFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
-        case a.Lost():
-            return e.LookFailed(now, job, 0, answer.retry_after)
+        case a.Refused() | a.Lost():
+            return _unread(answer, now, job)
     assert_never(answer)
+
+
+def _unread(answer: a.Refused | a.Lost, now: float, job: JobId) -> e.LookFailed:
+    """The event of a read that failed, and why it did."""
+    if isinstance(answer, a.Lost):
+        detail = answer.detail or answer.reason.value.replace("_", " ")
+        return e.LookFailed(now, job, 0, answer.retry_after, detail=detail)
+    refusal = answer.refusal
+    return e.LookFailed(
+        now, job, refusal.status, refusal.retry_after, refusal.code, f"HTTP {refusal.status} {said(refusal)}"
+    )
 
 
 def find_event(answer: a.FindAnswer, now: float, job: JobId) -> e.Event:
@@ -365,10 +377,8 @@ def find_event(answer: a.FindAnswer, now: float, job: JobId) -> e.Event:
             return e.CommandMissing(now, job)
         case a.Refused(refusal) if is_unreadable(refusal):
             return e.ResultUnreadable(now, job, refusal)
-        case a.Refused(refusal):
-            return e.LookFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
-        case a.Lost():
-            return e.LookFailed(now, job, 0, answer.retry_after)
+        case a.Refused() | a.Lost():
+            return _unread(answer, now, job)
     assert_never(answer)
 
 
@@ -377,10 +387,8 @@ def agent_event(answer: a.AgentAnswer, now: float, job: JobId) -> e.Event:
     match answer:
         case a.AgentReport(ready, detail):
             return e.AgentSeen(now, job, ready, detail)
-        case a.Refused(refusal):
-            return e.LookFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
-        case a.Lost():
-            return e.LookFailed(now, job, 0, answer.retry_after)
+        case a.Refused() | a.Lost():
+            return _unread(answer, now, job)
     assert_never(answer)
 
 
@@ -390,9 +398,10 @@ def removal_event(answer: a.RemoveAnswer, now: float, job: JobId, retry: int) ->
         case a.Removed():
             return e.CommandRemoved(now, job, retry=retry)
         case a.Refused(refusal):
-            return e.RemovalFailed(now, job, refusal.status, refusal.retry_after, refusal.code)
-        case a.Lost():
-            return e.RemovalFailed(now, job, 0, answer.retry_after)
+            return e.RemovalFailed(now, job, refusal.status, refusal.retry_after, refusal.code, refusal.message)
+        case a.Lost(reason, detail):
+            why = detail or reason.value.replace("_", " ")
+            return e.RemovalFailed(now, job, 0, answer.retry_after, message=why)
     assert_never(answer)
 
 

@@ -15,7 +15,7 @@ from fleet.clock import Clock
 from fleet.engine.ports import Cloud, ManagedCommands, Reply
 from fleet.run import answers as a
 from fleet.run.managed import chosen
-from fleet.run.retry import is_full
+from fleet.run.retry import is_full, said
 from fleet.targets.model import Target
 
 AT_ONCE = 5
@@ -40,9 +40,16 @@ class RoomMakingCloud:
         """Send a command once. Refused for want of a place, it names when to ask again if one is being freed."""
         reply = await self._cloud.submit(command)
         answer = reply.answer
-        if isinstance(answer, a.Refused) and is_full(answer.refusal) and await self._make_room(command.target):
+        if not (isinstance(answer, a.Refused) and is_full(answer.refusal)):
+            return reply
+        replies = await self._make_room(command.target)
+        if any(isinstance(freed, a.Removed) for freed in replies):
             return replace(reply, answer=a.Refused(replace(answer.refusal, retry_after=ROOM_AFTER)))
-        return reply
+        why = next((said(freed.refusal) for freed in replies if isinstance(freed, a.Refused)), "")
+        if not why:
+            return reply
+        message = f"{answer.refusal.message} Leftovers could not be deleted: {why}"
+        return replace(reply, answer=a.Refused(replace(answer.refusal, message=message)))
 
     async def look(self, target: Target, operation: a.Operation) -> Reply[a.LookAnswer]:
         return await self._cloud.look(target, operation)
@@ -56,10 +63,9 @@ class RoomMakingCloud:
     async def agent(self, target: Target) -> Reply[a.AgentAnswer]:
         return await self._cloud.agent(target)
 
-    async def _make_room(self, target: Target) -> bool:
-        """Begin to delete leftovers and say whether any delete was accepted."""
+    async def _make_room(self, target: Target) -> list[a.RemoveAnswer]:
+        """Begin to delete leftovers and return the answers."""
         (found,) = await self._managed.commands((target,), lambda: None)
         known = self._known([command.run for command in found.commands if command.run])
         left = chosen(found.commands, (), True, self._clock.now(), known)[:AT_ONCE]
-        replies = [await self._managed.remove(command) for command in left]
-        return any(isinstance(reply.answer, a.Removed) for reply in replies)
+        return [(await self._managed.remove(command)).answer for command in left]

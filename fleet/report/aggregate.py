@@ -65,7 +65,9 @@ def aggregate(
         steps=tuple(StepRow(step.id, step.title, step.digest) for step in plan.steps),
         notes=(*_notes(record, labels), *(() if resumable else (LOST,))),
         leftovers=tuple(
-            Leftover(job.job.target.id, command_name(record.run_id, job.job)) for job in record.jobs if job.left
+            Leftover(job.job.target.id, command_name(record.run_id, job.job, left.retry), left.cause)
+            for job in record.jobs
+            for left in job.leftovers
         ),
         gates=tuple(gates.rows(record)),
         plan=plan.digest,
@@ -256,11 +258,22 @@ def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
             f"The beginning of the output of {plural(cut, 'job')} was too much for the channel: "
             f"fleet output {record.run_id} VM --full fetches all of it, while the VM keeps it"
         )
-    if left := [labels.get(job.job.target.id, job.job.target.name) for job in record.jobs if job.left]:
-        lie = (
-            "command of this run may still lie on its VM"
-            if len(left) == 1
-            else "commands of this run may still lie on VMs"
-        )
-        yield f"{len(left)} managed {lie}: {fold(left)}"
-        yield f"To delete them: fleet commands delete all --name 'fleet-{record.run_id}-*'"
+    yield from _left_behind(record, labels)
+
+
+def _left_behind(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
+    """Say which VMs may still hold commands of the run, why Azure did not delete them, and how to."""
+    left = [(labels.get(job.job.target.id, job.job.target.name), each) for job in record.jobs for each in job.leftovers]
+    if not left:
+        return
+    one = len(left) == 1
+    lie = "command of this run may still lie on its VM" if one else "commands of this run may still lie on VMs"
+    yield f"{len(left)} managed {lie}: {fold(dict.fromkeys(name for name, _ in left))}"
+    refused: defaultdict[tuple[CauseCode, str], list[tuple[str, str]]] = defaultdict(list)
+    for name, each in left:
+        if each.cause is not None:
+            refused[each.cause.code, each.cause.hint].append((name, each.cause.message))
+    for (_, hint), members in refused.items():
+        names = fold(dict.fromkeys(name for name, _ in members))
+        yield f"Azure did not delete them on {names}: {members[0][1]}" + (f"; {hint}" if hint else "")
+    yield f"To delete them: fleet commands delete all --name 'fleet-{record.run_id}-*'"

@@ -100,7 +100,8 @@ CAUSES = {
     ),
     CauseCode.VM_NOT_RUNNING: Explanation("The VM is not running.", "Start it, then rerun the unreachable ones."),
     CauseCode.VM_NOT_FOUND: Explanation(
-        "The VM is gone, or has moved, since it was listed.", "Plan again; the next plan will not name it."
+        "The VM is gone, is being deleted, or has moved, since it was listed.",
+        "Plan again; the next plan will not name it.",
     ),
     CauseCode.AGENT_NOT_READY: Explanation(
         "The VM's agent does not report to Azure. If the command had been accepted, the script may have run: the row is"
@@ -112,7 +113,8 @@ CAUSES = {
         "Start it, see that its Connected Machine agent reaches Azure, then rerun the unreachable ones.",
     ),
     CauseCode.FORBIDDEN: Explanation(
-        "The credential may not run commands on this VM.", "Grant the rights that `fleet rbac` prints."
+        "The credential, a policy or a deny assignment does not allow commands on this VM.",
+        "Read its hint, which names the right and its scope, or the policy; `fleet rbac` prints the rights.",
     ),
     CauseCode.UNAUTHENTICATED: Explanation(
         "Azure did not accept the credential.", "Sign in again, then rerun what was not reached and not started."
@@ -132,10 +134,13 @@ CAUSES = {
     CauseCode.NOT_CONNECTED: Explanation(
         "No connection to Azure; nothing was sent.", "Check the network, the proxy and `azure.cloud`."
     ),
-    CauseCode.REFUSED: Explanation("Azure refused the command.", "Read its message; nothing ran."),
+    CauseCode.REFUSED: Explanation(
+        "Azure refused the command, for a reason that does not pass by itself.",
+        "Read its message and its hint, which names the lock, the version or what was not found; nothing ran.",
+    ),
     CauseCode.NO_SLOT: Explanation(
         "The VM holds as many managed commands as it can.",
-        "Make room with `fleet commands list` and `fleet commands delete`.",
+        "Make room with `fleet commands list` and `fleet commands delete`; where its hint names a lock, remove that first.",
     ),
     CauseCode.NO_RECEIPT: Explanation(
         "The output came without the receipt that proves the run; an exit code beside it is not the script's.",

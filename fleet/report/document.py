@@ -52,7 +52,10 @@ def document(report: Report, *, rows: bool = True) -> dict[str, Json]:
         "waves": [_wave(wave) for wave in report.waves],
         "steps": [{"id": step.id, "title": step.title, "digest": step.digest} for step in report.steps],
         "notes": list(report.notes),
-        "leftovers": [{"target": item.target, "command": item.command} for item in report.leftovers],
+        "leftovers": [
+            {"target": item.target, "command": item.command, "cause": _cause(item.cause) if item.cause else None}
+            for item in report.leftovers
+        ],
         "gates": [_gate(gate) for gate in report.gates],
         "plan": report.plan,
         "subscriptions": dict(report.subscriptions),
@@ -167,7 +170,7 @@ def schema() -> dict[str, Json]:
         waves=_array(_object(index=_PLACE, label=_TEXT, targets=_COUNT, started=_MAYBE_WHEN, ended=_MAYBE_WHEN)),
         steps=_array(_object(id=_TEXT, title=_TEXT, digest=_TEXT)),
         notes=_array(_TEXT),
-        leftovers=_array(_object(target=_TEXT, command=_TEXT)),
+        leftovers=_array(_object(target=_TEXT, command=_TEXT, cause={"anyOf": [{"type": "null"}, cause]})),
         gates=_array(_gate_schema()),
         plan=_TEXT,
         subscriptions=_NAMED,

@@ -165,10 +165,14 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A managed command that the run could not delete, or did not, since its script may still be running."""
+    """A managed command that the run could not delete, or did not, since its script may still be running.
+
+    ``cause`` says why Azure did not delete it; None where the run did not ask for that.
+    """
 
     target: str
     command: str
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)

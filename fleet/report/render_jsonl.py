@@ -131,8 +131,12 @@ def _details(event: e.Event, plan: Plan) -> dict[str, Json]:  # noqa: C901  one 
             return {"ready": event.ready, "detail": safe.without_query(event.detail)}
         case e.SeenRunning():
             return {"retry_after": event.retry_after}
-        case e.LookFailed() | e.RemovalFailed():
-            return {"status": event.status, "retry_after": event.retry_after}
+        case e.RemovalFailed():
+            said = {"status": event.status, "code": event.code, "message": safe.without_query(event.message)}
+            return {**said, "retry_after": event.retry_after}
+        case e.LookFailed():
+            detail = safe.without_query(event.detail)
+            return {"status": event.status, "detail": detail, "retry_after": event.retry_after}
         case e.QuotaSeen():
             quota = event.quota
             return {

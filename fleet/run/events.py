@@ -307,13 +307,14 @@ class SeenRunning:
 
 @dataclass(frozen=True, slots=True)
 class LookFailed:
-    """The read itself failed; reading again is safe."""
+    """The read itself failed; reading again is safe. ``detail`` says how, in words."""
 
     at: float
     job: JobId
     status: int = 0
     retry_after: float | None = None
     code: str = ""
+    detail: str = ""
     durable: ClassVar[bool] = False
 
 
@@ -337,14 +338,15 @@ class RemovalBegun:
 
 @dataclass(frozen=True, slots=True)
 class RemovalFailed:
-    """The delete was refused or lost; deleting again is safe."""
+    """The delete was refused or lost; deleting again is safe. Kept, so that a report can say why a command stayed."""
 
     at: float
     job: JobId
     status: int = 0
     retry_after: float | None = None
     code: str = ""
-    durable: ClassVar[bool] = False
+    message: str = ""
+    durable: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ from typing import Any
 
 from fleet.playbook.model import OnExisting, Transport
 from fleet.run import events as e
-from fleet.run.answers import LEASED, Answer, LostReason, Mark, Operation
+from fleet.run.answers import LEASED, Answer, LostReason, Mark, Operation, Refusal
+from fleet.run.diagnosis import diagnose
 from fleet.run.ender import DELETED, Ender, with_ender
 from fleet.run.facts import judged
 from fleet.run.job_state import JobState
@@ -46,6 +47,15 @@ from fleet.run.longstanding import StandingCommand
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.retry import GiveUp, backoff, judge_refusal, not_connected
 from fleet.run.start import Start
+
+FRESH = 30.0
+"""Seconds after a submission in which a look that finds nothing is made a second time before it is believed."""
+
+LONGEST_DETAIL = 500
+"""Characters of why a look failed that are kept."""
+
+_FOUND_GONE = "check whether the VM still exists"
+_MAY_NOT_READ = "the credential must also be allowed to read operations of the subscription"
 
 SECOND_FIND_AFTER = 60.0
 """Seconds between the two looks for a missing managed command whose script goes unwrapped."""
@@ -102,6 +112,7 @@ def _accepted(state: JobState, event: e.SubmissionAccepted) -> None:
 def _run(state: JobState, operation: Operation) -> None:
     state.phase, state.calling, state.possibly_sent = Phase.RUNNING, False, True
     state.operation, state.looks, state.start = operation, 0, Start()
+    state.vanished = False
 
 
 def _refused(state: JobState, event: e.SubmissionRefused) -> None:
@@ -112,7 +123,8 @@ def _refused(state: JobState, event: e.SubmissionRefused) -> None:
         state.standing.surveyed = False  # somebody deleted it since: look again, and make it anew
         state.phase, state.due = Phase.WAITING, event.at + backoff(state.tries, state.salt)
         return
-    verdict = judge_refusal(event.refusal, now=event.at, tries=state.tries, salt=state.salt)
+    script = state.job.step.script
+    verdict = judge_refusal(event.refusal, now=event.at, tries=state.tries, salt=state.salt, script=script)
     if isinstance(verdict, GiveUp):
         end(state, event.at, _never_answered(state, verdict.cause))
         return
@@ -204,6 +216,12 @@ def is_earlier_result(state: JobState, answer: Answer) -> bool:
     return state.wrapped or state.looks == 0
 
 
+def is_too_early(state: JobState, status: int, at: float) -> bool:
+    """Whether a look that found nothing is made a second time: Azure may not show yet what it accepted a moment before."""
+    fresh = state.intended is not None and at - state.intended <= FRESH
+    return status == 404 and fresh and not state.vanished and state.phase is Phase.RUNNING and state.ender is None
+
+
 def _missing(state: JobState, event: e.CommandMissing | e.CommandFound) -> None:
     """Missing proves nothing while the first PUT may still be on its way.
 
@@ -211,7 +229,7 @@ def _missing(state: JobState, event: e.CommandMissing | e.CommandFound) -> None:
     for twice, a minute apart. The pause before sending grows, so that a region that loses every submission does not use
     up what its subscription may send elsewhere.
     """
-    state.calling = False
+    state.calling, state.looked_at = False, event.at
     state.missing += 1
     if state.ender is not None and state.phase is Phase.FINDING and isinstance(event, e.CommandMissing):
         end(state, event.at, state.ender.outcome("its managed command is not on the VM"))
@@ -263,16 +281,22 @@ def _unreadable(state: JobState, event: e.ResultUnreadable) -> None:
     if state.ender is not None and state.transport is Transport.MANAGED and event.refusal.status in (404, 410):
         end(state, event.at, state.ender.outcome(DELETED))
         return
-    hint = "the script was started; the credential must also be allowed to read operations of the subscription"
-    if event.refusal.status in (404, 410):
-        hint = "the script was started, and Azure no longer has its operation; check the VM before running it again"
-        if state.transport is Transport.MANAGED:
-            hint = "its managed command was deleted before its result was read, which ends a script that still runs"
-    if state.asked_anew:
-        hint = "the guest was asked for the answer that it keeps, and that could not be read either"
+    cause = Cause(CauseCode.OPERATION_GONE, text, _hint_of_unreadable(state, event.refusal))
+    end(state, event.at, Outcome(Status.UNKNOWN, cause))
+
+
+def _hint_of_unreadable(state: JobState, refusal: Refusal) -> str:
+    """Return what to do about a read that stays refused: a right is missing (403), or nothing is there (404, 410)."""
+    gone = refusal.status in (404, 410)
     if state.phase is Phase.FINDING:
-        hint = "whether the script was started is not known; look whether the VM is still there, and may be read"
-    end(state, event.at, Outcome(Status.UNKNOWN, Cause(CauseCode.OPERATION_GONE, text, hint)))
+        return f"whether the script was started is not known; {_FOUND_GONE if gone else diagnose(refusal).hint}"
+    if not gone:
+        return f"the script was started; {_MAY_NOT_READ if state.transport is Transport.ACTION else diagnose(refusal).hint}"
+    if state.asked_anew:
+        return "the guest was asked for the answer that it keeps, and that could not be read either"
+    if state.transport is Transport.MANAGED:
+        return "its managed command was deleted before its result was read, which ends a script that still runs"
+    return "the script was started, and Azure no longer has its operation; check the VM before running it again"
 
 
 def _cancelled(state: JobState, event: e.CommandRemoved) -> None:
@@ -308,16 +332,18 @@ def _look_begun(state: JobState, event: object) -> None:
 
 
 def _seen_running(state: JobState, event: e.SeenRunning) -> None:
-    state.calling = False
+    state.calling, state.looked_at = False, event.at
     state.looks += 1
     state.trouble = None
 
 
 def _look_failed(state: JobState, event: e.LookFailed) -> None:
     """Reading again is safe; ``due`` is set by the scheduler, which knows the pace."""
-    state.calling = False
+    state.calling, state.looked_at = False, event.at
     state.looks += 1
-    state.trouble = Cause(CauseCode.NO_ANSWER, f"the operation could not be read (HTTP {event.status})")
+    state.vanished |= event.status == 404
+    how = event.detail or (f"HTTP {event.status} {event.code}".strip() if event.status else "no usable answer")
+    state.trouble = Cause(CauseCode.NO_ANSWER, f"the operation could not be read ({how[:LONGEST_DETAIL]})")
 
 
 _MOVES: dict[tuple[Phase, type], Callable[[JobState, Any], None]] = {

@@ -65,6 +65,10 @@ class JobState:
     intended: float | None = None
     operation: Operation | None = None
     looks: int = 0
+    looked_at: float = 0.0
+    """When a look was last answered without an end."""
+    vanished: bool = False
+    """A look has found nothing where the command was accepted a moment before."""
     missing: int = 0
     removals: list[int] = field(default_factory=list)
     """The tries whose managed commands are to be deleted, in order."""
@@ -74,6 +78,8 @@ class JobState:
     removed: bool = False
     """The managed command was deleted, or is being deleted."""
     removal_tries: int = 0
+    undeleted: dict[int, Cause] = field(default_factory=dict)
+    """The tries whose managed commands could not be deleted, and why."""
     trouble: Cause | None = None
     """Why the last submission or look did not work out; stands if time runs out."""
     deadline: float | None = None

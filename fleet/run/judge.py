@@ -12,6 +12,7 @@ import re
 
 from fleet.guest.receipt import Fault, Reading, Reason, Receipt, Verdict, read, read_combined, verify
 from fleet.run.answers import Answer
+from fleet.run.diagnosis import hint_of_failure
 from fleet.run.model import Cause, CauseCode, Extent, Outcome, Status
 
 UNFINISHED = "Last script execution didn't finish."
@@ -20,8 +21,13 @@ UNFINISHED = "Last script execution didn't finish."
 EXIT_STATUS = re.compile(r"command terminated with exit status=(-?[0-9]{1,10})(?![0-9])", re.ASCII)
 """How the Linux handlers write the exit code of what they started."""
 
+RETURNED = re.compile(r"non-zero exit code of: '(-?[0-9]{1,10})'", re.ASCII)
+"""How the Windows handler of custom scripts writes it (seen)."""
+
 KILLED = -1
 """The exit code that the Linux handler writes when a signal ended the command, as its own time limit does (source)."""
+
+_KILLED_HINT = "a signal ended the command, as the service's own time limit does; its children may go on"
 
 _LOWEST_HANDLER_CODE = -999
 """Lower codes are scripts' own: Windows has exit codes such as -1073741819. The handler's end at -224 (source)."""
@@ -58,7 +64,7 @@ def judge_failure(code: str, message: str, cancelled: bool, *, wrapped: bool = F
         return Outcome(Status.UNKNOWN, Cause(CauseCode.NO_ANSWER, why, _DO_NOT_RERUN_BLINDLY))
     if cancelled:
         return Outcome(Status.CANCELLED, Cause(CauseCode.CANCELLED, text))
-    if found := EXIT_STATUS.search(message):  # the form of 2018
+    if found := EXIT_STATUS.search(message) or RETURNED.search(message):  # the form of 2018, that of custom scripts
         return _by_old_status(int(found.group(1)), text, wrapped=wrapped)
     if code == "VMExtensionProvisioningTimeout":
         hint = "the script ran too long, or the VM's agent did not report; look at the VM"
@@ -68,7 +74,7 @@ def judge_failure(code: str, message: str, cancelled: bool, *, wrapped: bool = F
         return Outcome(Status.UNKNOWN, Cause(CauseCode.AGENT_NOT_READY, text, hint))
     if code in _SAYS_NOTHING or any(part in message for part in _SENT_BUT_UNREPORTED):
         return Outcome(Status.UNKNOWN, Cause(CauseCode.NO_ANSWER, text, _DO_NOT_RERUN_BLINDLY))
-    return Outcome(Status.FAILED, Cause(CauseCode.OPERATION_FAILED, text))
+    return Outcome(Status.FAILED, Cause(CauseCode.OPERATION_FAILED, text, hint_of_failure(code, message)))
 
 
 def is_preempted(code: str) -> bool:
@@ -175,6 +181,8 @@ def _exit_status(exit_code: int, ok_exit: tuple[int, ...]) -> tuple[Status, Caus
 
 def _by_service(answer: Answer, reading: Reading, ok_exit: tuple[int, ...], *, wrapped: bool) -> Outcome:
     """Judge what came without a receipt by the instance view."""
+    if (handler := _handler_failure(answer)) is not None:
+        return _by_handler(reading, *handler, ok_exit, wrapped=wrapped)
     state = answer.execution_state.casefold()
     if answer.exit_code is None or not state:
         code = CauseCode.NO_RECEIPT if wrapped else CauseCode.NO_EXIT_CODE
@@ -191,6 +199,41 @@ def _by_service(answer: Answer, reading: Reading, ok_exit: tuple[int, ...], *, w
     return _unproven(reading, Cause(CauseCode.NO_EXIT_CODE, message))
 
 
+_FAILED_WORDS = "enable failed"
+"""How the Linux handler of the action begins the message of a command that failed (seen)."""
+
+
+def _handler_failure(answer: Answer) -> tuple[int | None, str] | None:
+    """Return the exit code and the words of an action's handler that says that its command failed; None if it does not.
+
+    What stands before the streams is the handler's own. Scripts write what follows.
+    """
+    if answer.combined is None or answer.exit_code is not None:
+        return None
+    words = " ".join(answer.combined.partition("[stdout]")[0].split()) or answer.execution_message
+    if answer.execution_state.casefold() != "failed" and not words.casefold().startswith(_FAILED_WORDS):
+        return None
+    found = EXIT_STATUS.search(words)
+    return (int(found.group(1)) if found else None), words
+
+
+def _by_handler(
+    reading: Reading, exit_code: int | None, words: str, ok_exit: tuple[int, ...], *, wrapped: bool
+) -> Outcome:
+    """Judge an action that its handler calls failed. No receipt proves its exit code, so it cannot succeed."""
+    if exit_code is None or _LOWEST_HANDLER_CODE <= exit_code < KILLED:
+        return _said(reading, Status.FAILED, Cause(CauseCode.HANDLER_ERROR, words))
+    if exit_code == KILLED:
+        return _said(reading, Status.TIMED_OUT, Cause(CauseCode.SERVICE_TIMEOUT, words, _KILLED_HINT))
+    if wrapped:
+        return _wrapper_ended(reading, exit_code)
+    if exit_code in ok_exit:
+        message = f"the service says exit code {exit_code}, which the step accepts, and nothing proves it"
+        return _unproven(reading, Cause(CauseCode.NO_EXIT_CODE, message))
+    cause = Cause(CauseCode.EXIT_CODE, f"exit code {exit_code}, as the service reports it")
+    return Outcome(Status.FAILED, cause, exit_code=exit_code, stdout=reading.stdout, stderr=reading.stderr)
+
+
 def _ended_by_service(answer: Answer, state: str, exit_code: int) -> tuple[Status, Cause] | None:
     """How the service itself ended the command, or could not start it: such a code is never the script's."""
     message = answer.execution_message
@@ -202,8 +245,7 @@ def _ended_by_service(answer: Answer, state: str, exit_code: int) -> tuple[Statu
         return None
     status = _command_code(answer, state, exit_code)
     if status == KILLED and EXIT_STATUS.search(message):
-        hint = "a signal ended the command, as the service's own time limit does; its children may go on"
-        return Status.TIMED_OUT, Cause(CauseCode.SERVICE_TIMEOUT, message, hint)
+        return Status.TIMED_OUT, Cause(CauseCode.SERVICE_TIMEOUT, message, _KILLED_HINT)
     could_not = message.casefold().startswith("execution failed") and not EXIT_STATUS.search(message)
     if _LOWEST_HANDLER_CODE <= status < 0 or (could_not and exit_code > 0):
         return Status.FAILED, Cause(CauseCode.HANDLER_ERROR, message)

@@ -11,6 +11,15 @@ from fleet.run.model import Cause, CauseCode, Outcome, Phase
 
 
 @dataclass(frozen=True, slots=True)
+class LeftCommand:
+    """A managed command that may still lie on its VM, by the try that sent it."""
+
+    retry: int
+    cause: Cause | None = None
+    """Why Azure did not delete it; None where it was not to be deleted, as its script may still run."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     """One in-scope target and step. ``outcome`` is None while the job has not ended. Times are epoch seconds."""
 
@@ -27,8 +36,8 @@ class JobRecord:
     started: float | None = None
     """When the accepted submission left."""
     ended: float | None = None
-    left: bool = False
-    """The run has ended, and the job's managed command may still lie on its VM."""
+    leftovers: tuple[LeftCommand, ...] = ()
+    """The run has ended, and these managed commands of the job may still lie on its VM."""
     retries: int = 0
     """How often the script was run again."""
     earlier: Outcome | None = None
@@ -40,6 +49,11 @@ class JobRecord:
     """It failed, and a rescue step took care of its target."""
     nonce: str = field(default="", repr=False)
     """What the receipt of its present try must carry; empty before that was sent, and where no receipt is due."""
+
+    @property
+    def left(self) -> bool:
+        """Whether a managed command of the job may still lie on its VM."""
+        return bool(self.leftovers)
 
 
 @dataclass(frozen=True, slots=True)

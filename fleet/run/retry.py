@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from fleet.playbook.model import Lease
-from fleet.run.answers import AWAY, EXTENSIONS_OFF, LEASED, NO_AGENT, Refusal
+from fleet.playbook.model import Lease, Script
+from fleet.run import answers as a
+from fleet.run.answers import Refusal
+from fleet.run.diagnosis import EXTENSIONS_HINT, diagnose
 from fleet.run.model import Cause, CauseCode
 
 FIRST_BACKOFF = 1.0
@@ -42,45 +44,51 @@ def backoff(tries: int, salt: str, longest: float = LONGEST_BACKOFF) -> float:
     return float(plain * (0.875 + spread / 4))
 
 
-def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str) -> Verdict:
-    """Say whether a refused submission may be sent again, and when."""
+def busy_pause(tries: int, salt: str) -> float:
+    """Seconds before a VM that was busy is asked again: soon the first time, then from 4 s on, doubling up to 30 s."""
+    return 1.5 * backoff(1, salt) if tries <= 1 else backoff(tries + 1, salt, longest=30.0)
+
+
+def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str, script: Script | None = None) -> Verdict:
+    """Say whether a refused submission may be sent again, and when. ``script`` is what the command was to run."""
     wait = refusal.retry_after  # none and zero alike name no moment: then the pause is ours
-    text = f"{refusal.code}: {refusal.message}" if refusal.message else refusal.code or f"HTTP {refusal.status}"
-    if refusal.code == LEASED and refusal.status == 0:
-        hint = f"wait for the other run's end or end it; --lease {Lease.NONE} goes ahead all the same"
-        leased = Cause(CauseCode.LEASED_BY_OTHER_RUN, refusal.message, hint)
-        return Again(now + max(wait, backoff(tries, salt)), leased) if wait else GiveUp(leased)
-    if refusal.code == AWAY and refusal.status == 0:
-        hint = "start it, see that its Connected Machine agent reaches Azure, then rerun the unreachable ones"
-        return GiveUp(Cause(CauseCode.DISCONNECTED, refusal.message, hint))
-    if (refusal.code == NO_AGENT and refusal.status == 0) or _is_without_extensions(refusal):
-        return GiveUp(_no_agent(refusal, text))
-    if refusal.status == 429:
-        at = now + (wait or backoff(tries, salt))
-        return Again(
-            at, Cause(CauseCode.THROTTLED, text, "lower the concurrency, or run when the subscription is less busy")
-        )
-    if refusal.status == 401:
-        return _unauthenticated(text, now, tries, salt)
-    if refusal.status == 403:
-        return GiveUp(
-            Cause(
-                CauseCode.FORBIDDEN,
-                text,
-                "the credential lacks a right on this VM; fleet rbac PLAYBOOK prints the role",
-            )
-        )
-    if refusal.status in (404, 410):
-        return GiveUp(Cause(CauseCode.VM_NOT_FOUND, text, "the VM was deleted or moved since it was listed"))
-    if refusal.status == 408 or (refusal.status == 409 and _is_busy(refusal)):
-        at = now + (wait or backoff(tries + 2, salt, longest=30.0))
-        return Again(at, Cause(CauseCode.BUSY, text, "another command holds this VM; find it or wait for its end"))
-    if refusal.status == 409 and _is_not_running(refusal):
-        return GiveUp(Cause(CauseCode.VM_NOT_RUNNING, text, "start the VM, then run again on the unreachable ones"))
-    if is_full(refusal):
-        full = Cause(CauseCode.NO_SLOT, text, "make room: fleet commands list all, then fleet commands delete")
-        return Again(now + max(wait, backoff(tries, salt)), full) if wait else GiveUp(full)
-    return GiveUp(Cause(CauseCode.REFUSED, text))
+    if refusal.status == 0 and (own := _own(refusal)) is not None:
+        waits = own.code is CauseCode.LEASED_BY_OTHER_RUN and wait
+        return Again(now + max(wait or 0.0, backoff(tries, salt)), own) if waits else GiveUp(own)
+    found = diagnose(refusal, script)
+    cause = Cause(found.cause, said(refusal), found.hint)
+    match found.cause:
+        case CauseCode.THROTTLED:
+            return Again(now + (wait or backoff(tries, salt)), cause)
+        case CauseCode.BUSY:
+            return Again(now + (wait or busy_pause(tries, salt)), cause)
+        case CauseCode.UNAUTHENTICATED if tries < UNAUTHENTICATED_TRIES:
+            return Again(now + backoff(tries, salt), cause)
+        case CauseCode.NO_SLOT if wait:
+            return Again(now + max(wait, backoff(tries, salt)), cause)
+    return GiveUp(cause)
+
+
+def said(refusal: Refusal) -> str:
+    """Return a refusal in one line: code and message, as far as it has them."""
+    return f"{refusal.code}: {refusal.message}" if refusal.message else refusal.code or f"HTTP {refusal.status}"
+
+
+def _own(refusal: Refusal) -> Cause | None:
+    """Return the cause of a refusal of our own, of which nothing left; None if it has no code of its own."""
+    match refusal.code:
+        case a.LEASED:
+            hint = f"wait for the other run's end or end it; --lease {Lease.NONE} goes ahead all the same"
+            return Cause(CauseCode.LEASED_BY_OTHER_RUN, refusal.message, hint)
+        case a.AWAY:
+            hint = "start it, see that its Connected Machine agent reaches Azure, then rerun the unreachable ones"
+            return Cause(CauseCode.DISCONNECTED, refusal.message, hint)
+        case a.NO_AGENT:
+            hint = "check the VM's agent and its outbound access to Azure, then rerun the unreachable ones"
+            if a.EXTENSIONS_OFF in refusal.message.casefold():
+                hint = EXTENSIONS_HINT
+            return Cause(CauseCode.AGENT_NOT_READY, refusal.message, hint)
+    return None
 
 
 def is_full(refusal: Refusal) -> bool:
@@ -106,38 +114,3 @@ def not_connected(detail: str, *, now: float, tries: int, salt: str) -> Again:
     """A submission of which no byte left: again, after a pause."""
     cause = Cause(CauseCode.NOT_CONNECTED, detail or "no connection", "check the network, the proxy and azure.cloud")
     return Again(now + backoff(tries, salt), cause)
-
-
-def _unauthenticated(text: str, now: float, tries: int, salt: str) -> Verdict:
-    cause = Cause(CauseCode.UNAUTHENTICATED, text, "sign in again, then rerun what was not reached and not started")
-    return GiveUp(cause) if tries >= UNAUTHENTICATED_TRIES else Again(now + backoff(tries, salt), cause)
-
-
-def _is_without_extensions(refusal: Refusal) -> bool:
-    """409 of a VM on which extension operations are switched off, or that has no agent (seen, ``OperationNotAllowed``)."""
-    return refusal.status == 409 and EXTENSIONS_OFF in refusal.message.casefold()
-
-
-def _no_agent(refusal: Refusal, text: str) -> Cause:
-    """Say that a VM cannot take commands because of its agent. What we refused ourselves needs no code in its text."""
-    if EXTENSIONS_OFF in refusal.message.casefold():
-        hint = (
-            "install the VM agent and set osProfile.allowExtensionOperations to true, then rerun the unreachable ones"
-        )
-    else:
-        hint = "check the VM's agent and its outbound access to Azure, then rerun the unreachable ones"
-    return Cause(CauseCode.AGENT_NOT_READY, refusal.message if refusal.status == 0 else text, hint)
-
-
-def _is_busy(refusal: Refusal) -> bool:
-    """409 that passes by itself (texts reported by users and in the documented table of Compute's errors)."""
-    if refusal.code in ("Conflict", "RetryableError", "AnotherOperationInProgress"):
-        return True
-    text = refusal.message.casefold()
-    return "another operation is in progress" in text or "ongoing operation is changing power state" in text
-
-
-def _is_not_running(refusal: Refusal) -> bool:
-    """409 of a VM that is off (documented: ``OperationNotAllowed``)."""
-    text = refusal.message.casefold()
-    return any(part in text for part in ("vm to be running", "vm is not running", "deallocated"))

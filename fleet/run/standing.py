@@ -8,7 +8,6 @@ from fleet.errors import defect
 from fleet.plan.model import Job, JobId, Limits, Plan
 from fleet.playbook.model import Transport
 from fleet.run import events as e
-from fleet.run import restart
 from fleet.run.answers import Command
 from fleet.run.asking import Asking
 from fleet.run.chain import decide, left_selection, rescued
@@ -32,6 +31,7 @@ from fleet.run.effects import (
     Submit,
     WaitUntil,
 )
+from fleet.run.expiry import cutoff
 from fleet.run.facts import Known
 from fleet.run.findings import Findings, judge
 from fleet.run.job_state import JobState
@@ -40,12 +40,10 @@ from fleet.run.longstanding import StandingCommand
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.pace import Pace
 from fleet.run.polling import Durations
-from fleet.run.record import JobRecord, RunRecord
+from fleet.run.record import JobRecord, LeftCommand, RunRecord
+from fleet.run.removal import REMOVAL_TRIES
 from fleet.run.scheduler import Entry, Lane, Lanes
 from fleet.targets.model import Kind, Os
-
-REMOVAL_TRIES = 5
-"""A managed command that cannot be deleted after this many tries stays on its VM."""
 
 CLEAN_UP_PATIENCE = 600.0
 """Seconds without any progress after which managed commands that cannot be deleted stay on their VMs."""
@@ -229,7 +227,7 @@ class Standing:
             operation=operation,
             started=state.intended,
             ended=state.ended,
-            left=self._is_left(state),
+            leftovers=tuple(self._leftovers_of(state)),
             retries=state.retry,
             earlier=state.earlier,
             facts=state.facts,
@@ -242,11 +240,19 @@ class Standing:
         """How long the job's step took so far on its kind of machine: Arc takes minutes for what a VM does in seconds."""
         return self._durations[self.plan.step_index(state.job.id), state.job.target.kind]
 
+    def _leftovers_of(self, state: JobState) -> Iterator[LeftCommand]:
+        """Yield the commands of the job that may lie on the VM after the run's end."""
+        if not self.finished:
+            return
+        tries = {*state.removals, *state.undeleted}
+        if self._is_left(state):
+            tries.add(state.retry)
+        for retry in sorted(tries):
+            yield LeftCommand(retry, state.undeleted.get(retry))
+
     def _is_left(self, state: JobState) -> bool:
-        """Whether the run ended and its command may lie on the VM: not deleted, nor cancelled by somebody who did."""
-        if self.finished and state.removals:
-            return True
-        if not (self.finished and state.transport is Transport.MANAGED and state.possibly_sent) or state.removed:
+        """Whether the present try's command may lie on the VM: not deleted, nor cancelled by a person who deleted it."""
+        if not (state.transport is Transport.MANAGED and state.possibly_sent) or state.removed:
             return False
         if state.job.step.properties.command:
             return False  # a standing command stays by intent
@@ -426,16 +432,9 @@ class Standing:
         """Whether the job's command may be deleted: a standing one stays, even where that means it runs on."""
         return state.transport is Transport.MANAGED and not state.job.step.properties.command
 
-    def _expiry(self, state: JobState) -> float | None:
-        """When the job's time is over. Time in which nobody drove the run does not count: after it, we look first."""
-        first = state.first_intended
-        if first is None or state.phase in (Phase.SUBMITTING, Phase.DONE):
-            return None
-        deliver, grace = restart.bounds(state.job.step, self.plan.limits)
-        if state.phase is Phase.WAITING and not state.possibly_sent:
-            return max(first, self._opened) + deliver
-        sent = state.intended if state.phase is Phase.RUNNING and state.intended is not None else first
-        return max(sent + state.job.step.timeout, self._opened) + grace
+    def _cutoff(self, state: JobState) -> float | None:
+        """When the job's time is over."""
+        return cutoff(state, self._opened, self.plan.limits)
 
     def _decide(self, state: JobState) -> Known | Outcome:
         """What becomes of a job whose turn has come, as it stands now."""

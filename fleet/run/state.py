@@ -21,21 +21,20 @@ from fleet.run.command import derived_nonce
 from fleet.run.control import sentence
 from fleet.run.counts import ANSWERS, CALLS, Counted, is_answer
 from fleet.run.ender import Ender
+from fleet.run.expiry import give_up_at, is_too_late
 from fleet.run.findings import cause, judgement
 from fleet.run.job import advance, again, broken, end
 from fleet.run.job_state import JobState
 from fleet.run.limits import Budget
 from fleet.run.model import FAILURES, NOT_REACHED, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.polling import LONGEST_HINT, next_look
+from fleet.run.removal import forget_removal, note_failure, plan_removal, try_anew
 from fleet.run.retry import backoff
 from fleet.run.scheduler import Lane
-from fleet.run.standing import REMOVAL_TRIES, Standing
+from fleet.run.standing import Standing
 
 _FOLLOWED = (e.SubmissionAccepted, e.SeenRunning, e.LookFailed, e.AgentSeen)
 """After these a running job is looked at again."""
-
-FORBIDDEN = 403
-"""A removal refused so is refused the next time as well."""
 
 
 def _may_be_removed(state: JobState) -> bool:
@@ -109,7 +108,7 @@ class Run(Standing):
         if self.launch_stop is not None and state.phase is Phase.WAITING and state.attempt:
             self._stop_job(state, event.at, self.launch_stop)
         if isinstance(event, e.CommandRemoved):
-            self._forget_removal(state, event.at, event.retry)
+            forget_removal(state, event.at, event.retry)
             state.removed = state.removed or event.retry == state.retry
             self._progress = event.at
         self._pace(state, event)
@@ -160,21 +159,9 @@ class Run(Standing):
 
     def _try_again(self, state: JobState, at: float) -> None:
         if self._is_to_be_deleted(state):
-            self._plan_removal(state, at)
+            plan_removal(state, at)
         self.pace.begun(self.plan.target_index(state.job.id))
         again(state, at)
-
-    def _plan_removal(self, state: JobState, at: float) -> None:
-        """Have the managed command of the job's present try deleted, after those of earlier ones."""
-        if state.retry not in state.removals:
-            state.removals.append(state.retry)
-        state.removal_due = at if state.removal_due is None else state.removal_due
-
-    def _forget_removal(self, state: JobState, at: float, retry: int) -> None:
-        """The managed command of a try is gone, or stays for good; on to the next."""
-        state.removals = [other for other in state.removals if other != retry]
-        state.removal_due = at if state.removals else None
-        state.removing, state.removal_tries = False, 0
 
     def _count_call(self, state: JobState, event: e.Event) -> None:
         rates = self._lanes.of(state).rates
@@ -213,8 +200,12 @@ class Run(Standing):
             self.pace.flown(self.plan.target_index(state.job.id), change)
 
     def _watch(self, state: JobState) -> None:
-        """Enter the moment at which the job's time is over, where it changed."""
-        moment = self._expiry(state)
+        """Enter the moment at which the job is given up, where it changed, and have it looked at before."""
+        cutoff = self._cutoff(state)
+        if is_too_late(state, cutoff):
+            assert cutoff is not None
+            state.due = cutoff
+        moment = give_up_at(state, cutoff)
         if moment != state.deadline:
             state.deadline = moment
             if moment is not None:
@@ -239,7 +230,7 @@ class Run(Standing):
         if state.operation is not None and state.intended is not None and state.outcome.verified:
             self._durations_of(state).add(at - state.intended)
         if self._is_to_be_deleted(state) and state.possibly_sent and _may_be_removed(state):
-            self._plan_removal(state, at)
+            plan_removal(state, at)
         self._go_on(state, at)
         if was_last:
             self._close(wave, at)
@@ -309,6 +300,7 @@ class Run(Standing):
             if state.phase is not Phase.DONE:  # nobody asks any more that what runs be cancelled
                 state.removals = [retry for retry in state.removals if retry != state.retry]
                 state.removal_due = event.at if state.removals else None
+            try_anew(state, event.at)
             if state.phase is Phase.SUBMITTING:
                 self.calls += 1  # the answer that will never come is counted down by the event below
                 self._take(e.SubmissionLost(event.at, state.job.id, LostReason.CRASHED))
@@ -319,6 +311,7 @@ class Run(Standing):
             self._watch(state)
             if state.attempt or was_asked:
                 self._lanes.index(state)
+        self.leftovers = [state.job.id for state in self.jobs if state.undeleted]
         self._look_anew()
 
     def _look_anew(self) -> None:
@@ -395,7 +388,7 @@ class Run(Standing):
         who = self.stop if self._is_hard() else self.control.cancelled
         if state.ender is None and who is not None:
             state.ender = Ender.of(who)
-        self._plan_removal(state, at)
+        plan_removal(state, at)
 
     def _unstick(self, event: e.JobUnstuck) -> None:
         """Know that a person ends a job's script, and look what became of it."""
@@ -455,21 +448,11 @@ class Run(Standing):
             lane.rates.removed(event.at)
             state.removing = True
             return
-        state.removing = False
-        state.removal_tries += 1
         if event.status == 429:
             lane.rates.refused_removal(event.at, event.retry_after, event.code)
-        if state.removal_tries >= REMOVAL_TRIES or event.status == FORBIDDEN:
-            gone = state.removals[0]
-            self._forget_removal(state, event.at, gone)
-            if gone == state.retry:
-                state.removal_tries = REMOVAL_TRIES
+        if note_failure(state, event):
             self.leftovers.append(state.job.id)
-            self._lanes.index(state)  # one that could not be cancelled is looked at again
-        else:
-            pause = max(backoff(state.removal_tries, state.salt), event.retry_after or 0.0)
-            state.removal_due = event.at + pause
-            self._lanes.index(state)
+        self._lanes.index(state)  # one that could not be cancelled is looked at again
 
     def _settle(self, lanes: Iterable[Lane]) -> None:
         """Drop stale tops of the queues that were touched, so that reading needs no writing."""

@@ -46,6 +46,7 @@ KINDS: Mapping[str, type[Event]] = {
     "gate_judged": events.GateJudged,
     "launch_stopped": events.LaunchStopped,
     "command_removed": events.CommandRemoved,
+    "removal_failed": events.RemovalFailed,
     "run_ended": events.RunEnded,
 }
 """Every durable event by the name under which it is kept."""

@@ -15,7 +15,7 @@ from fleet.run.job import RESEND_AFTER, SECOND_FIND_AFTER, advance, again, end, 
 from fleet.run.job_state import JobState
 from fleet.run.longstanding import StandingCommand
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
-from fleet.run.retry import backoff
+from fleet.run.retry import backoff, busy_pause
 from tests.unit.run.factory import plan
 
 JOB = JobId(0)
@@ -157,7 +157,7 @@ def test_an_accepted_submission_runs() -> None:
 def test_a_refused_submission_waits_without_its_slot() -> None:
     """It is due again when the refusal says, its cause is kept, and it may yet turn out to be out of reach."""
     state = after(made(Phase.SUBMITTING), e.SubmissionRefused(9.0, JOB, BUSY))
-    assert (state.phase, state.due, state.calling) == (Phase.WAITING, 9.0 + backoff(3, state.salt, 30.0), False)
+    assert (state.phase, state.due, state.calling) == (Phase.WAITING, 9.0 + busy_pause(0, state.salt), False)
     assert state.trouble is not None and state.trouble.code is CauseCode.BUSY
     assert (state.in_flight, state.tried, state.turned_away) == (False, True, 0)
     assert after(made(Phase.SUBMITTING), e.SubmissionRefused(9.0, JOB, Refusal(0, "leased", "", 5.0))).turned_away == 1
@@ -253,7 +253,14 @@ def test_looks_are_counted() -> None:
     after(state, e.LookFailed(3.0, JOB, 503))
     assert (state.calling, state.looks) == (False, 1)
     assert state.trouble == Cause(CauseCode.NO_ANSWER, "the operation could not be read (HTTP 503)")
-    state.calling = True
+    for failed, why in (
+        (e.LookFailed(3.0, JOB, 429, None, "TooMany"), "HTTP 429 TooMany"),
+        (e.LookFailed(3.0, JOB, 0, detail="connection refused"), "connection refused"),
+        (e.LookFailed(3.0, JOB), "no usable answer"),
+    ):
+        after(state, failed)
+        assert state.trouble == Cause(CauseCode.NO_ANSWER, f"the operation could not be read ({why})")
+    state.looks, state.calling = 1, True
     after(state, e.SeenRunning(4.0, JOB))
     assert (state.calling, state.looks, state.trouble) == (False, 2, None)
 
@@ -262,17 +269,22 @@ def test_looks_are_counted() -> None:
     ("phase", "transport", "refusal", "hint"),
     [
         (Phase.RUNNING, Transport.ACTION, Refusal(403, "", "no"), "must also be allowed to read operations"),
-        (Phase.RUNNING, Transport.MANAGED, Refusal(403, "", "no"), "must also be allowed to read operations"),
+        (Phase.RUNNING, Transport.MANAGED, Refusal(403, "", "no"), "the credential lacks a right on this VM"),
         (Phase.RUNNING, Transport.ACTION, GONE, "Azure no longer has its operation"),
         (Phase.RUNNING, Transport.ACTION, Refusal(410, "", "gone"), "Azure no longer has its operation"),
         (Phase.RUNNING, Transport.MANAGED, GONE, "was deleted before its result was read"),
         (Phase.RUNNING, Transport.MANAGED, Refusal(410, "", "gone"), "was deleted before its result was read"),
-        (Phase.FINDING, Transport.MANAGED, GONE, "whether the script was started is not known"),
-        (Phase.FINDING, Transport.ACTION, Refusal(403, "", "no"), "whether the script was started is not known"),
+        (Phase.FINDING, Transport.MANAGED, GONE, "not known; check whether the VM still exists"),
+        (
+            Phase.FINDING,
+            Transport.MANAGED,
+            Refusal(403, "", "no"),
+            "not known; the credential lacks a right on this VM",
+        ),
     ],
 )
 def test_what_may_not_be_read_is_unknown(phase: Phase, transport: Transport, refusal: Refusal, hint: str) -> None:
-    """The sentence has the code, or the status where there is none, and what that means for the script."""
+    """The sentence has the code, or the status where there is none. The hint fits the status: gone, or forbidden."""
     unwrapped = transport is Transport.ACTION and refusal.status != 403  # wrapped, the guest would be asked
     state = made(phase, transport=transport, nonce=None if unwrapped else "n")
     after(state, e.ResultUnreadable(9.0, JOB, refusal))

@@ -11,6 +11,7 @@ from fleet.playbook.model import Amount, Properties, Spread, Transport
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import LostReason, Quota, Refusal
+from fleet.run.expiry import LAST_LOOK
 from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.retry import backoff
 from fleet.run.standing import CLEAN_UP_PATIENCE
@@ -30,7 +31,9 @@ def test_a_run_taken_over_the_next_day_looks_before_it_gives_up() -> None:
     assert run.next(DAY) == f.Look(JobId(0))
     run.apply(e.LookBegun(DAY, JobId(0)))
     run.apply(e.SeenRunning(DAY, JobId(0)))
-    assert f.Expire(JobId(0)) in due(run, DAY + run.plan.limits.answer_grace)
+    end = DAY + run.plan.limits.answer_grace
+    assert f.Expire(JobId(0)) not in due(run, end - 1.0)
+    assert f.Expire(JobId(0)) in due(run, end + LAST_LOOK)
 
 
 def test_a_refused_job_is_tried_again_after_a_late_takeover() -> None:

@@ -12,11 +12,13 @@ from fleet.playbook.model import Amount, Fact, OnExisting, Properties, Spread, S
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Refusal
+from fleet.run.expiry import LAST_LOOK
 from fleet.run.limits import ARM_DELETES, ARM_READS, ARM_WRITES
 from fleet.run.model import CauseCode, Phase, Status
+from fleet.run.removal import REMOVAL_TRIES
 from fleet.run.retry import backoff
 from fleet.run.standing import CLEAN_UP_PATIENCE
-from fleet.run.state import FORBIDDEN, REMOVAL_TRIES, Run
+from fleet.run.state import Run
 from tests.unit.run.driven import OPERATION, due, ended, opened, sent
 from tests.unit.run.factory import plan
 
@@ -79,7 +81,7 @@ def removing(**more: object) -> Run:
 
 def test_a_removal_is_tried_five_times() -> None:
     """After pauses that grow, or the one the service asks for; then the command stays, and is told."""
-    assert (REMOVAL_TRIES, FORBIDDEN) == (5, 403)
+    assert REMOVAL_TRIES == 5
     run = removing()
     at = 2.0
     for tries in range(1, 5):
@@ -102,6 +104,55 @@ def test_a_removal_that_is_forbidden_is_not_tried_again() -> None:
     run.apply(e.RemovalBegun(2.0, JOB))
     run.apply(e.RemovalFailed(2.0, JOB, 403))
     assert (run.leftovers, run.next(2.0)) == ([JOB], f.Finish())
+
+
+LOCKED = e.RemovalFailed(
+    2.0, JOB, 409, None, "ScopeLocked", "The scope 'x' cannot perform delete operation because following scope(s) are"
+    " locked: '/subscriptions/s/resourceGroups/rg'. Please remove the lock and try again.",
+)  # fmt: skip
+
+
+def test_a_removal_that_a_lock_refuses_is_tried_once_and_explained() -> None:
+    """The report names the code, and the lock to remove; a new owner of the run tries again, as it may be gone."""
+    run = removing()
+    run.apply(e.RemovalBegun(2.0, JOB))
+    run.apply(LOCKED)
+    assert (run.leftovers, run.next(2.0)) == ([JOB], f.Finish())
+    run.apply(e.RunOpened(5.0, 2))
+    assert (run.leftovers, run.next(5.0)) == ([], f.Remove(JOB))
+    run.apply(e.RemovalBegun(5.0, JOB))
+    run.apply(replace(LOCKED, at=6.0))
+    run.apply(e.RunEnded(7.0))
+    ((left,),) = (job.leftovers for job in run.record().jobs)
+    assert left.retry == 0 and left.cause is not None
+    assert left.cause.message.startswith("ScopeLocked: The scope 'x'")
+    assert "remove the lock on /subscriptions/s/resourceGroups/rg" in left.cause.hint
+    assert run.record().jobs[0].left
+
+
+def test_a_command_of_an_earlier_try_that_stays_is_told_of() -> None:
+    """Whatever became of the later one: each that stays is a leftover of its own, by its try."""
+    made = plan(1, receipts=False)
+    flow = replace(made.steps[0].flow, retries=1)
+    run = opened(replace(made, steps=(replace(made.steps[0], flow=flow),)))
+    sent(run, 0, 1.0)
+    ended(run, 0, 2.0, exit_code=1)
+    run.apply(LOCKED)
+    sent(run, 0, 3.0)
+    ended(run, 0, 4.0)
+    run.apply(e.CommandRemoved(5.0, JOB, retry=1))
+    run.apply(e.RunEnded(6.0))
+    assert [left.retry for left in run.record().jobs[0].leftovers] == [0]
+
+
+def test_a_removal_that_has_no_answer_is_told_with_what_is_known() -> None:
+    """After five tries, with the last one's trouble; a failure of what is no longer asked for changes nothing."""
+    run = removing()
+    for at in range(5):
+        run.apply(e.RemovalFailed(2.0 + at, JOB, 0, message="connection refused" if at else ""))
+    run.apply(e.RemovalFailed(9.0, JOB, 0))
+    run.apply(e.RunEnded(10.0))
+    assert [left.cause and left.cause.message for left in run.record().jobs[0].leftovers] == ["connection refused"]
 
 
 def test_a_try_that_follows_has_its_command_removed_after_the_one_before() -> None:
@@ -190,16 +241,44 @@ def test_when_a_job_that_was_never_sent_is_given_up() -> None:
 
 def test_when_a_job_that_was_sent_is_given_up() -> None:
     """Its own time limit and a grace for the answer, from the submission that was accepted, and the grace again for who
-    takes the run over.
+    takes the run over; then a last look has its time.
     """
     limits = Limits(answer_grace=100.0)
     run = opened(plan(1, limits=limits))
     sent(run, 0, 50.0)
-    assert run.jobs[0].deadline == 50.0 + 600.0 + 100.0
+    assert run.jobs[0].deadline == 50.0 + 600.0 + 100.0 + LAST_LOOK
     run.apply(e.RunOpened(400.0, 2))
-    assert run.jobs[0].deadline == 750.0
+    assert run.jobs[0].deadline == 750.0 + LAST_LOOK
     run.apply(e.RunOpened(9000.0, 3))
-    assert run.jobs[0].deadline == 9100.0
+    assert run.jobs[0].deadline == 9100.0 + LAST_LOOK
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_job_is_looked_at_once_more_before_it_is_given_up(lost: bool) -> None:
+    """However long Azure asked to wait: at the end of its time it is looked at, and given up with that look's answer."""
+    run = opened(plan(1, limits=Limits(answer_grace=100.0)))
+    run.apply(e.SubmissionIntended(50.0, JOB, 1))
+    if lost:
+        run.apply(e.SubmissionLost(50.0, JOB, LostReason.RESET))
+        run.apply(e.FindBegun(51.0, JOB))
+        run.apply(e.LookFailed(740.0, JOB, 503, 120.0))
+    else:
+        run.apply(e.SubmissionAccepted(740.0, JOB, OPERATION, 120.0))
+    (asked,) = due(run, 750.0)
+    assert isinstance(asked, f.Find if lost else f.Look) and run.jobs[0].due == 750.0
+    run.apply(e.FindBegun(750.0, JOB) if lost else e.LookBegun(750.0, JOB))
+    assert not isinstance(run.next(755.0), f.Expire), "the answer is awaited"
+    run.apply(e.LookFailed(755.0, JOB, 500, None, "", "HTTP 500 boom"))
+    assert run.next(755.0) == f.Expire(JOB)
+
+
+def test_a_last_look_without_an_answer_does_not_hold_the_run() -> None:
+    """It is waited for a minute."""
+    run = opened(plan(1, limits=Limits(answer_grace=100.0)))
+    sent(run, 0, 50.0)
+    run.apply(e.LookBegun(750.0, JOB))
+    assert run.next(809.0) == f.WaitUntil(810.0)
+    assert run.next(810.0) == f.Expire(JOB)
 
 
 def test_a_lost_submission_is_given_up_by_its_first_one() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleet.run.answers import AWAY, LEASED, NO_AGENT, Refusal
 from fleet.run.model import CauseCode
-from fleet.run.retry import Again, GiveUp, backoff, is_full, is_unreadable, judge_refusal, not_connected
+from fleet.run.retry import Again, GiveUp, backoff, busy_pause, is_full, is_unreadable, judge_refusal, not_connected
 
 BUSY = "Run command extension execution is in progress. Please wait for completion before invoking a run command."
 OFF = "The operation requires the VM to be running (or set to run)."
@@ -148,8 +148,9 @@ def test_a_refusal_is_told_with_what_there_is_of_it(refusal: Refusal, text: str)
         (Refusal(429, "", ""), 3, backoff(3, "x")),
         (Refusal(429, "", "", 7.0), 3, 7.0),
         (Refusal(401, "", "", 7.0), 2, backoff(2, "x")),
-        (Refusal(408, "", ""), 1, backoff(3, "x", 30.0)),
-        (Refusal(409, "Conflict", ""), 9, backoff(11, "x", 30.0)),
+        (Refusal(408, "", ""), 1, busy_pause(1, "x")),
+        (Refusal(409, "Conflict", ""), 2, backoff(3, "x", 30.0)),
+        (Refusal(409, "Conflict", ""), 9, backoff(10, "x", 30.0)),
         (Refusal(409, "Conflict", "", 7.0), 9, 7.0),
     ],
 )
@@ -194,10 +195,21 @@ def test_only_a_clients_error_tells_of_a_full_vm(status: int, full: bool) -> Non
 
 
 def test_a_gone_vm_is_given_up_for_good() -> None:
-    """404 and 410 alike: the VM was deleted or moved."""
+    """404 and 410 alike: the VM was deleted or moved. Without a code of Azure's they prove nothing about the VM."""
     for status in (404, 410):
-        verdict = judge_refusal(Refusal(status, "", ""), now=0.0, tries=1, salt="")
+        verdict = judge_refusal(Refusal(status, "ResourceNotFound", ""), now=0.0, tries=1, salt="")
         assert (type(verdict), verdict.cause.code) == (GiveUp, CauseCode.VM_NOT_FOUND)
+        verdict = judge_refusal(Refusal(status, "", ""), now=0.0, tries=1, salt="")
+        assert (type(verdict), verdict.cause.code) == (GiveUp, CauseCode.REFUSED)
+
+
+@given(st.text(max_size=20))
+def test_a_busy_vm_is_asked_again_soon_then_less_often(salt: str) -> None:
+    """The first pause is between 1 and 2 s; the next are 4, 8, 16 s, and never more than 30, spread by an eighth."""
+    assert 1.0 < busy_pause(1, salt) < 2.0
+    assert busy_pause(0, salt) == busy_pause(1, salt)
+    for tries, plain in ((2, 4.0), (3, 8.0), (4, 16.0), (5, 30.0), (99, 30.0)):
+        assert plain * 0.875 <= busy_pause(tries, salt) < plain * 1.125
 
 
 def test_what_never_left_goes_again_after_a_pause() -> None:
