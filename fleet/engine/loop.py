@@ -27,7 +27,7 @@ from fleet.run.agent import is_checked
 from fleet.run.answers import Command, Operation
 from fleet.run.asking import question
 from fleet.run.command import command_name
-from fleet.run.job import is_earlier_result, is_too_early
+from fleet.run.job import SECOND_LOOK_AFTER, is_earlier_result, is_too_early
 from fleet.run.model import Phase
 from fleet.run.retry import is_unreadable, said
 from fleet.run.state import Run
@@ -193,8 +193,14 @@ class Engine:
         return event
 
     def _begun(self, effect: f.Effect) -> e.Event:
-        """The event by which an effect begins; the first intent of a try names the nonce of its receipt."""
+        """The event by which an effect begins.
+
+        The first intent of a try names the nonce of its receipt, and the end of a job's time what its last request met.
+        """
         event = begun(effect, self._now())
+        if isinstance(event, e.JobExpired):
+            trouble = self._run.jobs[event.job].trouble  # of a look that failed nothing else is on disk
+            return replace(event, detail=trouble.message if trouble else "")
         if isinstance(event, e.SubmissionIntended) and self._run.is_without_nonce(event.job):
             return replace(event, nonce=self._nonces())
         return event
@@ -241,7 +247,8 @@ class Engine:
         if isinstance(answer, a.Finished) and is_earlier_result(state, answer.answer):
             self._hear(reply, e.SeenRunning(now, job))
         elif isinstance(answer, a.Refused) and is_too_early(state, answer.refusal.status, now):
-            self._hear(reply, _unread(answer, now, job))
+            pause = max(answer.refusal.retry_after or 0.0, SECOND_LOOK_AFTER)
+            self._hear(reply, replace(_unread(answer, now, job), retry_after=pause))
         else:
             self._hear(reply, look_event(answer, now, job))
 

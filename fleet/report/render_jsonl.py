@@ -127,6 +127,8 @@ def _details(event: e.Event, plan: Plan) -> dict[str, Json]:  # noqa: C901  one 
             return {"cause": event.cause.value, "message": safe.without_query(event.message)}
         case e.CommandRemoved():
             return {"detail": safe.without_query(event.detail), "retry": event.retry}
+        case e.JobExpired():
+            return {"detail": safe.without_query(event.detail)}
         case e.AgentSeen():
             return {"ready": event.ready, "detail": safe.without_query(event.detail)}
         case e.SeenRunning():

@@ -180,11 +180,7 @@ _RULES: Sequence[Rule] = (
         CauseCode.FORBIDDEN,
         "give the credential the action {action} on {scope}, or correct that id: it may be wrong",
         codes=_codes("LinkedAuthorizationFailed"),
-        text=_text(
-            r"not have permission to "
-            + _ACTION
-            + r" on the linked scope\(s\) '?(?P<scope>[^'\s]{1,1000}?)'?(?: or |[.\s]|$)"
-        ),
+        text=_text(r"not have permission to " + _ACTION + r" on the linked scope\(s\) '?(?P<scope>[^'\s]{1,1000})"),
     ),
     Rule(
         CauseCode.FORBIDDEN,

@@ -174,10 +174,14 @@ class AgentSeen:
 
 @dataclass(frozen=True, slots=True)
 class JobExpired:
-    """The time to deliver, or to wait for an answer, is over."""
+    """The time to deliver, or to wait for an answer, is over.
+
+    ``detail`` is what the last request met; empty if nothing, and in journals of versions that did not keep it.
+    """
 
     at: float
     job: JobId
+    detail: str = ""
     durable: ClassVar[bool] = True
 
 

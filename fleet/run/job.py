@@ -51,6 +51,9 @@ from fleet.run.start import Start
 FRESH = 30.0
 """Seconds after a submission in which a look that finds nothing is made a second time before it is believed."""
 
+SECOND_LOOK_AFTER = 5.0
+"""Seconds after which it is made."""
+
 LONGEST_DETAIL = 500
 """Characters of why a look failed that are kept."""
 
@@ -112,7 +115,7 @@ def _accepted(state: JobState, event: e.SubmissionAccepted) -> None:
 def _run(state: JobState, operation: Operation) -> None:
     state.phase, state.calling, state.possibly_sent = Phase.RUNNING, False, True
     state.operation, state.looks, state.start = operation, 0, Start()
-    state.vanished = False
+    state.vanished, state.trouble = False, None
 
 
 def _refused(state: JobState, event: e.SubmissionRefused) -> None:
@@ -314,7 +317,8 @@ def broken(state: JobState, at: float, detail: str) -> None:
 
 def _expired(state: JobState, event: e.JobExpired) -> None:
     if state.possibly_sent:
-        message = "no answer in time" + (f"; last: {state.trouble.message}" if state.trouble else "")
+        last = event.detail or (state.trouble.message if state.trouble else "")
+        message = "no answer in time" + (f"; last: {last}" if last else "")
         cause = Cause(CauseCode.NO_ANSWER, message, "look at the VM before running again")
         end(state, event.at, Outcome(Status.UNKNOWN, cause))
     else:
