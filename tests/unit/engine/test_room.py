@@ -32,7 +32,8 @@ FULL = a.Refusal(
 class Shelf:
     """The commands that lie on one VM, 25 at most, and which of them were deleted."""
 
-    def __init__(self, *names: str, running: Sequence[str] = ()) -> None:
+    def __init__(self, *names: str, running: Sequence[str] = (), lock: a.Refusal | None = None) -> None:
+        self.lock = lock
         self.vm = target(0)
         others = [f"other-{number}" for number in range(25 - len(names))]
         self.names = [*names, *others]
@@ -44,6 +45,8 @@ class Shelf:
         return (CommandsOf(self.vm, tuple(lying)),)
 
     async def remove(self, command: ManagedCommand) -> Reply[a.RemoveAnswer]:
+        if self.lock is not None:
+            return Reply(a.Refused(self.lock))
         self.names.remove(command.name)
         self.deleted.append(command.name)
         return Reply(a.Removed())
@@ -101,3 +104,16 @@ async def test_a_vm_with_room_is_not_looked_at() -> None:
     assert row.outcome is not None
     assert row.outcome.status is Status.SUCCEEDED
     assert not shelf.deleted
+
+
+async def test_a_lock_that_keeps_leftovers_is_named() -> None:
+    """Nothing can be deleted on the full VM: the row says so, with the lock, and nothing is sent again."""
+    text = (
+        "The scope 'x' cannot perform delete operation because following scope(s) are locked: '/g'. Please remove it."
+    )
+    shelf = Shelf(f"fleet-{ENDED}-1", lock=a.Refusal(409, "ScopeLocked", text))
+    (row,) = (await carry_out(shelf)).jobs
+    assert row.outcome is not None and row.attempts == 1
+    assert row.outcome.cause.code is CauseCode.NO_SLOT
+    assert "Leftovers could not be deleted: ScopeLocked: " in row.outcome.cause.message
+    assert "remove the lock on /g" in row.outcome.cause.hint

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleet.guest.delivery import Delivery, Shell, script_digest
 from fleet.guest.envelope import open as open_envelope
@@ -337,3 +339,70 @@ def test_a_machine_that_cannot_hash_is_named_with_what_it_lacks() -> None:
     outcome = judged(Answer("Succeeded", "", code, out.replace(f"script={DIGEST}", "script=-"), err))
     assert (outcome.status, outcome.cause.code) == (Status.UNVERIFIED, CauseCode.RECEIPT_MISMATCH)
     assert "sha256sum" in outcome.cause.hint
+
+
+ENABLE_FAILED = (
+    "Enable failed: failed to execute command: command terminated with exit status={code}\n"
+    "[stdout]\n{out}\n\n[stderr]\n"
+)
+
+
+def unwrapped(answer: Answer, ok: tuple[int, ...] = (0,)) -> Outcome:
+    return judge_answer(answer, nonce=None, digest="", ok_exit=ok)
+
+
+@given(st.integers(1, 255), st.text(max_size=30))
+def test_a_failed_action_without_a_receipt_has_the_code_that_the_service_reports(code: int, out: str) -> None:
+    """It is a failure, by the service's word alone: with an exit code, not verified, and over."""
+    outcome = unwrapped(Answer(combined=ENABLE_FAILED.format(code=code, out=out)))
+    assert (outcome.status, outcome.cause.code, outcome.exit_code) == (Status.FAILED, CauseCode.EXIT_CODE, code)
+    assert not outcome.verified and not outcome.may_still_run
+    assert str(code) in outcome.cause.message
+
+
+def test_an_accepted_exit_code_that_nothing_proves_is_unverified() -> None:
+    """The service's word is enough for a failure, and not for a success."""
+    outcome = unwrapped(Answer(combined=ENABLE_FAILED.format(code=3, out="")), ok=(0, 3))
+    assert (outcome.status, outcome.cause.code) == (Status.UNVERIFIED, CauseCode.NO_EXIT_CODE)
+    assert "exit code 3" in outcome.cause.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "cause"),
+    [
+        (Answer(combined="Enable failed: boom"), Status.FAILED, CauseCode.HANDLER_ERROR),
+        (Answer("Failed", combined="boom"), Status.FAILED, CauseCode.HANDLER_ERROR),
+        (Answer("Failed", "boom", combined=""), Status.FAILED, CauseCode.HANDLER_ERROR),
+        (Answer(combined=ENABLE_FAILED.format(code=-1, out="")), Status.TIMED_OUT, CauseCode.SERVICE_TIMEOUT),
+        (Answer(combined=ENABLE_FAILED.format(code=-101, out="")), Status.FAILED, CauseCode.HANDLER_ERROR),
+        (
+            Answer(combined="[stdout]\nEnable failed: exit status=3\n[stderr]\n"),
+            Status.UNVERIFIED,
+            CauseCode.NO_EXIT_CODE,
+        ),
+        (Answer(combined="Enable succeeded: \n[stdout]\nhi\n"), Status.UNVERIFIED, CauseCode.NO_EXIT_CODE),
+    ],
+)
+def test_what_an_actions_handler_says_of_itself(answer: Answer, status: Status, cause: CauseCode) -> None:
+    """Its own words stand before the streams; a script that prints the same fools nobody."""
+    outcome = unwrapped(answer)
+    assert (outcome.status, outcome.cause.code, outcome.exit_code) == (status, cause, None)
+
+
+def test_a_wrapper_that_failed_without_a_receipt_proves_nothing() -> None:
+    """Its exit code is not the script's, whichever Run Command reports it."""
+    outcome = judge_answer(
+        Answer(combined=ENABLE_FAILED.format(code=3, out="")), nonce="n" * 32, digest="d", ok_exit=(0,)
+    )
+    assert (outcome.status, outcome.cause.code) == (Status.UNVERIFIED, CauseCode.NO_RECEIPT)
+
+
+def test_the_exit_code_in_the_words_of_custom_scripts_is_read() -> None:
+    """As it was seen; the hint that the VM may have restarted stays in the message."""
+    text = (
+        "Error message: 'Command execution finished, but failed because it returned a non-zero exit code of: '1'. Command"
+        " execution may have been interrupted by a VM restart'."
+    )
+    outcome = judge_failure("VMExtensionProvisioningError", text, False)
+    assert (outcome.status, outcome.cause.code, outcome.exit_code) == (Status.FAILED, CauseCode.EXIT_CODE, 1)
+    assert "VM restart" in outcome.cause.message
