@@ -114,6 +114,9 @@ def _policies(message: str) -> str:
     return f"the {which} {', '.join(assignments[:3])} must allow it, or exempt the VM; no role helps"
 
 
+_NAMED = re.compile(r"\(policy assignment ([^()]{1,300})\)", re.IGNORECASE)
+"""How the names of ``additionalInfo`` are added to a message."""
+
 _ASSIGNMENT = re.compile(r'"policyAssignment"\s*:\s*\{([^{}]{0,2000})', re.IGNORECASE)
 _NAME = re.compile(r'"name"\s*:\s*"([^"]{1,300})"', re.IGNORECASE)
 _ID = re.compile(r'"id"\s*:\s*"([^"]{1,600})"', re.IGNORECASE)
@@ -124,6 +127,8 @@ def _assignments(message: str) -> Iterator[tuple[str, str]]:
         name, identity = _NAME.search(found.group(1)), _ID.search(found.group(1))
         if name or identity:
             yield (name or identity).group(1), identity.group(1) if name and identity else ""  # type: ignore[union-attr]
+    for found in _NAMED.finditer(message):
+        yield found.group(1), ""
 
 
 def _text(pattern: str) -> re.Pattern[str]:

@@ -208,11 +208,13 @@ def _handler_failure(answer: Answer) -> tuple[int | None, str] | None:
 
     What stands before the streams is the handler's own. Scripts write what follows.
     """
-    if answer.combined is None or answer.exit_code is not None:
+    if answer.combined is None:
         return None
     words = " ".join(answer.combined.partition("[stdout]")[0].split()) or answer.execution_message
     if answer.execution_state.casefold() != "failed" and not words.casefold().startswith(_FAILED_WORDS):
         return None
+    if answer.exit_code is not None:
+        return answer.exit_code, answer.execution_message or words
     found = EXIT_STATUS.search(words)
     return (int(found.group(1)) if found else None), words
 

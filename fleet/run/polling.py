@@ -1,9 +1,10 @@
 """When to look at a running job again.
 
-The service gives no hint (recorded: no ``Retry-After`` on run commands), and clients then wait 30 s. We look soon, then
-in intervals that grow with the job's age, and learn from the jobs of the same step that have ended in this run: narrow
-durations make the first look of later jobs nearly always the last. One VM must not be read faster than every 5 s for
-long (documented: 12 to 15 reads a minute per VM beyond a burst).
+For VMs the service gives no hint (recorded: no ``Retry-After`` on run commands), and clients then wait 30 s. For Arc machines
+it asks for 120 s after a PUT (recorded), which is kept to. Without a hint we look soon, then in intervals that grow with the
+job's age, and learn from the jobs of the same step that have ended in this run: narrow durations make the first look of
+later jobs nearly always the last. One VM must not be read faster than every 5 s for long (documented: 12 to 15 reads a
+minute per VM beyond a burst).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ GROWTH = 0.25
 SHORTEST = 1.0
 LONGEST = 30.0
 LONGEST_HINT = 300.0
-"""A service that asks for more is asked again then: a job must be looked at before it is given up."""
+"""A service that asks for more is asked again then. Whatever it asks for, a job is looked at once more before it is given
+up (:mod:`fleet.run.expiry`).
+"""
 BURST_OF_LOOKS = 20
 STEADY = 5.0
 LEARN_FROM = 8

@@ -46,7 +46,16 @@ CORES = {
         ("tests/unit/store", "tests/unit/test_files.py", "tests/contracts/test_journal.py"),
     ),
     "state machine": Core(
-        ("run/job", "run/job_state", "run/state", "run/judge", "run/retry"),
+        (
+            "run/job",
+            "run/job_state",
+            "run/state",
+            "run/judge",
+            "run/retry",
+            "run/diagnosis",
+            "run/expiry",
+            "run/removal",
+        ),
         ("tests/unit/run", "tests/unit/engine/test_defects.py"),
     ),
     "what comes next": Core(

@@ -71,6 +71,9 @@ def test_what_azure_says_becomes_this_row(case: dict[str, Any], way: Transport) 
     passes = case.get("again") and case.get("at", SUBMIT) == SUBMIT
     assert (carried.asked[SUBMIT] > 1) == bool(passes)
     left = carried.report.leftovers
+    if case.get("stays"):
+        assert carried.asked[DELETE] == 0, "deleting a command would end a script that may still run"
+        assert [item.cause for item in left] == ([None] if way is Transport.MANAGED else [])
     if "leftover" in case:
         assert carried.asked[DELETE] == 1, "what a person must make possible is not tried again"
         assert len(left) == 1 and left[0].cause is not None

@@ -87,6 +87,7 @@ def test_what_a_step_asks_azure_to_find_is_named() -> None:
         ("no identifiers", "a policy of the subscription must allow it"),
         ('"policyAssignment": {"other": "x"}', "a policy of the subscription must allow it"),
         ('"policyAssignment":{"name":"a"}', "the policy assignment a must allow it"),
+        ("no identifiers (policy definition d) (policy assignment a b)", "the policy assignment a b must allow it"),
         ('"policyAssignment":{"id":"/a"}', "the policy assignment /a must allow it"),
         ('{\\"policyAssignment\\":{\\"name\\":\\"a\\"}}', "the policy assignment a must allow it"),
         (

@@ -360,6 +360,16 @@ def test_a_failed_action_without_a_receipt_has_the_code_that_the_service_reports
     assert str(code) in outcome.cause.message
 
 
+@pytest.mark.parametrize("code", [3, -101, -1])
+def test_an_exit_code_that_was_read_before_proves_no_more(code: int) -> None:
+    """Where the service's words were read into the answer already, the verdict is the same."""
+    text = ENABLE_FAILED.format(code=code, out="")
+    read = Answer("Failed", f"command terminated with exit status={code}", code, combined=text)
+    found, wanted = unwrapped(read), unwrapped(Answer(combined=text))
+    assert (found.status, found.cause.code, found.exit_code) == (wanted.status, wanted.cause.code, wanted.exit_code)
+    assert not found.verified
+
+
 def test_an_accepted_exit_code_that_nothing_proves_is_unverified() -> None:
     """The service's word is enough for a failure, and not for a success."""
     outcome = unwrapped(Answer(combined=ENABLE_FAILED.format(code=3, out="")), ok=(0, 3))
