@@ -232,3 +232,9 @@ def test_pauses_double_up_to_a_minute() -> None:
     assert backoff(9, "x", 30.0) <= 30.0 * 1.125
     assert backoff(1, "a") != backoff(1, "b")
     assert backoff(1, "a") * 2 != backoff(2, "a")
+
+
+def test_what_cannot_be_sent_at_all_is_refused() -> None:
+    """A refusal of our own without a cause of its own: nothing left, and nothing of Azure's fits it."""
+    verdict = judge_refusal(Refusal(0, "NotSendable", "not sent: why"), now=0.0, tries=1, salt="x")
+    assert (type(verdict), verdict.cause.code, verdict.cause.hint) == (GiveUp, CauseCode.REFUSED, "")
