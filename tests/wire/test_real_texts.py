@@ -5,6 +5,7 @@ The texts and what is expected of each stand in ``real_texts.yaml``.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 
 from fleet.plan.model import Plan
 from fleet.playbook.model import Script, Transport
+from fleet.report import render_json
 from fleet.run.model import Cause
 from tests.unit.run.factory import plan
 from tests.wire.service import COMMAND, DELETE, OPERATION, SUBMIT, Carried, Prepared, carry_out, lost, response
@@ -78,6 +80,8 @@ def test_what_azure_says_becomes_this_row(case: dict[str, Any], way: Transport) 
         assert carried.asked[DELETE] == 1, "what a person must make possible is not tried again"
         assert len(left) == 1 and left[0].cause is not None
         check(case["leftover"], left[0].cause)
+        (shown,) = json.loads("".join(render_json.render(carried.report)))["leftovers"]
+        assert (shown["cause"]["code"], shown["cause"]["hint"]) == (left[0].cause.code, left[0].cause.hint)
         assert any(left[0].cause.hint in note for note in carried.report.notes)
 
 
