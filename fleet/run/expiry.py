@@ -40,5 +40,9 @@ def give_up_at(state: JobState, cutoff: float | None) -> float | None:
 
 
 def is_too_late(state: JobState, cutoff: float | None) -> bool:
-    """Whether the job's next look would come after its ``cutoff``, at which it must be made."""
-    return cutoff is not None and state.phase in _READ and state.looked_at < cutoff < state.due
+    """Whether the job's next look would come after its ``cutoff``, at which it must be made.
+
+    Not where a command was missing: the second look for it must not come sooner, or a script that arrives late runs twice.
+    """
+    waits = state.phase is Phase.FINDING and state.missing > 0
+    return cutoff is not None and state.phase in _READ and not waits and state.looked_at < cutoff < state.due

@@ -272,6 +272,19 @@ def test_a_job_is_looked_at_once_more_before_it_is_given_up(lost: bool) -> None:
     assert run.next(755.0) == f.Expire(JOB)
 
 
+def test_a_last_look_does_not_hurry_the_second_look_for_a_missing_command() -> None:
+    """A script without a receipt is looked for twice, a minute apart, even where its time is over in between."""
+    run = opened(plan(1, receipts=False, limits=Limits(answer_grace=100.0)))
+    run.apply(e.SubmissionIntended(50.0, JOB, 1))
+    run.apply(e.SubmissionLost(50.0, JOB, LostReason.RESET))
+    run.apply(e.FindBegun(730.0, JOB))
+    run.apply(e.CommandMissing(730.0, JOB))
+    assert run.next(750.0) == f.WaitUntil(790.0) and run.next(790.0) == f.Find(JOB)
+    run.apply(e.FindBegun(790.0, JOB))
+    run.apply(e.CommandMissing(791.0, JOB))
+    assert run.next(791.0) == f.Expire(JOB), "nothing is sent after its time"
+
+
 def test_a_last_look_without_an_answer_does_not_hold_the_run() -> None:
     """It is waited for a minute."""
     run = opened(plan(1, limits=Limits(answer_grace=100.0)))
