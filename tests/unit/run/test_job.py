@@ -11,7 +11,7 @@ from fleet.plan.model import Job, JobId, Restart
 from fleet.playbook.model import Fact, OnExisting, Properties, Transport
 from fleet.run import events as e
 from fleet.run.answers import Answer, LostReason, Mark, Operation, Refusal
-from fleet.run.job import RESEND_AFTER, SECOND_FIND_AFTER, advance, again, end, is_earlier_result
+from fleet.run.job import FRESH, RESEND_AFTER, SECOND_FIND_AFTER, advance, again, end, is_earlier_result, is_too_early
 from fleet.run.job_state import JobState
 from fleet.run.longstanding import StandingCommand
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
@@ -636,3 +636,19 @@ def test_an_answer_that_fleet_fails_on_ends_its_job() -> None:
     fresh = after(made(), e.AnswerUnusable(9.0, JOB, "internal error: ValueError"))
     assert fresh.outcome is not None
     assert fresh.outcome.status is Status.UNREACHABLE
+
+
+def test_when_a_look_that_finds_nothing_is_made_again() -> None:
+    """Once, of a running job, within half a minute of its submission, and not where a person ends its script."""
+    running = made(Phase.RUNNING)
+    running.intended = 100.0
+    assert is_too_early(running, 404, 100.0 + FRESH)
+    assert not is_too_early(running, 404, 100.1 + FRESH)
+    assert not is_too_early(running, 410, 101.0)
+    assert not is_too_early(running, 403, 101.0)
+    after(running, e.LookFailed(101.0, JOB, 404))
+    assert not is_too_early(running, 404, 106.0), "it was looked for twice"
+    after(running, e.CommandRemoved(107.0, JOB))
+    other = made(Phase.FINDING)
+    other.intended = 100.0
+    assert not is_too_early(other, 404, 101.0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.run.answers import AWAY, LEASED, NO_AGENT, Refusal
+from fleet.run.answers import AWAY, EXTENSIONS_OFF, LEASED, NO_AGENT, Refusal
 from fleet.run.model import CauseCode
 from fleet.run.retry import Again, GiveUp, backoff, busy_pause, is_full, is_unreadable, judge_refusal, not_connected
 
@@ -238,3 +238,10 @@ def test_what_cannot_be_sent_at_all_is_refused() -> None:
     """A refusal of our own without a cause of its own: nothing left, and nothing of Azure's fits it."""
     verdict = judge_refusal(Refusal(0, "NotSendable", "not sent: why"), now=0.0, tries=1, salt="x")
     assert (type(verdict), verdict.cause.code, verdict.cause.hint) == (GiveUp, CauseCode.REFUSED, "")
+
+
+def test_a_vm_that_was_found_without_extension_operations_is_told_what_to_switch_on() -> None:
+    """The same hint as where Azure refuses the command itself."""
+    ours = judge_refusal(Refusal(0, NO_AGENT, f"not sent: Not Ready; {EXTENSIONS_OFF}"), now=0.0, tries=1, salt="x")
+    assert (type(ours), ours.cause.code) == (GiveUp, CauseCode.AGENT_NOT_READY)
+    assert "set osProfile.allowExtensionOperations to true" in ours.cause.hint
