@@ -5,8 +5,9 @@ from __future__ import annotations
 from fleet.azure.agents import Agents
 from fleet.azure.transport import Transport
 from fleet.azure.wire import agents, compute, hybrid, run_command
-from fleet.azure.wire.arm import Links, check_link, links, merge, not_done, quota, read_operation, retry_after
+from fleet.azure.wire.arm import merge, not_done, quota, read_operation, retry_after
 from fleet.azure.wire.http import Json, NoResponse, Request, Response, as_object, as_text
+from fleet.azure.wire.links import Links, check_link, links, problem_of
 from fleet.engine.ports import Reply
 from fleet.playbook.model import Transport as Way
 from fleet.run.answers import (
@@ -70,12 +71,13 @@ class AzureCloud:
         return agents.refusal_for(agents.read_state(answer.json())) if isinstance(answer, Response) else None, left
 
     async def _sent(self, command: Command, seen: Quota | None) -> Reply[SubmitAnswer]:
-        answer = await self._transport.send(run_command.submission(command))
+        request = run_command.submission(command)
+        answer = await self._transport.send(request)
         left = merge(seen, quota(answer, command.target.subscription, command.target.location))
         failed = not_done(answer, self._now())
         if failed is not None or isinstance(answer, NoResponse):
             return Reply(failed or Lost(LostReason.MALFORMED), left)
-        return Reply(self._accepted(command, answer), left)
+        return Reply(self._accepted(command, request, answer), left)
 
     async def _kept_back(self, target: Target) -> Reply[SubmitAnswer] | None:
         """Say why a command is not sent to an Arc machine; None if it is to be."""
@@ -88,8 +90,8 @@ class AzureCloud:
         refusal = hybrid.away(answer.json())
         return Reply(Refused(refusal), left) if refusal else None
 
-    def _accepted(self, command: Command, answer: Response) -> Accepted | Lost:
-        found = links(answer, self._transport.base_url)
+    def _accepted(self, command: Command, request: Request, answer: Response) -> Accepted | Lost:
+        found = links(answer, self._transport.base_url, request.target)
         wait = retry_after(answer, self._now())
         if command.transport is Way.MANAGED:
             # The resource itself tells how it stands, so a missing or refused link is no loss.
@@ -198,7 +200,8 @@ class AzureCloud:
 
     async def _get(self, target: Target, request: Request) -> tuple[Response | Refused | Lost, Quota | None]:
         if not request.target.startswith("/") and not check_link(self._transport.base_url, request.target):
-            return Lost(LostReason.MALFORMED, "the operation's link leads to another host: not followed"), None
+            problem = problem_of(self._transport.base_url, request.target)
+            return Lost(LostReason.MALFORMED, f"the operation's link {problem}: not followed"), None
         answer = await self._transport.send(request)
         left = quota(answer, target.subscription, target.location)
         failed = not_done(answer, self._now())
@@ -212,5 +215,5 @@ class AzureCloud:
 
 def _no_link(answer: Response, found: Links) -> str:
     if found.refused:
-        return f"HTTP {answer.status} with an operation on another host ({found.refused}), which was refused"
+        return f"HTTP {answer.status} with an operation whose link {found.refused}: not followed"
     return f"HTTP {answer.status} without an operation to ask about"

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fleet.azure.reading import MAX_PAGES, Pace, Pause, Rows, Unread, gathered, read, read_list, sentence
+from fleet.azure.advice import AGAIN, code_for, hint_for
+from fleet.azure.reading import MAX_PAGES, Pace, Pause, Rows, Unread, gathered, read, read_list, sentence, words
 from fleet.azure.transport import Transport
 from fleet.azure.wire import compute, hybrid, machines, resource_graph, subscriptions
-from fleet.azure.wire.http import TRUST_HINT, Json, as_text, dig, is_untrusted
+from fleet.azure.wire.http import Json, as_text, dig
 from fleet.azure.wire.machines import Entry
 from fleet.engine.ports import Listing
 from fleet.errors import AzureUnusable
@@ -30,12 +31,12 @@ class _Scope:
     owner: Subscription
     targets: dict[str, Target] = field(default_factory=dict)
     partial: list[PartialTarget] = field(default_factory=list)
-    failed: list[tuple[Kind, UnreadScope]] = field(default_factory=list)
+    failed: list[tuple[Kind, UnreadScope, Unread]] = field(default_factory=list)
 
     @property
     def unread(self) -> list[UnreadScope]:
         """What could not be read."""
-        return [scope for _, scope in self.failed]
+        return [scope for _, scope, _ in self.failed]
 
     def add(self, found: tuple[list[Target], list[PartialTarget]]) -> None:
         """Keep what a list says; of a machine that it names, it says more than what was known before."""
@@ -48,8 +49,8 @@ class _Scope:
 
     def fail(self, unread: Unread, kind: Kind, name: str = "") -> None:
         """Note that a list could not be read, or not wholly."""
-        message = _PLACES[kind] + (f"{name}: " if name else "") + unread.message
-        self.failed.append((kind, UnreadScope(self.owner.id, self.owner.name, unread.code, message)))
+        message = _PLACES[kind] + (f"{name}: " if name else "") + words(unread)
+        self.failed.append((kind, UnreadScope(self.owner.id, self.owner.name, unread.code, message), unread))
 
     def forget(self, kind: Kind) -> None:
         """Drop what is known of a kind: better is to come. A row of no known kind is made good by each list."""
@@ -58,7 +59,7 @@ class _Scope:
 
     def is_closed(self, kinds: frozenset[Kind]) -> bool:
         """Say whether nothing at all could be read here."""
-        return not self.targets and not self.partial and kinds <= {kind for kind, _ in self.failed}
+        return not self.targets and not self.partial and kinds <= {kind for kind, *_ in self.failed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class AzureInventory:
             unread += (UnreadSubscription("the rest of the list of subscriptions", sentence(found.unread)),)
         if not known and unread:
             reasons = "; ".join(f"{entry.label}: {entry.reason}" for entry in unread[:3])
-            raise AzureUnusable(f"no entry of the list of subscriptions can be read: {reasons}", hint=_AGAIN)
+            raise AzureUnusable(f"no entry of the list of subscriptions can be read: {reasons}", hint=AGAIN)
         if not known:
             raise AzureUnusable(
                 "the credential sees no subscription",
@@ -118,14 +119,7 @@ class AzureInventory:
         await self._read_all(doubtful)
         failed = [scope for scope in scopes.values() if scope.is_closed(kinds)]
         if scopes and len(failed) == len(scopes):
-            first = failed[0].unread[0]
-            raise AzureUnusable(
-                f"no subscription can be read; {first.name}: {first.code}: {first.message}",
-                hint=_hint(Unread(0, first.code, first.message))
-                if first.code == "InvalidAuthenticationTokenTenant"
-                else "give the principal the Reader role on the subscriptions, or choose others",
-                code="no_rights",
-            )
+            raise _all_closed(failed)
         return _listing(list(scopes.values()))
 
     async def with_domains(self, targets: Sequence[Target]) -> tuple[Target, ...]:
@@ -149,7 +143,7 @@ class AzureInventory:
                 raise _unusable(f"the update domain of {target.name} cannot be read", answer)
             if wrong := compute.wrong_view(target, answer.json()):
                 message = f"the update domain of {target.name} cannot be read: {wrong}"
-                raise AzureUnusable(message, hint=_AGAIN)
+                raise AzureUnusable(message, hint=AGAIN)
             return compute.placed(target, answer.json())
 
         return await gathered(targets, asked)
@@ -282,6 +276,18 @@ class AzureInventory:
             scope.fail(found.unread, Kind.ARC)
 
 
+def _all_closed(failed: list[_Scope]) -> AzureUnusable:
+    """Say why no subscription could be read: by one that may be readable later, if there is one, else by the first."""
+    reasons = [(scope, unread) for closed in failed for _, scope, unread in closed.failed]
+    passing = (found for found in reasons if found[1].is_throttled or found[1].is_unavailable)
+    scope, unread = next(passing, reasons[0])
+    hint = hint_for(unread)
+    if code_for(unread) == "no_rights":
+        hint = "give the principal the Reader role on the subscriptions, or choose others"
+    message = f"no subscription can be read; {scope.name}: {scope.code}: {scope.message}"
+    return AzureUnusable(message, hint=hint, code=code_for(unread))
+
+
 def _listing(found: list[_Scope]) -> Listing:
     targets = [target for scope in found for target in scope.targets.values()]
     unread = tuple(item for scope in found for item in scope.unread)
@@ -302,20 +308,4 @@ def _first(errors: BaseExceptionGroup[AzureUnusable]) -> BaseException:
 
 
 def _unusable(what: str, unread: Unread) -> AzureUnusable:
-    status = f"HTTP {unread.status} " if unread.status else ""
-    return AzureUnusable(f"{what}: {status}{unread.code}: {unread.message}", hint=_hint(unread))
-
-
-def _hint(unread: Unread) -> str:
-    if is_untrusted(unread.message):
-        return TRUST_HINT
-    if unread.code == "InvalidAuthenticationTokenTenant":
-        return "the subscription is of another tenant: sign in to it with --tenant, or leave the subscription out"
-    if unread.status in (401, 403):
-        return "sign in again, and see that the principal has the Reader role"
-    if unread.code == "not_connected":
-        return "check the network, the proxy and azure.cloud"
-    return _AGAIN
-
-
-_AGAIN = "try again; if it stays, look at Azure's status page"
+    return AzureUnusable(f"{what}: {sentence(unread)}", hint=hint_for(unread), code=code_for(unread))

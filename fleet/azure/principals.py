@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fleet.azure.credentials import TokenSource
-from fleet.azure.wire.arm import read_error
+from fleet.azure.wire.cloud_error import read_error
 from fleet.azure.wire.http import NoResponse, Response
 from fleet.azure.wire.preflight import claims as claims_of
 from fleet.errors import AzureUnusable

@@ -9,8 +9,10 @@ from typing import Protocol, TypeVar
 
 from fleet.azure.principals import Principals, place_of
 from fleet.azure.wire import compute
-from fleet.azure.wire.arm import check_link, host_of, not_done
-from fleet.azure.wire.http import Json, NoResponse, Request, Response, is_untrusted
+from fleet.azure.wire.arm import not_done
+from fleet.azure.wire.certificates import fault_of
+from fleet.azure.wire.http import Json, NoResponse, Request, Response
+from fleet.azure.wire.links import resolve
 from fleet.clock import Clock
 from fleet.errors import AzureUnusable
 from fleet.run.answers import Lost, LostReason, Refused
@@ -50,6 +52,21 @@ class Unread:
     status: int
     code: str
     message: str
+    wait: float | None = None
+    """Seconds that the service asked to wait, where that is longer than ``PATIENCE`` allows."""
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether the service had too many requests."""
+        return self.status == 429
+
+    @property
+    def is_unavailable(self) -> bool:
+        """Whether the service itself could not answer: nothing is wrong with rights or the request."""
+        return self.status >= 500 or (self.status == 0 and self.code in _SERVICE_REASONS)
+
+
+_SERVICE_REASONS = frozenset({LostReason.TIMEOUT.value, LostReason.RESET.value, LostReason.SERVER_ERROR.value})
 
 
 @dataclass(slots=True)
@@ -64,7 +81,7 @@ async def read(transport: Sender, request: Request, pause: Pause, attempts: int 
     """Send a read until it is answered, at most ``attempts`` times; ``Retry-After`` is honoured.
 
     A request sent before that time is refused again (documented), so a longer wait than ``PATIENCE`` is not
-    begun.
+    begun. Where the service names no moment, zero and a date that has passed included, the pause doubles from 1 s.
     """
     waited, attempt = 0.0, 0
     while True:
@@ -75,8 +92,10 @@ async def read(transport: Sender, request: Request, pause: Pause, attempts: int 
             assert isinstance(answer, Response)
             return answer
         wait = _wait(failed, attempt) if attempt < attempts else None
-        if wait is None or waited + wait > PATIENCE:
+        if wait is None:
             return _unread(failed)
+        if waited + wait > PATIENCE:
+            return replace(_unread(failed), wait=wait)
         waited += wait
         await pause(wait)
 
@@ -85,15 +104,14 @@ def _wait(failed: Refused | Lost, attempt: int) -> float | None:
     """Say how long to wait before the next attempt, in seconds; None to give up."""
     backoff = float(2 ** (attempt - 1))
     if isinstance(failed, Refused):
-        asked = failed.refusal.retry_after
-        return (backoff if asked is None else asked) if failed.refusal.status == 429 else None
+        return (failed.refusal.retry_after or backoff) if failed.refusal.status == 429 else None
     if (
         failed.reason is LostReason.MALFORMED
-        or is_untrusted(failed.detail)
+        or fault_of(failed.detail) is not None
         or (failed.reason is LostReason.NOT_CONNECTED and attempt >= 3)
     ):
         return None
-    return backoff if failed.retry_after is None else failed.retry_after
+    return failed.retry_after or backoff
 
 
 def _unread(failed: Refused | Lost) -> Unread:
@@ -103,13 +121,13 @@ def _unread(failed: Refused | Lost) -> Unread:
 
 
 async def read_list(transport: Sender, first: Request, pause: Pause, attempts: int = ATTEMPTS) -> Rows:
-    """Read every page of a list, following each ``nextLink`` byte for byte until there is none.
+    """Read every page of a list, following each ``nextLink`` until there is none.
 
     An empty page with a link goes on (recorded). A link to another host, one that was followed before, or one that is not
     a text ends the list as unread, and so does a list that counts more rows than it has; the rows so far are kept.
     """
     found, counted = Rows(), 0
-    request, seen = first, {first.target}
+    request, seen = first, {_absolute(transport, first)}
     for _ in range(MAX_PAGES):
         answer = await read(transport, request, pause, attempts)
         if isinstance(answer, Unread):
@@ -129,19 +147,20 @@ async def read_list(transport: Sender, first: Request, pause: Pause, attempts: i
                 message = f"it has {len(found.rows):,} entries and says that it has {counted:,}"
                 found.unread = Unread(0, "incomplete_list", message)
             return found
-        if not check_link(transport.base_url, page.next_link):
-            found.unread = Unread(
-                0,
-                "foreign_link",
-                f"the list goes on at another host ({host_of(page.next_link)}): not followed",
-            )
+        link = resolve(transport.base_url, request.target, page.next_link)
+        if link.problem:
+            found.unread = Unread(0, "foreign_link", f"its nextLink {link.problem}: not followed")
             return found
-        if page.next_link in seen:
+        if link.url in seen:
             break
-        seen.add(page.next_link)
-        request = replace(first, target=page.next_link)
+        seen.add(link.url)
+        request = replace(first, target=link.url)
     found.unread = Unread(0, "endless_list", "the list does not end: its pages lead in a circle")
     return found
+
+
+def _absolute(transport: Sender, request: Request) -> str:
+    return transport.base_url + request.target if request.target.startswith("/") else request.target
 
 
 class Signing(Protocol):
@@ -198,6 +217,14 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def sentence(unread: Unread) -> str:
-    """Say why a read failed: status, code and message."""
+    """Say why a read failed: status, code and message, and the wait that was asked for where that was too long."""
     status = f"HTTP {unread.status} " if unread.status else ""
-    return f"{status}{unread.code}: {unread.message}"
+    return f"{status}{unread.code}: {words(unread)}"
+
+
+def words(unread: Unread) -> str:
+    """Return the message of a failed read, and the wait that was asked for where that was too long."""
+    if unread.wait is None:
+        return unread.message
+    asked = f"the service asks to wait {unread.wait:.0f} s, and Fleet waits {PATIENCE:.0f} s for a read at most"
+    return f"{unread.message}; {asked}" if unread.message else asked

@@ -24,8 +24,9 @@ from fleet.azure.clouds import url_problem
 from fleet.azure.credentials import TokenSource
 from fleet.azure.principals import Principals, lacks_rights, place_of
 from fleet.azure.trust import trusting
-from fleet.azure.wire.arm import check_link, claims_challenge, host_of
+from fleet.azure.wire.arm import claims_challenge
 from fleet.azure.wire.http import NoResponse, Request, Response, Silence
+from fleet.azure.wire.links import check_link, problem_of
 from fleet.azure.wire.redaction import redact_text, redact_url
 from fleet.clock import Clock, SystemClock
 from fleet.errors import InvalidInput
@@ -124,8 +125,7 @@ class Transport(_Connected):
         """
         url = self.base_url + request.target if request.target.startswith("/") else request.target
         if not check_link(self.base_url, url):
-            host = host_of(url)
-            return NoResponse(Silence.MALFORMED, f"a link to another host ({host}) was refused, not followed")
+            return NoResponse(Silence.MALFORMED, f"a link {problem_of(self.base_url, url)}: not followed")
         place = place_of(url)
         turns = self.principals.turns(request.method, place) if principal is None else iter((principal,))
         refused: list[tuple[int, Response | NoResponse]] = []

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from fleet.azure.wire import arm, compute, machines, redaction, resource_graph, run_command
 from fleet.azure.wire.http import Response, parse_json
+from fleet.azure.wire.links import links
 from fleet.errors import MOST_SHOWN, InvalidInput, StateError
 from fleet.guest import receipt
 from fleet.plan import file as plan_file
@@ -88,7 +89,7 @@ def answer_of_arm(data: bytes) -> None:
 def _check_headers(answer: Response) -> None:
     wait = arm.retry_after(answer, 1e9)
     assert wait is None or (math.isfinite(wait) and wait >= 0)
-    found = arm.links(answer, BASE)
+    found = links(answer, BASE, "/x")
     for link in (found.status, found.location):
         assert not link or urlsplit(link).hostname == "management.azure.com"
     quota = arm.quota(answer, "s", "l")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.azure.wire import arm, compute, machines, resource_graph, run_command, subscriptions
+from fleet.azure.wire import arm, cloud_error, compute, links, machines, resource_graph, run_command, subscriptions
 from fleet.azure.wire.http import DEPTH, NoResponse, Response, Silence, parse_json
 from fleet.run.answers import Lost, LostReason, Refused
 from fleet.targets.model import Kind, Subscription, Target
@@ -62,15 +62,15 @@ def test_an_error_is_read_with_and_without_its_envelope() -> None:
         "details": [{"code": "TooManyRequests", "target": "HighCostGet", "message": '{"allowed": 800}'}],
     }
     for body in (bare, {"error": bare}):
-        error = arm.read_error(body)  # type: ignore[arg-type]
+        error = cloud_error.read_error(body)  # type: ignore[arg-type]
         assert (error.code, error.details) == ("OperationNotAllowed", ("TooManyRequests",))
-        assert error.message == 'Too many requests. TooManyRequests: {"allowed": 800}'
+        assert error.message == 'Too many requests. TooManyRequests: {"allowed": 800} (HighCostGet)'
 
 
 def test_the_inner_error_is_part_of_the_message() -> None:
     """What only the inner error says is not lost."""
     body = {"error": {"code": "X", "message": "outer", "innererror": {"errordetail": "the real reason"}}}
-    assert arm.read_error(body).message == "outer the real reason"
+    assert cloud_error.read_error(body).message == "outer the real reason"
 
 
 def test_a_refusal_without_a_body_still_says_something() -> None:
@@ -88,7 +88,11 @@ def test_a_refusal_without_a_body_still_says_something() -> None:
         ({"retry_after_ms": "250", "retry_after": "17"}, 0.25),
         ({"x_ms_retry_after_ms": "1500"}, 1.5),
         ({"retry_after": "Thu, 01 Jan 1970 00:02:00 GMT"}, 20.0),
-        ({"retry_after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
+        ({"retry_after": "Thu, 01 Jan 1970 00:00:00 GMT"}, None),
+        ({"retry_after": "0"}, None),
+        ({"retry_after": "0.0"}, None),
+        ({"retry_after_ms": "0"}, None),
+        ({"retry_after_ms": "0", "retry_after": "17"}, 17.0),
         ({"retry_after": "-5"}, None),
         ({"retry_after": "soon"}, None),
         ({"retry_after": "٣"}, None),
@@ -193,18 +197,18 @@ def test_terminal_states_are_compared_without_case() -> None:
 )
 def test_a_link_elsewhere_is_refused(link: str) -> None:
     """Scheme, host and port must be the service's own, however the link is dressed up."""
-    assert not arm.check_link("https://management.azure.com", link)
+    assert not links.check_link("https://management.azure.com", link)
 
 
 def test_a_link_to_the_same_place_is_followed() -> None:
     """The default port and the case of the host make no difference."""
-    assert arm.check_link("https://management.azure.com", "https://Management.Azure.com:443/x?c=1")
+    assert links.check_link("https://management.azure.com", "https://Management.Azure.com:443/x?c=1")
 
 
 @given(st.text(max_size=60))
 def test_check_link_never_raises(link: str) -> None:
     """Whatever stands in a header, the check answers."""
-    assert arm.check_link("https://management.azure.com", link) in (True, False)
+    assert links.check_link("https://management.azure.com", link) in (True, False)
 
 
 def test_the_claims_of_a_challenge_are_decoded() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -137,7 +138,7 @@ async def test_a_list_is_not_followed_to_another_host() -> None:
     theirs = Azure(lambda method, path, body: arm(200, {"value": []}))
     async with serving(theirs._serve) as other:
         ours = Azure(lambda method, path, body: arm(200, {"value": [], "nextLink": f"{other}/x?t=1"}))
-        with pytest.raises(AzureUnusable, match="another host"):
+        with pytest.raises(AzureUnusable, match="another port"):
             await ours.use(lambda inventory: inventory.subscriptions())
     assert not theirs.asked
 
@@ -173,6 +174,75 @@ async def test_a_throttled_read_waits_as_long_as_asked() -> None:
     with pytest.raises(AzureUnusable, match="429"):
         await long.use(lambda inventory: inventory.subscriptions())
     assert len(long.asked) == 1
+
+
+NO_MOMENT: dict[str, Callable[[], web.Response]] = {
+    "429, Retry-After 0": lambda: throttled(Retry_After="0"),
+    "429, a date that has passed": lambda: throttled(Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
+    "429, retry-after-ms 0": lambda: throttled(retry_after_ms="0"),
+    "429, after '0' seconds": lambda: throttled("Please try again after '0' seconds."),
+    "429, a window that has ended": lambda: throttled(window=("2015-10-21T07:27:00Z", "2015-10-21T07:28:00Z")),
+    "503, Retry-After 0": lambda: arm(503, {"error": {"code": "ServerBusy", "message": "busy"}}, Retry_After="0"),
+    "503, a date that has passed": lambda: arm(503, None, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
+}
+"""Answers that ask to wait and name no moment to come."""
+
+
+def throttled(message: str = "slow down", window: tuple[str, str] | None = None, **headers: str) -> web.Response:
+    """A 429 as ARM and Compute write it."""
+    error: dict[str, Json] = {"code": "SubscriptionRequestsThrottled", "message": message}
+    if window is not None:
+        counted = {"operationGroup": "HighCostGet", "startTime": window[0], "endTime": window[1]}
+        error["details"] = [{"code": "TooManyRequests", "target": "HighCostGet3Min", "message": json.dumps(counted)}]
+    return arm(429, {"error": error}, **headers)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("case", NO_MOMENT)
+async def test_no_read_is_repeated_without_a_pause(case: str) -> None:
+    """Where the service names no moment to come, the pauses are the client's own, and double."""
+    for question in (
+        lambda inventory: inventory.subscriptions(),
+        lambda inventory: inventory.list_targets([ONE], None),
+    ):
+        azure = Azure(lambda method, path, body: NO_MOMENT[case]())
+        with pytest.raises(AzureUnusable) as raised:
+            await azure.use(question)
+        assert set(azure.waits) == {1.0, 2.0, 4.0, 8.0}
+        assert raised.value.code == ("throttled" if case.startswith("429") else "unavailable")
+        assert "Reader" not in raised.value.hint and raised.value.hint
+
+
+@pytest.mark.asyncio
+async def test_the_end_of_a_throttling_window_is_the_pause() -> None:
+    """Compute's 429 names the moment in its details where it sends no Retry-After; a slow clock here is bounded by it."""
+    start, end = (f"2099-01-01T00:0{minute}:00.1234567+00:00" for minute in (0, 1))
+    answers = [throttled(window=(start, end)), arm(200, {"value": [{"subscriptionId": "s1", "displayName": "one"}]})]
+    azure = Azure(lambda method, path, body: answers.pop(0))
+    await azure.use(lambda inventory: inventory.subscriptions())
+    assert azure.waits == [60.0]
+
+
+@pytest.mark.asyncio
+async def test_a_service_that_asks_for_a_long_wait_is_called_throttling() -> None:
+    """A wait beyond what a read may take is reported with its length and a fitting hint, not as a missing right."""
+    azure = Azure(lambda method, path, body: throttled(Retry_After="1200"))
+    with pytest.raises(AzureUnusable, match=r"asks to wait 1200 s.*180 s") as raised:
+        await azure.use(lambda inventory: inventory.list_targets([ONE, TWO], None))
+    assert (raised.value.code, azure.waits) == ("throttled", [])
+    assert "20 min" in raised.value.hint
+
+
+@pytest.mark.asyncio
+async def test_a_busy_service_is_named_before_a_missing_right() -> None:
+    """Where one subscription is forbidden and one throttled, the reason that passes is the one to act on."""
+
+    def answer(method: str, path: str, body: Json) -> web.Response | None:
+        return throttled() if "SUB-2" in path else denied()
+
+    with pytest.raises(AzureUnusable, match="two: SubscriptionRequestsThrottled") as raised:
+        await Azure(answer).use(lambda inventory: inventory.list_targets([ONE, TWO], None))
+    assert raised.value.code == "throttled"
 
 
 @pytest.mark.asyncio
@@ -464,7 +534,14 @@ async def test_powers_that_could_not_be_read_are_not_taken_for_unknown_states() 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("link", "code"),
-    [([], "odd_link"), (7, "odd_link"), ({}, "odd_link"), ("\ud800", "foreign_link"), ("odd", "foreign_link")],
+    [
+        ([], "odd_link"),
+        (7, "odd_link"),
+        ({}, "odd_link"),
+        ("\ud800", "foreign_link"),
+        ("http://[", "foreign_link"),
+        ("//odd/x", "foreign_link"),
+    ],
 )
 async def test_a_link_that_is_none_ends_the_list_as_unread(link: Json, code: str) -> None:
     """What was read is kept, and the subscription is named."""

@@ -17,7 +17,8 @@ from fleet.azure.credentials import StaticTokens
 from fleet.azure.inventory import AzureInventory
 from fleet.azure.transport import Transport
 from fleet.azure.wire import compute, run_command
-from fleet.azure.wire.arm import not_done, read_error, read_operation, refusal
+from fleet.azure.wire.arm import not_done, read_operation, refusal
+from fleet.azure.wire.cloud_error import read_error
 from fleet.azure.wire.http import MIB, Json, Request, Response, as_list, as_object, as_text, dig
 from fleet.playbook.model import Transport as Way
 from fleet.run.answers import (

@@ -1,4 +1,4 @@
-"""What every answer of Azure Resource Manager has in common: errors, limits, waiting, operations, links."""
+"""What every answer of Azure Resource Manager has in common: limits, waiting, operations."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from urllib.parse import urlsplit
 
-from fleet.azure.wire.http import Json, NoResponse, Response, Silence, as_list, as_object, as_text, dig
+from fleet.azure.wire.cloud_error import ArmError, error_of, read_error
+from fleet.azure.wire.http import Json, NoResponse, Response, Silence, as_object, as_text
 from fleet.run.answers import Lost, LostReason, OperationFailed, Quota, Refusal, Refused
 
 _ARM_LIMIT = "x-ms-ratelimit-remaining-subscription-"
@@ -20,7 +19,6 @@ _COMPUTE_LIMIT = "x-ms-ratelimit-remaining-resource"
 _NO_LIMIT = frozenset({"VmssQueuedVMOperations"})
 """A length of a queue, not what is left: recorded as 0 in healthy runs."""
 
-_MESSAGE_CAP = 4000
 _LOST_ANYWAY = frozenset({408})
 """Request Timeout is a 4xx that does not say whether anything was done."""
 
@@ -28,60 +26,39 @@ TERMINAL = frozenset({"succeeded", "failed", "canceled", "cancelled"})
 """Where an operation or a provisioning state ends (ARM RPC contract), compared without regard to case."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArmError:
-    """The service's error, flattened: the outer code and message, and what the details add."""
-
-    code: str = ""
-    message: str = ""
-    details: tuple[str, ...] = ()
-    """Codes of the details: a 429 is told from a state error by ``TooManyRequests`` here."""
-
-
-def read_error(data: Json) -> ArmError:
-    """Read an error with or without the ``error`` envelope; empty where there is none. Never raises.
-
-    Compute's 429 is documented without the envelope, everything else recorded with it.
-    """
-    outer = as_object(data)
-    error = as_object(outer.get("error")) or outer
-    details = [as_object(item) for item in as_list(error.get("details"))]
-    message = as_text(error.get("message"))
-    code = as_text(error.get("code"))
-    for detail in details:
-        text = as_text(detail.get("message"))
-        name = as_text(detail.get("code"))
-        if text and text not in message:
-            message = f"{message} {name}: {text}".strip() if name and name != text else f"{message} {text}".strip()
-    inner = as_text(dig(error, "innererror", "errordetail")) or as_text(dig(error, "innererror", "message"))
-    if inner and inner not in message:
-        message = f"{message} {inner}".strip()
-    codes = tuple(as_text(detail.get("code")) for detail in details if as_text(detail.get("code")))
-    return ArmError(code, message[:_MESSAGE_CAP], codes)
-
-
 def refusal(response: Response, now: float) -> Refusal:
     """Read a 4xx or 5xx answer; ``code`` is ``HTTP<status>`` where the body names none."""
-    error = read_error(response.json())
+    error = error_of(response)
     asked = retry_after(response, now)
     return Refusal(
         status=response.status,
         code=error.code or f"HTTP{response.status}",
         message=error.message or f"Azure answered HTTP {response.status} without a message",
-        retry_after=_throttled_for(response, error) if asked is None and response.status == 429 else asked,
+        retry_after=_throttled_for(response, error, now) if asked is None and response.status == 429 else asked,
     )
 
 
-def _throttled_for(response: Response, error: ArmError) -> float | None:
-    """Read the wait of a 429 without ``Retry-After``: from Resource Graph's quota header or the text
-    (recorded).
+LONGEST_WINDOW = 1800.0
+"""Seconds of the longest window over which Compute counts requests (documented: 3 and 30 minutes)."""
+
+
+def _throttled_for(response: Response, error: ArmError, now: float) -> float | None:
+    """Read the wait of a 429 without ``Retry-After``: from Resource Graph's quota header or the text (recorded), or from
+    the end of the window in which Compute counted too many requests (reported).
     """
     resets = re.fullmatch(r"(\d\d):(\d\d):(\d\d)", response.header("x-ms-user-quota-resets-after"), re.ASCII)
     if resets:
         hours, minutes, seconds = (int(part) for part in resets.groups())
-        return float(hours * 3600 + minutes * 60 + seconds)
-    told = re.search(r"try again after '(\d{1,6})' seconds", error.message, re.ASCII)
-    return float(told.group(1)) if told else None
+        return float(hours * 3600 + minutes * 60 + seconds) or None
+    stated = re.search(r"try again after '(\d{1,6})' seconds", error.message, re.ASCII)
+    if stated:
+        return float(stated.group(1)) or None
+    if error.window is None:
+        return None
+    start, end = error.window
+    # A clock here that is behind the service's must not make the wait longer than the window itself.
+    longest = LONGEST_WINDOW if start is None or start >= end else min(end - start, LONGEST_WINDOW)
+    return min(end - now, longest) if end > now else None
 
 
 def not_done(answer: Response | NoResponse, now: float) -> Refused | Lost | None:
@@ -95,7 +72,7 @@ def not_done(answer: Response | NoResponse, now: float) -> Refused | Lost | None
     if 400 <= answer.status < 500 and answer.status not in _LOST_ANYWAY:
         return Refused(refusal(answer, now))
     if answer.status >= 500 or answer.status in _LOST_ANYWAY:
-        error = read_error(answer.json())
+        error = error_of(answer)
         detail = " ".join(filter(None, [f"HTTP {answer.status}", error.code, error.message]))
         reason = LostReason.TIMEOUT if answer.status in _LOST_ANYWAY else LostReason.SERVER_ERROR
         return Lost(reason, detail, retry_after(answer, now))
@@ -111,19 +88,20 @@ _REASONS = {
 
 
 def retry_after(response: Response, now: float) -> float | None:
-    """Return the seconds that the service asks to wait, or None. Negative and unreadable values count as
-    none.
+    """Return the seconds that the service asks to wait, or None where it names no moment to come.
+
+    Zero, a date that has passed, and negative and unreadable values name none: the pause is then the caller's own.
 
     ``retry-after-ms`` and ``x-ms-retry-after-ms`` are known to Azure's SDK and more exact; ``Retry-After``
     holds seconds, or an HTTP date, which is taken relative to ``now``.
     """
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         milliseconds = _number(response.header(name))
-        if milliseconds is not None:
+        if milliseconds:
             return milliseconds / 1000
     text = response.header("retry-after")
     seconds = _number(text)
-    return seconds if seconds is not None else _until(text, now)
+    return (seconds or None) if seconds is not None else _until(text, now)
 
 
 _NUMBER = re.compile(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", re.ASCII)
@@ -137,9 +115,10 @@ def _until(text: str, now: float) -> float | None:
     try:
         moment = parsedate_to_datetime(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, moment.timestamp() - now)
+        wait = moment.timestamp() - now
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+    return wait if wait > 0 else None
 
 
 def quota(response: Response | NoResponse, subscription: str, location: str) -> Quota | None:
@@ -188,7 +167,7 @@ class OperationStatus:
 
     status: str
     properties: Mapping[str, Json] = field(default_factory=dict)
-    error: ArmError = ArmError()
+    error: ArmError = field(default_factory=ArmError)
 
     @property
     def succeeded(self) -> bool:
@@ -213,65 +192,6 @@ def read_operation(data: Json) -> OperationStatus | None:
     if not status:
         return None
     return OperationStatus(status, as_object(body.get("properties")), read_error(body.get("error")))
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """Where an accepted request says to ask further. One to another host is dropped, the host named."""
-
-    status: str = field(default="", repr=False)
-    location: str = field(default="", repr=False)
-    refused: str = ""
-
-
-def links(response: Response, base: str) -> Links:
-    """Take ``Azure-AsyncOperation`` and ``Location`` of an answer, byte for byte, if they stay on the
-    service's host.
-    """
-    found = [response.header(name) for name in ("azure-asyncoperation", "location")]
-    status, location = (link if link and check_link(base, link) else "" for link in found)
-    bad = {host_of(link) for link, kept in zip(found, (status, location), strict=True) if link and not kept}
-    return Links(status, location, ", ".join(sorted(bad)))
-
-
-_NEVER_IN_LINKS = re.compile(r"[^\x21-\x7e]|\\")
-"""Links are percent-encoded (recorded); a character that is not ASCII could not be sent byte for byte."""
-
-
-def check_link(base: str, link: str) -> bool:
-    """Say whether a link stays on the configured service: scheme, host and port equal, and no user in it.
-
-    The token is only ever sent there, so a ``nextLink`` or ``Location`` elsewhere must not be followed.
-    """
-    if _NEVER_IN_LINKS.search(link):
-        return False
-    theirs = _origin(link)
-    return theirs is not None and theirs == _own_origin(base)
-
-
-@lru_cache(maxsize=16)
-def _own_origin(base: str) -> tuple[str, str, int] | None:
-    """The origin of an address of ours. Links are not kept: they are signed."""
-    return _origin(base)
-
-
-def _origin(url: str) -> tuple[str, str, int] | None:
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
-    except ValueError:
-        return None
-    if "@" in parts.netloc or not parts.hostname or not port:
-        return None
-    return parts.scheme, parts.hostname.lower(), port
-
-
-def host_of(url: str) -> str:
-    """Return the host of a link for a message, or ``?``."""
-    try:
-        return urlsplit(url).hostname or "?"
-    except ValueError:
-        return "?"
 
 
 def claims_challenge(response: Response) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fleet.azure.wire.http import TRUST_HINT, is_untrusted
+from fleet.azure.wire.certificates import fault_of
 
 _HINTS = {
     # https://learn.microsoft.com/entra/identity-platform/reference-error-codes
@@ -29,8 +29,8 @@ _TRACE = re.compile(r"\s*Trace ID: .*", re.DOTALL)
 
 def reason(text: str) -> str:
     """Return why there is no token: Entra's own sentence without its trace ids, else what the library says, cut."""
-    if is_untrusted(text):
-        return "the certificate of the sign-in service is of an authority that is not trusted here"
+    if fault := fault_of(text):
+        return f"the certificate of the sign-in service {fault.what}"
     flat = " ".join(text.split())
     if missing := _NO_TENANT.search(flat):  # the library's own words, which leave out what the service said
         return f"the sign-in service knows no tenant at {missing[1]}"
@@ -40,8 +40,8 @@ def reason(text: str) -> str:
 
 def hint(text: str) -> str:
     """Return what to do about a failed sign-in, by its code; empty where nothing special is known."""
-    if is_untrusted(text):
-        return TRUST_HINT
+    if fault := fault_of(text):
+        return fault.hint
     if _NO_TENANT.search(" ".join(text.split())):
         return _HINTS["AADSTS90002"]
     found = _CODE.search(text)

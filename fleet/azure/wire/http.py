@@ -57,14 +57,6 @@ class Response:
         return as_object(self.json())
 
 
-TRUST_HINT = "set azure.ca_file to the PEM file of the proxy's or private cloud's certificate authority"
-
-
-def is_untrusted(text: str) -> bool:
-    """Say whether a failure is about a certificate whose authority is not trusted (texts of OpenSSL): it stays so."""
-    return any(words in text.casefold() for words in ("certificate_verify_failed", "certificate verify failed"))
-
-
 class Silence(StrEnum):
     """Why no answer came."""
 

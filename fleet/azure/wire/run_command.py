@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 
 from fleet.azure.wire import bodies, shapes
-from fleet.azure.wire.arm import ArmError, OperationStatus, is_terminal, read_error
+from fleet.azure.wire.arm import OperationStatus, is_terminal
+from fleet.azure.wire.cloud_error import ArmError, read_error
 from fleet.azure.wire.compute import COMPUTE_VERSION
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
 from fleet.azure.wire.hybrid import ARC_VERSION
