@@ -9,6 +9,7 @@ out on a new one.
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import uuid
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Timeouts:
 
 
 class _SentOnce(aiohttp.ClientError):
-    """A request failed that must not be sent again."""
+    """A request failed that must not be sent again. Its text is already in words."""
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -69,7 +70,7 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _SentOnce(str(error)) from error
+        raise _SentOnce(_described(error)) from error
 
 
 class _Connected:
@@ -294,9 +295,16 @@ def _trace() -> aiohttp.TraceConfig:
     return trace
 
 
+_QUOTED = re.compile(r"\s*[:.]?\s*b['\"].*", re.DOTALL)
+"""Where the library begins to quote bytes."""
+
+_VALUE = re.compile(r"<[A-Za-z_]\w*(?:\(|: | object at )")
+"""Where it writes a value of Python."""
+
+
 def _silence(error: Exception, progress: _Progress, timeouts: Timeouts) -> NoResponse:
     """Sort a failure. Only what certainly never left counts as not connected."""
-    detail = redact_text(str(error)) or type(error).__name__
+    detail = redact_text(str(error) if isinstance(error, _SentOnce) else _described(error))
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return NoResponse(Silence.NOT_CONNECTED, f"no connection within {timeouts.connect:g} s")
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)) or progress.waiting:
@@ -306,6 +314,33 @@ def _silence(error: Exception, progress: _Progress, timeouts: Timeouts) -> NoRes
     if isinstance(error, (_SentOnce, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)):
         return NoResponse(Silence.RESET, detail)
     return NoResponse(Silence.MALFORMED, detail)
+
+
+def _described(error: BaseException) -> str:
+    """Say in one line what went wrong: the library's own texts hold values of Python and pieces of what came."""
+    message = getattr(error, "message", None)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        # Its message is what the head held so far, where some of it had come.
+        cut = message is not None and not isinstance(message, str)
+        return f"the connection ended {'within the head of the answer' if cut else 'before an answer came'}"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        cause = getattr(error.__cause__, "message", None)
+        return f"the body of the answer cannot be read: {_line(cause if isinstance(cause, str) else str(error))}"
+    if isinstance(error, aiohttp.ClientResponseError) and isinstance(message, str):
+        return f"the answer is not HTTP as it should be: {_line(message)}"
+    return _line(str(error)) or _name(error)
+
+
+def _line(text: str) -> str:
+    """Return a text in one line, without what it quotes."""
+    plain = " ".join(_QUOTED.sub("", text).split()).rstrip(":. ")
+    return _VALUE.split(plain)[0].rstrip(":. ") or "it says nothing more"
+
+
+def _name(error: BaseException) -> str:
+    """Return the name of an error's kind in words: ``ConnectionResetError`` is "connection reset"."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__.removesuffix("Error")).lower()
+    return words or "the connection failed"
 
 
 def _headers(request: Request, token: str, identity: str) -> dict[str, str]:

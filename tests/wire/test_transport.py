@@ -193,6 +193,36 @@ async def test_torn_and_foreign_answers_are_told_apart(answer: bytes, kind: Sile
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "the connection ended within the head of the answer"),
+        (b"HTTP/1.1 20", "the connection ended within the head of the answer"),
+        (b"", "the connection ended before an answer came"),
+        (b"HTTP/1.1 2x0 OK\r\n\r\n", "Invalid status code"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n", "Invalid character in Content-Length"),
+        (b"\x16\x03\x01\r\n\r\n", "Bad status line"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 40_000 + b"\r\n\r\n", "more than 32768 bytes"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", "received 3 of 9 bytes"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", "gzip"),
+    ],
+)
+async def test_a_broken_answer_is_described_in_words(answer: bytes, words: str, method: str) -> None:
+    """No value of Python, no bytes in quotes and no new line: the sentence stands in rows and journals."""
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: int) -> bool:
+        writer.write(answer)
+        return False
+
+    async with raw(say) as (base, _), Transport(base, StaticTokens("t")) as transport:
+        got = await transport.send(Request(method, "/x?a=1"))
+    assert isinstance(got, NoResponse)
+    assert words in got.detail
+    assert not set("<>\n^") & set(got.detail) and "b'" not in got.detail
+
+
+@pytest.mark.asyncio
 async def test_surprise_10_signed_urls_are_long() -> None:
     """Operation URLs of 3.4 KB, and twice as long ones, are read whole (surprise 10)."""
     link = "https://management.azure.com/x?c=" + "A" * 9_000
