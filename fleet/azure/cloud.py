@@ -97,9 +97,11 @@ class AzureCloud:
             # The resource itself tells how it stands, so a missing or refused link is no loss.
             resource = run_command.resource_id(command.target, command.name)
             return Accepted(Operation(Way.MANAGED, found.status, found.location, resource), wait)
-        if not found.status and not found.location:
+        operation = Operation(Way.ACTION, found.status, found.location)
+        result = None if answer.status == 202 else run_command.immediate_result(answer.json(), bool(operation.links))
+        if result is None and not operation.links:
             return Lost(LostReason.MALFORMED, _no_link(answer, found))
-        return Accepted(Operation(Way.ACTION, found.status, found.location), wait)
+        return Accepted(operation, wait, result)
 
     async def look(self, target: Target, operation: Operation) -> Reply[LookAnswer]:
         """Read how a command stands."""

@@ -94,14 +94,36 @@ def shown(commands: Sequence[ManagedCommand], form: str, now: float) -> str:
 
 
 def _page(command: ManagedCommand, now: float) -> str:
-    facts = {**document(command, now), **{k: v for k, v in command.view.items() if k not in ("output", "error")}}
+    facts = {**document(command, now), **{k: v for k, v in command.view.items() if k not in _APART}}
     lines = [f"{terminal_line(command.target.name)}  {terminal_line(command.name)}"]
     lines += [f"  {terminal_line(key)}: {terminal_line(_plain(value))}" for key, value in facts.items() if value]
+    lines += [f"  status: {terminal_line(without_query(line))}" for line in _statuses(command.view.get("statuses"))]
     for stream in ("output", "error"):
         text = str(command.view.get(stream) or "")
         shown_lines = text.replace("\r\n", "\n").rstrip("\n").split("\n") if text else []
         lines += [f"  {stream}:", *(f"  | {terminal(line)}" for line in shown_lines)] if text else []
     return "\n".join(lines) + "\n"
+
+
+_APART = ("output", "error", "statuses")
+"""What of an instance view has lines of its own."""
+
+
+def _statuses(found: object) -> list[str]:
+    """Say each status in one line: level, code, words, message and time; one of another shape as it came."""
+    if not isinstance(found, list):
+        return [] if found is None else [json.dumps(found)]
+    return [_status(each) if isinstance(each, dict) else json.dumps(each) for each in found]
+
+
+def _status(status: Mapping[str, object]) -> str:
+    known = [str(status[key]) for key in ("level", "code", "displayStatus", "message") if status.get(key)]
+    others = {key: value for key, value in status.items() if key not in _OF_STATUS and value is not None}
+    time = [f"({status['time']})"] if status.get("time") else []
+    return " ".join([": ".join(known), *time, *([json.dumps(others)] if others else [])]).strip()
+
+
+_OF_STATUS = ("level", "code", "displayStatus", "message", "time")
 
 
 def _plain(value: object) -> str:

@@ -95,6 +95,8 @@ class Asker:
             if isinstance(answer, a.Lost):
                 await asyncio.sleep(backoff(tries, asked.nonce))
                 return not_connected(answer.detail, now=0.0, tries=tries, salt="").cause
+            if answer.result is not None:
+                return asked.read(_message(answer.result))
             return await self._await(source, answer.operation, asked)
         finally:
             if source.transport is Transport.MANAGED:

@@ -238,7 +238,11 @@ class Engine:
         state = self._run.jobs[job]
         command = replace(self._commands(job), update=update, check_agent=is_checked(state), wave=state.job.wave)
         reply = await self._cloud.submit(command)
-        self._hear(reply, submission_event(reply.answer, self._now(), job))
+        now = self._now()
+        self._hear(reply, submission_event(reply.answer, now, job))
+        if isinstance(reply.answer, a.Accepted) and reply.answer.result is not None:
+            # Both are taken in one round, and so come to disk together.
+            self._put(e.ResultReceived(now, job, reply.answer.result))
 
     async def _look(self, job: JobId) -> None:
         operation = self._run.jobs[job].operation or Operation(self._run.jobs[job].transport)
@@ -339,7 +343,7 @@ def _between_waves(
 def submission_event(answer: a.SubmitAnswer, now: float, job: JobId) -> e.Event:
     """The event that answers a submission."""
     match answer:
-        case a.Accepted(operation, retry_after):
+        case a.Accepted(operation, retry_after):  # its result, if it has one, is an event of its own
             return e.SubmissionAccepted(now, job, operation, retry_after)
         case a.Refused(refusal):
             return e.SubmissionRefused(now, job, refusal)

@@ -81,6 +81,11 @@ class Operation:
     resource: str = ""
     """Managed: ARM id of the run command resource."""
 
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Return the URLs to ask at."""
+        return tuple(link for link in (self.status_url, self.location_url) if link)
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -130,10 +135,11 @@ class LostReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The submission was accepted; ``operation`` tells where to ask."""
+    """The submission was accepted; ``operation`` tells where to ask, unless the answer already holds the ``result``."""
 
     operation: Operation
     retry_after: float | None = None
+    result: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)

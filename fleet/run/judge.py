@@ -184,6 +184,9 @@ def _by_service(answer: Answer, reading: Reading, ok_exit: tuple[int, ...], *, w
     if (handler := _handler_failure(answer)) is not None:
         return _by_handler(reading, *handler, ok_exit, wrapped=wrapped)
     state = answer.execution_state.casefold()
+    if answer.exit_code is None and state == "failed":
+        message = f"Azure says that the command failed: {answer.execution_message or 'and not why'}"
+        return _said(reading, Status.FAILED, Cause(CauseCode.OPERATION_FAILED, message))
     if answer.exit_code is None or not state:
         code = CauseCode.NO_RECEIPT if wrapped else CauseCode.NO_EXIT_CODE
         return _unproven(reading, Cause(code, "Azure says that the script ended, and nothing proves how"))

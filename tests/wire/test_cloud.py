@@ -93,6 +93,26 @@ async def test_an_action_is_accepted_with_its_links() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize("links", [{}, {"Location": "https://evil.example/l"}])
+async def test_a_result_in_the_answer_to_the_post_is_the_result(status: int, links: dict[str, str]) -> None:
+    """The specification lists 200 with a result beside 202: it is read, and nothing is asked any further."""
+    script = Script([arm(status, RESULT, **links)])
+    reply = await ask(script, lambda cloud, base: cloud.submit(command(Way.ACTION)))
+    assert isinstance(reply.answer, Accepted)
+    assert reply.answer.result is not None
+    assert reply.answer.result.combined == "Enable succeeded: \n[stdout]\nhi"
+    assert [method for method, *_ in script.asked] == ["POST"]
+
+
+@pytest.mark.asyncio
+async def test_a_202_with_a_body_is_followed() -> None:
+    """Accepted is not ended, whatever its body holds."""
+    reply = await ask(Script([arm(202, RESULT)]), lambda cloud, base: cloud.submit(command(Way.ACTION)))
+    assert isinstance(reply.answer, Lost)
+
+
+@pytest.mark.asyncio
 async def test_links_to_another_host_are_dropped() -> None:
     """A managed command lives on without them; an action then has no way to its answer and is lost, not
     followed.

@@ -222,6 +222,89 @@ def test_a_script_that_prints_the_sentence_is_not_taken_for_a_reboot() -> None:
     assert answer.execution_state == ""
 
 
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        (
+            {"code": "ProvisioningState/failed/1", "level": "Error", "message": "Enable failed: boom"},
+            "Enable failed: boom",
+        ),
+        ({"code": "provisioningstate/FAILED", "displayStatus": "Provisioning failed"}, "Provisioning failed"),
+        ({"code": "ProvisioningState/succeeded", "level": "error", "message": "boom"}, "boom"),
+        ({"level": "Error"}, "Error"),
+        (
+            {"code": "ProvisioningState/failed", "message": "Enable failed: [stdout]\nsecret out\n[stderr]\n"},
+            "Enable failed:",
+        ),
+        ({"code": "COMPONENTSTATUS/StdErr/Failed", "displayStatus": "Failed", "message": "err"}, "Failed"),
+    ],
+)
+def test_a_status_that_says_failed_is_a_failure(entry: dict[str, Json], why: str) -> None:
+    """By code or by level, in any case, on Linux and on Windows; the streams are not part of the reason."""
+    answer = wire.action_result({"value": [entry]})
+    assert answer is not None
+    assert answer.execution_state == "Failed"
+    assert answer.execution_message.endswith(why)
+    assert "secret out" not in answer.execution_message
+
+
+def test_windows_streams_are_told_by_codes_of_any_case() -> None:
+    """Both streams are found where a service writes their codes in another case."""
+    entries: list[Json] = [
+        {"code": "componentstatus/stdout/succeeded", "message": "out"},
+        {"code": "COMPONENTSTATUS/STDERR/SUCCEEDED", "message": "err"},
+    ]
+    answer = wire.action_result({"value": entries})
+    assert answer is not None
+    assert (answer.stdout, answer.stderr, answer.combined, answer.execution_state) == ("out", "err", None, "")
+
+
+def test_the_exit_status_of_a_failure_is_the_handlers_word_only() -> None:
+    """It counts before the streams; a script that prints the same words does not set its own exit code."""
+    words = "Enable failed: failed to execute command: command terminated with exit status=%d\n[stdout]\n%s\n[stderr]\n"
+    entry: dict[str, Json] = {"code": "ProvisioningState/failed/3", "message": words % (3, "exit status=0")}
+    answer = wire.action_result({"value": [entry]})
+    assert answer is not None and answer.exit_code == 3
+    printed = {**entry, "message": "Enable failed: boom\n[stdout]\ncommand terminated with exit status=3\n[stderr]\n"}
+    answer = wire.action_result({"value": [printed]})
+    assert answer is not None and answer.exit_code is None
+
+
+@pytest.mark.parametrize(
+    ("data", "followed", "text"),
+    [
+        ({"value": [{"code": "ProvisioningState/succeeded", "message": "hi"}]}, False, "hi"),
+        ({"value": [{"code": "ProvisioningState/succeeded", "message": "hi"}]}, True, "hi"),
+        ([{"message": "hi"}], False, "hi"),
+        ({"value": []}, False, ""),
+        ({"value": None}, False, ""),
+        ({}, False, ""),
+        ({"value": []}, True, None),
+        ({}, True, None),
+        ({"status": "InProgress"}, False, None),
+        (None, False, None),
+        ("text", False, None),
+    ],
+)
+def test_the_answer_to_the_post_may_hold_the_result(data: Json, followed: bool, text: str | None) -> None:
+    """A result counts whatever links come with it; one without a status only where there is nowhere to ask."""
+    answer = wire.immediate_result(data, followed)
+    assert (None if answer is None else answer.combined) == text
+
+
+def test_failed_statuses_say_why_a_view_without_a_message_failed() -> None:
+    """A status of the level Error is shown with its message, and its time is kept."""
+    status: Json = {
+        "code": "ProvisioningState/failed",
+        "level": "Error",
+        "message": "no room",
+        "time": "2026-01-01T00:00Z",
+    }
+    answer = wire.managed_answer({"executionState": "Failed", "exitCode": 1, "statuses": [status]})
+    assert answer.execution_message == "ProvisioningState/failed: no room"
+    assert answer.statuses == ("Error: ProvisioningState/failed: no room (2026-01-01T00:00Z)",)
+
+
 def test_what_is_no_result_is_none() -> None:
     """None means: look at Location."""
     assert wire.action_result(None) is None

@@ -129,8 +129,13 @@ def removal(target: Target, name: str) -> Request:
 UNFINISHED = "Last script execution didn't finish."
 """The handler's word, under a success status, when the VM restarted during the script (handler source)."""
 
-_OUTPUT = ("ComponentStatus/StdOut/", "ComponentStatus/StdErr/")
+_OUTPUT = ("componentstatus/stdout/", "componentstatus/stderr/")
+"""How the codes of Windows' two streams begin, in lower case: cases differ between services."""
+
 _OLD_FAILURE = re.compile(r"command terminated with exit status=(-?[0-9]{1,9})(.*)", re.DOTALL | re.ASCII)
+
+_LONGEST_REASON = 1000
+"""Characters that are kept of what the statuses of a failed command say besides its streams."""
 
 
 def action_result(data: Json) -> Answer | None:
@@ -138,30 +143,76 @@ def action_result(data: Json) -> Answer | None:
     recorded).
 
     None if it is neither. Linux gives one status with both streams, Windows two with one each, and neither
-    an exit code.
+    an exit code. A status that says failed, by its code or its level, is a failure, whatever the system.
     """
-    statuses = data if isinstance(data, list) else as_object(data).get("value")
-    if not isinstance(statuses, list):
+    statuses = _statuses(data)
+    if statuses is None:
         return None
     entries = [as_object(entry) for entry in statuses]
-    if any(as_text(entry.get("code")).startswith(_OUTPUT) for entry in entries):
+    if any(_code(entry).startswith(_OUTPUT) for entry in entries):
         return _windows_answer(entries)
-    return _linux_answer("\n".join(as_text(entry.get("message")) for entry in entries))
+    return _linux_answer("\n".join(as_text(entry.get("message")) for entry in entries), _failure(entries))
+
+
+def immediate_result(data: Json, followed: bool) -> Answer | None:
+    """Read the result that the answer to the POST itself holds; None if it holds none.
+
+    ``200 OK`` with a result is an answer of the specification, beside 202, and ``value`` may be absent there. Where the
+    answer also names a place to ask (``followed``), one without any status is not yet the result.
+    """
+    statuses = _statuses(data)
+    if statuses:
+        return action_result(data)
+    if followed or not (statuses == [] or _is_without_value(data)):
+        return None
+    return Answer(execution_message="the service answered at once, and without any output", combined="")
+
+
+def _statuses(data: Json) -> list[Json] | None:
+    found = data if isinstance(data, list) else as_object(data).get("value")
+    return found if isinstance(found, list) else None
+
+
+def _is_without_value(data: Json) -> bool:
+    return isinstance(data, dict) and data.keys() <= {"value"} and data.get("value") is None
+
+
+def _code(entry: dict[str, Json]) -> str:
+    return as_text(entry.get("code")).lower()
+
+
+def _says_failed(entry: dict[str, Json]) -> bool:
+    """Say whether a status is a failure: ``ProvisioningState/failed``, ``.../failed/1``, or of the level Error."""
+    return "failed" in _code(entry).split("/")[1:] or as_text(entry.get("level")).lower() == "error"
+
+
+def _failure(entries: list[dict[str, Json]]) -> str:
+    """Say what the failed statuses say, without the script's streams; empty if none failed."""
+    parts = []
+    for entry in filter(_says_failed, entries):
+        message = "" if _code(entry).startswith(_OUTPUT) else as_text(entry.get("message")).partition("[stdout]")[0]
+        words = (as_text(entry.get("code")), as_text(entry.get("displayStatus")), message.strip())
+        parts.append(": ".join(word for word in words if word) or "Error")
+    return "; ".join(parts)[:_LONGEST_REASON]
 
 
 def _windows_answer(entries: list[dict[str, Json]]) -> Answer:
     streams = {
-        prefix: "".join(as_text(e.get("message")) for e in entries if as_text(e.get("code")).startswith(prefix))
+        prefix: "".join(as_text(entry.get("message")) for entry in entries if _code(entry).startswith(prefix))
         for prefix in _OUTPUT
     }
-    failed = any(as_text(e.get("code")).lower().endswith("/failed") for e in entries)
-    return Answer(execution_state="Failed" if failed else "", stdout=streams[_OUTPUT[0]], stderr=streams[_OUTPUT[1]])
+    why = _failure(entries)
+    return Answer("Failed" if why else "", why, stdout=streams[_OUTPUT[0]], stderr=streams[_OUTPUT[1]])
 
 
-def _linux_answer(message: str) -> Answer:
+def _linux_answer(message: str, why: str) -> Answer:
     if message.rstrip().endswith(UNFINISHED) and "[stdout]" not in message:
         return Answer(execution_state="Unknown", execution_message=UNFINISHED, combined="")
-    return Answer(combined=message)
+    if not why:
+        return Answer(combined=message)
+    # A script may print these words too, so they count only before its streams.
+    ended = _OLD_FAILURE.search(message.partition("[stdout]")[0])
+    return Answer("Failed", why, int(ended.group(1)) if ended else None, combined=message)
 
 
 def failed_action(operation: OperationStatus) -> Finished | OperationFailed | None:
@@ -293,7 +344,7 @@ def managed_answer(view: dict[str, Json]) -> Answer:
     message.
     """
     code = exit_code(view.get("exitCode"))
-    message = as_text(view.get("executionMessage"))[:LONGEST_MESSAGE]
+    message = (as_text(view.get("executionMessage")) or _why_failed(view))[:LONGEST_MESSAGE]
     meaning = HANDLER_EXIT_CODES.get(code) if code is not None else None
     if meaning:
         message = f"{message} ({code}: {meaning})".strip()
@@ -316,8 +367,17 @@ def exit_code(data: Json) -> int | None:
 
 
 def _status(status: dict[str, Json]) -> str:
-    parts = (as_text(status.get(key)) for key in ("code", "displayStatus", "message"))
-    return ": ".join(part for part in parts if part)
+    """Say a status in words: its level where that is not Info, and its time at the end."""
+    level, time = as_text(status.get("level")), as_text(status.get("time"))
+    parts = [level if level.lower() != "info" else ""]
+    parts += [as_text(status.get(key)) for key in ("code", "displayStatus", "message")]
+    words = ": ".join(part for part in parts if part)
+    return f"{words} ({time})" if words and time else words
+
+
+def _why_failed(view: dict[str, Json]) -> str:
+    """Say what the failed statuses of an instance view say; empty if none failed."""
+    return _failure([as_object(status) for status in as_list(view.get("statuses"))])
 
 
 def mark(data: Json) -> Mark:
@@ -344,7 +404,7 @@ def provisioning_failed(data: Json, operation: OperationStatus | None) -> Operat
     if failure:
         return failure
     view = as_object(dig(data, "properties", "instanceView"))
-    message = as_text(view.get("executionMessage"))[:LONGEST_MESSAGE]
+    message = (as_text(view.get("executionMessage")) or _why_failed(view))[:LONGEST_MESSAGE]
     return OperationFailed(UNEXPLAINED, message or f"provisioning ended {state} without saying why")
 
 
