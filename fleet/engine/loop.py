@@ -241,7 +241,8 @@ class Engine:
         now = self._now()
         self._hear(reply, submission_event(reply.answer, now, job))
         if isinstance(reply.answer, a.Accepted) and reply.answer.result is not None:
-            # Both are taken in one round, and so come to disk together.
+            # It answers the first look, which needs no request. All are taken in one round, and so come to disk together.
+            self._put(e.LookBegun(now, job))
             self._put(e.ResultReceived(now, job, reply.answer.result))
 
     async def _look(self, job: JobId) -> None:

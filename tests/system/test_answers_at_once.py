@@ -66,7 +66,7 @@ def test_a_result_that_comes_at_once_is_the_result(
     done, sent, followed = run(here, machine, lab, receipts, lambda result: result)
     assert (sent, followed, list(lab.executions(before).values())) == (1, 0, [1])
     assert rows(done.report) == [row], done.err
-    assert done.report["jobs"][0]["stdout"].strip() == "hi"
+    assert done.report["jobs"][0]["stdout"].strip() == "hello from web01"
     again = here("show", "last", "-o", "json")
     assert rows(again.report) == [row]
 
