@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fleet.azure.agents import Agents
 from fleet.azure.transport import Transport
-from fleet.azure.wire import agents, compute, hybrid, run_command
+from fleet.azure.wire import agents, compute, hybrid, preflight, run_command
 from fleet.azure.wire.arm import merge, not_done, quota, read_operation, retry_after
-from fleet.azure.wire.http import Json, NoResponse, Request, Response, as_object, as_text
+from fleet.azure.wire.cloud_error import error_of
+from fleet.azure.wire.http import Json, NoResponse, Request, Response, as_object, as_text, dig
 from fleet.azure.wire.links import Links, check_link, links, problem_of
 from fleet.engine.ports import Reply
 from fleet.playbook.model import Transport as Way
@@ -172,9 +173,10 @@ class AzureCloud:
         answer = await self._transport.send(run_command.reading(resource))
         left = quota(answer, target.subscription, target.location)
         if isinstance(answer, Response) and answer.status == 404:
-            if not as_object(answer.json()):
-                return Reply(Lost(LostReason.MALFORMED, "HTTP 404 without a word on what was not found"), left)
-            if run_command.read_missing(answer.json()):
+            missing = run_command.read_missing(target, error_of(answer))
+            if missing is None:
+                return await self._settle(target, left)
+            if missing:
                 return Reply(Missing(), left)
         failed = not_done(answer, self._now())
         if failed is not None or isinstance(answer, NoResponse):
@@ -183,6 +185,17 @@ class AzureCloud:
         if not named or run_command.is_of_another(resource, answer.json()):
             return Reply(Lost(LostReason.MALFORMED, "the answer is not the run command asked for"), left)
         return Reply(Found(Operation(Way.MANAGED, resource=resource), run_command.mark(answer.json())), left)
+
+    async def _settle(self, target: Target, left: Quota | None) -> Reply[FindAnswer]:
+        """Settle a 404 that does not say what is missing: where the VM is there, it is the command."""
+        answer, more = await self._get(target, preflight.vm_view(target))
+        left = merge(left, more)
+        if isinstance(answer, (Refused, Lost)):
+            return Reply(answer, left)
+        data = answer.json()
+        if not as_object(dig(data, "properties")) or run_command.is_of_another(target.id, data):
+            return Reply(Lost(LostReason.MALFORMED, "the answer is not the VM asked for"), left)
+        return Reply(Missing(), left)
 
     async def remove(self, target: Target, name: str) -> Reply[RemoveAnswer]:
         """Delete a managed command; one that is not there counts as removed."""

@@ -108,7 +108,7 @@ def _check_bodies(data: object) -> None:
     operation = arm.read_operation(data)  # type: ignore[arg-type]
     if operation is not None:
         run_command.action_state(operation)
-    for reader in (run_command.action_result, run_command.managed_state, run_command.read_missing, run_command.names):
+    for reader in (run_command.action_result, run_command.managed_state, run_command.names):
         reader(data)  # type: ignore[operator]
     run_command.provisioning_failed(data, operation)  # type: ignore[arg-type]
     owner = Subscription("s", "n")

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from fleet.azure.wire import arm, cloud_error, compute, links, machines, resource_graph, run_command, subscriptions
 from fleet.azure.wire.http import DEPTH, NoResponse, Response, Silence, parse_json
 from fleet.run.answers import Lost, LostReason, Refused
-from fleet.targets.model import Kind, Subscription, Target
+from fleet.targets.model import Kind, Os, Subscription, Target
 
+TARGET = Target("/subscriptions/s/resourceGroups/g/providers/x/y/v", "s", "one", "g", "v", "westus", Os.LINUX)
 KEYS = [
     "error",
     "code",
@@ -241,7 +242,7 @@ def test_no_parser_ever_raises(body: bytes) -> None:
     run_command.action_result(data)
     run_command.managed_state(data)
     run_command.provisioning_failed(data, operation)
-    run_command.read_missing(data)
+    run_command.read_missing(TARGET, cloud_error.read_error(data))
     run_command.names(data)
     compute.read_page(data)
     resource_graph.read_page(data)

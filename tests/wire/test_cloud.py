@@ -377,12 +377,46 @@ async def test_missing_means_the_command_and_nothing_else() -> None:
     ):
         assert isinstance((await ask(Script([other]), find)).answer, Refused)
     for unclear in (
-        arm(404),
-        web.Response(status=404, text="<html>"),
         arm(503),
         arm(200, {"name": "another"}),
     ):
         assert isinstance((await ask(Script([unclear]), find)).answer, Lost)
+
+
+DOUBTFUL: dict[str, Callable[[], web.Response]] = {
+    "no body": lambda: arm(404),
+    "a page": lambda: web.Response(status=404, text="<html>"),
+    "another shape": lambda: arm(404, {"Message": "No HTTP resource was found"}),
+    "another language": lambda: error(404, "ResourceNotFound", "Die Ressource wurde nicht gefunden."),
+    "another code": lambda: error(404, "EntityNotFound", "gone"),
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("case", DOUBTFUL)
+async def test_a_404_that_does_not_say_what_is_missing_is_settled_by_the_vm(case: str) -> None:
+    """The VM is there: the command is missing. It is not: that is the refusal. It cannot be read: nothing is known."""
+
+    def find(cloud: AzureCloud, base: str) -> Awaitable[Reply[object]]:
+        return cloud.find(TARGET, NAME)
+
+    vm = {"id": TARGET.id.upper(), "properties": {"provisioningState": "Succeeded"}}
+    script = Script([DOUBTFUL[case](), arm(200, vm)])
+    assert (await ask(script, find)).answer == Missing()
+    assert [path.partition("?")[0] for _, path, _, _ in script.asked] == [f"{TARGET.id}/runCommands/{NAME}", TARGET.id]
+    gone = await ask(Script([DOUBTFUL[case](), error(404, "ResourceNotFound", GONE.format(""))]), find)
+    assert isinstance(gone.answer, Refused)
+    for answer in (arm(503), arm(200, {}), arm(200, {**vm, "id": f"{TARGET.id}2"})):
+        assert isinstance((await ask(Script([DOUBTFUL[case](), answer]), find)).answer, Lost)
+
+
+@pytest.mark.asyncio
+async def test_a_404_that_says_what_is_missing_costs_no_further_read() -> None:
+    """The command's or the VM's own name in the answer is enough."""
+    for message in (GONE.format("/runCommands/fleet-1"), GONE.format("")):
+        script = Script([error(404, "ResourceNotFound", message)])
+        await ask(script, lambda cloud, base: cloud.find(TARGET, NAME))
+        assert len(script.asked) == 1
 
 
 @pytest.mark.asyncio

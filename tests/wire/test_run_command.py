@@ -9,6 +9,7 @@ import pytest
 from fleet.azure.wire import bodies
 from fleet.azure.wire import run_command as wire
 from fleet.azure.wire.arm import read_operation
+from fleet.azure.wire.cloud_error import ArmError
 from fleet.azure.wire.http import Json
 from fleet.playbook.model import Transport
 from fleet.run.answers import Command, Finished, OperationFailed, StillRunning
@@ -477,13 +478,14 @@ def test_an_exit_code_that_is_no_number_is_none() -> None:
 def test_only_a_404_about_the_command_itself_is_missing() -> None:
     """A VM, group or subscription that is gone is not the same as a command that was never accepted."""
     about = "The Resource 'Microsoft.Compute/virtualMachines/web01{}' under resource group 'rg' was not found."
-    assert wire.read_missing({"error": {"code": "ResourceNotFound", "message": about.format("/runCommands/f-1")}})
-    assert wire.read_missing({"error": {"code": "NotFound", "message": "The entity was not found."}})
-    assert not wire.read_missing({"error": {"code": "ResourceNotFound", "message": about.format("")}})
-    for code in (
-        "ParentResourceNotFound",
-        "ResourceGroupNotFound",
-        "SubscriptionNotFound",
-        "InvalidResourceType",
-    ):
-        assert not wire.read_missing({"error": {"code": code, "message": "/runCommands/f-1"}})
+
+    def missing(code: str, message: str) -> bool | None:
+        return wire.read_missing(target(), ArmError(code, message))
+
+    assert missing("ResourceNotFound", about.format("/runCommands/f-1"))
+    assert missing("NotFound", "The entity was not found.")
+    assert missing("ResourceNotFound", about.format("")) is False
+    assert missing("ResourceNotFound", about.replace("web01", "web011").format("")) is None
+    for code in ("ParentResourceNotFound", "ResourceGroupNotFound", "SubscriptionNotFound", "InvalidResourceType"):
+        assert missing(code, "/runCommands/f-1") is False
+    assert missing("", "") is None

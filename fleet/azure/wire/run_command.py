@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from fleet.azure.wire import bodies, shapes
 from fleet.azure.wire.arm import OperationStatus, is_terminal
-from fleet.azure.wire.cloud_error import ArmError, read_error
+from fleet.azure.wire.cloud_error import ArmError
 from fleet.azure.wire.compute import COMPUTE_VERSION
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
 from fleet.azure.wire.hybrid import ARC_VERSION
@@ -408,22 +408,35 @@ def provisioning_failed(data: Json, operation: OperationStatus | None) -> Operat
     return OperationFailed(UNEXPLAINED, message or f"provisioning ended {state} without saying why")
 
 
-def is_missing_command(error: ArmError) -> bool:
-    """Say whether a 404 is about the managed command itself, and not about its VM, group or subscription.
+_MISSING_ABOVE = frozenset(
+    {
+        "parentresourcenotfound",
+        "resourcegroupnotfound",
+        "subscriptionnotfound",
+        "invalidsubscriptionid",
+        "invalidresourcetype",
+        "invalidresourcenamespace",
+        "noregisteredproviderfound",
+        "invalidapiversionparameter",
+    }
+)
+"""Codes of a 404 that are not about the command: what is above it is not there, or cannot be asked like this."""
 
-    Recorded of ARM's gateway: ``ResourceNotFound`` names the resource that is missing, and a missing parent
-    has codes of its own. Compute's ``NotFound`` (``The entity was not found in this Azure location.``) is
-    about the command.
+
+def read_missing(target: Target, error: ArmError) -> bool | None:
+    """Say whether a 404 is about the managed command itself, and not about its VM, group or subscription; None in doubt.
+
+    Recorded of ARM's gateway: ``ResourceNotFound`` names the resource that is missing, by its type and name, and a missing
+    parent has codes of its own. Compute's ``NotFound`` (``The entity was not found in this Azure location.``) is about
+    the command. No words of a sentence count: services write them differently.
     """
-    code = error.code.lower()
-    if code == "resourcenotfound":
-        return "/runcommands/" in error.message.lower()
-    return code in {"notfound", "runcommandnotfound"}
-
-
-def read_missing(data: Json) -> bool:
-    """Say whether the body of a 404 tells that the managed command does not exist."""
-    return is_missing_command(read_error(data))
+    code, message = error.code.lower(), error.message.lower()
+    if code in _MISSING_ABOVE:
+        return False
+    if code in {"notfound", "runcommandnotfound"} or "/runcommands/" in message:
+        return True
+    kind, name = target.key.rsplit("/", 2)[1:]
+    return False if code == "resourcenotfound" and f"{kind}/{name}'" in message else None
 
 
 def names(data: Json) -> tuple[str, ...]:
