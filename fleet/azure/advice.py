@@ -6,6 +6,7 @@ import math
 
 from fleet.azure.reading import Unread
 from fleet.azure.wire.certificates import fault_of
+from fleet.azure.wire.versions import version_hint
 from fleet.run.answers import LostReason
 
 AGAIN = "try again; if it stays, look at Azure's status page"
@@ -15,6 +16,8 @@ def hint_for(unread: Unread) -> str:
     """Say what to do about a failed read."""
     if fault := fault_of(unread.message):
         return fault.hint
+    if hint := version_hint(unread.code, unread.message, unread.api):
+        return hint
     if unread.code == "InvalidAuthenticationTokenTenant":
         return "the subscription is of another tenant: sign in to it with --tenant, or leave the subscription out"
     if unread.is_throttled or (unread.is_unavailable and unread.wait is not None):

@@ -13,6 +13,7 @@ from fleet.azure.wire.arm import not_done
 from fleet.azure.wire.certificates import fault_of
 from fleet.azure.wire.http import Json, NoResponse, Request, Response
 from fleet.azure.wire.links import resolve
+from fleet.azure.wire.versions import version_hint
 from fleet.clock import Clock
 from fleet.errors import AzureUnusable
 from fleet.run.answers import Lost, LostReason, Refused
@@ -52,6 +53,8 @@ class Unread:
     status: int
     code: str
     message: str
+    api: str = ""
+    """What was asked, by its key in ``azure.api_versions``."""
     wait: float | None = None
     """Seconds that the service asked to wait, where that is longer than ``PATIENCE`` allows."""
 
@@ -93,9 +96,9 @@ async def read(transport: Sender, request: Request, pause: Pause, attempts: int 
             return answer
         wait = _wait(failed, attempt) if attempt < attempts else None
         if wait is None:
-            return _unread(failed)
+            return _unread(failed, request)
         if waited + wait > PATIENCE:
-            return replace(_unread(failed), wait=wait)
+            return replace(_unread(failed, request), wait=wait)
         waited += wait
         await pause(wait)
 
@@ -114,10 +117,10 @@ def _wait(failed: Refused | Lost, attempt: int) -> float | None:
     return failed.retry_after or backoff
 
 
-def _unread(failed: Refused | Lost) -> Unread:
+def _unread(failed: Refused | Lost, request: Request) -> Unread:
     if isinstance(failed, Refused):
-        return Unread(failed.refusal.status, failed.refusal.code, failed.refusal.message)
-    return Unread(0, failed.reason.value, failed.detail or "no usable answer")
+        return Unread(failed.refusal.status, failed.refusal.code, failed.refusal.message, request.api)
+    return Unread(0, failed.reason.value, failed.detail or "no usable answer", request.api)
 
 
 async def read_list(transport: Sender, first: Request, pause: Pause, attempts: int = ATTEMPTS) -> Rows:
@@ -217,13 +220,17 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def sentence(unread: Unread) -> str:
-    """Say why a read failed: status, code and message, and the wait that was asked for where that was too long."""
+    """Say why a read failed: status, code and message, and what else there is to know."""
     status = f"HTTP {unread.status} " if unread.status else ""
     return f"{status}{unread.code}: {words(unread)}"
 
 
 def words(unread: Unread) -> str:
-    """Return the message of a failed read, and the wait that was asked for where that was too long."""
+    """Return the message of a failed read, with the wait that was asked for where that was too long, or the key to set
+    where the cloud does not have the api-version.
+    """
+    if hint := version_hint(unread.code, unread.message, unread.api):
+        return f"{unread.message}; {hint}" if unread.message else hint
     if unread.wait is None:
         return unread.message
     asked = f"the service asks to wait {unread.wait:.0f} s, and Fleet waits {PATIENCE:.0f} s for a read at most"

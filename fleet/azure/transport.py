@@ -29,6 +29,7 @@ from fleet.azure.wire.arm import claims_challenge
 from fleet.azure.wire.http import NoResponse, Request, Response, Silence
 from fleet.azure.wire.links import check_link, problem_of
 from fleet.azure.wire.redaction import redact_text, redact_url
+from fleet.azure.wire.versions import Versions, asked_with
 from fleet.clock import Clock, SystemClock
 from fleet.errors import InvalidInput
 from fleet.logs import Log
@@ -94,7 +95,8 @@ class Transport(_Connected):
     manager.
 
     ``ca_file`` adds certificate authorities to the system's. Proxies come from the environment, read once on
-    entry. ``tokens`` may be a pool of principals, who sign in turn. Raises InvalidInput for a base URL or a CA
+    entry. ``tokens`` may be a pool of principals, who sign in turn. ``versions`` are api-versions other than the default
+    ones. Raises InvalidInput for a base URL or a CA
     file that cannot be used.
     """
 
@@ -106,12 +108,14 @@ class Transport(_Connected):
         ca_file: str | None = None,
         timeouts: Timeouts | None = None,
         clock: Clock | None = None,
+        versions: Versions | None = None,
     ) -> None:
         if problem := url_problem(base_url, "resource_manager"):
             raise InvalidInput([problem])
         super().__init__(ca_file, timeouts)
         self.base_url = base_url.rstrip("/")
         self.clock = clock or SystemClock()
+        self.versions: Versions = versions or {}
         self.principals = Principals(tokens if isinstance(tokens, tuple) else (tokens,))
 
     async def __aenter__(self) -> Transport:
@@ -124,6 +128,7 @@ class Transport(_Connected):
         ``principal`` is the number of who must sign it; else whose turn it is. A link to any other host is not
         followed. Raises :class:`fleet.errors.AzureUnusable` if there is no token.
         """
+        request = asked_with(request, self.versions)
         url = self.base_url + request.target if request.target.startswith("/") else request.target
         if not check_link(self.base_url, url):
             return NoResponse(Silence.MALFORMED, f"a link {problem_of(self.base_url, url)}: not followed")

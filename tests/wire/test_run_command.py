@@ -169,9 +169,9 @@ def test_scale_set_and_arc_targets_take_the_same_way() -> None:
         wire.Kind.SCALE_SET,
         wire.Kind.ARC,
     ]
-    assert wire.removal(target(arc), "x").target == f"{arc}/runCommands/x?api-version={wire.ARC_VERSION}"
+    assert wire.removal(target(arc), "x").target == f"{arc}/runCommands/x?api-version=2025-01-13"
     assert wire.unsendable(dataclasses.replace(command(Transport.ACTION), target=target(arc))) is not None
-    assert wire.reading(f"{arc}/runCommands/x").target == f"{arc}/runCommands/x?api-version={wire.ARC_VERSION}"
+    assert wire.reading(f"{arc}/runCommands/x").target == f"{arc}/runCommands/x?api-version=2025-01-13"
     assert "/3/runCommands/x?$expand=instanceView&api-version=" in wire.reading(f"{scale}/runCommands/x").target
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fleet.azure.wire import shapes
-from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
+from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig
+from fleet.azure.wire.versions import Api, ask
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Os, Power, Target, kind_of
 
-COMPUTE_VERSION = "2024-11-01"
-SUBSCRIPTIONS_VERSION = "2022-12-01"
 LIST_CAP = 8 * MIB
 
 
@@ -32,7 +31,7 @@ class Page:
 
 def list_subscriptions() -> Request:
     """Build the first request for the subscriptions a credential can see."""
-    return Request("GET", path("/subscriptions", {"api-version": SUBSCRIPTIONS_VERSION}), cap=LIST_CAP)
+    return ask("GET", "/subscriptions", Api.SUBSCRIPTIONS, cap=LIST_CAP)
 
 
 def list_vms(subscription: str, *, status_only: bool = False) -> Request:
@@ -41,13 +40,13 @@ def list_vms(subscription: str, *, status_only: bool = False) -> Request:
     """
     query = {"statusOnly": "true"} if status_only else {}
     place = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines"
-    return Request("GET", path(place, {**query, "api-version": COMPUTE_VERSION}), cap=LIST_CAP)
+    return ask("GET", place, Api.COMPUTE, query, cap=LIST_CAP)
 
 
 def list_scale_sets(subscription: str) -> Request:
     """Build the first request for the scale sets of a subscription."""
     place = f"/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachineScaleSets"
-    return Request("GET", path(place, {"api-version": COMPUTE_VERSION}), cap=LIST_CAP)
+    return ask("GET", place, Api.COMPUTE, cap=LIST_CAP)
 
 
 def list_instances(scale_set: str) -> Request:
@@ -55,13 +54,12 @@ def list_instances(scale_set: str) -> Request:
 
     Resource Graph has no rows for them (documented).
     """
-    query = {"$expand": "instanceView", "api-version": COMPUTE_VERSION}
-    return Request("GET", path(f"{scale_set}/virtualMachines", query), cap=LIST_CAP)
+    return ask("GET", f"{scale_set}/virtualMachines", Api.COMPUTE, {"$expand": "instanceView"}, cap=LIST_CAP)
 
 
 def vm_view(target: Target) -> Request:
     """Build the request for a machine's model and instance view in one."""
-    return Request("GET", path(target.id, {"$expand": "instanceView", "api-version": COMPUTE_VERSION}))
+    return ask("GET", target.id, Api.COMPUTE, {"$expand": "instanceView"})
 
 
 def placed(target: Target, data: Json) -> Target:

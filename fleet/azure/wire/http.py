@@ -33,6 +33,8 @@ class Request:
     cap: int = MIB
     id: str = ""
     """``x-ms-client-request-id``; the transport makes one up where it is empty."""
+    api: str = ""
+    """The key of ``azure.api_versions`` that it is asked with; empty for a link that the service gave."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.azure.wire.compute import LIST_CAP
-from fleet.azure.wire.http import Json, Request, as_object, as_text, path
+from fleet.azure.wire.http import Json, Request, as_object, as_text
+from fleet.azure.wire.versions import Api, ask
 from fleet.run.answers import AWAY, Refusal
 from fleet.targets.model import Os, Power, Target
-
-ARC_VERSION = "2025-01-13"
 
 _NO_PROVIDER = frozenset({"MissingSubscriptionRegistration", "SubscriptionNotRegistered"})
 
@@ -17,12 +16,12 @@ _NO_PROVIDER = frozenset({"MissingSubscriptionRegistration", "SubscriptionNotReg
 def list_machines(subscription: str) -> Request:
     """Build the first request for the Arc machines of a subscription."""
     place = f"/subscriptions/{subscription}/providers/Microsoft.HybridCompute/machines"
-    return Request("GET", path(place, {"api-version": ARC_VERSION}), cap=LIST_CAP)
+    return ask("GET", place, Api.HYBRID_COMPUTE, cap=LIST_CAP)
 
 
 def reading(target: Target) -> Request:
     """Build the request for one machine, which tells its connection as it is now."""
-    return Request("GET", path(target.id, {"api-version": ARC_VERSION}))
+    return ask("GET", target.id, Api.HYBRID_COMPUTE)
 
 
 def is_unused(code: str) -> bool:

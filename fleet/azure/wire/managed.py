@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from fleet.azure.wire import shapes
 from fleet.azure.wire.arm import is_terminal
-from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
-from fleet.azure.wire.run_command import RESOURCE_CAP, api_version, exit_code, has_ended, resource_id
+from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig
+from fleet.azure.wire.run_command import RESOURCE_CAP, api_of, exit_code, has_ended, resource_id
+from fleet.azure.wire.versions import ask
 from fleet.clock import from_iso
 from fleet.run.managed import Change, ManagedCommand
 from fleet.targets.glob import same_case
@@ -22,8 +23,8 @@ def listing(target: Target) -> Request:
 
     The service may leave the views out all the same (recorded without ``$expand``); then each command is read by itself.
     """
-    query = {"$expand": "instanceView", "api-version": api_version(target.id)}
-    return Request("GET", path(f"{target.id}/runCommands", query), cap=32 * MIB)
+    query = {"$expand": "instanceView"}
+    return ask("GET", f"{target.id}/runCommands", api_of(target.id), query, cap=32 * MIB)
 
 
 _SHAPES: tuple[tuple[str, shapes.Shape], ...] = (
@@ -160,5 +161,5 @@ def patch(found: ManagedCommand, change: Change) -> Request:
         body["tags"] = dict(tags)
     if properties:
         body["properties"] = properties
-    place = path(resource_id(found.target, found.name), {"api-version": api_version(found.target.id)})
-    return Request("PATCH", place, body, cap=RESOURCE_CAP)
+    place = resource_id(found.target, found.name)
+    return ask("PATCH", place, api_of(found.target.id), body=body, cap=RESOURCE_CAP)

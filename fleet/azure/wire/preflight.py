@@ -7,24 +7,20 @@ from collections.abc import Mapping, Sequence
 
 from fleet.azure.wire import compute, hybrid, shapes
 from fleet.azure.wire.compute import power_of
-from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, parse_json, path
+from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, parse_json
+from fleet.azure.wire.versions import Api, ask
 from fleet.plan.condition import Agent, Condition
 from fleet.plan.rights import Grant
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target
-
-AUTHORIZATION_VERSION = "2022-04-01"
 
 
 def permissions(scope: str) -> Request:
     """Build the request for what the caller may do at a scope (REST reference: groups and resources; a subscription is
     asked alike, as public tools do).
     """
-    return Request(
-        "GET",
-        path(f"{scope}/providers/Microsoft.Authorization/permissions", {"api-version": AUTHORIZATION_VERSION}),
-        cap=4 * MIB,
-    )
+    place = f"{scope}/providers/Microsoft.Authorization/permissions"
+    return ask("GET", place, Api.AUTHORIZATION, cap=4 * MIB)
 
 
 def grants(rows: Sequence[Json]) -> tuple[Grant, ...] | str:

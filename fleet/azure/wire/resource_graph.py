@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fleet.azure.wire import machines
-from fleet.azure.wire.http import MIB, Json, Request, as_object, as_text, dig, path
+from fleet.azure.wire.http import MIB, Json, Request, as_object, as_text, dig
 from fleet.azure.wire.machines import Entry
+from fleet.azure.wire.versions import Api, ask
 from fleet.targets.kinds import USUAL
 from fleet.targets.model import Kind, Subscription, kind_of
 from fleet.targets.partial import PartialTarget
 
-GRAPH_VERSION = "2022-10-01"
 PAGE_ROWS = 1000
 """The most rows of one answer (documented)."""
 
@@ -92,8 +92,8 @@ def question(
         "query": query_text(kql, kinds),
         "options": options,
     }
-    target = path("/providers/Microsoft.ResourceGraph/resources", {"api-version": GRAPH_VERSION})
-    return Request("POST", target, body, cap=8 * MIB)
+    place = "/providers/Microsoft.ResourceGraph/resources"
+    return ask("POST", place, Api.RESOURCE_GRAPH, body=body, cap=8 * MIB)
 
 
 @dataclass(frozen=True, slots=True)

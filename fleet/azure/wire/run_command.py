@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from fleet.azure.wire import bodies, shapes
 from fleet.azure.wire.arm import OperationStatus, is_terminal
 from fleet.azure.wire.cloud_error import ArmError
-from fleet.azure.wire.compute import COMPUTE_VERSION
-from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
-from fleet.azure.wire.hybrid import ARC_VERSION
+from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig
+from fleet.azure.wire.versions import Api, ask
 from fleet.playbook.model import Transport
 from fleet.run.answers import (
     Answer,
@@ -33,9 +32,6 @@ from fleet.run.judge import UNEXPLAINED, is_preempted
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target, kind_of
 
-GALLERY_VERSION = "2025-04-01"
-"""The first api-version that knows scripts of galleries and PowerShell 7 (REST spec)."""
-
 LONGEST_MESSAGE = 4000
 """Characters of a handler's message that are kept, as of an error of ARM."""
 
@@ -43,9 +39,9 @@ RESOURCE_CAP = 4 * MIB
 """The resource echoes the script, of up to 256 KiB, which JSON may write six times as long."""
 
 
-def api_version(target_id: str) -> str:
-    """Return the api-version that a target's run commands are asked with."""
-    return ARC_VERSION if kind_of(target_id) is Kind.ARC else COMPUTE_VERSION
+def api_of(target_id: str) -> Api:
+    """Return what a target's run commands are asked with."""
+    return Api.HYBRID_COMPUTE if kind_of(target_id) is Kind.ARC else Api.COMPUTE
 
 
 def resource_id(target: Target, name: str) -> str:
@@ -85,22 +81,21 @@ def submission(command: Command) -> Request:
     A PATCH carries no ``location`` (recorded).
     """
     if command.transport is Transport.ACTION:
-        query = {"api-version": api_version(command.target.id)}
-        return Request("POST", path(f"{command.target.id}/runCommand", query), bodies.action(command))
-    target = path(resource_id(command.target, command.name), {"api-version": _version_for(command)})
+        place = f"{command.target.id}/runCommand"
+        return ask("POST", place, api_of(command.target.id), body=bodies.action(command))
+    place, api = resource_id(command.target, command.name), _api_for(command)
     body: dict[str, Json] = {"properties": bodies.managed(command)}
     if command.tags is not None:
         body["tags"] = dict(command.tags)
     # On Arc a PATCH takes tags alone (REST spec), and a PUT is answered alike for new and known names (recorded).
     if command.update and kind_of(command.target.id) is not Kind.ARC:
-        return Request("PATCH", target, body, cap=RESOURCE_CAP)
-    return Request("PUT", target, {"location": command.target.location, **body}, cap=RESOURCE_CAP)
+        return ask("PATCH", place, api, body=body, cap=RESOURCE_CAP)
+    return ask("PUT", place, api, body={"location": command.target.location, **body}, cap=RESOURCE_CAP)
 
 
-def _version_for(command: Command) -> str:
+def _api_for(command: Command) -> Api:
     """Ask with the later api-version only where a property needs it: clouds get new versions late."""
-    version = api_version(command.target.id)
-    return max(version, GALLERY_VERSION) if command.gallery or command.powershell7 else version
+    return Api.GALLERY_SCRIPTS if command.gallery or command.powershell7 else api_of(command.target.id)
 
 
 def reading(resource: str) -> Request:
@@ -109,18 +104,17 @@ def reading(resource: str) -> Request:
     An Arc machine's holds the instance view unasked (recorded), and its API has no ``$expand`` (REST spec).
     """
     expand = {"$expand": "instanceView"} if kind_of(resource) is not Kind.ARC else {}
-    return Request("GET", path(resource, {**expand, "api-version": api_version(resource)}), cap=RESOURCE_CAP)
+    return ask("GET", resource, api_of(resource), expand, cap=RESOURCE_CAP)
 
 
 def listing(target: Target) -> Request:
     """Build the GET of every managed command of a target."""
-    query = {"api-version": api_version(target.id)}
-    return Request("GET", path(f"{target.id}/runCommands", query), cap=8 * MIB)
+    return ask("GET", f"{target.id}/runCommands", api_of(target.id), cap=8 * MIB)
 
 
 def removal(target: Target, name: str) -> Request:
     """Build the DELETE of a managed command, which ends its script (documented)."""
-    return Request("DELETE", path(resource_id(target, name), {"api-version": api_version(target.id)}))
+    return ask("DELETE", resource_id(target, name), api_of(target.id))
 
 
 # Answers of the action
