@@ -27,7 +27,7 @@ from fleet.engine.room import RoomMakingCloud
 from fleet.errors import FleetError, Refused, StateError
 from fleet.files import MOST_READ, is_own_stream, read_bounded, read_text
 from fleet.plan import doctor, patchers
-from fleet.plan.build import Settings, build
+from fleet.plan.build import MANAGED_SINCE, Settings, build
 from fleet.plan.condition import Facts, Permissions
 from fleet.plan.departure import departures, undecided
 from fleet.plan.model import JobId, Plan, Scope
@@ -223,6 +223,7 @@ def settings_of(config: Config) -> Settings:
     run = config.run
     return Settings(
         transport=Transport(run.transport),
+        without_managed=_without_managed(config),
         receipts=run.receipts,
         concurrency=run.concurrency,
         concurrency_per_subscription=run.concurrency_per_subscription,
@@ -230,6 +231,12 @@ def settings_of(config: Config) -> Settings:
         start_timeout=run.start_timeout,
         answer_grace=run.answer_grace,
     )
+
+
+def _without_managed(config: Config) -> str:
+    """Return Compute's api-version where that has no managed commands; versions begin with their date."""
+    version = (config.azure.api_versions or {}).get("compute", MANAGED_SINCE)
+    return version if version[:10] < MANAGED_SINCE else ""
 
 
 async def examine(connection: Connection, plan: Plan, secrets: Mapping[str, str]) -> tuple[doctor.Finding, ...]:

@@ -37,6 +37,8 @@ class AzureConfig:
     credential: tuple[Credential, ...] = ("default",)
     tenant: str | None = None
     ca_file: Path | None = None
+    api_versions: Mapping[str, str] | None = None
+    """By the keys of ``azure.api_versions``; those that are not named have their defaults."""
     subscriptions: tuple[str, ...] | None = None
 
 
@@ -254,6 +256,8 @@ def _config(values: Mapping[str, Any], environ: Mapping[str, str], home: Path | 
     azure = section("azure")
     if "cloud" in azure:
         azure["cloud"] = _unwrapped(azure["cloud"])
+    if azure.get("api_versions"):
+        azure["api_versions"] = _unwrapped(azure["api_versions"]) or None
     if "credential" in azure:
         forms = azure.pop("credential")
         azure["credential"] = tuple(_unwrapped(form) for form in (forms if isinstance(forms, list) else [forms]))

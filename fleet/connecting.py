@@ -60,15 +60,19 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
         where = SignIn(ends.authority, ends.scope, config.azure.tenant or "", _text(config.azure.ca_file))
         tokens = build_pool(config.azure.credential, where, environ)
         name = cloud_name(config)
-        async with _connected(ends.resource_manager, tokens, _text(config.azure.ca_file), name, ()) as connection:
+        ca_file, versions = _text(config.azure.ca_file), config.azure.api_versions
+        async with _connected(ends.resource_manager, tokens, ca_file, name, (), versions) as connection:
             yield replace(connection, leases=name, gatekeeper=gatekeeper)
     elif is_url(lab):
-        async with _connected(lab, (StaticTokens("lab"),), _text(config.azure.ca_file), "lab", ()) as connection:
+        ca_file, versions = _text(config.azure.ca_file), config.azure.api_versions
+        async with _connected(lab, (StaticTokens("lab"),), ca_file, "lab", (), versions) as connection:
             yield replace(connection, leases=lab.rstrip("/"), gatekeeper=gatekeeper)
     else:
         async with (
             serve_lab(lab) as served,
-            _connected(served.url, (StaticTokens("lab"),), served.ca_file, "lab", served.notes) as connection,
+            _connected(
+                served.url, (StaticTokens("lab"),), served.ca_file, "lab", served.notes, config.azure.api_versions
+            ) as connection,
         ):
             yield replace(connection, gatekeeper=gatekeeper)
 
@@ -98,7 +102,12 @@ def is_url(lab: str) -> bool:
 
 @asynccontextmanager
 async def _connected(
-    url: str, tokens: tuple[TokenSource, ...], ca_file: str | None, name: str, notes: tuple[str, ...]
+    url: str,
+    tokens: tuple[TokenSource, ...],
+    ca_file: str | None,
+    name: str,
+    notes: tuple[str, ...],
+    versions: Mapping[str, str] | None,
 ) -> AsyncIterator[Connection]:
     """Open the transport. Of a pool everybody signs in now: how many there are decides how fast calls may go."""
     from fleet.azure.cloud import AzureCloud
@@ -106,8 +115,10 @@ async def _connected(
     from fleet.azure.managed import AzureManaged
     from fleet.azure.preflight import AzurePreflight
     from fleet.azure.transport import Transport as HttpTransport
+    from fleet.azure.wire.versions import Api
 
-    async with HttpTransport(url, tokens, ca_file=ca_file) as transport:
+    chosen = {Api(name): version for name, version in (versions or {}).items()}
+    async with HttpTransport(url, tokens, ca_file=ca_file, versions=chosen) as transport:
         if len(tokens) > 1:
             await transport.principals.sign_in()
         pool = transport.principals

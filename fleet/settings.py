@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from datetime import date
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -142,6 +144,65 @@ class CredentialForm(Keys):
 CredentialKey = Literal["default", "cli", "environment", "managed_identity", "workload_identity"] | CredentialForm
 
 
+def api_version(value: str) -> str:
+    """Let an api-version of Azure through. Raises a refusal for another text."""
+    try:
+        if _API_VERSION.fullmatch(value):
+            date.fromisoformat(value[:10])
+            return value
+    except ValueError:
+        pass
+    expected = "a date as in 2024-11-01, perhaps with -preview after it"
+    raise refusal("pattern", "is not an api-version", expected=expected)
+
+
+_API_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?", re.ASCII)
+ApiVersion = Annotated[
+    str,
+    AfterValidator(api_version),
+    Field(json_schema_extra={"title": "api-version", "pattern": f"^{_API_VERSION.pattern}$"}),
+]
+
+
+class ApiVersions(Keys):
+    """Which api-version each kind of request is asked with, for a cloud that does not have the default ones."""
+
+    model_config = pydantic.ConfigDict(title="ApiVersions")
+
+    compute: ApiVersion | None = Field(
+        default=None,
+        description="VMs, scale sets and run commands on them (Microsoft.Compute). None: 2024-11-01. Before 2021-07-01 there "
+        "are no managed commands: `transport: auto` then takes the action.",
+        examples=["2020-06-01"],
+    )
+    gallery_scripts: ApiVersion | None = Field(
+        default=None,
+        description="Managed commands with a script of a gallery or PowerShell 7; the later one of this and `compute`. None: "
+        "2025-04-01, the first that knows them.",
+        examples=["2025-04-01"],
+    )
+    hybrid_compute: ApiVersion | None = Field(
+        default=None,
+        description="Arc machines and run commands on them (Microsoft.HybridCompute). None: 2025-01-13.",
+        examples=["2024-07-10"],
+    )
+    resource_graph: ApiVersion | None = Field(
+        default=None,
+        description="The query that finds VMs (Microsoft.ResourceGraph). None: 2022-10-01.",
+        examples=["2021-03-01"],
+    )
+    subscriptions: ApiVersion | None = Field(
+        default=None,
+        description="The list of subscriptions (Microsoft.Resources). None: 2022-12-01.",
+        examples=["2019-06-01"],
+    )
+    authorization: ApiVersion | None = Field(
+        default=None,
+        description="What a principal may do, which `fleet doctor` reads (Microsoft.Authorization). None: 2022-04-01.",
+        examples=["2015-07-01"],
+    )
+
+
 class AzureKeys(Keys):
     """How to reach Azure."""
 
@@ -169,6 +230,12 @@ class AzureKeys(Keys):
         description="A PEM file of further certificate authorities, for proxies and private clouds; signing in trusts "
         "them too.",
         examples=["/etc/ssl/proxy.pem"],
+    )
+    api_versions: ApiVersions | None = Field(
+        default=None,
+        description="Other api-versions than the default ones, for a cloud that gets new ones late. None: the default ones. "
+        "See [api-versions](api-versions.md).",
+        examples=[{"compute": "2020-06-01"}],
     )
     subscriptions: Annotated[list[Name], Field(min_length=1)] | None = Field(
         default=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet.azure.agents import Agents
 from fleet.azure.transport import Transport
 from fleet.azure.wire import agents, compute, hybrid, preflight, run_command
-from fleet.azure.wire.arm import merge, not_done, quota, read_operation, retry_after
+from fleet.azure.wire.arm import is_gone, merge, not_done, quota, read_operation, retry_after
 from fleet.azure.wire.cloud_error import error_of
 from fleet.azure.wire.http import Json, NoResponse, Request, Response, as_object, as_text, dig
 from fleet.azure.wire.links import Links, check_link, links, problem_of
@@ -201,7 +201,7 @@ class AzureCloud:
         """Delete a managed command; one that is not there counts as removed."""
         answer = await self._transport.send(run_command.removal(target, name))
         left = quota(answer, target.subscription, target.location)
-        if isinstance(answer, Response) and answer.status == 404:
+        if is_gone(answer):
             return Reply(Removed(), left)
         return Reply(not_done(answer, self._now()) or Removed(), left)
 

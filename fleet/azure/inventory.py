@@ -138,7 +138,7 @@ class AzureInventory:
             await pace.turn(request)
             answer = await read(self._transport, request, self._pause)
             if isinstance(answer, Unread):
-                if answer.status == 404:
+                if answer.is_gone:
                     return target  # gone since it was listed; the run will say so
                 raise _unusable(f"the update domain of {target.name} cannot be read", answer)
             if wrong := compute.wrong_view(target, answer.json()):
@@ -263,7 +263,7 @@ class AzureInventory:
         async with gate:
             found = await read_list(self._transport, compute.list_instances(scale_set), self._pause)
         scope.add(machines.read_all(found.rows, scope.owner, Kind.SCALE_SET, below=scale_set))
-        if found.unread is not None and found.unread.status != 404:  # deleted since the sets were listed
+        if found.unread is not None and not found.unread.is_gone:  # deleted since the sets were listed
             scope.fail(found.unread, Kind.SCALE_SET, scale_set.rpartition("/")[2])
 
     async def _read_arc(self, scope: _Scope) -> None:
@@ -281,10 +281,11 @@ def _all_closed(failed: list[_Scope]) -> AzureUnusable:
     reasons = [(scope, unread) for closed in failed for _, scope, unread in closed.failed]
     passing = (found for found in reasons if found[1].is_throttled or found[1].is_unavailable)
     scope, unread = next(passing, reasons[0])
-    hint = hint_for(unread)
+    hint, said = hint_for(unread), scope.message
     if code_for(unread) == "no_rights":
         hint = "give the principal the Reader role on the subscriptions, or choose others"
-    message = f"no subscription can be read; {scope.name}: {scope.code}: {scope.message}"
+    said = said.replace(f"; {hint}", "")
+    message = f"no subscription can be read; {scope.name}: {scope.code}: {said}"
     return AzureUnusable(message, hint=hint, code=code_for(unread))
 
 
@@ -308,4 +309,6 @@ def _first(errors: BaseExceptionGroup[AzureUnusable]) -> BaseException:
 
 
 def _unusable(what: str, unread: Unread) -> AzureUnusable:
-    return AzureUnusable(f"{what}: {sentence(unread)}", hint=hint_for(unread), code=code_for(unread))
+    hint = hint_for(unread)
+    said = sentence(unread).replace(f"; {hint}", "")
+    return AzureUnusable(f"{what}: {said}", hint=hint, code=code_for(unread))

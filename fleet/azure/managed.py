@@ -10,8 +10,8 @@ from fleet.azure.reading import Pace, Pause, Unread, gathered, read, read_list, 
 from fleet.azure.transport import Transport
 from fleet.azure.wire import managed as wire
 from fleet.azure.wire import run_command, shapes
-from fleet.azure.wire.arm import not_done, quota
-from fleet.azure.wire.http import Json, NoResponse, Response, as_text, dig
+from fleet.azure.wire.arm import is_gone, not_done, quota
+from fleet.azure.wire.http import Json, NoResponse, as_text, dig
 from fleet.engine.ports import CommandsOf, Reply
 from fleet.playbook.model import Transport as Way
 from fleet.run.answers import Accepted, Lost, LostReason, Operation, Refusal, Refused, RemoveAnswer, Removed
@@ -67,7 +67,7 @@ class AzureManaged:
         answer = await read(self._transport, request, self._pause)
         if isinstance(answer, Unread):
             # As it is known where it is gone: then it may be running.
-            return (found, "") if answer.status == 404 else (None, f"{which} could not be read: {sentence(answer)}")
+            return (found, "") if answer.is_gone else (None, f"{which} could not be read: {sentence(answer)}")
         if wrong := wire.wrong(target, answer.json()):
             return None, f"{which} could not be read: {wrong}"
         again = wire.command(target, answer.json())
@@ -79,7 +79,7 @@ class AzureManaged:
         """Delete one; one that is not there counts as removed."""
         answer = await self._transport.send(run_command.removal(command.target, command.name))
         left = quota(answer, command.target.subscription, command.target.location)
-        if isinstance(answer, Response) and answer.status == 404:
+        if is_gone(answer):
             return Reply(Removed(), left)
         return Reply(not_done(answer, self._transport.clock.now()) or Removed(), left)
 

@@ -79,7 +79,7 @@ class AzurePreflight:
         await self._pace.turn(request)
         answer = await read(self._transport, request, self._pause)
         if isinstance(answer, Unread):
-            if answer.status == 404:
+            if answer.is_gone:
                 return Condition(target, gone=True)
             found = Condition(target, why=sentence(answer))
         else:

@@ -13,7 +13,7 @@ from fleet.azure.wire.arm import not_done
 from fleet.azure.wire.certificates import fault_of
 from fleet.azure.wire.http import Json, NoResponse, Request, Response
 from fleet.azure.wire.links import resolve
-from fleet.azure.wire.versions import version_hint
+from fleet.azure.wire.versions import is_wrong_version, version_hint
 from fleet.clock import Clock
 from fleet.errors import AzureUnusable
 from fleet.run.answers import Lost, LostReason, Refused
@@ -57,6 +57,11 @@ class Unread:
     """What was asked, by its key in ``azure.api_versions``."""
     wait: float | None = None
     """Seconds that the service asked to wait, where that is longer than ``PATIENCE`` allows."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether what was asked for is not there; an api-version that the cloud does not have is answered with 404 too."""
+        return self.status == 404 and not is_wrong_version(self.code)
 
     @property
     def is_throttled(self) -> bool:

@@ -37,6 +37,8 @@ class Settings:
     override_max_unreachable: Amount | None = None
     override_timeout: float | None = None
     override_lease: Lease | None = None
+    without_managed: str = ""
+    """The api-version of this cloud, where that has no managed commands; empty where it has."""
     override_slow_start: bool | None = None
     seed: int = 0
     """Decides the order where the playbook wants it drawn by lot."""
@@ -51,6 +53,7 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
     :class:`fleet.errors.InvalidInput` where the steps cannot be carried by the transport asked for, or their scripts not
     be run by the targets.
     """
+    settings, said = _transport_of_cloud(settings)
     limits = _limits(playbook, len(chosen.targets), settings)
     waves = _waves(playbook, chosen, limits, settings)
     timed = _arranged(waves, chosen, limits, settings.times)
@@ -76,7 +79,7 @@ def build(playbook: Playbook, chosen: TargetSet, parameters: Mapping[str, Parame
         declared=playbook.parameters,
         parameters={name: value for name, value in parameters.items() if name not in secret_names},
         unread=chosen.unread,
-        notes=chosen.notes,
+        notes=(*chosen.notes, *said),
         report=playbook.report,
         lease=settings.override_lease or playbook.rollout.lease,
         timed_by=settings.times.run if timed != waves else "",
@@ -180,10 +183,43 @@ def _maximum(amount: Amount | None, total: int) -> int | None:
     return None if amount is None else amount.of(total)
 
 
+MANAGED_SINCE = "2021-07-01"
+"""Compute's first api-version with managed run commands."""
+
+
+def _transport_of_cloud(settings: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """Take the action where the cloud has no managed commands and the transport is left to Fleet; say so."""
+    if not settings.without_managed or settings.transport is not Transport.AUTO:
+        return settings, ()
+    note = f"scripts travel by the action: Compute's api-version {settings.without_managed} has no managed commands"
+    return replace(settings, transport=Transport.ACTION), (note,)
+
+
+def _check_managed(playbook: Playbook, settings: Settings) -> Iterator[Problem]:
+    """Refuse managed commands where the cloud has none."""
+    if not settings.without_managed:
+        return
+    version = f"Compute's api-version {settings.without_managed} (azure.api_versions.compute) has no managed commands"
+    since = f"they exist since {MANAGED_SINCE}"
+    if settings.transport is Transport.MANAGED:
+        hint = f"use --transport auto or action; {since}"
+        yield Problem("no_managed_commands", f"transport managed cannot be used: {version}", playbook.file, hint=hint)
+        return
+    for step in playbook.steps:
+        if step.properties.transport is Transport.MANAGED:
+            message = f"step {step.id!r} asks for transport: managed: {version}"
+            hint = f"leave transport out of the step; {since}"
+            yield Problem("no_managed_commands", message, playbook.file, hint=hint)
+
+
 def _check_transport(playbook: Playbook, chosen: TargetSet, settings: Settings) -> None:
     problems = [
         problem for step in playbook.steps for problem in _transport_problems(playbook, step, settings.transport)
     ]
+    if settings.without_managed:
+        only = f"Compute's api-version {settings.without_managed} has no managed commands, and the action cannot carry this"
+        problems = [replace(problem, hint=only) for problem in problems]
+    problems += _check_managed(playbook, settings)
     problems += _action_on_arc(playbook, chosen, settings.transport)
     if not settings.receipts:
         problems += _restarts_without_receipts(playbook)

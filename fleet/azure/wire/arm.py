@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 
 from fleet.azure.wire.cloud_error import ArmError, error_of, read_error
 from fleet.azure.wire.http import Json, NoResponse, Response, Silence, as_object, as_text
+from fleet.azure.wire.versions import is_wrong_version
 from fleet.run.answers import Lost, LostReason, OperationFailed, Quota, Refusal, Refused
 
 _ARM_LIMIT = "x-ms-ratelimit-remaining-subscription-"
@@ -59,6 +60,11 @@ def _throttled_for(response: Response, error: ArmError, now: float) -> float | N
     # A clock here that is behind the service's must not make the wait longer than the window itself.
     longest = LONGEST_WINDOW if start is None or start >= end else min(end - start, LONGEST_WINDOW)
     return min(end - now, longest) if end > now else None
+
+
+def is_gone(answer: Response | NoResponse) -> bool:
+    """Say whether what was asked for is not there. An api-version that the cloud does not have is a 404 as well."""
+    return isinstance(answer, Response) and answer.status == 404 and not is_wrong_version(error_of(answer).code)
 
 
 def not_done(answer: Response | NoResponse, now: float) -> Refused | Lost | None:
