@@ -180,6 +180,38 @@ def test_the_table_has_every_field_of_the_instance_view() -> None:
     assert {name.strip("`") for name, _ in rows("## What is read")} == set(fields)
 
 
+@pytest.mark.shared
+@pytest.mark.skipif(not openapi.SPECS.exists(), reason="needs the OpenAPI files at ../shared/azure/specs")
+@pytest.mark.parametrize(
+    ("heading", "file", "definition"),
+    [
+        ("### The result of an action", "runCommand.json", "RunCommandResult"),
+        ("### A status", "computeRPCommon.json", "InstanceViewStatus"),
+        ("### An error", "../../../common-types/v1/common.json", "CloudError"),
+    ],
+)
+def test_the_tables_have_every_field_of_what_is_read(heading: str, file: str, definition: str) -> None:
+    """No field of a result, a status or an error is missing from the page, and none is invented."""
+    place = (openapi.SPECS / openapi.COMPUTE / file).resolve()
+    fields = set(
+        read_fields(place, openapi.document(place)["definitions"][definition], definition != "RunCommandResult")
+    )
+    assert {name.strip("`") for name, _ in rows(heading)} == fields
+
+
+def read_fields(file: Path, node: dict[str, Any], deep: bool, path: str = "") -> Iterator[str]:
+    """Every property of what is read, by its path; those of a list's items unless they have a table of their own."""
+    if "$ref" in node:
+        file, node = openapi.resolved(file, node)
+    if deep and "items" in node:
+        yield from read_fields(file, node["items"], deep, path)
+    elif "properties" in node:
+        for name, inner in node["properties"].items():
+            yield from read_fields(file, inner, deep, f"{path}.{name}" if path else name)
+    else:
+        yield path
+
+
 def test_every_row_of_the_table_is_put_to_the_proof() -> None:
     """The table and the properties that the test below sends are the same, with or without the OpenAPI files."""
     assert {name.strip("`") for name, *_ in rows("## What is sent")} == {*SEEN, *SCRIPTS}
