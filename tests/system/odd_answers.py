@@ -43,7 +43,7 @@ ODD_HEADERS = (
     "http://[",
     "\x7f",
 )
-"""What stands in place of each header that is read, in turn; none of them is a link to the service."""
+"""What stands in place of each header that is read, in turn; none of them is a link to an operation."""
 
 Path = tuple[str | int, ...]
 

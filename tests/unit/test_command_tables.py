@@ -21,7 +21,11 @@ HOSTILE = "\x1b]0;owned\x07\u202e\n=cmd|x"
 def command(text: str) -> ManagedCommand:
     target = Target("/subscriptions/s/vm", "s", "", "rg", "vm", "we", Os.LINUX)
     return ManagedCommand(
-        target, text, state=text, tags={text: text}, view={"output": text, "error": text, "more": text}
+        target,
+        text,
+        state=text,
+        tags={text: text},
+        view={"output": text, "error": text, "more": text, "statuses": [{"code": text, text: text}, text]},
     )
 
 
@@ -39,6 +43,19 @@ def test_csv_is_one_row_for_each_command_and_no_formula(text: str) -> None:
     head, row = csv.reader(io.StringIO(listing([command(text)], "csv", 0.0), newline=""))
     assert len(head) == len(row)
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for cell in row)
+
+
+def test_each_status_is_a_line_of_its_own() -> None:
+    """Level, code, words, message and time; what nobody knows is shown as it came."""
+    status = {"code": "ProvisioningState/failed", "level": "Error", "message": "no room", "time": "2026-01-01T00:00Z"}
+    found = [status, {"code": "a", "new": 1}, 7]
+    page = shown([ManagedCommand(command("c").target, "c", view={"statuses": found})], "table", 0.0)
+    lines = [line.strip() for line in page.splitlines() if line.startswith("  status:")]
+    assert lines == [
+        "status: Error: ProvisioningState/failed: no room (2026-01-01T00:00Z)",
+        'status: a {"new": 1}',
+        "status: 7",
+    ]
 
 
 def test_a_signed_address_loses_its_signature() -> None:
