@@ -71,27 +71,3 @@ def test_a_cloud_that_lacks_a_version_says_which_it_has(here: Here, machine: Mac
     assert done.code == 7
     assert "set azure.api_versions.compute in the config to an api-version that this cloud has: 2020-06-01" in done.err
     assert "no_rights" not in done.err and "Reader" not in done.err
-
-
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("text", ["Please try again after '0' seconds.", "busy"])
-@pytest.mark.slow
-def test_a_busy_service_is_not_called_a_missing_right(
-    here: Here, machine: Machine, lab: LabUp, status: int, text: str
-) -> None:
-    """Where every list is throttled or unavailable, the error says so, and the pauses are Fleet's own."""
-
-    def busy(passing: Passing) -> None:
-        if "/providers/" in passing.path:
-            passing.status, passing.headers = status, {"Retry-After": "0"}
-            passing.body = {"error": {"code": "Busy", "message": text}}
-
-    with between(lab.url, busy) as door:
-        done = here("targets", "all", door.flag)
-    assert done.code == 7
-    assert ("[throttled]" if status == 429 else "[unavailable]") in done.err
-    assert "Reader" not in done.err
-    per_list: dict[str, int] = {}
-    for passing in door.passed:
-        per_list[passing.path] = per_list.get(passing.path, 0) + 1
-    assert max(per_list.values()) == 5
