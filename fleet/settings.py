@@ -201,6 +201,11 @@ class ApiVersions(Keys):
         description="What a principal may do, which `fleet doctor` reads (Microsoft.Authorization). None: 2022-04-01.",
         examples=["2015-07-01"],
     )
+    locks: ApiVersion | None = Field(
+        default=None,
+        description="Locks, which `fleet doctor` reads (Microsoft.Authorization). None: 2016-09-01.",
+        examples=["2015-01-01"],
+    )
 
 
 class AzureKeys(Keys):

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from fleet.azure import az
 from fleet.azure.trust import trusting
 from fleet.azure.wire import entra
-from fleet.azure.wire.http import is_untrusted
+from fleet.azure.wire.certificates import fault_of
 from fleet.clock import Clock, SystemClock
 from fleet.errors import AzureUnusable, InvalidInput, Problem
 from fleet.files import read_start
@@ -196,7 +196,7 @@ _UNAVAILABLE = " authentication unavailable"
 
 def _absent(kind: str, text: str) -> str:
     """Say in a sentence that nothing is there to sign in with; empty where something was, and failed."""
-    if "AADSTS" in text or is_untrusted(text):
+    if "AADSTS" in text or fault_of(text) is not None:
         return ""
     if kind in ("default", "cli") and az.NOT_SIGNED_IN in text:
         return "not signed in to Azure"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleet.azure import locks as lock_wire
-from fleet.azure import maintenance as wire
 from fleet.azure.reading import MAX_PAGES, Pace, Pause, Unread, gathered, read, read_list, sentence
 from fleet.azure.transport import Transport
+from fleet.azure.wire import locks as lock_wire
+from fleet.azure.wire import maintenance as wire
 from fleet.azure.wire import resource_graph
 from fleet.azure.wire.http import Json
 from fleet.plan.locks import Locks

@@ -15,7 +15,7 @@ from fleet.azure.credentials import StaticTokens
 from fleet.azure.preflight import AzurePreflight
 from fleet.azure.reading import Unread, read_list
 from fleet.azure.transport import Transport
-from fleet.azure.wire import compute, hybrid, preflight, resource_graph, run_command
+from fleet.azure.wire import compute, hybrid, locks, maintenance, preflight, resource_graph, run_command
 from fleet.azure.wire.http import Request
 from fleet.azure.wire.versions import DEFAULTS, Api, asked_with, version_hint
 from fleet.playbook.model import Transport as Way
@@ -49,9 +49,10 @@ REQUESTS: dict[Api, list[Request]] = {
         run_command.submission(Command(ARC, Way.MANAGED, name="n", script="x")),
         run_command.removal(ARC, "n"),
     ],
-    Api.RESOURCE_GRAPH: [resource_graph.question(["s"])],
+    Api.RESOURCE_GRAPH: [resource_graph.question(["s"]), maintenance.question("resources", ["s"])],
     Api.SUBSCRIPTIONS: [compute.list_subscriptions()],
     Api.AUTHORIZATION: [preflight.permissions("/subscriptions/s")],
+    Api.LOCKS: [locks.listing("s")],
     Api.GALLERY_SCRIPTS: [run_command.submission(GALLERY)],
 }
 

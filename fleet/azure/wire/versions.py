@@ -26,6 +26,8 @@ class Api(StrEnum):
     SUBSCRIPTIONS = "subscriptions"
     AUTHORIZATION = "authorization"
     """What a principal may do (``fleet doctor``)."""
+    LOCKS = "locks"
+    """Locks on subscriptions, groups and VMs (``fleet doctor``)."""
 
 
 Versions = Mapping[Api, str]
@@ -37,6 +39,7 @@ DEFAULTS: Versions = {
     Api.RESOURCE_GRAPH: "2022-10-01",
     Api.SUBSCRIPTIONS: "2022-12-01",
     Api.AUTHORIZATION: "2022-04-01",
+    Api.LOCKS: "2016-09-01",
 }
 
 _QUERY = "api-version"
@@ -69,6 +72,7 @@ _NAMESPACES = {
     "microsoft.compute": Api.COMPUTE,
     "microsoft.hybridcompute": Api.HYBRID_COMPUTE,
     "microsoft.resourcegraph": Api.RESOURCE_GRAPH,
+    "microsoft.authorization/locks": Api.LOCKS,
     "microsoft.authorization": Api.AUTHORIZATION,
 }
 _SHOWN = 5

@@ -422,7 +422,7 @@ def test_the_exit_code_in_the_words_of_custom_scripts_is_read() -> None:
 @pytest.mark.parametrize("why", ["ProvisioningState/failed/1: Enable failed: boom", ""])
 def test_a_command_that_azure_calls_failed_is_a_failure(nonce: str | None, why: str) -> None:
     """Without a receipt and an exit code its word stands: failed, not verified, and whether it runs still is not known."""
-    answer = Answer(execution_state="Failed", execution_message=why, combined="Enable failed: boom")
+    answer = Answer(execution_state="Failed", execution_message=why)
     outcome = judge_answer(answer, nonce=nonce, digest="d", ok_exit=(0,))
     assert (outcome.status, outcome.cause.code, outcome.verified) == (
         Status.FAILED,

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fleet.azure.wire import shapes
-from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, path
-from fleet.azure.wire.resource_graph import GRAPH_VERSION, PAGE_ROWS
+from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig
+from fleet.azure.wire.resource_graph import PAGE_ROWS
+from fleet.azure.wire.versions import Api, ask
 from fleet.plan.patchers import Assignment, PatchSettings, Scope
 from fleet.targets.glob import same_case
 
@@ -50,8 +51,7 @@ def question(text: str, subscriptions: Sequence[str], skip_token: str = "") -> R
     if skip_token:
         options["$skipToken"] = skip_token
     body: dict[str, Json] = {"subscriptions": list(subscriptions), "query": text, "options": options}
-    target = path("/providers/Microsoft.ResourceGraph/resources", {"api-version": GRAPH_VERSION})
-    return Request("POST", target, body, cap=8 * MIB)
+    return ask("POST", "/providers/Microsoft.ResourceGraph/resources", Api.RESOURCE_GRAPH, body=body, cap=8 * MIB)
 
 
 def settings(rows: Sequence[Json]) -> Mapping[str, PatchSettings]:

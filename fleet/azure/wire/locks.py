@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleet.azure.wire.http import MIB, Json, Request, as_text, dig, path
+from fleet.azure.wire.http import MIB, Json, Request, as_text, dig
+from fleet.azure.wire.versions import Api, ask
 from fleet.plan.locks import Lock
 from fleet.targets.glob import same_case
-
-LOCKS_VERSION = "2016-09-01"
 
 _LOCK = "/providers/microsoft.authorization/locks/"
 
 
 def listing(subscription: str) -> Request:
     """Build the request for every lock in a subscription: on it, its groups, and what is in them."""
-    target = f"/subscriptions/{subscription}/providers/Microsoft.Authorization/locks"
-    return Request("GET", path(target, {"api-version": LOCKS_VERSION}), cap=8 * MIB)
+    return ask("GET", f"/subscriptions/{subscription}/providers/Microsoft.Authorization/locks", Api.LOCKS, cap=8 * MIB)
 
 
 def locks(rows: Sequence[Json]) -> tuple[Lock, ...] | str:
