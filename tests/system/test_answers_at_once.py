@@ -87,7 +87,7 @@ def test_a_status_that_says_failed_fails_the_row(here: Here, machine: Machine, l
     """Its words are the cause, and no sentence says that the script ended."""
     failed = {"code": "ProvisioningState/failed/1", "level": "Error", "message": "Enable failed: boom"}
     done, sent, _ = run(here, machine, lab, receipts, lambda result: {"value": [failed]})
-    assert (sent, rows(done.report)) == (1, [("failed", "operation_failed")]), done.err
+    assert (sent, rows(done.report)) == (1, [("failed", "handler_error")]), done.err
     message = done.report["jobs"][0]["cause"]["message"]
     assert "Enable failed: boom" in message and "the script ended" not in message
     assert done.code == 3
