@@ -1,0 +1,54 @@
+# What a played Windows keeps: one JSON file, state.json, in the folder that FLEET_WINDOWS names. It outlives scripts and boots.
+# Its keys are described in fleet/lab/windows/state.py. Every other file of this folder reads and writes it through here.
+function Get-PlayedState {
+    $path = Join-Path $env:FLEET_WINDOWS 'state.json'
+    return [System.IO.File]::ReadAllText($path) | ConvertFrom-Json
+}
+
+function Save-PlayedState($State) {
+    $path = Join-Path $env:FLEET_WINDOWS 'state.json'
+    $draft = $path + '.' + $PID
+    [System.IO.File]::WriteAllText($draft, ($State | ConvertTo-Json -Depth 12))
+    [System.IO.File]::Move($draft, $path, $true)
+}
+
+# Sets a member, whether it was there before or not.
+function Set-PlayedMember($Object, [string]$Name, $Value) {
+    $Object | Add-Member -NotePropertyName $Name -NotePropertyValue $Value -Force
+}
+
+# Notes that something was asked or done, for whoever looks at it afterwards: one line in the file "calls".
+function Add-PlayedCall([string]$Line) {
+    [System.IO.File]::AppendAllText((Join-Path $env:FLEET_WINDOWS 'calls'), $Line + "`n")
+}
+
+# The exception that .NET makes of an HRESULT ("0x80240016"), as at the border of COM.
+function Get-PlayedException([string]$Result) {
+    return [System.Runtime.InteropServices.Marshal]::GetExceptionForHR([int]$Result, [IntPtr]::new(-1))
+}
+
+function Get-PlayedNumber([string]$Result) { return [int]$Result }
+
+# A stopwatch that goes on with every wait of the played Windows, also where state.clock is "instant" and no wait takes any time.
+$PlayedWaits = @{ Seconds = [double]0 }
+
+function Start-PlayedWatch {
+    $watch = [pscustomobject]@{ Real = [System.Diagnostics.Stopwatch]::StartNew(); Waits = $PlayedWaits; From = $PlayedWaits.Seconds }
+    $watch | Add-Member -MemberType ScriptProperty -Name Elapsed -Value {
+        [TimeSpan]::FromSeconds($this.Real.Elapsed.TotalSeconds + $this.Waits.Seconds - $this.From)
+    }
+    return $watch
+}
+
+function Wait-Played([double]$Seconds) {
+    if ($Seconds -le 0) { return }
+    $state = Get-PlayedState
+    if ($state.clock -eq 'instant') { $PlayedWaits.Seconds += $Seconds; return }
+    $speed = 1
+    if ($state.speed) { $speed = [double]$state.speed }
+    Microsoft.PowerShell.Utility\Start-Sleep -Milliseconds ([int](1000 * $Seconds / $speed))
+}
+
+function Start-Sleep([Alias('s')][double]$Seconds, [Alias('m', 'ms')][int]$Milliseconds) {
+    Wait-Played ($Seconds + $Milliseconds / 1000)
+}
