@@ -70,7 +70,7 @@ def test_windows_scripts_call_what_is_there(path: Path) -> None:
     defined = set(re.findall(r"^function ([A-Za-z-]+)", text, re.MULTILINE))
     called = set(re.findall(r"\b[A-Z][a-z]+-[A-Z][A-Za-z]+", re.sub(r"#.*|function [A-Za-z-]+", "", text)))
     of_powershell = {"Get-CimInstance", "Get-Date", "Get-ItemProperty", "Get-Service", "New-Object", "Start-Sleep"}
-    of_powershell |= {"ForEach-Object", "Where-Object", "Write-Output"}
+    of_powershell |= {"ForEach-Object", "Select-Object", "Sort-Object", "Test-Path", "Where-Object"}
     assert called - of_powershell == defined
 
 
