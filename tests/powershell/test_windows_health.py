@@ -131,7 +131,7 @@ def disk(free: int, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_what_a_machine_is_at_fault_for(world: dict[str, Any], finding: list[str], windows: Make) -> None:
-    """And what never is: a drive that is not fixed, a service that starts late or by an event, names that are to be renamed."""
+    """And what never is: a drive that is not fixed, a service that starts late or by an event, files to be renamed."""
     findings = found(well(windows, **world))
     assert len(findings) == len(finding), findings
     assert all(is_.startswith(wanted) for is_, wanted in zip(findings, finding, strict=True)), findings

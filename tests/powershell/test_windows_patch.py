@@ -165,7 +165,7 @@ def test_what_is_in_scope_is_installed(case: Case, windows: Make) -> None:
     ),
 )
 def test_a_fault_of_one_update_is_its_own(case: Case, windows: Make) -> None:
-    """Whatever one update throws, lacks or ends with: it is named with its HRESULT and counted, and the others are installed."""
+    """Whatever one update throws, lacks or ends with: it is named with its HRESULT and counted; the others are installed."""
     check(case, windows)
 
 
