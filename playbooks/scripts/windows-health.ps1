@@ -64,7 +64,7 @@ function Show-Disks {
         if ("$($drive.DriveType)" -ne 'Fixed') { continue }
         $seen++
         try {
-            if (-not $drive.IsReady -or $drive.TotalSize -le 0) { throw 'it is not ready' }
+            if (-not $drive.IsReady -or $drive.TotalSize -le 0 -or $null -eq $drive.AvailableFreeSpace) { throw 'it is not ready' }
             $used = [int][Math]::Ceiling(100 * ($drive.TotalSize - $drive.AvailableFreeSpace) / $drive.TotalSize)
         } catch {
             Write-Fact "disk_used_percent $name" 'unknown'
@@ -136,6 +136,7 @@ function Show-Restart {
 
 # A service that starts with Windows and does not run; not one that starts late or by a trigger, which may well have ended.
 function Test-Stopped($Service) {
+    if (-not $Service.StartType) { throw "how $($Service.Name) starts is unknown" }
     if ("$($Service.StartType)" -ne 'Automatic' -or "$($Service.Status)" -in 'Running', 'StartPending', 'ContinuePending') { return $false }
     foreach ($pattern in $Ignored) { if ($Service.Name -like $pattern) { return $false } }
     $path = "$Control\Services\$($Service.Name)"

@@ -304,6 +304,7 @@ function Stop-Searching([string]$Result, [string]$Why) {
 
 function Search-Agent {
     while ($true) {
+        Write-Line 'searching: the update service'
         try {
             $searcher = $Session.CreateUpdateSearcher()
             $searcher.Online = $true
