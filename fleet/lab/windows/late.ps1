@@ -45,7 +45,7 @@ public class FleetLateBound : DynamicObject
 
 function Import-PlayedLateBound {
     if ('FleetLateBound' -as [type]) { return }
-    $library = Join-Path $env:FLEET_WINDOWS 'late.dll'
+    $library = Join-Path $env:FLEET_PLAYED_WINDOWS 'late.dll'
     if (-not (Microsoft.PowerShell.Management\Test-Path $library)) {
         Add-Type -TypeDefinition $PlayedLateSource -OutputAssembly "$library.$PID"
         [System.IO.File]::Move("$library.$PID", $library, $true)

@@ -1,12 +1,12 @@
-# What a played Windows keeps: one JSON file, state.json, in the folder that FLEET_WINDOWS names. It outlives scripts and boots.
+# What a played Windows keeps: one JSON file, state.json, in the folder that FLEET_PLAYED_WINDOWS names. It outlives scripts and boots.
 # Its keys are described in fleet/lab/windows/state.py. Every other file of this folder reads and writes it through here.
 function Get-PlayedState {
-    $path = Join-Path $env:FLEET_WINDOWS 'state.json'
+    $path = Join-Path $env:FLEET_PLAYED_WINDOWS 'state.json'
     return [System.IO.File]::ReadAllText($path) | ConvertFrom-Json
 }
 
 function Save-PlayedState($State) {
-    $path = Join-Path $env:FLEET_WINDOWS 'state.json'
+    $path = Join-Path $env:FLEET_PLAYED_WINDOWS 'state.json'
     $draft = $path + '.' + $PID
     [System.IO.File]::WriteAllText($draft, ($State | ConvertTo-Json -Depth 12))
     [System.IO.File]::Move($draft, $path, $true)
@@ -19,7 +19,7 @@ function Set-PlayedMember($Object, [string]$Name, $Value) {
 
 # Notes that something was asked or done, for whoever looks at it afterwards: one line in the file "calls".
 function Add-PlayedCall([string]$Line) {
-    [System.IO.File]::AppendAllText((Join-Path $env:FLEET_WINDOWS 'calls'), $Line + "`n")
+    [System.IO.File]::AppendAllText((Join-Path $env:FLEET_PLAYED_WINDOWS 'calls'), $Line + "`n")
 }
 
 # The exception that .NET makes of an HRESULT ("0x80240016"), as at the border of COM.

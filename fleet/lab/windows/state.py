@@ -1,7 +1,7 @@
 """What a played Windows keeps between scripts and boots: the file ``state.json`` in a folder.
 
 The PowerShell files of this package read and change it; ``load.ps1`` brings them into a PowerShell, whose variable
-``FLEET_WINDOWS`` names the folder. All keys but those of :func:`fresh` may be left out.
+``FLEET_PLAYED_WINDOWS`` names the folder. All keys but those of :func:`fresh` may be left out.
 
 =================  ===============================================================================================
 ``updates``        what the update service knows: ``id``, ``revision``, ``title``, ``kb`` (list), ``categories``
@@ -36,7 +36,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-VARIABLE = "FLEET_WINDOWS"
+VARIABLE = "FLEET_PLAYED_WINDOWS"
 """The environment variable that names the folder."""
 
 State = dict[str, Any]

@@ -1,5 +1,5 @@
-# Get-CimInstance, as far as no other file of this folder has it: it asks the function Get-Played<class>. state.cim is "broken", where each
-# question throws, or "hangs", where none is answered: then OperationTimeoutSec ends it, and without one nothing does.
+# Get-CimInstance: it asks the function Get-Played<class>, and for other classes the module CimCmdlets, if there is one. state.cim is
+# "broken", where each question throws, or "hangs", where none is answered: then OperationTimeoutSec ends it, and without one nothing does.
 # Documentation: learn.microsoft.com/powershell/module/cimcmdlets/get-ciminstance
 function Assert-PlayedCim([double]$Limit) {
     $cim = (Get-PlayedState).cim
@@ -12,36 +12,28 @@ function Assert-PlayedCim([double]$Limit) {
 
 function Get-PlayedWin32_OperatingSystem {
     $system = (Get-PlayedState).system
+    $booted = ([DateTime]$system.booted).ToLocalTime()
+    $file = Join-Path $env:FLEET_PLAYED_WINDOWS 'boot' # seconds since 1970, where something else keeps the time of the boot
+    if (Test-Path -LiteralPath $file) { $booted = [DateTimeOffset]::FromUnixTimeSeconds([long][System.IO.File]::ReadAllText($file)).LocalDateTime }
     [pscustomobject]@{
         Caption = $system.caption
         Version = $system.version
         BuildNumber = ("$($system.version)" -split '\.')[2]
-        LastBootUpTime = ([DateTime]$system.booted).ToLocalTime()
+        LastBootUpTime = $booted
         TotalVisibleMemorySize = [uint64]$system.memory_kib
         FreePhysicalMemory = [uint64]$system.free_kib
     }
 }
 
-# Each service with its process, by its name.
-function Get-PlayedWin32_Service([string]$Filter) {
-    $services = (Get-PlayedState).services
-    foreach ($service in $services.psobject.Properties) {
-        if ($Filter -match "Name='(.+)'" -and $Matches[1].Replace("\'", "'") -ne $service.Name) { continue }
-        [pscustomobject]@{ Name = $service.Name; State = $service.Value.status; ProcessId = [uint32]$service.Value.process }
-    }
-}
-
-if (-not (Get-Command Get-CimInstance -ErrorAction SilentlyContinue)) {
-    function Get-CimInstance {
-        [CmdletBinding()]
-        param(
-            [Parameter(Position = 0)][string]$ClassName,
-            [string]$Filter,
-            [string]$Namespace,
-            [uint32]$OperationTimeoutSec,
-            [string[]]$Property
-        )
-        Assert-PlayedCim $OperationTimeoutSec
-        & "Get-Played$ClassName" $Filter
-    }
+function Get-CimInstance {
+    [CmdletBinding()]
+    param(
+        [Parameter(Position = 0)][string]$ClassName,
+        [string]$Filter,
+        [string]$Namespace,
+        [uint32]$OperationTimeoutSec
+    )
+    Assert-PlayedCim $OperationTimeoutSec
+    if (Get-Command "Get-Played$ClassName" -ErrorAction SilentlyContinue) { return & "Get-Played$ClassName" $Filter }
+    CimCmdlets\Get-CimInstance $ClassName
 }
