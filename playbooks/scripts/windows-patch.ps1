@@ -344,10 +344,13 @@ function Find-Updates {
     $number = 0
     $nameless = 0
     $held = @{}
+    $listed = @{}
     foreach ($update in $found.Updates) {
         $number++
         $one = Read-Update $update $number
         if (-not $one.Key) { $nameless++; $one.Key = "unreadable $nameless" }
+        if ($listed.ContainsKey($one.Key)) { continue } # the same update by two ways, such as from two sources
+        $listed[$one.Key] = $true
         if ($one.Fault -and -not (Test-Excluded $one)) {
             Add-Failure $one $one.Fault
             $one # it may be in scope

@@ -72,6 +72,23 @@ CRASH = "0x8024000F"
         "1",
         ["not applicable any more: KB2 "],
     ),
+    Case(
+        "one that is not applicable any more, thrown",
+        [update(1, replaces=[update(2)["id"]]), update(2, throws={"Install": "0x80240017"})],
+        0,
+        "updated",
+        "updated=1 failed=0 remaining=0",
+        "1",
+    ),
+    Case(
+        "one that is not applicable, and offered again",
+        [update(1), update(2, install={"result": "0x80240017"})],
+        82,
+        "partial",
+        "updated=1 failed=1 remaining=1",
+        "1",
+    ),
+    Case("one that is listed twice", [update(1, twice=True)], 0, "updated", "updated=1", "1"),
     Case("a hidden one", [update(1, hidden=True)], 0, "nothing_to_do", "held=0"),
     Case(
         "a title that looks like a result",
@@ -486,6 +503,13 @@ STAYS = {"restart": {"wanted": True, "blocks": True, "stays": True}}
         "updated=1 remaining=1 failed=0 reboot=yes note=restart_first",
         "",
         ["left over: KB2 "],
+    ),
+    Case(
+        "refused because of the one before",
+        [update(1, restart="wanted"), update(2, throws={"Install": "0x80240016"}), update(3)],
+        80,
+        "reboot_needed",
+        "updated=1 remaining=2 failed=0 reboot=yes note=restart_first",
     ),
     Case(
         "dry",

@@ -54,7 +54,7 @@ def start(pwsh: str, machine: Windows, **given: str) -> subprocess.Popen[str]:
 def test_its_exit_code_is_that_of_its_last_line(pwsh: str, windows: Make) -> None:
     """As a process: the code, the line, and what failed on standard error."""
     process = start(pwsh, windows(update(1), update(2, throws={"Install": "0x80070643"})))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 82, (out, err)
     assert out.splitlines()[-1].startswith("FLEET-RESULT code=82 state=partial ")
     assert err.splitlines()[0] == "KB2 Update 2: install:0x80070643 (the installer failed)"
@@ -70,7 +70,7 @@ def test_one_that_is_cut_off_has_named_the_update(pwsh: str, windows: Make) -> N
         if line.startswith("installing: KB2"):
             break
     process.kill()
-    seen += process.communicate(timeout=60)[0]
+    seen += process.communicate(timeout=180)[0]
     steps = yaml.safe_load((SCRIPTS.parent / "windows-patch.yaml").read_text(encoding="utf-8"))["steps"]
     pattern = steps[0]["collect"]["installing"]["regex"]
     found = re.search(pattern, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -283,3 +284,51 @@ async def test_a_service_must_stay_up(active: str, shows: str, code: int) -> Non
         await vm.run(systemctl(f"is-active) {active} ;;", f"show) {shows} ;;"))
         done = await vm.run(RESTART, SERVICE="web", WAIT="2", STABLE="2")
         assert (done.exit_code, done.stdout == b"web: active\n") == (code, code == 0), done.stderr
+
+
+WINDOWS_LAB = """\
+apiVersion: fleet/v1
+kind: Lab
+speed: 60
+rules:
+  - {when: Restarts one Windows service, stdout: "Zabbix Agent: running\\n"}
+  - {when: The state of a Windows machine, stdout: "system_used_percent: 95\\nfinding: C is full\\nfindings: 1\\n"}
+subscriptions:
+  - name: one
+    groups:
+      - {name: rg, vms: [{name: "win{n}", os: windows, count: 2}]}
+"""
+
+
+def test_a_service_of_windows_vms_is_restarted_by_its_own_script(machine: Machine, tmp_path: Path) -> None:
+    """A name may have spaces in it; the step for Linux is left out on Windows VMs, as the playbook means it."""
+    lab = tmp_path / "lab.yaml"
+    lab.write_text(WINDOWS_LAB, encoding="utf-8")
+    play = quickened_restart(tmp_path)
+    done = machine.run("run", play, f"--lab={lab}", "-y", "-o", "json", "-e", "service=Zabbix Agent")
+    assert done.code == 0, done.err
+    rows = {(row["name"], row["step"]): row["status"] for row in done.report["jobs"]}
+    assert {status for (_, step), status in rows.items() if step == "restart"} == {"skipped"}
+    assert {status for (_, step), status in rows.items() if step == "restart-windows"} == {"succeeded"}
+
+
+def quickened_restart(folder: Path) -> Path:
+    """The shipped playbook in one wave, without its soak."""
+    text = (SHIPPED / "rolling-restart.yaml").read_text(encoding="utf-8")
+    for slow, quick in (("soak: 2m", "soak: 0s"), ("waves: [canary, 10%, 50%, 100%]", "waves: [100%]")):
+        assert slow in text
+        text = text.replace(slow, quick)
+    shutil.copytree(SHIPPED / "scripts", folder / "scripts")
+    play = folder / "rolling-restart.yaml"
+    play.write_text(text, encoding="utf-8")
+    return play
+
+
+def test_a_finding_on_windows_vms_fails_them_by_name(machine: Machine, tmp_path: Path) -> None:
+    """Each VM has its row, its facts and its first finding, and the exit code is 3."""
+    lab = tmp_path / "lab.yaml"
+    lab.write_text(WINDOWS_LAB, encoding="utf-8")
+    done = machine.run("run", SHIPPED / "windows-health.yaml", f"--lab={lab}", "-y", "-o", "json")
+    assert done.code == 3, done.err
+    found = [(row["status"], row["facts"]["finding"], row["facts"]["system_used"]) for row in done.report["jobs"]]
+    assert found == [("failed", "C is full", "95")] * 2

@@ -224,7 +224,11 @@ class PlayedSearcher {
                 throw (Get-PlayedException $plan.throws)
             }
         }
-        $found = foreach ($spec in $state.updates) { if (Test-PlayedOffer $state $spec $Criteria) { New-PlayedUpdate $spec } }
+        $found = foreach ($spec in $state.updates) {
+            if (-not (Test-PlayedOffer $state $spec $Criteria)) { continue }
+            New-PlayedUpdate $spec
+            if ($spec.twice) { New-PlayedUpdate $spec }
+        }
         $code = if ($null -ne $plan.code) { $plan.code } else { 2 }
         if ($plan.members -eq $false) { return [pscustomobject]@{} }
         $warnings = @($plan.warnings | Where-Object { $_ } | ForEach-Object {

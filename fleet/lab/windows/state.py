@@ -6,8 +6,9 @@ The PowerShell files of this package read and change it; ``load.ps1`` brings the
 =================  ===============================================================================================
 ``updates``        what the update service knows: ``id``, ``revision``, ``title``, ``kb`` (list), ``categories``
                    (names, or ids), ``type`` (``driver``), ``browse_only``, ``asks``, ``eula`` (not accepted yet),
-                   ``size``, ``hidden``, ``needs`` (ids that come first), ``replaces`` (ids), ``download_seconds``,
-                   ``install_seconds``, ``restart`` (``wanted`` after it, or ``mandatory``: nothing else before);
+                   ``size``, ``hidden``, ``twice`` (listed so), ``needs`` (ids that come first), ``replaces`` (ids),
+                   ``download_seconds``, ``install_seconds``, ``restart`` (``wanted`` after it, or ``mandatory``:
+                   nothing else before);
                    what goes wrong: ``download`` and ``install`` (``result``, ``code``, ``times``), ``throws``
                    (member: HRESULT), ``members`` (false: none can be read), ``missing`` (list), ``hangs``,
                    ``comes_again`` (so often, -1 always), ``undone`` (so often, at the restart)
