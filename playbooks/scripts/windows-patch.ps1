@@ -212,7 +212,9 @@ function Read-Rest($One) {
 
 function Test-Excluded($One) {
     foreach ($article in $One.Articles) { if ($Exclude.Articles -contains $article) { return $true } }
-    foreach ($title in $Exclude.Titles) { if ($One.Title -like $title) { return $true } }
+    foreach ($pattern in $Exclude.Titles) {
+        foreach ($text in @($One.Articles) + $One.Title) { if ($text -like $pattern) { return $true } }
+    }
     return $false
 }
 
@@ -278,12 +280,14 @@ function Get-Restart {
 # Whether a failure of the search is one of the network or the server: addresses, connections, HTTP, the service's own protocol.
 function Test-Network([string]$Result) {
     if ($Result -notmatch '^0x[0-9A-F]{8}$') { return $false }
-    if ($Result -in '0x8024001F', '0x80240438', '0x8024043C') { return $true }
+    if ($Result -in '0x8024001F', '0x80240438', '0x8024043C') { return $true } # no connection, no endpoint, a proxy that refuses
+    if ($Result -in '0x80070035', '0x800704CF', '0x800704D0', '0x800704D1', '0x800704D2') { return $true } # unreachable
+    if ($Result -eq '0x80244011') { return $false } # no server is set
     $number = [Convert]::ToInt64($Result.Substring(2), 16)
     foreach ($range in @(
             @(2147952400, 2147954687), # 0x80072710 to 0x80072FFF: sockets, WinINet and WinHTTP
             @(2149859328, 2149863423), # 0x80244000 to 0x80244FFF: the protocol with the update server, HTTP in it
-            @(2149863424, 2149867519), # 0x80245000 to 0x80245FFF: the redirector
+            @(2149863424, 2149863435), # 0x80245000 to 0x8024500B: the redirector; what follows is a policy that forbids it
             @(2149122448, 2149122559)  # 0x80190190 to 0x801901FF: HTTP 400 and above
         )) {
         if ($number -ge $range[0] -and $number -le $range[1]) { return $true }

@@ -244,6 +244,10 @@ def test_nothing_that_cannot_be_read_is_nothing_to_do(case: Case, windows: Make)
             ("0x80240438", 86, "no_metadata"),
             ("0x801901F7", 86, "no_metadata"),
             ("0x8007274C", 86, "no_metadata"),
+            ("0x800704CF", 86, "no_metadata"),
+            ("0x8024500B", 86, "no_metadata"),
+            ("0x8024500C", 87, "failed"),
+            ("0x80244011", 87, "failed"),
             ("0x80070422", 87, "failed"),
             ("0x80248007", 87, "failed"),
             ("0x80240032", 87, "failed"),
@@ -394,6 +398,8 @@ def test_a_scope_takes_what_it_names(scope: str, chosen: str, held: int, windows
         ("Update ?,KB9", ""),
         ("[Odd] `name", "1 2 3"),
         ("11", "1 2 3"),
+        ("KB?", ""),
+        ("kb[12]", "1 2 3"),
     ],
 )
 def test_what_is_excluded_is_held_and_named(exclude: str, chosen: str, windows: Make) -> None:
