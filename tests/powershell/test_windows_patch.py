@@ -61,6 +61,9 @@ CRASH = "0x8024000F"
     Case("nothing", [], 0, "nothing_to_do", "updated=0 remaining=0 failed=0 held=0 reboot=no note=-"),
     Case("two", [update(1), update(2)], 0, "updated", "updated=2 remaining=0", "1 2"),
     Case("one that wants a restart", [update(1, restart="wanted"), update(2)], 80, "reboot_needed", "updated=2", "2"),
+    Case(
+        "one whose result alone wants a restart", [update(1, restart="result")], 80, "reboot_needed", "reboot=yes", "1"
+    ),
     Case("one behind another", [update(1), update(2, needs=[update(1)["id"]])], 0, "updated", "updated=2", "1 2"),
     Case("a licence", [update(1, eula=True)], 0, "updated", "", "1"),
     Case(

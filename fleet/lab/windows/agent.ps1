@@ -195,6 +195,7 @@ function Set-PlayedInstalled($State, $Spec, $Own) {
     if ($Spec.restart) {
         $Own.RebootRequired = $true
         $Own.HResult = Get-PlayedNumber '0x00240005' # WU_S_REBOOT_REQUIRED
+        if ($Spec.restart -eq 'result') { Set-PlayedMember $Spec 'installed' $true; return }
         Set-PlayedMember $Spec 'pending' $true
         $State.restart.wanted = $true
         if ($Spec.restart -eq 'mandatory') { $State.restart.blocks = $true }

@@ -7,8 +7,8 @@ The PowerShell files of this package read and change it; ``load.ps1`` brings the
 ``updates``        what the update service knows: ``id``, ``revision``, ``title``, ``kb`` (list), ``categories``
                    (names, or ids), ``type`` (``driver``), ``browse_only``, ``asks``, ``eula`` (not accepted yet),
                    ``size``, ``hidden``, ``twice`` (listed so), ``needs`` (ids that come first), ``replaces`` (ids),
-                   ``download_seconds``, ``install_seconds``, ``restart`` (``wanted`` after it, or ``mandatory``:
-                   nothing else before);
+                   ``download_seconds``, ``install_seconds``, ``restart`` (``wanted`` after it, ``mandatory``:
+                   nothing else before, or ``result``: only the result of its installation says so);
                    what goes wrong: ``download`` and ``install`` (``result``, ``code``, ``times``), ``throws``
                    (member: HRESULT), ``members`` (false: none can be read), ``missing`` (list), ``hangs``,
                    ``comes_again`` (so often, -1 always), ``undone`` (so often, at the restart)
