@@ -1,4 +1,4 @@
-# Is a Windows machine well after its updates? Only looks, and may run again and again.
+# Is a Windows machine well after its updates? Reads only, and may run again and again.
 #
 # Given   SERVICES  names of services that must be running, with commas; a name may have spaces in it
 #         WAIT      seconds to wait while the updates are still being finished; none if left out

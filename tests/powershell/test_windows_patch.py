@@ -332,7 +332,7 @@ def test_a_search_with_errors_installs_what_it_found_and_says_its_warnings(case:
         "failed=2",
     ),
 )
-def test_a_download_that_fails_is_told_by_its_own_result(case: Case, windows: Make) -> None:
+def test_a_failed_download_is_reported_by_its_own_result(case: Case, windows: Make) -> None:
     """Not by that of the whole call; and it is 86 where nothing was installed."""
     check(case, windows)
 
