@@ -459,6 +459,7 @@ def test_one_that_may_ask_is_held(windows: Make) -> None:
     ),
     Case("True is true", [update(1)], 0, "planned", "remaining=1", given={"DRY_RUN": "True"}),
     Case("WMI is broken", [update(1)], 0, "updated", "updated=1", "1", world={"cim": "broken"}),
+    Case("a folder stands for the drive", [update(1)], 0, "updated", "", "1", given={"SystemDrive": "/srv/c"}),
     Case("WMI hangs", [update(1)], 0, "updated", "updated=1", "1", world={"cim": "hangs"}),
 )
 def test_what_is_not_understood_is_refused_before_anything_is_done(case: Case, windows: Make) -> None:

@@ -2,7 +2,8 @@
 # Documentation: learn.microsoft.com/dotnet/api/system.io.driveinfo and learn.microsoft.com/windows/win32/cimwin32prov/win32-logicaldisk
 # A letter without a drive is "NoRootDirectory", and asking it for its size throws.
 function New-PlayedDrive([string]$Name) {
-    $letter = $Name.Substring(0, 1).ToUpperInvariant() + ':'
+    $letter = 'C:' # a folder that stands for the system's drive
+    if ($Name -match '^[A-Za-z](:|$)') { $letter = $Name.Substring(0, 1).ToUpperInvariant() + ':' }
     $disk = (Get-PlayedState).disks.$letter
     $drive = [pscustomobject]@{ Name = $letter + '\'; DriveType = 'NoRootDirectory'; IsReady = $false }
     if ($disk) {
