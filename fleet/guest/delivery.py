@@ -29,11 +29,21 @@ _WINDOWS_CHARACTERS = 32_766
 """Longest environment variable (Win32 SetEnvironmentVariable); the command line has the same bound."""
 _WINDOWS_ARGUMENTS = 30_000
 
+CUT_HINT = "give the name and the value as two arguments, or use env"
+
 _SHELL_OWNED = frozenset(
     {"BASHOPTS", "BASH_VERSINFO", "DIRSTACK", "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "LINENO"}
     | {"OPTIND", "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "UID", "_"}
 )
 """Names a shell sets itself: bash refuses some, dash stops at a bad OPTIND, the rest would not arrive."""
+
+
+_CUT_ARGUMENT = re.compile(r"[-\u2013\u2014\u2015].*:", re.DOTALL)
+
+
+def is_cut_by_powershell(argument: str) -> bool:
+    """Whether ``powershell -File`` would make two arguments of one: it takes ``-Name:value`` apart."""
+    return _CUT_ARGUMENT.match(argument) is not None
 
 
 class Shell(StrEnum):
@@ -163,6 +173,8 @@ def _about_values(delivery: Delivery) -> list[Problem]:
         problems += _text_problems(f"the value of {name}", text) or _length_problems(delivery, name, text)
     for number, text in enumerate(delivery.args, start=1):
         problems += _text_problems(f"argument {number}", text) or _length_problems(delivery, "", text)
+        if delivery.shell is Shell.PWSH and is_cut_by_powershell(text):
+            problems.append(_problem(f"PowerShell would make two of argument {number}, at the colon", CUT_HINT))
     if delivery.shell is Shell.PWSH and sum(2 * len(text) + 3 for text in delivery.args) > _WINDOWS_ARGUMENTS:
         problems.append(_problem("the arguments do not fit into a command line of Windows", "use env, or a file"))
     return problems

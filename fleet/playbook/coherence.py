@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fleet.documents import Document, partial
 from fleet.errors import Problem
+from fleet.guest.delivery import CUT_HINT, is_cut_by_powershell
 from fleet.playbook import order, schema
 from fleet.playbook import rollout as rollout_keys
 from fleet.playbook.model import Amount, Parameter, ParameterValue
@@ -217,6 +218,18 @@ def _step(document: Document, path: Path, declared: Mapping[str, Parameter]) -> 
         where = (*path, "args", index)
         yield from template(document, where, text, declared)
         yield from _secrets_in_args(document, where, text, declared)
+        yield from _cut_arguments(document, path, where, text)
+
+
+def _cut_arguments(document: Document, step: Path, where: Path, text: str) -> Iterator[Problem]:
+    """Refuse what would not arrive unchanged, where it is sure that PowerShell runs the step's own script."""
+    shell, file = document.at((*step, "shell")), document.at((*step, "run", "file"))
+    inline = isinstance(document.at((*step, "run", "inline")), str)
+    named = shell in ("pwsh", "pwsh7") and (inline or isinstance(file, str))
+    by_name = shell in (None, "auto") and isinstance(file, str) and file.lower().endswith(".ps1")
+    if (named or by_name) and is_cut_by_powershell(text):
+        message = f"PowerShell would make two arguments of '{shown(text)}', at the colon"
+        yield problem(document, where, "cut_argument", message, hint=CUT_HINT)
 
 
 def _sources(document: Document, path: Path) -> Iterator[Problem]:

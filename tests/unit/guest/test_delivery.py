@@ -45,12 +45,21 @@ def make(**more: object) -> Delivery:
         ({"env": {"T": "x" * 32_767}, "shell": Shell.PWSH}, "longer"),
         ({"args": ("x" * 131_072,)}, "longer"),
         ({"args": ("x" * 9_000,) * 3, "shell": Shell.PWSH}, "command line"),
+        ({"args": ("a", "-Name:value"), "shell": Shell.PWSH}, "PowerShell would make two of argument 2"),
+        ({"args": ("-Name:",), "shell": Shell.PWSH}, "at the colon"),
+        ({"args": ("\u2013x\n:1",), "shell": Shell.PWSH}, "at the colon"),
     ],
 )
 def test_what_cannot_arrive_is_refused(wrong: dict[str, object], message: str) -> None:
     """Everything that could not arrive unchanged is refused with a reason."""
     with pytest.raises(InvalidInput, match=message):
         make(**wrong)
+
+
+def test_other_arguments_with_a_colon_or_a_dash_go_to_powershell() -> None:
+    """Only what begins with a dash and has a colon is taken apart, and only by PowerShell."""
+    assert make(args=("-Name", "a:b", "-", ":", "", "C:\\-x"), shell=Shell.PWSH).args[1] == "a:b"
+    assert make(args=("-Name:value",)).args == ("-Name:value",)
 
 
 def test_every_problem_is_named_and_no_value() -> None:
