@@ -96,7 +96,12 @@ def gunzip(data: bytes, length: int) -> bytes:
 
 
 def gunzip_most(data: bytes, most: int) -> bytes:
-    """Unpack one gzip member of at most so many bytes. Raises ValueError."""
+    """Unpack one gzip member of at most so many bytes, or none at all. Raises ValueError.
+
+    A ``GZipStream`` of .NET into which nothing is written gives no byte at all.
+    """
+    if not data:
+        return b""
     opener = zlib.decompressobj(_GZIP)
     try:
         plain = opener.decompress(data, most + 1)

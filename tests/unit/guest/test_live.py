@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +47,19 @@ def test_every_byte_comes_once(out: bytes, err: bytes, ahead: int) -> None:
         if news.exit == 3 and all(len(have[stream]) == news.of(stream).total for stream in Stream):
             break
     assert have == {Stream.STDOUT: out, Stream.STDERR: err}
+
+
+def test_no_bytes_at_all_are_an_answer() -> None:
+    """A guest whose gzip gives no byte for an empty text is believed that nothing is new, with the exit code."""
+    since = Since("run-1", 4, 0, 0, NONCE)
+    digest = hashlib.sha256(b"").hexdigest()
+    for form in ("gzip", "plain"):
+        frame = (
+            f"\nfleet-news v1 nonce={NONCE} exit=3 stdout=4:0:4 stderr=0:0:0 form={form} sum={digest} base64=0:0 end\n"
+        )
+        news = read_news(message(frame.encode(), b""), since)
+        assert isinstance(news, News) and (news.stdout.end, news.exit) == (4, 3)
+        assert read_news(message(frame.replace("4:0:4", "4:1:5").encode(), b""), since) is None
 
 
 def test_of_what_runs_far_ahead_the_end_comes() -> None:
