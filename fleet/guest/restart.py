@@ -25,5 +25,5 @@ def back(shell: Shell) -> str:
 
 
 def _text(name: str, shell: Shell) -> str:
-    suffix = "ps1" if shell is Shell.PWSH else "sh"
-    return files("fleet.guest").joinpath(f"{name}.{suffix}").read_text(encoding="ascii")
+    names = ("boot.ps1", "boots.ps1", f"{name}.ps1") if shell is Shell.PWSH else (f"{name}.sh",)
+    return "".join(files("fleet.guest").joinpath(each).read_text(encoding="ascii") for each in names)

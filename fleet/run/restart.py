@@ -22,6 +22,12 @@ ANSWER_GRACE = 60.0
 
 _HINT = "look at the VM's boot diagnostics; rerun what failed once it is back"
 
+_NOT_SEEN = {
+    "not_restarted": "the VM answers, and its boot id is still the one from before",
+    "boot_id_unknown": "the VM answers, and cannot tell whether it has restarted: its boot is not known",
+}
+"""What the script that looks says of a machine that answers, and what that means once nobody waits any longer."""
+
 
 def prepare(above: Sequence[JobState], state: JobState, known: Known) -> Known:
     """Tell a step of a restart which boot was before; the one that looks learns since when the target may have gone."""
@@ -67,9 +73,10 @@ def concluded(outcome: Outcome) -> Outcome:
         return outcome
     if outcome.cause.code is CauseCode.REBOOT_NOT_SEEN:
         return outcome
-    if outcome.verified and outcome.exit_code == NOT_YET and "state=not_restarted" in outcome.stdout:
-        message = "the VM answers, and its boot id is still the one from before"
-        return replace(outcome, cause=Cause(CauseCode.REBOOT_NOT_SEEN, message, _HINT))
+    if outcome.verified and outcome.exit_code == NOT_YET:
+        for state, message in _NOT_SEEN.items():
+            if f"state={state}" in outcome.stdout:
+                return replace(outcome, cause=Cause(CauseCode.REBOOT_NOT_SEEN, message, _HINT))
     message = "the VM did not come back in time" + (f"; last: {outcome.cause.message}" if outcome.cause.message else "")
     return replace(outcome, status=Status.FAILED, cause=Cause(CauseCode.NOT_BACK, message, _HINT))
 

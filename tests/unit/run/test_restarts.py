@@ -289,6 +289,18 @@ NOT_SEEN = Cause(CauseCode.REBOOT_NOT_SEEN, "up for 9 s, and 5 s were waited")
             "the VM answers, and its boot id is still the one from before",
         ),
         (
+            replace(LOOKED, stdout="state=boot_id_unknown\n"),
+            Status.FAILED,
+            CauseCode.REBOOT_NOT_SEEN,
+            "the VM answers, and cannot tell whether it has restarted: its boot is not known",
+        ),
+        (
+            replace(LOOKED, stdout="state=servicing\n"),
+            Status.FAILED,
+            CauseCode.NOT_BACK,
+            "the VM did not come back in time; last: exit code 83",
+        ),
+        (
             replace(LOOKED, verified=False),
             Status.FAILED,
             CauseCode.NOT_BACK,
