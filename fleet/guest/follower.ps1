@@ -10,7 +10,7 @@ function Write-FleetNews([string]$About, [string]$Head, [string]$Rest) {
 # Where a stream is, how many bytes of it are there, and how many there have been: of long ones the end is kept.
 function Get-FleetMeasure([string]$Name) {
     $path = Join-Path $FleetFolder $Name
-    if (-not $FleetKept) { $path = $path + '.live' }
+    if (-not $FleetKept -and (Test-Path -LiteralPath ($path + '.live'))) { $path = $path + '.live' }
     $there = [long]0
     if (Test-Path -LiteralPath $path) { $there = (New-Object System.IO.FileInfo $path).Length }
     $all = $there
@@ -24,7 +24,7 @@ function Test-FleetStill([string]$Name, [long]$From) {
 
 function Wait-FleetNews {
     for ($left = $FleetWait; $left -gt 0; $left--) {
-        if (Test-Path -LiteralPath $FleetAnswerFile) { return }
+        if (Read-FleetAnswer) { return }
         if (-not (Test-FleetStill 'stdout' $FleetStdout)) { return }
         if (-not (Test-FleetStill 'stderr' $FleetStderr)) { return }
         Start-Sleep -Seconds 1
@@ -39,7 +39,7 @@ function Get-FleetPart([string]$Name, [long]$From, [int]$Most) {
     $From = [Math]::Max($From, $stream.All - $stream.There)
     $bytes = [byte[]]@()
     if ($From -lt $stream.All) {
-        $file = [System.IO.File]::Open($stream.Path, 'Open', 'Read', 'ReadWrite, Delete')
+        $file = Open-FleetFile $stream.Path
         [void]$file.Seek($From - $stream.All + $stream.There, 'Begin')
         $bytes = Read-FleetBytes $file ([int][Math]::Min($Most, $stream.All - $From))
         $file.Dispose()
@@ -61,11 +61,7 @@ function Show-FleetNews {
         $out = Get-FleetPart 'stdout' $FleetStdout $most
         $err = Get-FleetPart 'stderr' $FleetStderr $most
         $bytes = [byte[]](@($out.Bytes) + @($err.Bytes))
-        $memory = New-Object System.IO.MemoryStream
-        $zip = Open-FleetZip $memory
-        $zip.Write($bytes, 0, $bytes.Length)
-        $zip.Dispose()
-        $text = [Convert]::ToBase64String($memory.ToArray())
+        $text = [Convert]::ToBase64String((Compress-FleetBytes $bytes $bytes.Length))
         if ($text.Length -le 7600) { break }
     }
     $sha = [System.Security.Cryptography.SHA256]::Create()
@@ -76,14 +72,17 @@ function Show-FleetNews {
     Write-FleetNews ($about + (' base64={0}:{1}' -f $head.Length, $rest.Length)) $head $rest
 }
 
-$FleetSpool = $env:FLEET_SPOOL
-if (-not $FleetSpool) { $FleetSpool = Join-Path (Join-Path $env:ProgramData 'Fleet') 'receipts' }
-$FleetFolder = Join-Path $FleetSpool $FleetEntry
-$FleetAnswerFile = Join-Path $FleetFolder 'answer'
-$FleetKept = ''
-if (-not (Test-Path -LiteralPath (Join-Path $FleetFolder 'claim'))) { Write-FleetNews 'error=missing' '' '' }
+# A stream moves to its last place while the answer is written: then it is looked for once more.
+if (-not (Test-Path -LiteralPath $FleetClaim)) { Write-FleetNews 'error=missing' '' '' }
 else {
+    $FleetKept = ''
     Wait-FleetNews
-    if (Test-Path -LiteralPath $FleetAnswerFile) { $FleetKept = [System.IO.File]::ReadAllText($FleetAnswerFile) }
-    Show-FleetNews
+    foreach ($turn in 1..5) {
+        $FleetKept = Read-FleetAnswer
+        try {
+            Show-FleetNews
+            break
+        }
+        catch { Start-Sleep -Milliseconds 200 }
+    }
 }

@@ -6,18 +6,14 @@ function Write-FleetPiece([string]$About, [string]$Head, [string]$Rest) {
     Write-FleetBytes ([Console]::OpenStandardError()) ($FleetUtf8.GetBytes($Rest))
 }
 
-function Show-FleetBytes([byte[]]$Piece, [long]$Total) {
+function Show-FleetBytes([byte[]]$Piece, [long]$Total, [string]$Form) {
     $sha = [System.Security.Cryptography.SHA256]::Create()
     $sum = [BitConverter]::ToString($sha.ComputeHash($Piece)).Replace('-', '').ToLowerInvariant()
     $text = [Convert]::ToBase64String($Piece)
     $head = $text.Substring(0, [Math]::Min(3800, $text.Length))
     $rest = $text.Substring($head.Length)
-    $about = 'stream={0} number={1} form=gzip total={2}' -f $FleetStream, $FleetNumber, $Total
+    $about = 'stream={0} number={1} form={2} total={3}' -f $FleetStream, $FleetNumber, $Form, $Total
     $about += ' length={0}:{1} base64={2}:{3}' -f $Piece.Length, $sum, $head.Length, $rest.Length
     Write-FleetPiece $about $head $rest
 }
-
-$FleetSpool = $env:FLEET_SPOOL
-if (-not $FleetSpool) { $FleetSpool = Join-Path (Join-Path $env:ProgramData 'Fleet') 'receipts' }
-$FleetFolder = Join-Path $FleetSpool $FleetEntry
 

@@ -35,7 +35,7 @@ def _text(name: str) -> str:
 
 
 _BODY_SH = wrapper_sh.TOOLS + _text("folder.sh") + _text("follower.sh")
-_BODY_PS1 = wrapper_pwsh.TOOLS + _text("follower.ps1")
+_BODY_PS1 = wrapper_pwsh.script_text("tools", "claim", "follower")
 _TITLE = "# Fleet shows what a script has printed so far; nothing is run.\n"
 
 _ASKED = re.compile(

@@ -1,29 +1,32 @@
-# Looks at a delivery and at the machine around it, and changes nothing.
-function Get-FleetSeconds([DateTime]$Moment) {
-    $origin = New-Object DateTime 1970, 1, 1, 0, 0, 0, ([DateTimeKind]::Utc)
-    return [long][Math]::Floor(($Moment.ToUniversalTime() - $origin).TotalSeconds)
-}
-
+# Looks at a delivery and at the machine around it, and changes nothing. What WMI does not say in time is left out.
 function Add-FleetMachine {
-    $system = Get-CimInstance Win32_OperatingSystem
-    $cores = @(Get-CimInstance Win32_Processor)
-    Add-FleetLine ('time=' + (Get-FleetSeconds ([DateTime]::UtcNow)))
-    Add-FleetLine ('booted=' + (Get-FleetSeconds $system.LastBootUpTime))
+    Add-FleetLine ('time=' + (Get-FleetEpoch ([DateTime]::UtcNow)))
+    $system = Get-FleetWmi 'Win32_OperatingSystem' | Select-Object -First 1
+    if ($system) {
+        Add-FleetLine ('booted=' + (Get-FleetEpoch $system.LastBootUpTime))
+        Add-FleetLine ('memtotal=' + $system.TotalVisibleMemorySize)
+        Add-FleetLine ('memavailable=' + $system.FreePhysicalMemory)
+    }
+    $cores = @(Get-FleetWmi 'Win32_Processor')
+    if ($cores.Count -eq 0) {
+        Add-FleetLine ('processors=' + [Environment]::ProcessorCount)
+        return
+    }
     Add-FleetLine ('busy=' + [int]($cores | Measure-Object -Property LoadPercentage -Average).Average)
     Add-FleetLine ('processors=' + ($cores | Measure-Object -Property NumberOfLogicalProcessors -Sum).Sum)
-    Add-FleetLine ('memtotal=' + $system.TotalVisibleMemorySize)
-    Add-FleetLine ('memavailable=' + $system.FreePhysicalMemory)
 }
 
-function Add-FleetDelivery([string]$State, $Script) {
-    Add-FleetLine ('state=' + $State)
-    if ($Script) { Add-FleetLine ('group=' + $Script.ProcessId) }
+function Add-FleetDelivery {
+    Add-FleetLine ('state=' + $FleetIs)
+    if ($FleetScript) { Add-FleetLine ('group=' + $FleetScript.Id) }
+    $started = Join-Path $FleetFolder 'started'
+    if (Test-Path -LiteralPath $started) { Add-FleetLine ('started=' + [System.IO.File]::ReadAllText($started).Split(' ')[0]) }
     foreach ($name in 'stdout', 'stderr') {
         $path = Find-FleetStream $name
         if (-not $path) { continue }
         $file = New-Object System.IO.FileInfo $path
         Add-FleetLine ($name + '=' + $file.Length)
-        Add-FleetLine ($name + '_at=' + (Get-FleetSeconds $file.LastWriteTimeUtc))
+        Add-FleetLine ($name + '_at=' + (Get-FleetEpoch $file.LastWriteTimeUtc))
     }
 }
 
@@ -44,15 +47,20 @@ function Add-FleetLocks {
     }
 }
 
+function Add-FleetProcess([int]$Id, [int]$Depth, [DateTime]$Begun, [double]$Used, [string]$Words) {
+    $age = [int]([DateTime]::Now - $Begun.ToLocalTime()).TotalSeconds
+    $line = ($Words -split { [char]::IsControl($_) }) -join ' '
+    $line = $line.Substring(0, [Math]::Min(160, $line.Length))
+    Add-FleetLine ('{0} {1} - {2} {3} 0 {4}' -f $Id, $Depth, [Math]::Max(0, $age), [long]$Used, $line)
+}
+
 function Add-FleetTree([object[]]$All, $Root, [int]$Depth) {
-    if (-not $Root -or $script:FleetCount -ge 40) { return }
+    if ($script:FleetCount -ge 40) { return }
     $script:FleetCount++
-    $age = [int]([DateTime]::Now - $Root.CreationDate).TotalSeconds
-    $used = [long](($Root.KernelModeTime + $Root.UserModeTime) / 10000000)
-    $words = ([string]$Root.CommandLine).Replace([string][char]13, ' ').Replace($FleetLine, ' ')
+    $words = [string]$Root.CommandLine
     if (-not $words) { $words = '(' + $Root.Name + ')' }
-    $words = $words.Substring(0, [Math]::Min(160, $words.Length))
-    Add-FleetLine ('{0} {1} - {2} {3} 0 {4}' -f $Root.ProcessId, $Depth, $age, $used, $words)
+    $used = ($Root.KernelModeTime + $Root.UserModeTime) / 10000000
+    Add-FleetProcess $Root.ProcessId $Depth $Root.CreationDate $used $words
     foreach ($child in $All) {
         if ($child.ParentProcessId -eq $Root.ProcessId -and $child.CreationDate -ge $Root.CreationDate) {
             Add-FleetTree $All $child ($Depth + 1)
@@ -60,37 +68,63 @@ function Add-FleetTree([object[]]$All, $Root, [int]$Depth) {
     }
 }
 
+# Without WMI there is the script's own process alone, whose command line is not known.
+function Add-FleetProcesses {
+    if ($FleetIs -eq 'ended' -or -not $FleetScript) { return }
+    $all = @(Get-FleetWmi 'Win32_Process')
+    $root = $all | Where-Object { $_.ProcessId -eq $FleetScript.Id } | Select-Object -First 1
+    if ($root) { Add-FleetTree $all $root 0 }
+    else {
+        $used = $FleetScript.TotalProcessorTime.TotalSeconds
+        Add-FleetProcess $FleetScript.Id 0 $FleetScript.StartTime $used ('(' + $FleetScript.ProcessName + ')')
+    }
+}
+
 function Add-FleetEnd([string]$Path, [long]$Most) {
     if ($Path) { Add-FleetLine ($FleetUtf8.GetString((Get-FleetEnd $Path $Most))) }
 }
 
-$script:FleetCount = 0
-try {
-    $FleetAll = Get-FleetProcesses
-    $FleetIs = Get-FleetState
-    $FleetScript = Get-FleetScriptProcess $FleetAll
-    Add-FleetMachine
-    Add-FleetDelivery $FleetIs $FleetScript
-    Add-FleetLocks
-    Add-FleetSection 'processes'
-    if ($FleetIs -ne 'ended') { Add-FleetTree $FleetAll $FleetScript 0 }
-    if ($FleetIs -ne 'missing') {
-        foreach ($name in 'stdout', 'stderr') {
-            Add-FleetSection $name
-            Add-FleetEnd (Find-FleetStream $name) 2500
-        }
-    }
-    Add-FleetSection 'disk'
-    Get-CimInstance Win32_LogicalDisk -Filter 'DriveType=3' | ForEach-Object {
+function Add-FleetDisks {
+    Get-FleetWmi 'Win32_LogicalDisk' | ForEach-Object {
         Add-FleetLine ('{0} {1} {2}' -f [long]($_.Size / 1024), [long]($_.FreeSpace / 1024), $_.DeviceID)
     }
-    Add-FleetSection 'agent'
+}
+
+function Add-FleetLog {
     $log = Join-Path $env:SystemDrive 'WindowsAzure/Logs/WaAppAgent.log'
     if (Test-Path -LiteralPath $log) {
         Add-FleetLine $log
         Add-FleetEnd $log 1500
     }
-    Add-FleetSection 'end'
 }
-catch { $null = $_ }
+
+# All are asked at once; together they are waited for until twelve seconds have passed.
+function Get-FleetWmi([string]$Class) {
+    Get-FleetReply $FleetAsked[$Class] (12000 - $FleetWatch.ElapsedMilliseconds)
+}
+
+$script:FleetCount = 0
+$FleetWatch = [System.Diagnostics.Stopwatch]::StartNew()
+$FleetAsked = @{}
+foreach ($class in 'Win32_OperatingSystem', 'Win32_Processor', 'Win32_Process') { $FleetAsked[$class] = Start-FleetQuestion $class }
+$FleetAsked['Win32_LogicalDisk'] = Start-FleetQuestion 'Win32_LogicalDisk' 'DriveType=3'
+$FleetIs = Get-FleetState
+$FleetScript = Get-FleetChild
+foreach ($part in 'Delivery', 'Machine', 'Locks') {
+    try { & ('Add-Fleet' + $part) } catch { $null = $_ }
+}
+Add-FleetSection 'processes'
+try { Add-FleetProcesses } catch { $null = $_ }
+if ($FleetIs -ne 'missing') {
+    foreach ($name in 'stdout', 'stderr') {
+        Add-FleetSection $name
+        try { Add-FleetEnd (Find-FleetStream $name) 2500 } catch { $null = $_ }
+    }
+}
+Add-FleetSection 'disk'
+try { Add-FleetDisks } catch { $null = $_ }
+Add-FleetSection 'agent'
+try { Add-FleetLog } catch { $null = $_ }
+Add-FleetSection 'end'
 Send-FleetReport $FleetReport.ToString()
+Exit-Fleet 0 @($FleetAsked.Values)

@@ -16,7 +16,7 @@ from importlib.resources import files
 
 from fleet.guest import wrapper_pwsh, wrapper_sh
 from fleet.guest.packing import gunzip_most
-from fleet.guest.spool import KEPT_PS1, KEPT_SH, PIECE, Piece, Stream, Wanted, shown_piece
+from fleet.guest.spool import KEPT_SH, PIECE, Piece, Stream, Wanted, shown_piece
 
 GRACE = 5
 """Seconds between TERM and KILL."""
@@ -33,13 +33,14 @@ def _text(name: str) -> str:
     return files("fleet.guest").joinpath(name).read_text(encoding="ascii")
 
 
-_STATE_SH, _STATE_PS1 = KEPT_SH + wrapper_sh.CLAIM + _text("state.sh"), KEPT_PS1 + _text("state.ps1")
-_PROBE_SH, _PROBE_PS1 = _STATE_SH + _text("probe.sh"), _STATE_PS1 + _text("probe.ps1")
-_RELEASE_SH, _RELEASE_PS1 = _STATE_SH + _text("release.sh"), _STATE_PS1 + _text("release.ps1")
+_STATE_SH = KEPT_SH + wrapper_sh.CLAIM + _text("state.sh")
+_PROBE_SH, _RELEASE_SH = _STATE_SH + _text("probe.sh"), _STATE_SH + _text("release.sh")
+_PROBE_PS1 = wrapper_pwsh.script_text("tools", "claim", "kept", "state", "boot", "probe")
+_RELEASE_PS1 = wrapper_pwsh.script_text("tools", "claim", "kept", "state", "release")
 
 
 class Standing(StrEnum):
-    """How a delivery stands in its VM. Windows tells neither ``rebooted`` nor ``hidden`` nor ``starting``."""
+    """How a delivery stands in its VM. Windows tells neither ``rebooted`` nor ``hidden``."""
 
     MISSING = "missing"
     STARTING = "starting"

@@ -1,18 +1,16 @@
 # Ends the process tree of one delivery's script, and nothing else. Windows knows no gentle signal: it is killed.
 function Stop-FleetScript {
-    $script = Get-FleetScriptProcess (Get-FleetProcesses)
+    $script = Get-FleetChild
     if (-not $script) {
         Add-FleetLine ('refused=the script' + [char]39 + 's process cannot be told for sure')
         return
     }
-    Add-FleetLine ('group=' + $script.ProcessId)
-    $ErrorActionPreference = 'Continue'
-    & taskkill.exe /PID $script.ProcessId /T /F 2>&1 | Out-Null
+    Add-FleetLine ('group=' + $script.Id)
+    Stop-FleetTree $script
     Add-FleetLine 'signal=KILL'
-    Start-Sleep -Seconds 1
-    if (Get-FleetScriptProcess (Get-FleetProcesses)) { Add-FleetLine 'stayed=1' }
+    if (Get-FleetChild) { Add-FleetLine 'stayed=1' }
     foreach ($turn in 1..8) {
-        if (Test-Path -LiteralPath (Join-Path $FleetFolder 'answer')) {
+        if (Read-FleetAnswer) {
             Add-FleetLine 'answered=1'
             return
         }
@@ -22,7 +20,7 @@ function Stop-FleetScript {
 
 $FleetIs = Get-FleetState
 Add-FleetLine ('state=' + $FleetIs)
-try { if ($FleetIs -eq 'alive' -or $FleetIs -eq 'gone') { Stop-FleetScript } }
+try { if ($FleetIs -in 'alive', 'starting', 'gone') { Stop-FleetScript } }
 catch { Add-FleetLine 'refused=the process could not be ended' }
 Add-FleetSection 'end'
 Send-FleetReport $FleetReport.ToString()

@@ -30,9 +30,8 @@ LARGEST = 64 * 1024 * 1024
 KEPT_SH = wrapper_sh.TOOLS + "".join(
     files("fleet.guest").joinpath(name).read_text(encoding="ascii") for name in ("folder.sh", "kept.sh")
 )
-KEPT_PS1 = wrapper_pwsh.TOOLS + files("fleet.guest").joinpath("kept.ps1").read_text(encoding="ascii")
 _BODY_SH = KEPT_SH + files("fleet.guest").joinpath("reader.sh").read_text(encoding="ascii")
-_BODY_PS1 = KEPT_PS1 + files("fleet.guest").joinpath("reader.ps1").read_text(encoding="ascii")
+_BODY_PS1 = wrapper_pwsh.script_text("tools", "claim", "kept", "reader")
 _TITLE = "# Fleet reads back what a script has printed; nothing is run.\n"
 
 _HEAD = re.compile(

@@ -17,8 +17,16 @@ from importlib.resources import files
 from fleet.guest.delivery import CARRIER, Delivery, Shell, to_base64
 from fleet.guest.wrapper_sh import hundredths
 
-TOOLS = files("fleet.guest").joinpath("tools.ps1").read_text(encoding="ascii")
-_BODY = TOOLS + files("fleet.guest").joinpath("wrapper.ps1").read_text(encoding="ascii")
+_COMMENT = re.compile(r"^ *# .*\n", re.MULTILINE)
+
+
+def script_text(*names: str) -> str:
+    """Return scripts of this package, one behind the other, without comments: they travel in every request."""
+    texts = [files("fleet.guest").joinpath(f"{name}.ps1").read_text(encoding="ascii") for name in names]
+    return _COMMENT.sub("", "".join(texts))
+
+
+_BODY = script_text("tools", "claim", "boot", "wrapper")
 
 _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]+")
 _WORD = r"(?:'((?:[^']|'')*)'|\(Get-FleetText '([^']+)'\))"
