@@ -347,8 +347,12 @@ function Invoke-FleetOnce {
     $started = Get-FleetEpoch ([DateTime]::UtcNow)
     $files = @()
     try {
+        # Whatever stands in its places was left over by nothing that ran.
         $ready = Wait-FleetDone 20 {
-            if (-not (Test-Path -LiteralPath $FleetFile)) { [System.IO.File]::Move($FleetFile + $FleetDraft, $FleetFile) }
+            foreach ($name in 'script.ps1', 'answer', 'child', 'started', 'stdout', 'stderr', 'stdout.gz', 'stderr.gz') {
+                [System.IO.File]::Delete((Join-Path $FleetFolder $name))
+            }
+            [System.IO.File]::Move($FleetFile + $FleetDraft, $FleetFile)
         }
         if (-not $ready) { throw 'another program holds the script' }
         $files += [System.IO.File]::Open($FleetFile, 'Open', 'Read', 'Read')

@@ -161,6 +161,17 @@ def test_half_an_answer_is_none(guest: Guest) -> None:
     assert (answer.code, receipt.interrupted, ran.read_text()) == (125, True, "x\n")
 
 
+def test_files_that_are_left_over_do_no_harm(guest: Guest) -> None:
+    """Without a claim nothing has run, so whatever else stands in the folder is replaced."""
+    guest.place().mkdir(parents=True)
+    for name in ("script.ps1", "child", "started", "stdout", "stderr", "stdout.live", "stdout.gz", "answer.1.new"):
+        (guest.place() / name).write_text("'left over'\n")
+    (guest.place() / "answer").touch()
+    answer, receipt = guest.receipt(delivery("'new'; exit 3"))
+    assert (answer.code, answer.stdout, receipt.exit_code, receipt.replayed) == (3, "new\n", 3, False)
+    assert (guest.place() / "answer").stat().st_size > 100 and not (guest.place() / "stdout.gz").exists()
+
+
 # -- the folder
 
 
