@@ -85,6 +85,11 @@ fleet_show() {
     if [ "$fleet_form" = plain ]; then
         fleet_text=$(fleet_encode <"$fleet_dir/news.$fleet_nonce")
     fi
+    # The answer came meanwhile, and with it the files that were read may have gone: now they have their last place.
+    if [ -n "$fleet_live" ] && [ -f "$fleet_dir/answer" ]; then
+        fleet_show
+        return
+    fi
     fleet_head=$(printf %.3800s "$fleet_text")
     fleet_rest=${fleet_text#"$fleet_head"}
     fleet_sum=$(fleet_sha256 "$fleet_dir/news.$fleet_nonce")

@@ -500,16 +500,26 @@ fleet_print() {
     fi
 }
 
+# How much room a folder takes, in KiB.
+fleet_used() {
+    # shellcheck disable=SC2046 # du says a number first
+    set -- $(du -sk "$1" 2>/dev/null)
+    echo "${1:-0}"
+}
+
 # Answers stay until they are seven days old; the output beside them goes sooner, oldest first, above 256 MiB in all.
 fleet_tidy() {
     find "$fleet_spool/." ! -name . -prune -type d ! -name "$fleet_key" -mtime +7 -exec rm -rf {} + 2>/dev/null
     fleet_has du || return
-    # shellcheck disable=SC2012,SC2045,SC2046 # keys are plain words, and du says a number first
+    fleet_total=$(fleet_used "$fleet_spool")
+    # shellcheck disable=SC2012,SC2045 # keys are plain words
     for fleet_old in $(ls -tr "$fleet_spool"); do
-        set -- $(du -sk "$fleet_spool" 2>/dev/null)
-        [ "${1:-0}" -gt 262144 ] || return
-        if [ "$fleet_old" != "$fleet_key" ] && [ -f "$fleet_spool/$fleet_old/answer" ]; then
-            rm -f "$fleet_spool/$fleet_old/stdout" "$fleet_spool/$fleet_old"/*.gz "$fleet_spool/$fleet_old/stderr"
+        [ "$fleet_total" -gt 262144 ] || return
+        fleet_old=$fleet_spool/$fleet_old
+        if [ "$fleet_old" != "$fleet_dir" ] && [ -f "$fleet_old/answer" ]; then
+            fleet_before=$(fleet_used "$fleet_old")
+            rm -f "$fleet_old/stdout" "$fleet_old/stderr" "$fleet_old"/*.gz "$fleet_old"/*.live
+            fleet_total=$((fleet_total - fleet_before + $(fleet_used "$fleet_old")))
         fi
     done
 }
@@ -519,6 +529,14 @@ fleet_main() {
     umask 077
     fleet_open
     fleet_replayed=1 fleet_answer='' fleet_lost='' fleet_holders='' fleet_partial='' fleet_fault=''
+    # Half an answer, as a machine that lost its power leaves it, is none.
+    if [ -f "$fleet_dir/answer" ]; then
+        read -r fleet_answer <"$fleet_dir/answer"
+        case $fleet_answer in
+            *' end') ;;
+            *) fleet_answer='' && rm -f "$fleet_dir/answer" ;;
+        esac
+    fi
     if [ ! -f "$fleet_dir/answer" ]; then
         if fleet_wins; then
             fleet_replayed=0

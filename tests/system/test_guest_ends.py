@@ -169,6 +169,17 @@ def test_a_script_that_ends_with_127_is_not_a_missing_interpreter(guest: Guest) 
     assert (receipt.exit_code, receipt.fault) == (127, "")
 
 
+def test_half_an_answer_is_none(guest: Guest, spool: Path, tmp_path: Path) -> None:
+    """An empty answer, as a loss of power leaves it, is no answer: nothing runs again, and the end is unknown."""
+    script = f"echo >>{tmp_path}/ran; exit 3"
+    guest.answer(delivery(script))
+    (spool / delivery(script).key / "answer").write_text("")
+    again = delivery(script, nonce=AGAIN)
+    code, _, receipt = guest.answer(again)
+    assert (code, receipt.interrupted, len((tmp_path / "ran").read_text())) == (125, True, 1)
+    assert guest.answer(again)[2].replayed
+
+
 # -- disk and memory, in a mount namespace of the test's own
 
 
