@@ -1,9 +1,9 @@
 """The wrapper for Windows: one script for PowerShell 5.1 and 7, read back by the same module.
 
-``wrapper.ps1`` holds what never changes; this module writes what differs. The text is ASCII without a
-backslash: the code page in which the file is read is not known, and a backslash with an ``n`` is taken for a
-line break on the way (documented for the action on Windows). So the script travels as base64, and so does
-every value that needs either.
+Scripts of this package (``wrapper.ps1`` and those named in ``_BODY``) hold what never changes; this module writes what
+differs. The text is ASCII without a backslash: the code page in which the file is read is not known, and a backslash with
+an ``n`` is taken for a line break on the way (documented for the action on Windows). So the script travels as base64, and
+so does every value that needs either.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def script_text(*names: str) -> str:
     return _COMMENT.sub("", "".join(texts))
 
 
-_BODY = script_text("tools", "claim", "boot", "wrapper")
+_BODY = script_text("tools", "claim", "boot", "private", "run", "print", "wrapper")
 
 _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]+")
 _WORD = r"(?:'((?:[^']|'')*)'|\(Get-FleetText '([^']+)'\))"

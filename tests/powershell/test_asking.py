@@ -230,7 +230,7 @@ def test_a_receipt_tells_the_boot_that_a_restart_is_held_against(guest: Guest) -
 
 def test_a_powershell_that_is_a_dotnet_tool_is_started_as_one(guest: Guest) -> None:
     """``dotnet`` needs the library as its first word; a program with another name gives way to PowerShell's own."""
-    text = script_text("tools", "claim", "boot", "wrapper").partition("$FleetEnvironment = New-Object")[0]
+    text = script_text("tools", "claim", "run")
     text = (
         "$FleetEntry = 'x'\n"
         + text
@@ -242,7 +242,7 @@ def test_a_powershell_that_is_a_dotnet_tool_is_started_as_one(guest: Guest) -> N
 
 def test_what_windows_only_has_compiles(guest: Guest) -> None:
     """The declarations of Windows' own calls are C# that a PowerShell takes; they can only be called on Windows."""
-    text = script_text("wrapper")
+    text = script_text("run")
     declared = text.partition("-MemberDefinition @'\n")[2].partition("\n'@")[0]
     said = guest.run(
         f"Add-Type -Namespace Fleet -Name Native -MemberDefinition @'\n{declared}\n'@\n[Fleet.Native].GetMethods().Name"

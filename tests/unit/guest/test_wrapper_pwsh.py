@@ -1,4 +1,4 @@
-"""The PowerShell wrapper as text: no PowerShell is needed here, and none has run it."""
+"""The PowerShell wrapper as text: no PowerShell is needed here."""
 
 from __future__ import annotations
 
