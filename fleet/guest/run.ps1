@@ -64,14 +64,14 @@ function Start-FleetScript {
     # The child takes the console's code page for its output; without a console there is none to set.
     try { [Console]::OutputEncoding = $FleetUtf8 } catch { $null = $_ }
     $process = [System.Diagnostics.Process]::Start($start)
-    try { Save-FleetText (Join-Path $FleetFolder 'child') ('{0} {1}' -f $process.Id, $process.StartTime.ToUniversalTime().Ticks) }
-    catch { $null = $_ }
     try {
         if ($FleetJob -ne [IntPtr]::Zero -and -not [Fleet.Native]::AssignProcessToJobObject($FleetJob, $process.Handle)) {
             $script:FleetJob = [IntPtr]::Zero
         }
     }
     catch { $script:FleetJob = [IntPtr]::Zero }
+    try { Save-FleetText (Join-Path $FleetFolder 'child') ('{0} {1}' -f $process.Id, $process.StartTime.ToUniversalTime().Ticks) }
+    catch { $null = $_ }
     try { $process.StandardInput.Close() } catch { $null = $_ }
     return $process
 }
