@@ -26,11 +26,12 @@ function Compare-FleetBoot([string]$Earlier, [string]$Later) {
     if ($counted -and $now.Up -lt $then.Up) { return 'other' }
     if ($then.Count -ne 'x' -and $now.Count -ne 'x') { if ($then.Count -eq $now.Count) { return 'same' } else { return 'other' } }
     if ($then.Began -eq 'x' -or $now.Began -eq 'x') { return 'unknown' }
-    # The time of a boot moves by a second or so with the clock. A later boot began after the earlier one was read.
-    $moved = [Math]::Abs([long]$now.Began - [long]$then.Began)
-    if ($moved -le 60 -or [long]$now.Began -lt $then.Read) { return 'same' }
-    if ($counted) { return 'unclear' }
-    return 'other'
+    # The time of a boot moves by a second or so with the clock, and by more where the clock is set.
+    if ([long]$now.Began - [long]$then.Began -le 60) { return 'same' }
+    if (-not $counted) { return 'other' }
+    # The ticks may have gone on. A later boot began after the earlier one was read.
+    if ([long]$now.Began -lt $then.Read) { return 'same' }
+    return 'unclear'
 }
 
 function Get-FleetUptime([string]$Boot) {
