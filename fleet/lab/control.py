@@ -45,11 +45,12 @@ class ControlPlane:
         spec: LabSpec,
         *,
         sandboxed: bool,
+        powershell: bool = True,
         envelope: Envelope | None = None,
         guests: Callable[[Guests], Guests] | None = None,
     ) -> None:
         """Build what the file describes. ``guests`` puts others in front of the lab's scripted guests."""
-        self.world: World = build(spec, sandboxed=sandboxed)
+        self.world: World = build(spec, sandboxed=sandboxed, powershell=powershell)
         self.blobs = Blobs(seed=spec.seed)
         self.operations = Operations(spec.seed, self.world.tenant, spec.url_length)
         self.throttle = Throttle(enforced=spec.throttling == "real")

@@ -196,6 +196,11 @@ class LabSpec(documents.Keys):
         ge=1,
         description="Sandboxes that may be starting at once. Default: four for each processor.",
     )
+    powershells: int | None = Field(
+        default=None,
+        ge=1,
+        description="PowerShells that may be starting at once. Default: one for each processor.",
+    )
     rules: list[RuleSpec] = Field(default=[], description="Answers of every scripted guest, after those of its class.")
     faults: list[FaultSpec] = Field(default=[], description="What goes wrong.")
     subscriptions: list[SubscriptionSpec] = Field(min_length=1, description="Subscriptions.")

@@ -39,6 +39,10 @@ class Script:
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     limit: float = 0.0
+    shell: str = ""
+    """The shell that a managed command's source names."""
+    words: tuple[str, ...] = ()
+    """Parameters of a script for Windows, each a word: names, which begin with a dash, and values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,12 @@ from fleet.lab.guests import Guests, Result, Script, lines
 from fleet.lab.operations import Operation, Operations, Phase
 from fleet.lab.orders import Boot, Kill, Look, Order, Start
 from fleet.lab.outcomes import action_statuses, disallowed, failure, gave_up, not_reported
-from fleet.lab.sources import prepare
+from fleet.lab.sources import named, prepare
 from fleet.lab.timing import BOOT, GIVE_UP, REFRESH, UNREPORTED, Delays, Timing, Work
 from fleet.lab.world import Kind, Machine
 
 _ACTION_FOLDER = "/var/lib/waagent/run-command/download"
+_WINDOWS_ACTION_FOLDER = "/c/Packages/Plugins/Microsoft.CPlat.Core.RunCommandWindows/Downloads"
 _SETTLED = (Provisioning.SUCCEEDED, Provisioning.FAILED)
 
 
@@ -123,10 +124,11 @@ class Life:
     ) -> Operation:
         """Start an action. The script is cleaned of BOM and CRLF (handler source)."""
         operation = self._operations.start(machine, version, now, location=True)
-        folder = f"{_ACTION_FOLDER}/{self._sequences[machine.key]}"
+        root = _ACTION_FOLDER if machine.system is System.LINUX else _WINDOWS_ACTION_FOLDER
+        folder = f"{root}/{self._sequences[machine.key]}"
         self._sequences[machine.key] += 1
         clean = text.removeprefix("\ufeff").replace("\r\n", "\n")
-        script = Script(clean, folder, " ".join(value for _, value in values))
+        script = Script(clean, folder, " ".join(value for _, value in values), words=named(values))
         execution = self._new(operation, Work.ACTION, None, script)
         self._actions[machine.key] = execution
         return operation
@@ -215,6 +217,28 @@ class Life:
         """Hand over the orders given since last time."""
         orders, self._orders = self._orders, []
         return orders
+
+    def began(self, execution: int, now: float) -> None:
+        """Learn that a sandboxed script starts; while it waited for others that were starting, its time did not count."""
+        found = self._executions.get(execution)
+        if found is None or found.over or found.cut or found.script is None:
+            return
+        found.started = now
+        if found.command is not None:
+            found.command.view.begin(now)
+        if found.script.limit:
+            self._later(now + found.script.limit, Due.TIME_OUT, found)
+
+    def wished(self, execution: int, seconds: float | None, now: float) -> None:
+        """Learn that a running script asked for a restart, or for none after all. Until it ends its seconds are real ones."""
+        found = self._executions.get(execution)
+        if found is None or found.cut:
+            return
+        if seconds is None:
+            self._restarts.pop(found.machine.key, None)
+        else:
+            at = self._restarts[found.machine.key] = now + seconds
+            self._later(at, Due.RESTART, found)
 
     def progress(self, execution: int, stdout: bytes, stderr: bytes) -> None:
         """Learn what a sandboxed script has printed until now."""
@@ -337,8 +361,6 @@ class Life:
         if execution.machine.guest is GuestKind.SANDBOX:
             self.counts[execution.machine.id] += 1
             self._orders.append(Start(execution.id, execution.machine, script))
-            if script.limit:
-                self._later(now + script.limit, Due.TIME_OUT, execution)
             if execution.command:
                 self._later(now + self._every(), Due.REFRESH, execution)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from fleet.lab.classes import (
     AgentState,
@@ -27,8 +27,9 @@ _DEFAULT_IMAGES = {
 _PATCH_MODES = {System.LINUX: "ImageDefault", System.WINDOWS: "AutomaticByOS"}
 
 
-def build(spec: LabSpec, *, sandboxed: bool = True) -> World:
-    """Make the world of a lab file. Without ``sandboxed`` every guest is scripted."""
+def build(spec: LabSpec, *, sandboxed: bool = True, powershell: bool = True) -> World:
+    """Make the world of a lab file. Without ``sandboxed`` all guests are scripted, without ``powershell`` Windows ones."""
+    real = {system for system in System if sandboxed and (powershell or system is not System.WINDOWS)}
     tenant = named_uuid(spec.seed, TENANT_LABEL)
     world = World(tenant, {})
     for subscription in spec.subscriptions:
@@ -41,12 +42,12 @@ def build(spec: LabSpec, *, sandboxed: bool = True) -> World:
             group.maintenance = tuple(given.maintenance)
             sub.groups[given.name.casefold()] = group
             for vms in given.vms:
-                for machine in _members(spec, group, vms, sandboxed):
+                for machine in _members(spec, group, vms, real):
                     group.machines[machine.name.casefold()] = machine
             for scale_set in given.scale_sets:
-                group.scale_sets[scale_set.name.casefold()] = _scale_set(spec, group, scale_set, sandboxed)
+                group.scale_sets[scale_set.name.casefold()] = _scale_set(spec, group, scale_set, real)
             for arc in given.arc:
-                for machine in _members(spec, group, arc, sandboxed):
+                for machine in _members(spec, group, arc, real):
                     group.arc[machine.name.casefold()] = machine
     places = [each.access for each in world.subscriptions.values()]
     places += [each.access for each in world.groups()] + [each.access for each in world.everything()]
@@ -54,7 +55,7 @@ def build(spec: LabSpec, *, sandboxed: bool = True) -> World:
     return world
 
 
-def _scale_set(spec: LabSpec, group: Group, given: ScaleSetSpec, sandboxed: bool) -> ScaleSet:
+def _scale_set(spec: LabSpec, group: Group, given: ScaleSetSpec, real: Container[System]) -> ScaleSet:
     label = f"{group.id}/{given.name}"
     made = ScaleSet(
         group=group,
@@ -68,9 +69,9 @@ def _scale_set(spec: LabSpec, group: Group, given: ScaleSetSpec, sandboxed: bool
         flexible=given.orchestration == "flexible",
     )
     if made.flexible:
-        _fill_flexible(spec, made, _members(spec, group, given, sandboxed))
+        _fill_flexible(spec, made, _members(spec, group, given, real))
         return made
-    for machine in _members(spec, group, given, sandboxed):
+    for machine in _members(spec, group, given, real):
         machine.scale_set = made
         machine.name = f"{made.name}_{machine.number}"
         machine.vm_id = named_uuid(spec.seed, f"vm/{made.id}/{machine.number}")
@@ -96,7 +97,7 @@ def _kind(given: MachinesSpec) -> Kind:
     return Kind.INSTANCE if uniform else Kind.VM
 
 
-def _members(spec: LabSpec, group: Group, given: MachinesSpec, sandboxed: bool) -> Iterator[Machine]:
+def _members(spec: LabSpec, group: Group, given: MachinesSpec, real: Container[System]) -> Iterator[Machine]:
     kind = _kind(given)
     label = f"{group.id}/{given.name}" if kind is Kind.VM else f"{group.id}/{kind}/{given.name}"
     rules = [*given.rules, *spec.rules]
@@ -121,7 +122,7 @@ def _members(spec: LabSpec, group: Group, given: MachinesSpec, sandboxed: bool) 
             tags={key: _dealt(values, index) for key, values in given.tags.items()},
             power=PowerState(hardware.power),
             agent=AgentState(given.agent),
-            guest=given.kind if sandboxed else GuestKind.SCRIPTED,
+            guest=given.kind if System(given.os) in real else GuestKind.SCRIPTED,
             rules=tuple(rule for at, rule in enumerate(rules) if index in members[at]),
             updates=given.updates,
             disks=given.disks,

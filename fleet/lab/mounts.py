@@ -11,6 +11,7 @@ from pathlib import Path
 from fleet.lab import disks, dpkg, rpm
 from fleet.lab.packages import Family
 from fleet.lab.template import Profile, furnish
+from fleet.lab.windows import guest as windows
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu")
 _READABLE = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
@@ -29,8 +30,6 @@ def furnished(place: Path, profile: Profile) -> Path:
     root = place / "root"
     root.mkdir(parents=True)
     furnish(root, profile)
-    _stand_in(root / STAND_INS)
-    disks.furnish(root, profile.disks, root / STAND_INS)
     boot = place / "boot_id"
     boot.write_text(f"{profile.boot_id}\n", encoding="ascii")
     release = place / "os-release"
@@ -52,7 +51,7 @@ def furnished(place: Path, profile: Profile) -> Path:
     lines.append(_mount(boot, root / "proc/sys/kernel/random/boot_id", _read_only(boot)))
     if Path("/usr/lib/os-release").is_file():
         lines.append(_mount(release, root / "usr/lib/os-release", _read_only(release)))
-    lines += _packages(place, root, profile)
+    lines += _linux(place, root, profile) if profile.windows is None else _windows(root, profile.windows)
     table = place / "mounts"
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     if os.geteuid() == 0:
@@ -70,6 +69,17 @@ def beginning(profile: Profile) -> str:
         f"test -s {_LOCKED_UNTIL} || echo $(($(date +%s) + {seconds})) >{_LOCKED_UNTIL}\n"
         f"left=$(($(cat {_LOCKED_UNTIL}) - $(date +%s)))\ntest $left -gt 0 || exit 0\n{holding('$left')}"
     )
+
+
+def _windows(root: Path, played: windows.Windows) -> list[str]:
+    return [_mount(source, inside, _read_only(source)) for source, inside in windows.furnish(root, played)]
+
+
+def _linux(place: Path, root: Path, profile: Profile) -> list[str]:
+    """Give a guest its commands, disks and packages."""
+    _stand_in(root / STAND_INS)
+    disks.furnish(root, profile.disks, root / STAND_INS)
+    return _packages(place, root, profile)
 
 
 def _packages(place: Path, root: Path, profile: Profile) -> list[str]:

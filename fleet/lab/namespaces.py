@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from fleet.lab import mounts
 from fleet.lab.guests import Script
 from fleet.lab.mounts import NOBODY, furnished
 from fleet.lab.template import Profile
+from fleet.lab.windows import guest as windows
 
 _STAND_INS = f"/{mounts.STAND_INS}"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -74,10 +76,16 @@ class Guest:
     folder: Path
     table: Path
     beginning: str = ""
+    windows: bool = False
     first: asyncio.subprocess.Process | None = None
     inside: int = 0
-    booted: int | None = None
-    """When its present boot began, in whole seconds of the host's own; None for the first boot, which is the host's."""
+    booted: tuple[int, int] | None = None
+    """When its present boot began on the host's two clocks that count from its boot, in whole seconds.
+
+    None for the first boot, which is the host's.
+    """
+    wished: float | None = None
+    """Seconds after which a Windows guest restarts, as far as is known."""
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def enter(self, name: str) -> int:
@@ -92,9 +100,15 @@ class Guest:
         """End everything in the guest; what comes next finds another boot, and an empty /run."""
         async with self.gate:
             await self.end()
-            self.booted = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+            self.wished = None
+            self.booted = int(time.clock_gettime(time.CLOCK_BOOTTIME)), int(time.clock_gettime(time.CLOCK_MONOTONIC))
             (self.folder / "boot_id").write_text(f"{boot_id}\n", encoding="ascii")
             await asyncio.to_thread(_emptied, self.folder / "root" / "run")
+
+    def changed_wish(self) -> bool:
+        """Read whether a Windows guest is to restart; say whether that has changed. What it wrote stays until it restarts."""
+        earlier, self.wished = self.wished, wish(self.folder, take=False)
+        return self.wished != earlier
 
     async def leave(self) -> None:
         """A script is gone; with the last one goes all that any of them started."""
@@ -113,7 +127,8 @@ class Guest:
 
 def made(place: Path, profile: Profile) -> Guest:
     """Furnish a guest's folder."""
-    return Guest(place, furnished(place, profile), mounts.beginning(profile))
+    windows = profile.windows is not None
+    return Guest(place, furnished(place, profile), mounts.beginning(profile), windows)
 
 
 def _identity() -> list[str]:
@@ -126,21 +141,30 @@ def opening(guest: Guest, name: str) -> list[str]:
         *("setpriv", "--pdeathsig", "KILL", *_identity()),  # a lab that dies takes its sandboxes along
         *("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"),
         *("--uts", "--net", "--ipc"),
-        *(() if guest.booted is None else ("--time", "--boottime", str(-guest.booted))),
+        *(() if guest.booted is None else ("--time", *_clocks(guest.booted))),
         *("sh", "-c", _OPEN, "sh", str(guest.table), str(guest.folder / "root"), name, guest.beginning),
     ]
 
 
-def command(first: int, script: Script, *, own_time: bool = False) -> list[str]:
-    """The command that runs a script in the guest of this first process, as the handlers run it."""
-    mode = "0550" if script.user else "0500"  # handler source
+def _clocks(booted: tuple[int, int]) -> tuple[str, ...]:
+    return "--boottime", str(-booted[0]), "--monotonic", str(-booted[1])
+
+
+def command(guest: Guest, first: int, words: Sequence[str]) -> list[str]:
+    """The command that runs these words in the guest of this first process."""
     return [
         *("setpriv", "--pdeathsig", "KILL", *_identity()),
         *("nsenter", "--target", str(first), "--user", "--preserve-credentials"),
         *("--mount", "--pid", "--uts", "--net", "--ipc"),
-        *(("--time",) if own_time else ()),
-        *("sh", "-c", _SETUP, "sh", script.folder, mode, script.arguments, script.user),
+        *(() if guest.booted is None else ("--time",)),
+        *words,
     ]
+
+
+def words(script: Script) -> list[str]:
+    """The command that runs the script on its stdin, as the Linux handlers run it."""
+    mode = "0550" if script.user else "0500"  # handler source
+    return ["sh", "-c", _SETUP, "sh", script.folder, mode, script.arguments, script.user]
 
 
 def child(pid: int) -> int:
@@ -151,12 +175,14 @@ def child(pid: int) -> int:
     return int(found[0])
 
 
-def _environment(given: Mapping[str, str]) -> dict[str, str]:
+def _environment(guest: Guest, script: Script, name: str) -> dict[str, str]:
     """Return a script's environment: the search path, and what it was given (the agent passes little
     more).
     """
+    given = script.environment
     usable = {name: value for name, value in given.items() if "=" not in name and "\0" not in name + value}
-    return {"PATH": f"{_STAND_INS}:{PATH}", **usable}
+    own = windows.environment(name, script.user, script.shell) if guest.windows else {"PATH": f"{_STAND_INS}:{PATH}"}
+    return {**own, **usable}
 
 
 async def _opened(guest: Guest, name: str) -> asyncio.subprocess.Process:
@@ -169,9 +195,13 @@ async def _opened(guest: Guest, name: str) -> asyncio.subprocess.Process:
     return first
 
 
-async def start(first: int, script: Script, *, own_time: bool) -> asyncio.subprocess.Process:
-    """Start a script in the guest of this first process."""
-    return await _process(command(first, script, own_time=own_time), _environment(script.environment))
+async def start(guest: Guest, first: int, script: Script, name: str, end: str) -> asyncio.subprocess.Process:
+    """Start a script in the guest of this first process, whose machine has this name.
+
+    Where the guest stands for Windows, the script's exit code is left in the file ``end`` of /run.
+    """
+    inner = windows.words(script, end) if guest.windows else words(script)
+    return await _process(command(guest, first, inner), _environment(guest, script, name))
 
 
 async def _process(command: list[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
@@ -210,16 +240,24 @@ def end_group(process: asyncio.subprocess.Process) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def has_user(place: Path, user: str) -> bool:
+def has_user(guest: Guest, user: str) -> bool:
     """Look a user up in the guest's own list."""
-    lines = (_read(place, "etc", "passwd") or b"").splitlines()
+    if guest.windows:
+        return user in windows.USERS
+    lines = (_read(guest.folder, "etc", "passwd") or b"").splitlines()
     return any(line.split(b":", 1)[0] == user.encode("utf-8", "surrogateescape") for line in lines)
 
 
-def wish(place: Path) -> float | None:
-    """Take the wish to restart that the guest's ``shutdown`` left: seconds until then."""
-    text = _read(place, "run", mounts.WISH, take=True)
+def wish(place: Path, *, take: bool = True) -> float | None:
+    """Take the wish to restart that the guest's ``shutdown`` left, or only read it: seconds until then."""
+    text = _read(place, "run", mounts.WISH, take=take)
     return float(text) if text is not None and text.isdigit() and len(text) < 7 else None
+
+
+def exit_code(place: Path, end: str) -> int | None:
+    """Take the exit code that a PowerShell left in this file of /run; its process could only show the low 8 bits of it."""
+    text = _read(place, "run", end, take=True)
+    return int(text) if text is not None and re.fullmatch(rb"-?\d{1,10}", text) else None
 
 
 def _read(place: Path, folder: str, name: str, *, take: bool = False) -> bytes | None:

@@ -7,6 +7,7 @@ in and move things, ``/blobs/...`` are append blobs for outputs.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -21,7 +22,7 @@ from fleet.lab import faults as fault_rules
 from fleet.lab import sandbox
 from fleet.lab.answers import os_names
 from fleet.lab.blobs import ROOT
-from fleet.lab.classes import GuestKind
+from fleet.lab.classes import GuestKind, System
 from fleet.lab.control import ControlPlane, fault_specs
 from fleet.lab.file import FaultKind, FaultOn, LabSpec
 from fleet.lab.guests import NOT_EXECUTED, Envelope, Result
@@ -30,6 +31,8 @@ from fleet.lab.packages import stock
 from fleet.lab.signin import SignIn, missing, wrong_secret
 from fleet.lab.template import Profile
 from fleet.lab.tls import TlsFiles
+from fleet.lab.windows import powershell
+from fleet.lab.windows.guest import Windows
 from fleet.lab.wire import Answer, Fate, Request, gateway, refusal
 
 _LARGEST_BODY = 8 * 1024 * 1024
@@ -42,6 +45,7 @@ class Lab:
         self.url = ""
         self.ca_file: str | None = None
         self.notes = notes
+        self.windows: Windows | None = None
         self._plane = plane
         self._signin = signin
         self._clock = clock
@@ -188,15 +192,34 @@ class Lab:
     async def _run(self, order: Start, sandboxes: sandbox.Sandboxes) -> None:
         machine = order.machine
         name, version = os_names(machine)
+        windows = self.windows if machine.system is System.WINDOWS else None
         profile = Profile(
-            machine.host, machine.boot_id, name, version, stock(machine.updates, name, machine.vm_id), machine.disks
+            machine.host,
+            machine.boot_id,
+            name,
+            version,
+            stock(machine.updates, name, machine.vm_id),
+            machine.disks,
+            windows,
         )
+
+        life = self._plane.life
+
+        def began() -> None:
+            life.began(order.execution, self.now())
+            self._wake.set()
+
+        def wished(seconds: float | None) -> None:
+            life.wished(order.execution, seconds, self.now())
+            self._wake.set()
+
         try:
-            result = await sandboxes.run(order.execution, machine, order.script, profile)
+            heard = sandbox.Heard(began, wished)
+            result = await sandboxes.run(order.execution, machine, order.script, profile, heard)
         except OSError as problem:  # no memory or no processes left: the lab goes on
             text = f"failed to execute command: {problem}"
             result = Result(NOT_EXECUTED, stderr=text.encode("utf-8", "replace"), message=text)
-        self._plane.life.ended(order.execution, result, self.now())
+        life.ended(order.execution, result, self.now())
         self._wake.set()
 
 
@@ -217,13 +240,18 @@ async def serve(
     wanted = _wants_sandboxes(spec)
     reason = await asyncio.to_thread(sandbox.supported) if wanted else None
     notes = (f"guests are scripted, no script really runs: {reason}",) if reason else ()
-    plane = ControlPlane(spec, sandboxed=reason is None, envelope=envelope)
+    windows = None
+    if System.WINDOWS in wanted and reason is None:
+        said, windows = await asyncio.to_thread(_powershell)
+        notes = (said,)
+    plane = ControlPlane(spec, sandboxed=reason is None, powershell=windows is not None, envelope=envelope)
     lab = Lab(plane, SignIn(spec.seed, plane.world.tenant), clock or SystemClock(), notes, spec.clock_skew)
+    lab.windows = windows
     async with AsyncExitStack() as stack:
         sandboxes = None
         if wanted and reason is None:
             place = stack.enter_context(sandbox.Folder())
-            sandboxes = sandbox.Sandboxes(place, spec.sandboxes)
+            sandboxes = sandbox.Sandboxes(place, spec.sandboxes, spec.powershells)
         lab.url = await stack.enter_async_context(_listening(lab, port, tls))
         lab.ca_file = str(tls.ca_file) if tls else None
         plane.base = lab.url
@@ -309,10 +337,23 @@ async def _cut_off(received: web.Request, answer: Answer) -> web.StreamResponse:
     raise asyncio.CancelledError
 
 
-def _wants_sandboxes(spec: LabSpec) -> bool:
-    return any(
-        machines.kind is GuestKind.SANDBOX
+def _powershell() -> tuple[str, Windows | None]:
+    """Find a PowerShell that works in a sandbox. Return a line about it for people, and what guests need or None."""
+    program = powershell.find(os.environ)
+    if program is None:
+        said = f"no pwsh on the PATH, and {powershell.VARIABLE} names none"
+        return f"Windows guests are scripted, none of their scripts really runs: {said}", None
+    said, windows = sandbox.powershell(program)
+    if windows is None:
+        return f"Windows guests are scripted, none of their scripts really runs: {said}", None
+    return f"Windows guests run scripts by {said} from {program}", windows
+
+
+def _wants_sandboxes(spec: LabSpec) -> set[System]:
+    return {
+        System(machines.os)
         for sub in spec.subscriptions
         for group in sub.groups
         for machines in (*group.vms, *group.scale_sets, *group.arc)
-    )
+        if machines.kind is GuestKind.SANDBOX
+    }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fleet.lab import builtins
 from fleet.lab.blobs import Blobs
+from fleet.lab.classes import System
 from fleet.lab.commands import Command
 from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Result, Script
 
 _FOLDER = "/var/lib/waagent/run-command-handler/download"
+_WINDOWS_FOLDER = "/c/Packages/Plugins/Microsoft.CPlat.Core.RunCommandHandlerWindows/Downloads"
 
 
 def prepare(command: Command, blobs: Blobs) -> Script | Result:
@@ -21,6 +25,8 @@ def prepare(command: Command, blobs: Blobs) -> Script | Result:
     values = command.parameters()
     user = command.text("runAsUser")
     root = f"/home/{user}/waagent/run-command-handler-runas/download" if user else _FOLDER
+    if command.machine.system is System.WINDOWS:
+        root = _WINDOWS_FOLDER
     return Script(
         text,
         f"{root}/{command.name}/{command.sequence}",
@@ -28,7 +34,14 @@ def prepare(command: Command, blobs: Blobs) -> Script | Result:
         {name: value for name, value in values if name},
         user,
         command.limit,
+        str(command.source.get("scriptShell", "")),
+        named(values),
     )
+
+
+def named(values: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Return parameters as a script for Windows gets them: by name (documented), those without a name by their place."""
+    return tuple(word for name, value in values for word in ((f"-{name}", value) if name else (value,)))
 
 
 def _source(command: Command, blobs: Blobs) -> str | Result:

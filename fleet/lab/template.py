@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fleet.lab.classes import DiskSpec
 from fleet.lab.packages import Stock
+from fleet.lab.windows.guest import Windows
 
 _FOLDERS = (
     "dev/shm", "etc/apt", "etc/cron.d", "etc/default", "etc/profile.d", "etc/ssh", "etc/ssl", "etc/sysctl.d",
@@ -71,6 +72,8 @@ class Profile:
     version: str
     stock: Stock = field(default_factory=Stock)
     disks: Mapping[str, DiskSpec] = field(default_factory=dict)
+    windows: Windows | None = None
+    """What a Windows guest has instead of packages and disks; None of a Linux guest."""
 
 
 def furnish(root: Path, profile: Profile) -> None:

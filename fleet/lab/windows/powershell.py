@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 VARIABLE = "FLEET_PWSH"
 """The environment variable that names the program, for where ``pwsh`` is not on the ``PATH``."""
@@ -17,6 +22,30 @@ QUIET: Mapping[str, str] = {
 """What a started PowerShell gets: it sends nothing, looks for no newer version and needs no libicu."""
 
 
+_LIMIT = 20.0
+
+
 def find(environ: Mapping[str, str]) -> str | None:
     """Return the absolute path of PowerShell 7: what ``FLEET_PWSH`` names, else ``pwsh`` on the ``PATH``, else None."""
     return shutil.which(environ.get(VARIABLE) or "pwsh", path=environ.get("PATH"))
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where a PowerShell lies on this machine: its folder, and that of the .NET it runs on if it does not bring its own."""
+
+    folder: Path
+    runtime: Path | None
+
+
+def installation(program: str, environ: Mapping[str, str]) -> Installation:
+    """Find the folders that a PowerShell needs. Raises OSError or SubprocessError if it does not start."""
+    folder = Path(program).resolve().parent
+    if (folder / "libcoreclr.so").exists():
+        return Installation(folder, None)
+    # What starts it searches in several places for a .NET; it names the one that it found.
+    traced = {**environ, **QUIET, "COREHOST_TRACE": "1"}
+    words = [program, "--version"]
+    done = subprocess.run(words, env=traced, capture_output=True, timeout=_LIMIT, check=True)  # noqa: S603
+    found = re.search(rb"\[(/[^\]\n]*)/host/fxr/[^/\]\n]+/libhostfxr\.so\]", done.stderr)
+    return Installation(folder, Path(os.fsdecode(found[1])).resolve() if found else None)

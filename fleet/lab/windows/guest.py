@@ -1,0 +1,140 @@
+"""A guest that stands for a Windows VM: its folders, its programs, its environment, and how a script is started in it.
+
+The guest is a Linux sandbox. Below ``/c`` is what Windows has on its drive C:, below ``/opt/lab`` what is played, and
+PowerShell, read-only from wherever it lies on this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from fleet.lab.guests import Script
+from fleet.lab.windows.powershell import QUIET, Installation
+
+_PLAYED = "/opt/lab/windows"
+_HOST = "/opt/lab/host"
+_FOLDER = "/opt/lab/powershell"
+_RUNTIME = "/opt/lab/dotnet"
+POWERSHELL = f"{_FOLDER}/pwsh"
+"""The program itself, which plays nothing."""
+_SYSTEM = "/c/Windows/System32"
+_SHELL = f"{_SYSTEM}/WindowsPowerShell/v1.0/powershell.exe"
+_SHELL_7 = "/c/Program Files/PowerShell/7/pwsh.exe"
+_SHELLS = (_SHELL, _SHELL.removesuffix(".exe"), _SHELL_7, _SHELL_7.removesuffix(".exe"))
+_FOLDERS = (
+    "c/Packages/Plugins", "c/Program Files/PowerShell/7", "c/ProgramData", "c/Users/Administrator", "c/Users/azureuser",
+    "c/Users/Public", "c/Windows/System32/WindowsPowerShell/v1.0", "c/Windows/System32/config/systemprofile",
+    "c/Windows/Temp", "c/WindowsAzure/Logs",
+)  # fmt: skip
+_PATH = (
+    _SYSTEM,
+    "/c/Windows",
+    f"{_SYSTEM}/WindowsPowerShell/v1.0",
+    "/c/Program Files/PowerShell/7",
+    "/usr/local/bin",
+    "/usr/bin",
+    "/bin",
+)
+POWERSHELL_7 = "Powershell7"
+"""What a managed command's source names as its shell, if it is not the default."""
+USERS = frozenset({"Administrator", "azureuser"})
+"""Users that a managed command may name."""
+
+# $1 folder of the script, $2 name of the file for its exit code, $3 program, then its parameters.
+_SETUP = r"""
+set -e
+umask 022
+mkdir -p "$1"
+cd "$1"
+rm -f script.ps1
+cat >script.ps1
+exec </dev/null
+set +e
+script=$1/script.ps1 end=$2 shell=$3
+shift 3
+"$shell" -ExecutionPolicy Unrestricted -File "$script" "$@" &
+shell=$!
+{ wait $shell; } 2>/dev/null
+code=$?
+cp "/run/lab-exit/$shell" "/run/$end.$$" 2>/dev/null && mv "/run/$end.$$" "/run/$end"
+exit $code
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What a Windows guest needs of this machine."""
+
+    powershell: Installation
+
+
+def furnish(root: Path, windows: Windows) -> Iterator[tuple[Path, Path]]:
+    """Make the folders and programs of a Windows guest. Yield what is to be bound read-only, and where."""
+    for each in _FOLDERS:
+        (root / each).mkdir(parents=True, exist_ok=True)
+    (root / _PLAYED.lstrip("/")).mkdir(parents=True)
+    for name in ("prelude.ps1", "launch.ps1"):
+        _copied(name, root / _PLAYED.lstrip("/") / name)
+    for shell in _SHELLS:
+        _copied("powershell.sh", root / shell.lstrip("/"))
+    yield _found(root, windows.powershell.folder, _FOLDER)
+    if windows.powershell.runtime is not None:
+        yield _found(root, windows.powershell.runtime, _RUNTIME)
+
+
+def _found(root: Path, folder: Path, link: str) -> tuple[Path, Path]:
+    """Make a place for a folder of the host, at its own path below one of the lab's: relative paths lead to the other."""
+    inside = root / _HOST.lstrip("/") / folder.relative_to("/")
+    inside.mkdir(parents=True)
+    (root / link.lstrip("/")).symlink_to(f"{_HOST}{folder}")
+    return folder, inside
+
+
+def environment(host: str, user: str = "", shell: str = "") -> Mapping[str, str]:
+    """Return the environment of a guest's scripts. Names are those that Windows gives; here their case matters.
+
+    Windows PowerShell, which the default ``shell`` stands for, knows no colours.
+    """
+    name = user or f"{host.upper()[:15]}$"
+    profile = f"/c/Users/{user}" if user else f"{_SYSTEM}/config/systemprofile"
+    return {
+        **QUIET,
+        **({} if shell == POWERSHELL_7 else {"NO_COLOR": "1"}),
+        "ALLUSERSPROFILE": "/c/ProgramData",
+        "APPDATA": f"{profile}/AppData/Roaming",
+        "COMPUTERNAME": host.upper()[:15],
+        "DOTNET_EnableDiagnostics": "0",
+        "DOTNET_ROOT": _RUNTIME,
+        "HOME": profile,
+        "LOCALAPPDATA": f"{profile}/AppData/Local",
+        "NUMBER_OF_PROCESSORS": "2",
+        "OS": "Windows_NT",
+        "PATH": ":".join(_PATH),
+        "PROCESSOR_ARCHITECTURE": "AMD64",
+        "PUBLIC": "/c/Users/Public",
+        "ProgramData": "/c/ProgramData",
+        "ProgramFiles": "/c/Program Files",
+        "SystemDrive": "/c",
+        "SystemRoot": "/c/Windows",
+        "TEMP": "/c/Windows/Temp",
+        "TMP": "/c/Windows/Temp",
+        "TMPDIR": "/c/Windows/Temp",
+        "USERDOMAIN": "WORKGROUP",
+        "USERNAME": name,
+        "USERPROFILE": profile,
+        "windir": "/c/Windows",
+    }
+
+
+def words(script: Script, end: str) -> list[str]:
+    """Return the command that runs the script on its stdin, as the handlers run it."""
+    shell = _SHELL_7 if script.shell == POWERSHELL_7 else _SHELL
+    return ["sh", "-c", _SETUP, "sh", script.folder, end, shell, *script.words]
+
+
+def _copied(name: str, to: Path) -> None:
+    to.write_text(files("fleet.lab.windows").joinpath(name).read_text(encoding="ascii"), encoding="ascii")
+    to.chmod(0o755)
