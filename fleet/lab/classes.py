@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -138,13 +139,76 @@ class PackageSpec(documents.Keys):
     )
 
 
+_HRESULT = r"^0x[0-9A-Fa-f]{8}$"
+_ARTICLE = r"^KB\d{6,8}$"
+
+
+class OfferedSpec(documents.Keys):
+    """One update that Windows Update offers to a class of machines."""
+
+    kind: Literal[
+        "security", "critical", "rollups", "updates", "definitions", "drivers", "previews", "upgrades", "tools"
+    ] = Field(
+        default="security", description="What it is. A preview is an optional rollup, an upgrade another Windows."
+    )
+    title: str = Field(default="", description="Title. Default: made of its kind and its article.")
+    severity: Literal["", "Critical", "Important", "Moderate", "Low"] = Field(
+        default="", description="Severity that Microsoft gives it; empty for none."
+    )
+    size_mib: float = Field(default=60.0, ge=0, le=1_000_000, description="Size in MiB.")
+    chance: Share = Field(default=1.0, description="How likely it is offered to a machine, as 50%.")
+    takes: Span = Field(
+        default=[10.0, 60.0], description="Seconds that installing it takes, or [shortest, longest]; divided by speed."
+    )
+    restart: Literal["no", "after", "before_others"] = Field(
+        default="no",
+        description="after: it is complete only after a restart. before_others: until then no other can be installed.",
+    )
+    fails: str = Field(
+        default="", pattern=rf"{_HRESULT}|^$", description="HRESULT with which its installation fails, as 0x80070643."
+    )
+    download_fails: str = Field(
+        default="", pattern=rf"{_HRESULT}|^$", description="HRESULT with which its download fails, as 0x80240438."
+    )
+    undone: bool = Field(default=False, description="Its restart undoes it, each time.")
+    comes_again: bool = Field(default=False, description="It reports success, and is offered again each time.")
+    needs: list[str] = Field(default=[], description="Articles that must be installed first.")
+    replaces: list[str] = Field(default=[], description="Articles that are not offered once it is installed.")
+
+
+class ServiceSpec(documents.Keys):
+    """One service of a class of Windows machines."""
+
+    status: Literal["Running", "Stopped"] = Field(default="Running", description="How it is when the lab starts.")
+    start: Literal["Automatic", "Manual", "Disabled"] = Field(default="Automatic", description="How it starts.")
+    needs: list[str] = Field(default=[], description="Services that it depends on.")
+    start_fails: int = Field(
+        default=0, ge=0, le=65535, description="Windows error with which its start fails, as 1053."
+    )
+    stop_fails: int = Field(default=0, ge=0, le=65535, description="Windows error with which its stop fails, as 1051.")
+    crashes_after: int = Field(default=0, ge=0, le=1000, description="Looks at it, from its start on, until it stops.")
+
+
 class UpdatesSpec(documents.Keys):
     """The packages of a class of machines, and what stands in the way of updating them."""
 
     packages: dict[Annotated[str, Field(pattern=rf"^{_NAME}$")], PackageSpec] | None = Field(
         default=None, description="Packages by name. Default: some of the distribution's, with updates by chance."
     )
-    mirror: Literal["up", "gone"] = Field(default="up", description="gone: no list of packages can be fetched.")
+    offered: dict[Annotated[str, Field(pattern=_ARTICLE)], OfferedSpec] | None = Field(
+        default=None, description="Windows: updates by article, as KB5044281. Default: some usual ones, by chance."
+    )
+    hotfixes: list[Annotated[str, Field(pattern=_ARTICLE)]] = Field(
+        default=["KB5042881", "KB5046265"], description="Windows: articles that are installed when the lab starts."
+    )
+    pending_restart: Literal["no", "wanted", "before_others", "stays"] = Field(
+        default="no",
+        description="Windows: a restart is wanted when the lab starts. before_others: until then nothing can be installed. "
+        "stays: it still is after each restart.",
+    )
+    mirror: Literal["up", "gone"] = Field(
+        default="up", description="gone: no list of packages or updates can be fetched."
+    )
     locked: int = Field(
         default=0,
         ge=0,
@@ -157,7 +221,7 @@ class UpdatesSpec(documents.Keys):
 
 
 class DiskSpec(documents.Keys):
-    """One disk of a class of machines, as df reports it in a sandboxed guest."""
+    """One disk of a class of machines, as it is reported in a sandboxed guest."""
 
     size_gib: float = Field(default=30.0, gt=0, le=1_000_000, description="Size in GiB.")
     used: Share = Field(default=0.4, description="Part of it that is used, as 97% or 0.97.")
@@ -186,9 +250,12 @@ class MachinesSpec(AccessSpec):
     updates: UpdatesSpec = Field(
         default=UpdatesSpec(), description="Packages of sandboxed guests, and what stands in the way of updating them."
     )
-    disks: dict[Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]*$")], DiskSpec] = Field(
+    disks: dict[Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._/-]*|[A-Z]:)$")], DiskSpec] = Field(
         default={},
-        description="Disks by mount point, as df reports them in sandboxed guests. / is there if it is left out.",
+        description="Disks by mount point or, on Windows, letter, as reported in sandboxed guests. / or C: is always there.",
+    )
+    services: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._$-]{1,80}$")], ServiceSpec] | None = Field(
+        default=None, description="Windows: services of sandboxed guests by name. Default: some usual ones, running."
     )
 
     @field_validator("name")
@@ -207,7 +274,21 @@ class MachinesSpec(AccessSpec):
         wrong = next((rule.exit for rule in self.rules if self.os == "linux" and not 0 <= rule.exit <= 255), None)
         if wrong is not None:
             raise ValueError(f"exit {wrong} is for Windows guests; a Linux script ends with 0 to 255")
+        for key, system in self._keys():
+            if system != self.os:
+                raise ValueError(f"{key} is for {system.capitalize()} guests, these are {self.os.capitalize()}")
         return self
+
+    def _keys(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys that are given for guests of one system only."""
+        updates = self.updates.model_fields_set
+        yield from ((f"updates.{key}", "linux") for key in ("packages", "locked", "boot_mib") if key in updates)
+        yield from (
+            (f"updates.{key}", "windows") for key in ("offered", "hotfixes", "pending_restart") if key in updates
+        )
+        yield from ((f"disk {name}", "linux" if name.startswith("/") else "windows") for name in self.disks)
+        if self.services is not None:
+            yield "services", "windows"
 
     @property
     def kind(self) -> GuestKind:

@@ -61,6 +61,7 @@ class ControlPlane:
         self.life = Life(self.operations, timing, answering, self.blobs, spec.lag, spec.remember_names)
         self.requests: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
+        self.speed = spec.speed
         self._seed = spec.seed
         self._inventory = Inventory(self.world, spec, timing.scaled(spec.graph_lag))
         self._power = Power(self.life, self.operations, timing, lambda vm, now, power: self.move(vm, now, power=power))

@@ -227,10 +227,11 @@ def schema() -> dict[str, Any]:
 
 
 def default() -> LabSpec:
-    """Return the lab that starts when no file is named: 2 subscriptions, 6 groups, 120 healthy Linux VMs."""
+    """Return the lab that starts when no file is named: 120 Linux and 6 Windows VMs in 2 subscriptions, all healthy."""
     ubuntu = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2:latest"
     debian = "Debian:debian-12:12-gen2:latest"
     rhel = "RedHat:RHEL:9-lvm-gen2:latest"
+    windows = "MicrosoftWindowsServer:WindowsServer:2022-datacenter-azure-edition:latest"
     rings = ["canary", "early", "broad", "broad", "broad"]
 
     def group(env: str, app: str, location: str, *vms: dict[str, object]) -> dict[str, object]:
@@ -249,6 +250,7 @@ def default() -> LabSpec:
         "zones": ["1", "2", "3"],
     }
     api = {"count": 20, "image": [ubuntu, debian], "size": "Standard_D4s_v5", "zones": ["1", "2", "3"]}
+    win = {"count": 6, "os": "windows", "guest": "sandbox", "image": windows, "size": "Standard_D4s_v5"}
     db = {"count": 12, "image": rhel, "size": "Standard_E8s_v5", "zones": ["1", "2"]}
     return LabSpec.model_validate(
         {
@@ -264,6 +266,7 @@ def default() -> LabSpec:
                             {"name": "api{n:03}", **api, "location": ["westeurope", "northeurope"]},
                         ),
                         group("prod", "db", "northeurope", {"name": "db{n:03}", **db}),
+                        group("prod", "win", "northeurope", {"name": "win{n:03}", **win}),
                     ],
                 },
                 {

@@ -126,6 +126,7 @@ def _members(spec: LabSpec, group: Group, given: MachinesSpec, real: Container[S
             rules=tuple(rule for at, rule in enumerate(rules) if index in members[at]),
             updates=given.updates,
             disks=given.disks,
+            services=given.services,
             kind=kind,
             extensions=hardware.extensions,
             patch_mode=hardware.patch_mode or _PATCH_MODES[System(given.os)],

@@ -12,6 +12,7 @@ from fleet.lab import disks, dpkg, rpm
 from fleet.lab.packages import Family
 from fleet.lab.template import Profile, furnish
 from fleet.lab.windows import guest as windows
+from fleet.lab.windows import kept
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu")
 _READABLE = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
@@ -22,6 +23,8 @@ _MIRROR = "opt/lab/mirror"
 _LOCKED_UNTIL = "/var/lib/lab-locked-until"
 WISH = "lab-restart"
 """The file in /run by which the stand-in of ``shutdown`` tells the lab that the guest is to restart."""
+STATE = "state"
+"""The folder of a Windows guest's state, beside its root."""
 NOBODY = 65533  # owns nothing anywhere; within the range that nested containers map
 
 
@@ -51,7 +54,7 @@ def furnished(place: Path, profile: Profile) -> Path:
     lines.append(_mount(boot, root / "proc/sys/kernel/random/boot_id", _read_only(boot)))
     if Path("/usr/lib/os-release").is_file():
         lines.append(_mount(release, root / "usr/lib/os-release", _read_only(release)))
-    lines += _linux(place, root, profile) if profile.windows is None else _windows(root, profile.windows)
+    lines += _linux(place, root, profile) if profile.windows is None else _windows(place, root, profile.windows)
     table = place / "mounts"
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     if os.geteuid() == 0:
@@ -71,8 +74,15 @@ def beginning(profile: Profile) -> str:
     )
 
 
-def _windows(root: Path, played: windows.Windows) -> list[str]:
-    return [_mount(source, inside, _read_only(source)) for source, inside in windows.furnish(root, played)]
+def _windows(place: Path, root: Path, played: windows.Windows) -> list[str]:
+    lines = [_mount(source, inside, _read_only(source)) for source, inside in windows.furnish(root, played)]
+    state = place / STATE
+    state.mkdir()
+    kept.write(state, played.state)
+    for name, value in windows.identities().items():
+        (state / name).parent.mkdir(exist_ok=True)
+        (state / name).write_text(f"{value}\n", encoding="ascii")
+    return [*lines, _mount(state, root / windows.STATE.lstrip("/"), "bind")]
 
 
 def _linux(place: Path, root: Path, profile: Profile) -> list[str]:

@@ -27,6 +27,7 @@ from fleet.lab.guests import Script
 from fleet.lab.mounts import NOBODY, furnished
 from fleet.lab.template import Profile
 from fleet.lab.windows import guest as windows
+from fleet.lab.windows import kept
 
 _STAND_INS = f"/{mounts.STAND_INS}"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -104,6 +105,8 @@ class Guest:
             self.booted = int(time.clock_gettime(time.CLOCK_BOOTTIME)), int(time.clock_gettime(time.CLOCK_MONOTONIC))
             (self.folder / "boot_id").write_text(f"{boot_id}\n", encoding="ascii")
             await asyncio.to_thread(_emptied, self.folder / "root" / "run")
+            if self.windows:
+                await asyncio.to_thread(kept.boot, self.folder / mounts.STATE, time.clock_gettime(time.CLOCK_REALTIME))
 
     def changed_wish(self) -> bool:
         """Read whether a Windows guest is to restart; say whether that has changed. What it wrote stays until it restarts."""
@@ -129,6 +132,11 @@ def made(place: Path, profile: Profile) -> Guest:
     """Furnish a guest's folder."""
     windows = profile.windows is not None
     return Guest(place, furnished(place, profile), mounts.beginning(profile), windows)
+
+
+def host_boot() -> float:
+    """Return when this machine's boot began, which is that of guests that have not restarted."""
+    return time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _identity() -> list[str]:

@@ -38,7 +38,7 @@ from fleet.lab.namespaces import (
 )
 from fleet.lab.template import Profile
 from fleet.lab.windows.guest import POWERSHELL, Windows, environment
-from fleet.lab.windows.powershell import installation
+from fleet.lab.windows.powershell import Installation, installation
 from fleet.lab.world import Machine
 
 _TOOLS = ("unshare", "nsenter", "mount", "umount", "pivot_root", "setpriv", "sh", "cat", "mkdir", "chmod")
@@ -264,18 +264,18 @@ def supported() -> str | None:
     return f"namespaces are not allowed here ({said[-1] if said else f'exit code {done.returncode}'})"
 
 
-def powershell(program: str) -> tuple[str, Windows | None]:
-    """Try a PowerShell in a real sandbox once. Return its version and what guests need, or why it does not work and None."""
+def powershell(program: str) -> tuple[str, Installation | None]:
+    """Try a PowerShell in a real sandbox once. Return its version and where it lies, or why it does not work and None."""
     said = b""
     with Folder() as place, suppress(OSError, subprocess.SubprocessError):
-        windows = Windows(installation(program, os.environ))
-        guest = made(place / "trial", replace(_TRIAL, windows=windows))
+        found = installation(program, os.environ)
+        guest = made(place / "trial", replace(_TRIAL, windows=Windows(found)))
         done = _tried(
             guest,
             ["env", *(f"{key}={value}" for key, value in environment("trial").items()), POWERSHELL, "--version"],
         )
         if done.returncode == 0 and done.stdout.startswith(b"PowerShell "):
-            return done.stdout.decode("ascii", "replace").strip(), windows
+            return done.stdout.decode("ascii", "replace").strip(), found
         said = done.stderr
     last = said.decode("utf-8", "replace").strip().splitlines()
     return f"{program} does not start in a sandbox{f' ({last[-1]})' if last else ''}", None

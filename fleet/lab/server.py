@@ -26,6 +26,7 @@ from fleet.lab.classes import GuestKind, System
 from fleet.lab.control import ControlPlane, fault_specs
 from fleet.lab.file import FaultKind, FaultOn, LabSpec
 from fleet.lab.guests import NOT_EXECUTED, Envelope, Result
+from fleet.lab.namespaces import host_boot
 from fleet.lab.orders import Boot, Kill, Look, Order, Start
 from fleet.lab.packages import stock
 from fleet.lab.signin import SignIn, missing, wrong_secret
@@ -33,6 +34,8 @@ from fleet.lab.template import Profile
 from fleet.lab.tls import TlsFiles
 from fleet.lab.windows import powershell
 from fleet.lab.windows.guest import Windows
+from fleet.lab.windows.powershell import Installation
+from fleet.lab.windows.stock import initial
 from fleet.lab.wire import Answer, Fate, Request, gateway, refusal
 
 _LARGEST_BODY = 8 * 1024 * 1024
@@ -45,7 +48,7 @@ class Lab:
         self.url = ""
         self.ca_file: str | None = None
         self.notes = notes
-        self.windows: Windows | None = None
+        self.powershell: Installation | None = None
         self._plane = plane
         self._signin = signin
         self._clock = clock
@@ -192,7 +195,9 @@ class Lab:
     async def _run(self, order: Start, sandboxes: sandbox.Sandboxes) -> None:
         machine = order.machine
         name, version = os_names(machine)
-        windows = self.windows if machine.system is System.WINDOWS else None
+        windows = None
+        if machine.system is System.WINDOWS and self.powershell is not None:
+            windows = Windows(self.powershell, initial(machine, self._plane.speed, host_boot()))
         profile = Profile(
             machine.host,
             machine.boot_id,
@@ -240,13 +245,13 @@ async def serve(
     wanted = _wants_sandboxes(spec)
     reason = await asyncio.to_thread(sandbox.supported) if wanted else None
     notes = (f"guests are scripted, no script really runs: {reason}",) if reason else ()
-    windows = None
+    installation = None
     if System.WINDOWS in wanted and reason is None:
-        said, windows = await asyncio.to_thread(_powershell)
+        said, installation = await asyncio.to_thread(_powershell)
         notes = (said,)
-    plane = ControlPlane(spec, sandboxed=reason is None, powershell=windows is not None, envelope=envelope)
+    plane = ControlPlane(spec, sandboxed=reason is None, powershell=installation is not None, envelope=envelope)
     lab = Lab(plane, SignIn(spec.seed, plane.world.tenant), clock or SystemClock(), notes, spec.clock_skew)
-    lab.windows = windows
+    lab.powershell = installation
     async with AsyncExitStack() as stack:
         sandboxes = None
         if wanted and reason is None:
@@ -337,16 +342,16 @@ async def _cut_off(received: web.Request, answer: Answer) -> web.StreamResponse:
     raise asyncio.CancelledError
 
 
-def _powershell() -> tuple[str, Windows | None]:
-    """Find a PowerShell that works in a sandbox. Return a line about it for people, and what guests need or None."""
+def _powershell() -> tuple[str, Installation | None]:
+    """Find a PowerShell that works in a sandbox. Return a line about it for people, and where it lies or None."""
     program = powershell.find(os.environ)
     if program is None:
         said = f"no pwsh on the PATH, and {powershell.VARIABLE} names none"
         return f"Windows guests are scripted, none of their scripts really runs: {said}", None
-    said, windows = sandbox.powershell(program)
-    if windows is None:
+    said, installation = sandbox.powershell(program)
+    if installation is None:
         return f"Windows guests are scripted, none of their scripts really runs: {said}", None
-    return f"Windows guests run scripts by {said} from {program}", windows
+    return f"Windows guests run scripts by {said} from {program}", installation
 
 
 def _wants_sandboxes(spec: LabSpec) -> set[System]:

@@ -17,6 +17,7 @@ from fleet.lab.classes import (
     GuestKind,
     PowerState,
     RuleSpec,
+    ServiceSpec,
     System,
     UpdatesSpec,
 )
@@ -131,6 +132,7 @@ class Machine:
     rules: tuple[RuleSpec, ...]
     updates: UpdatesSpec = field(default_factory=UpdatesSpec)
     disks: Mapping[str, DiskSpec] = field(default_factory=dict)
+    services: Mapping[str, ServiceSpec] | None = None
     kind: Kind = Kind.VM
     scale_set: ScaleSet | None = None
     """The uniform scale set that it is an instance of."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pydantic
@@ -27,6 +28,8 @@ MODELS: dict[str, type[pydantic.BaseModel]] = {
     "`updates`": classes.UpdatesSpec,
     "`disks`": classes.DiskSpec,
     "`packages`": classes.PackageSpec,
+    "`offered`": classes.OfferedSpec,
+    "`services`": classes.ServiceSpec,
     "`rules`": file.RuleSpec,
     "`faults`": file.FaultSpec,
 }
@@ -43,12 +46,15 @@ def around(vms: str) -> str:
 
 
 def test_the_default_lab() -> None:
-    """The default lab has 2 subscriptions, 6 groups and 120 running Linux VMs of many kinds."""
+    """The default lab has 120 running Linux VMs of many kinds, and 6 Windows VMs in a group of their own."""
     machines = list(build(file.default()).machines())
     subscriptions = file.default().subscriptions
-    assert (len(subscriptions), sum(len(each.groups) for each in subscriptions)) == (2, 6)
-    assert len({machine.key for machine in machines}) == 120
-    assert {(m.system, m.power, m.guest) for m in machines} == {("linux", "running", "sandbox")}
+    assert (len(subscriptions), sum(len(each.groups) for each in subscriptions)) == (2, 7)
+    assert Counter((m.system, m.power, m.guest) for m in machines) == {
+        ("linux", "running", "sandbox"): 120,
+        ("windows", "running", "sandbox"): 6,
+    }
+    assert {m.system for m in machines if m.group.name == "rg-win-prod"} == {"windows"}
     for value in ("size", "image", "location", "zone"):
         assert len({getattr(machine, value) for machine in machines}) >= 3, value
     assert {machine.tags["ring"] for machine in machines} == {"canary", "early", "broad"}
@@ -75,7 +81,6 @@ def test_values_are_dealt_out_in_turn() -> None:
         (around("{name: v, power: stoped}"), "power is 'stoped'", "did you mean 'stopped'?"),
         (around("{name: v, count: 2}"), "name needs {n} when count is above 1", ""),
         (around("{name: 'v{x}'}"), "only {n} is known", ""),
-        (around("{name: v, os: windows, guest: sandbox}"), "a Windows guest cannot be a sandbox", ""),
         (around("{name: v, os: windows, patch_mode: ImageDefault}"), "ImageDefault is not a patch mode of windows", ""),
         (around("{name: v, patch_mode: Manual}"), "Manual is not a patch mode of linux", ""),
         (
@@ -83,6 +88,18 @@ def test_values_are_dealt_out_in_turn() -> None:
             "a dynamic scope is for InGuestPatch only",
             "",
         ),
+        (
+            around("{name: v, os: windows, updates: {locked: 5}}"),
+            "updates.locked is for Linux guests, these are Windows",
+            "",
+        ),
+        (
+            around("{name: v, updates: {offered: {KB5044281: {}}}}"),
+            "updates.offered is for Windows guests, these are Linux",
+            "",
+        ),
+        (around("{name: v, services: {W32Time: {}}}"), "services is for Windows guests, these are Linux", ""),
+        (around("{name: v, os: windows, disks: {/: {}}}"), "disk / is for Linux guests, these are Windows", ""),
         (around("{name: v, rules: [{when: '('}]}"), "not a regular expression", ""),
         (around("{name: v}\n    - {name: V}"), "is there twice", ""),
         ("subscriptions: []\n", "subscriptions", ""),

@@ -7,14 +7,19 @@ PowerShell, read-only from wherever it lies on this machine.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from fleet.lab.guests import Script
 from fleet.lab.windows.powershell import QUIET, Installation
+from fleet.lab.windows.state import VARIABLE, State, fresh
 
 _PLAYED = "/opt/lab/windows"
+_MODULES = f"{_PLAYED}/modules"
+STATE = "/opt/lab/state"
+"""Where a guest has the folder of its state."""
 _HOST = "/opt/lab/host"
 _FOLDER = "/opt/lab/powershell"
 _RUNTIME = "/opt/lab/dotnet"
@@ -40,8 +45,9 @@ _PATH = (
 )
 POWERSHELL_7 = "Powershell7"
 """What a managed command's source names as its shell, if it is not the default."""
-USERS = frozenset({"Administrator", "azureuser"})
-"""Users that a managed command may name."""
+_MACHINE = "S-1-5-21-1004336348-1177238915-682003330"
+USERS = {"Administrator": f"{_MACHINE}-500", "azureuser": f"{_MACHINE}-1000"}
+"""Users that a managed command may name, and their security identifiers."""
 
 # $1 folder of the script, $2 name of the file for its exit code, $3 program, then its parameters.
 _SETUP = r"""
@@ -69,17 +75,24 @@ class Windows:
     """What a Windows guest needs of this machine."""
 
     powershell: Installation
+    state: State = field(default_factory=fresh)
 
 
 def furnish(root: Path, windows: Windows) -> Iterator[tuple[Path, Path]]:
     """Make the folders and programs of a Windows guest. Yield what is to be bound read-only, and where."""
     for each in _FOLDERS:
         (root / each).mkdir(parents=True, exist_ok=True)
-    (root / _PLAYED.lstrip("/")).mkdir(parents=True)
-    for name in ("prelude.ps1", "launch.ps1"):
-        _copied(name, root / _PLAYED.lstrip("/") / name)
+    for place in (_PLAYED, STATE):
+        (root / place.lstrip("/")).mkdir(parents=True)
+    here = files("fleet.lab.windows")
+    _copied(here, ".ps1", root / _PLAYED.lstrip("/"))
+    for module in here.joinpath("modules").iterdir():
+        _copied(module, ".psm1", root / _MODULES.lstrip("/") / module.name)
+    system = root / _SYSTEM.lstrip("/")
+    _copied(here.joinpath("programs"), ".sh", system, ".exe")
+    _program(here.joinpath("restart.sh"), system / "shutdown.exe")
     for shell in _SHELLS:
-        _copied("powershell.sh", root / shell.lstrip("/"))
+        _program(here.joinpath("powershell.sh"), root / shell.lstrip("/"))
     yield _found(root, windows.powershell.folder, _FOLDER)
     if windows.powershell.runtime is not None:
         yield _found(root, windows.powershell.runtime, _RUNTIME)
@@ -91,6 +104,11 @@ def _found(root: Path, folder: Path, link: str) -> tuple[Path, Path]:
     inside.mkdir(parents=True)
     (root / link.lstrip("/")).symlink_to(f"{_HOST}{folder}")
     return folder, inside
+
+
+def identities() -> dict[str, str]:
+    """Return the files of the state's folder that say who a script runs as: the local system, or a user that was named."""
+    return {"user": "S-1-5-18", **{f"{name}/user": identifier for name, identifier in USERS.items()}}
 
 
 def environment(host: str, user: str = "", shell: str = "") -> Mapping[str, str]:
@@ -108,11 +126,14 @@ def environment(host: str, user: str = "", shell: str = "") -> Mapping[str, str]
         "COMPUTERNAME": host.upper()[:15],
         "DOTNET_EnableDiagnostics": "0",
         "DOTNET_ROOT": _RUNTIME,
+        VARIABLE: STATE,
+        "FLEET_PLAYED_WINDOWS": f"{STATE}/{user}" if user else STATE,
         "HOME": profile,
         "LOCALAPPDATA": f"{profile}/AppData/Local",
         "NUMBER_OF_PROCESSORS": "2",
         "OS": "Windows_NT",
         "PATH": ":".join(_PATH),
+        "PSModulePath": _MODULES,
         "PROCESSOR_ARCHITECTURE": "AMD64",
         "PUBLIC": "/c/Users/Public",
         "ProgramData": "/c/ProgramData",
@@ -135,6 +156,15 @@ def words(script: Script, end: str) -> list[str]:
     return ["sh", "-c", _SETUP, "sh", script.folder, end, shell, *script.words]
 
 
-def _copied(name: str, to: Path) -> None:
-    to.write_text(files("fleet.lab.windows").joinpath(name).read_text(encoding="ascii"), encoding="ascii")
+def _copied(source: Traversable, end: str, folder: Path, other: str | None = None) -> None:
+    """Copy what has this end in its name, which becomes the ``other`` end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in source.iterdir():
+        if each.name.endswith(end):
+            name = each.name.removesuffix(end) + (end if other is None else other)
+            _program(each, folder / name)
+
+
+def _program(source: Traversable, to: Path) -> None:
+    to.write_text(source.read_text(encoding="ascii"), encoding="ascii")
     to.chmod(0o755)

@@ -1,10 +1,12 @@
 # Runs the script that powershell.sh was asked for as -File does: a scriptblock's exit ends PowerShell, a finished one is 0.
+# Its path is the first parameter, so that a list of processes shows it.
+$LabFile = [System.IO.Path]::GetFullPath($args[0])
+$LabRest = @($args | Select-Object -Skip 1)
+$LabText = [System.IO.File]::ReadAllText($LabFile)
 . /opt/lab/windows/prelude.ps1
-$LabFile = [System.IO.Path]::GetFullPath($env:LAB_FILE)
-[Environment]::SetEnvironmentVariable('LAB_FILE', $null)
 $LabTokens = $null
 $LabErrors = $null
 $LabTree = [System.Management.Automation.Language.Parser]::ParseFile($LabFile, [ref]$LabTokens, [ref]$LabErrors)
 if ($LabErrors) { throw [System.Management.Automation.ParseException]::new($LabErrors) }
-& $LabTree.GetScriptBlock() @args
+& $LabTree.GetScriptBlock() @LabRest
 exit 0

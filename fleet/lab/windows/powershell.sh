@@ -23,8 +23,7 @@ while [ $left -gt 0 ]; do
                 set -- "$@" -File "$file"
                 break
             }
-            set -- "$@" -File /opt/lab/windows/launch.ps1
-            export LAB_FILE="$file"
+            set -- "$@" -File /opt/lab/windows/launch.ps1 "$file"
             break
             ;;
         -[Cc] | -[Cc][Oo][Mm][Mm][Aa][Nn][Dd])

@@ -23,3 +23,27 @@ Update-TypeData -Force -TypeName System.Diagnostics.Process -MemberType ScriptPr
     elseif ($code -gt 128) { 1 }
     else { $code }
 }
+
+# Loading all that is played takes as long as PowerShell's own start. So a script gets what its text names; one that makes
+# further text into a script gets all, as does what comes without a text.
+$LabNames = [ordered]@{
+    identity = 'WindowsIdentity'
+    restart = 'shutdown|Restart-Computer'
+    state = 'ComObject|Service|DriveInfo|HKLM|HKEY_LOCAL_MACHINE|Registry::|HotFix|QuickFix|w32tm|Cim|Wmi'
+    late = 'ComObject'
+    agent = 'ComObject|Service'
+    objects = 'ComObject|DriveInfo'
+    disks = 'DriveInfo|LogicalDisk'
+    services = 'Service'
+    verbs = '(Start|Stop|Restart)-Service'
+    registry = 'HKLM|HKEY_LOCAL_MACHINE|Registry::'
+    hotfixes = 'HotFix|QuickFix'
+    time = 'w32tm'
+    defender = 'MpComputerStatus'
+    cim = 'Cim|Wmi|HotFix|QuickFix'
+    wmi = 'Cim|Wmi|HotFix|QuickFix'
+}
+$LabAny = 'Invoke-Expression|\biex\b|ScriptBlock\]::Create|Import-Module|AddScript'
+$LabAll = -not $LabText -or $LabText -match $LabAny
+$LabParts = @($LabNames.Keys | Where-Object { $LabAll -or $LabText -match $LabNames[$_] })
+foreach ($LabPart in $LabParts) { . ('/opt/lab/windows/' + $LabPart + '.ps1') }
