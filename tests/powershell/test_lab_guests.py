@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from fleet.guest.delivery import Delivery, Shell, script_digest
+from fleet.guest.receipt import Reading, read, verify
+from fleet.guest.wrapper import wrap
 from fleet.lab import sandbox
 from fleet.lab.server import serve
 from fleet.lab.windows.powershell import VARIABLE
@@ -21,6 +24,7 @@ REASON = sandbox.supported()
 pytestmark = [
     pytest.mark.sandbox,
     pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}"),
+    pytest.mark.timeout(600),
     pytest.mark.usefixtures("found"),
 ]
 _VERSION = "api-version=2025-04-01"
@@ -105,6 +109,7 @@ async def served(count: int = 1, **more: Any) -> AsyncIterator[Wire]:
         yield Wire(lab, session)
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_exit_codes_have_32_bits() -> None:
     """Every exit code arrives whole, from the script's exit and from .NET's. Beyond 32 bits PowerShell itself ends with 0."""
@@ -240,6 +245,7 @@ Start-Sleep 600
 """
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_restart_ends_the_script_and_the_next_boot_shows_it() -> None:
     """The guest restarts while the script that asked still runs, which ends without a word. Then every measure shows another
@@ -272,3 +278,48 @@ async def test_a_restart_can_be_taken_back() -> None:
     async with served() as wire:
         done = await wire.run(script)
         assert (done["output"].split(), wire.machine.boots) == (["0", "1116"], 0)
+
+
+def delivery(script: str, nonce: str) -> Delivery:
+    """A delivery of a script, as Fleet sends it."""
+    return Delivery(script, Shell.PWSH, "run1.step.vm1", nonce, 120.0)
+
+
+async def receipt(wire: Wire, path: str, order: Delivery) -> Reading:
+    """Wait for a delivery's end and read what its wrapper printed."""
+    view = await wire.ended(path)
+    return read(view["output"], view["error"], order.nonce)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [("'h\u00e9 \u65e5'; [Console]::Error.Write('e'); exit 3010", 3010), ("exit -1073741819", -1073741819)],
+)
+async def test_a_wrapped_script_runs_once(script: str, code: int) -> None:
+    """Its receipt has the whole exit code and proves the streams; a second delivery returns the kept answer."""
+    first, second = delivery(script, "0123456789abcdef"), delivery(script, "fedcba9876543210")
+    async with served() as wire:
+        out, err = await wire.acted(await wire.act(wrap(first)))
+        reading = read(out, err, first.nonce)
+        again = await receipt(wire, await wire.put(wrap(second)), second)
+    assert reading.receipt is not None and again.receipt is not None, (out, err)
+    assert verify(reading, nonce=first.nonce, digest=script_digest(first)).verified
+    assert (reading.receipt.exit_code, reading.receipt.replayed) == (code, False)
+    assert (again.receipt.exit_code, again.receipt.replayed, again.stdout) == (code, True, reading.stdout)
+    if code == 3010:
+        assert (reading.stdout, reading.stderr) == ("h\u00e9 \u65e5\n", "e")
+
+
+@pytest.mark.asyncio
+async def test_a_script_that_a_restart_cut_off_is_not_run_again() -> None:
+    """After the restart a second delivery says that the first one was cut off, in another boot, with what had been printed."""
+    script = "'before'; shutdown.exe /r /t 2; Start-Sleep 600; 'never'"
+    first, second = delivery(script, "0123456789abcdef"), delivery(script, "fedcba9876543210")
+    async with served() as wire:
+        path = await wire.put(wrap(first))
+        await wire.until(path, lambda _: wire.machine.boots > 0)
+        again = await receipt(wire, await wire.put(wrap(second)), second)
+        assert (wire.machine.boots, (await wire.view(path))["executionState"]) == (1, "Running")
+    assert again.receipt is not None
+    assert (again.receipt.interrupted, again.receipt.exit_code, again.stdout) == (True, None, "before\n")

@@ -1,0 +1,141 @@
+"""Fleet itself against Windows guests of the lab, by the real command line: what a person at a terminal does and sees."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fleet.lab import sandbox
+from fleet.lab.windows.powershell import VARIABLE
+from tests.system.cli import Done, LabUp, Machine, ended, lab_up, wait_for
+from tests.system.test_full_output import playbook
+
+REASON = sandbox.supported()
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}"),
+]
+LAB = """
+apiVersion: fleet/v1
+kind: Lab
+speed: SPEED
+subscriptions:
+  - {name: prod, groups: [{name: rg-win, vms: [{name: "win{n:02}", count: COUNT, os: windows, guest: sandbox}]}]}
+"""
+_LIMIT = 300
+
+
+class WithPowerShell(Machine):
+    """A machine on which the lab finds a PowerShell."""
+
+    def __init__(self, folder: Path, program: str) -> None:
+        super().__init__(folder)
+        self._program = program
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return super().environment(**{VARIABLE: self._program, **more})
+
+    def lab(self, count: int = 1, speed: int = 60) -> Path:
+        path = self.cwd / "lab.yaml"
+        path.write_text(LAB.replace("COUNT", str(count)).replace("SPEED", str(speed)))
+        return path
+
+    def does(self, *args: object) -> Done:
+        return self.run(*args, limit=_LIMIT)
+
+
+@pytest.fixture
+def machine(pwsh: str, tmp_path: Path) -> WithPowerShell:
+    return WithPowerShell(tmp_path, pwsh)
+
+
+@pytest.mark.parametrize("transport", ["managed", "action"])
+def test_exec(machine: WithPowerShell, transport: str) -> None:
+    """A command of a person runs on each Windows VM, proven by its receipt; the lab says by what."""
+    script = "$env:COMPUTERNAME + ' h\u00e9'; 1..600 | ForEach-Object { \"line $_ of many\" }; exit 3010"
+    words = ("exec", "all", f"--lab={machine.lab(2)}", "-y", "-o", "json", "--transport", transport, "--", script)
+    done = machine.does(*words)
+    assert done.code == 3, done.err
+    assert "note: Windows guests run scripts by PowerShell 7" in done.err
+    for row, name in zip(done.report["jobs"], ("WIN01", "WIN02"), strict=True):
+        assert (row["exit_code"], row["verified"], row["truncated"]) == (3010, True, False)
+        lines = row["stdout"].splitlines()
+        assert (lines[0], len(lines), lines[-1]) == (f"{name} h\u00e9", 601, "line 600 of many")
+
+
+@contextmanager
+def running(machine: WithPowerShell, script: str, more: str = "") -> Iterator[tuple[LabUp, subprocess.Popen[str]]]:
+    """A run of a script on one VM, from its start in the VM on. ``more`` is YAML for the step."""
+    with lab_up(machine, machine.lab()) as lab:
+        play = playbook(machine, script)
+        play.write_text(play.read_text().rstrip() + more)
+        run = machine.start("run", play, lab.flag, "-y", "-q", "-o", "json", "--transport", "managed")
+        try:
+            wait_for(lambda: bool(lab.executions()), _LIMIT)
+            yield lab, run
+        finally:
+            run.kill()
+            run.communicate()
+
+
+@pytest.mark.slow
+def test_a_hung_script_is_followed_seen_and_ended(machine: WithPowerShell) -> None:
+    """From beside: its lines while it runs, its processes and output, and its end in the guest, which the receipt proves."""
+    with running(machine, "'first h\u00e9'; & sleep 54321; 'never'") as (lab, run):
+        follower = machine.start("output", "last", "win01", "--follow", lab.flag)
+        try:
+            assert follower.stdout is not None and follower.stdout.readline() == "first h\u00e9\n"
+            asked = machine.does("probe", "last", "win01", lab.flag, "-o", "json")
+            assert asked.code == 0, asked.err
+            (found,) = asked.report
+            assert (found["vm"], found["state"], found["stdout"].strip()) == ("win01", "alive", "first h\u00e9")
+            assert any("sleep 54321" in each["command"] for each in found["processes"])
+            assert found["facts"]["memtotal"].isdigit() and found["disks"]
+            freed = machine.does(
+                "unstick", "last", "win01", lab.flag, "--in-guest", "-y", "--as", "Jo", "--why", "hangs"
+            )
+            assert freed.code == 0, freed.out + freed.err
+            done = ended(run, _LIMIT)
+            rest = ended(follower, _LIMIT)
+        finally:
+            follower.kill()
+            follower.communicate()
+    (row,) = done.report["jobs"]
+    assert (done.code, row["status"], row["verified"], row["stdout"]) == (3, "cancelled", True, "first h\u00e9\n")
+    assert "never" not in rest.out
+
+
+@pytest.mark.slow
+def test_a_script_that_hangs_is_timed_out(machine: WithPowerShell) -> None:
+    """The step's time limit ends it in the guest, with what it had printed; nothing of it is left."""
+    with running(machine, "'first'; & sleep 65432; 'never'", "\n    timeout: 20s\n") as (lab, run):
+        done = ended(run, _LIMIT)
+        left = machine.does(
+            "exec", "all", lab.flag, "-y", "-o", "json", "--", "@(Get-Process sleep -ErrorAction Ignore).Count"
+        )
+    (row,) = done.report["jobs"]
+    assert (row["status"], row["verified"], row["stdout"]) == ("timed_out", True, "first\n")
+    assert left.report["jobs"][0]["stdout"] == "0\n"
+
+
+@pytest.mark.slow
+def test_a_step_that_wants_a_restart_gets_it(machine: WithPowerShell) -> None:
+    """Fleet restarts the VM once and goes on when it is back: another boot, and what the script had installed is there."""
+    script = "Set-Content $env:ProgramData/mark here; exit 80"
+    more = (
+        "\n    reboot: if_needed\n    reboot_timeout: 10m\n"
+        "  - id: after\n    run: {inline: 'Get-Content $env:ProgramData/mark'}\n"
+    )
+    with running(machine, script, more) as (lab, run):
+        done = ended(run, _LIMIT)
+        boots = list(lab.state()["boots"].values())
+    rows = {row["step"]: row for row in done.report["jobs"]}
+    assert (done.code, boots) == (0, [1]), done.err
+    assert {row["status"] for row in rows.values()} == {"succeeded"}
+    assert rows["after"]["stdout"] == "here\n"
+    assert int(rows["long-back"]["facts"]["uptime_s"]) < _LIMIT
