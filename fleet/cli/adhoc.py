@@ -46,7 +46,7 @@ RULE = "-" * 15
     epilog="""\b
 Examples:
   fleet exec 'tag.env == "dev"' -- uname -r
-  fleet exec all --lab -y -- cat /etc/os-release
+  fleet exec 'os == "linux"' --lab -y -- cat /etc/os-release
   fleet exec 'name matches "web*"' --diff -- 'systemctl is-active nginx; nginx -v'
   fleet exec 'os == "windows"' -- Get-HotFix
   fleet exec all --outdir out -y -- @collect.sh
