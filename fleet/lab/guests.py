@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -214,6 +214,11 @@ def lines(stream: bytes, share: float) -> bytes:
     """Return the first lines of a stream, as large a share of them: a scripted guest prints evenly over time."""
     each = stream.splitlines(keepends=True)
     return b"".join(each[: int(len(each) * share)])
+
+
+def named(values: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Return parameters as a script for Windows gets them: by name (documented), those without a name by their place."""
+    return tuple(word for name, value in values for word in ((f"-{name}", value) if name else (value,)))
 
 
 def unknown_user(user: str) -> Result:

@@ -15,11 +15,11 @@ from enum import StrEnum
 from fleet.lab.blobs import Blobs
 from fleet.lab.classes import AgentState, GuestKind, System
 from fleet.lab.commands import Command, Provisioning
-from fleet.lab.guests import Guests, Result, Script, lines
+from fleet.lab.guests import Guests, Result, Script, lines, named
 from fleet.lab.operations import Operation, Operations, Phase
 from fleet.lab.orders import Boot, Kill, Look, Order, Start
 from fleet.lab.outcomes import action_statuses, disallowed, failure, gave_up, not_reported
-from fleet.lab.sources import named, prepare
+from fleet.lab.sources import prepare
 from fleet.lab.timing import BOOT, GIVE_UP, REFRESH, UNREPORTED, Delays, Timing, Work
 from fleet.lab.world import Kind, Machine
 

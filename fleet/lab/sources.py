@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fleet.lab import builtins
 from fleet.lab.blobs import Blobs
 from fleet.lab.classes import System
 from fleet.lab.commands import Command
-from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Result, Script
+from fleet.lab.guests import NO_BLOB, NO_DOWNLOAD, NO_SCRIPT, Result, Script, named
 
 _FOLDER = "/var/lib/waagent/run-command-handler/download"
 _WINDOWS_FOLDER = "/c/Packages/Plugins/Microsoft.CPlat.Core.RunCommandHandlerWindows/Downloads"
@@ -37,11 +35,6 @@ def prepare(command: Command, blobs: Blobs) -> Script | Result:
         str(command.source.get("scriptShell", "")),
         named(values),
     )
-
-
-def named(values: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Return parameters as a script for Windows gets them: by name (documented), those without a name by their place."""
-    return tuple(word for name, value in values for word in ((f"-{name}", value) if name else (value,)))
 
 
 def _source(command: Command, blobs: Blobs) -> str | Result:
