@@ -13,6 +13,7 @@ from fleet.lab.packages import Family
 from fleet.lab.template import Profile, furnish
 from fleet.lab.windows import guest as windows
 from fleet.lab.windows import kept
+from fleet.lab.windows.machine import SYSTEM
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/gnu")
 _READABLE = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
@@ -79,9 +80,7 @@ def _windows(place: Path, root: Path, played: windows.Windows) -> list[str]:
     state = place / STATE
     state.mkdir()
     kept.write(state, played.state)
-    for name, value in windows.identities().items():
-        (state / name).parent.mkdir(exist_ok=True)
-        (state / name).write_text(f"{value}\n", encoding="ascii")
+    (state / "user").write_text(f"{SYSTEM}\n", encoding="ascii")
     return [*lines, _mount(state, root / windows.STATE.lstrip("/"), "bind")]
 
 

@@ -97,7 +97,6 @@ def test_a_hung_script_is_followed_seen_and_ended(machine: WithPowerShell) -> No
             (found,) = asked.report
             assert (found["vm"], found["state"], found["stdout"].strip()) == ("win01", "alive", "first h\u00e9")
             assert any("sleep 54321" in each["command"] for each in found["processes"])
-            assert found["facts"]["memtotal"].isdigit() and found["disks"]
             freed = machine.does(
                 "unstick", "last", "win01", lab.flag, "--in-guest", "-y", "--as", "Jo", "--why", "hangs"
             )
@@ -118,7 +117,14 @@ def test_a_script_that_hangs_is_timed_out(machine: WithPowerShell) -> None:
     with running(machine, "'first'; & sleep 65432; 'never'", "\n    timeout: 20s\n") as (lab, run):
         done = ended(run, _LIMIT)
         left = machine.does(
-            "exec", "all", lab.flag, "-y", "-o", "json", "--", "@(Get-Process sleep -ErrorAction Ignore).Count"
+            "exec",
+            "all",
+            lab.flag,
+            "-y",
+            "-o",
+            "json",
+            "--",
+            "(Get-Process sleep -ErrorAction Ignore | Measure-Object).Count",
         )
     (row,) = done.report["jobs"]
     assert (row["status"], row["verified"], row["stdout"]) == ("timed_out", True, "first\n")
@@ -140,4 +146,5 @@ def test_a_step_that_wants_a_restart_gets_it(machine: WithPowerShell) -> None:
     assert (done.code, boots) == (0, [1]), done.err
     assert {row["status"] for row in rows.values()} == {"succeeded"}
     assert rows["after"]["stdout"] == "here\n"
-    assert int(rows["long-back"]["facts"]["uptime_s"]) < _LIMIT
+    back = next(row for step, row in rows.items() if step.endswith("-back"))
+    assert int(back["facts"]["uptime_s"]) < _LIMIT, rows.keys()

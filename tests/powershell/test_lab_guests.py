@@ -202,6 +202,7 @@ async def test_a_run_as_user() -> None:
         known = await wire.run(script, runAsUser="azureuser", runAsPassword="x")
         unknown = await wire.run(script, runAsUser="nobody-here", runAsPassword="x")
     assert known["output"].split()[:2] == ["azureuser", "/c/Users/azureuser"]
+    assert known["output"].split()[2].endswith("-1000")
     assert unknown["exitCode"] == -102
 
 

@@ -106,11 +106,6 @@ def _found(root: Path, folder: Path, link: str) -> tuple[Path, Path]:
     return folder, inside
 
 
-def identities() -> dict[str, str]:
-    """Return the files of the state's folder that say who a script runs as: the local system, or a user that was named."""
-    return {"user": "S-1-5-18", **{f"{name}/user": identifier for name, identifier in USERS.items()}}
-
-
 def environment(host: str, user: str = "", shell: str = "") -> Mapping[str, str]:
     """Return the environment of a guest's scripts. Names are those that Windows gives; here their case matters.
 
@@ -127,8 +122,8 @@ def environment(host: str, user: str = "", shell: str = "") -> Mapping[str, str]
         "DOTNET_EnableDiagnostics": "0",
         "DOTNET_ROOT": _RUNTIME,
         VARIABLE: STATE,
-        "FLEET_PLAYED_WINDOWS": f"{STATE}/{user}" if user else STATE,
         "HOME": profile,
+        "LAB_USER": USERS.get(user, ""),
         "LOCALAPPDATA": f"{profile}/AppData/Local",
         "NUMBER_OF_PROCESSORS": "2",
         "OS": "Windows_NT",

@@ -28,6 +28,7 @@ Update-TypeData -Force -TypeName System.Diagnostics.Process -MemberType ScriptPr
 # further text into a script gets all, as does what comes without a text.
 $LabNames = [ordered]@{
     identity = 'WindowsIdentity'
+    user = 'WindowsIdentity'
     restart = 'shutdown|Restart-Computer'
     state = 'ComObject|Service|sc\.exe|DriveInfo|HKLM|HKEY_LOCAL_MACHINE|Registry::|HotFix|QuickFix|w32tm|Cim|Wmi'
     late = 'ComObject'
@@ -41,7 +42,6 @@ $LabNames = [ordered]@{
     hotfixes = 'HotFix|QuickFix'
     time = 'w32tm'
     defender = 'MpComputerStatus'
-    cim = 'Cim|Wmi|HotFix|QuickFix'
     wmi = 'Cim|Wmi|HotFix|QuickFix'
 }
 $LabAny = 'Invoke-Expression|\biex\b|ScriptBlock\]::Create|Import-Module|AddScript'
