@@ -87,7 +87,9 @@ def running(machine: WithPowerShell, script: str, more: str = "") -> Iterator[tu
 
 @pytest.mark.slow
 def test_a_hung_script_is_followed_seen_and_ended(machine: WithPowerShell) -> None:
-    """From beside: its lines while it runs, its processes and output, and its end in the guest, which the receipt proves."""
+    """From beside: its lines while it runs, its processes and output, and its end in the guest, which the receipt proves. Windows
+    ends what is killed with 1.
+    """
     with running(machine, "'first h\u00e9'; & sleep 54321; 'never'") as (lab, run):
         follower = machine.start("output", "last", "win01", "--follow", lab.flag)
         try:
@@ -107,7 +109,7 @@ def test_a_hung_script_is_followed_seen_and_ended(machine: WithPowerShell) -> No
             follower.kill()
             follower.communicate()
     (row,) = done.report["jobs"]
-    assert (done.code, row["status"], row["verified"], row["stdout"]) == (3, "cancelled", True, "first h\u00e9\n")
+    assert (done.code, row["exit_code"], row["verified"], row["stdout"]) == (3, 1, True, "first h\u00e9\n")
     assert "never" not in rest.out
 
 
@@ -146,5 +148,5 @@ def test_a_step_that_wants_a_restart_gets_it(machine: WithPowerShell) -> None:
     assert (done.code, boots) == (0, [1]), done.err
     assert {row["status"] for row in rows.values()} == {"succeeded"}
     assert rows["after"]["stdout"] == "here\n"
-    back = next(row for step, row in rows.items() if step.endswith("-back"))
-    assert int(back["facts"]["uptime_s"]) < _LIMIT, rows.keys()
+    (back,) = [row for step, row in rows.items() if "-back" in step]
+    assert int(back["facts"]["uptime_s"]) < _LIMIT
