@@ -87,9 +87,7 @@ def running(machine: WithPowerShell, script: str, more: str = "") -> Iterator[tu
 
 @pytest.mark.slow
 def test_a_hung_script_is_followed_seen_and_ended(machine: WithPowerShell) -> None:
-    """From beside: its lines while it runs, its processes and output, and its end in the guest, which the receipt proves. Windows
-    ends what is killed with 1.
-    """
+    """From beside: its lines while it runs, its processes and output, and its end in the guest, which the receipt proves."""
     with running(machine, "'first h\u00e9'; & sleep 54321; 'never'") as (lab, run):
         follower = machine.start("output", "last", "win01", "--follow", lab.flag)
         try:

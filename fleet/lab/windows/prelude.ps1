@@ -20,7 +20,7 @@ Update-TypeData -Force -TypeName System.Diagnostics.Process -MemberType ScriptPr
     $code = $this.psbase.ExitCode
     $file = '/run/lab-exit/' + $this.Id
     if ([System.IO.File]::Exists($file)) { [int][System.IO.File]::ReadAllText($file) }
-    elseif ($code -gt 128) { 1 }
+    elseif ($code -in 137, 143) { 1 }
     else { $code }
 }
 
