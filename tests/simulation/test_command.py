@@ -110,7 +110,9 @@ def test_a_budget_stops_a_rehearsal_as_it_would_the_run(here: Here, tmp_path: Pa
 def test_a_plan_file_is_rehearsed_on_its_own_targets(here: Here, tmp_path: Path) -> None:
     """The frozen targets are the pretend fleet."""
     frozen = tmp_path / "frozen.plan"
-    assert here("plan", PLAYBOOKS / "hello.yaml", "--lab", "--pick", 7, "--out", frozen).code == 0
+    assert (
+        here("plan", PLAYBOOKS / "hello.yaml", "--lab", "-l", 'os == "linux"', "--pick", 7, "--out", frozen).code == 0
+    )
     done = here("sim", frozen, "-o", "json")
     assert done.code == 0, done.err
     assert done.report["counts"]["targets"] == 7

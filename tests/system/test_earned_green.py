@@ -43,7 +43,7 @@ def play(folder: Path, script: str, *, rollout: str = "{slow_start: false}", und
     last = "\n  - {id: undo, turn: always, run: {inline: echo undo}}" if undo else ""
     file.write_text(
         "apiVersion: fleet/v1\nkind: Playbook\nmetadata: {name: play, version: 1.0.0}\n"
-        f"rollout: {rollout}\nsteps:\n  - {{id: work, run: {{file: s.sh}}}}{last}\n"
+        f'targets: {{where: os == "linux"}}\nrollout: {rollout}\nsteps:\n  - {{id: work, run: {{file: s.sh}}}}{last}\n'
     )
     return file
 
