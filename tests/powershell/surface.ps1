@@ -1,4 +1,5 @@
-# Prints what scripts use of PowerShell and of .NET, a line each: what it is, a tab, and file:line. Own functions are left out.
+# Prints what scripts use of PowerShell and of .NET, a line each: what it is, a tab, and file:line. Left out is what they make
+# themselves: functions, classes, and properties named by a key of a hash table or a class.
 #   command NAME            a cmdlet or a program
 #   command NAME -PARAMETER
 #   command NAME +N         so many values without a parameter's name
@@ -10,6 +11,9 @@
 #   variable NAME           one that no script here sets
 # What can only be known when it runs is printed with ? for its name.
 param([string]$List)
+
+# Classes that scripts compile from C#.
+$Compiled = 'Fleet.Native', 'FleetLateBound'
 
 $Parser = [System.Management.Automation.Language.Parser]
 $Language = 'System.Management.Automation.Language.'
@@ -62,6 +66,8 @@ function Write-Member($Node) {
     }
     $count = ''
     if ($Node -is ($Language + 'InvokeMemberExpressionAst' -as [type])) { $count = "/$(@($Node.Arguments | Where-Object { $_ }).Count)" }
+    if ($owner -eq '.' -and -not $count -and $Made -contains $name) { return }
+    if ($owner -ne '.' -and $Types -contains $owner.TrimStart('[').Replace(']::', '')) { return }
     Write-Use "member $owner$name$count" $Node
 }
 
@@ -83,6 +89,12 @@ $trees = foreach ($file in Get-Content -LiteralPath $List) {
     $tree
 }
 $own = @($trees | ForEach-Object { $_.FindAll({ $args[0].GetType().Name -eq 'FunctionDefinitionAst' }, $true) } | ForEach-Object Name)
+$Types = @($trees | ForEach-Object { $_.FindAll({ $args[0].GetType().Name -eq 'TypeDefinitionAst' }, $true) } | ForEach-Object Name) + $Compiled
+$Made = @(foreach ($tree in $trees) {
+        foreach ($node in $tree.FindAll({ $args[0].GetType().Name -match '^(Hashtable|PropertyMember)Ast$' }, $true)) {
+            if ($node.Name) { $node.Name } else { $node.KeyValuePairs | ForEach-Object { $_.Item1.Value } }
+        }
+    }) | Sort-Object -Unique
 $set = @{}
 foreach ($tree in $trees) {
     foreach ($node in $tree.FindAll({ $args[0].GetType().Name -match '^(AssignmentStatement|Parameter|ForEachStatement)Ast$' }, $true)) {
@@ -99,7 +111,10 @@ foreach ($tree in $trees) {
         switch -Regex ($kind) {
             '^Command$' { Write-Command $node $own }
             '^(Invoke)?MemberExpression$' { Write-Member $node }
-            '^(TypeExpression|TypeConstraint)$' { Write-Use "type $($node.TypeName.FullName)" $node }
+            '^(TypeExpression|TypeConstraint)$' {
+                $name = $node.TypeName.FullName -replace '\[\]$'
+                if ($Types -notcontains $name) { Write-Use "type $($node.TypeName.FullName)" $node }
+            }
             '^VariableExpression$' {
                 $path = $node.VariablePath.UserPath -replace '^(script|global|local):' -replace '^env:.*', 'env:'
                 if (-not $set[$path]) { Write-Use "variable $path" $node }

@@ -29,12 +29,12 @@ PAGES: Mapping[str, str] = {
 
 _ROOT = Path(__file__).parents[2]
 _TOOL = Path(__file__).with_name("surface.ps1")
-_LINUX = "# Plays what PowerShell for Linux lacks; Windows never runs it."
-"""The first line of a shipped script that needs PowerShell 7."""
+_PLAYED_ON_WINDOWS = ("load", "state", "late", "agent", "objects")
+"""The played Update Agent: tests run it on Windows too. The other played parts stand for what Windows has."""
 
 
 def scripts(folder: Path) -> list[Path]:
-    """Return every PowerShell text that goes to a VM: playbooks' scripts, and in ``folder`` what Fleet puts together."""
+    """Return every PowerShell text that runs on Windows: playbooks' scripts, and in ``folder`` what Fleet puts together."""
     key, nonce = "20260301-020304-abcd-1", "0" * 32
     delivery = Delivery(
         "Write-Output 'x'",
@@ -57,9 +57,9 @@ def scripts(folder: Path) -> list[Path]:
     }
     for name, text in made.items():
         (folder / f"{name}.ps1").write_text(text, "ascii")
-    shipped = [*_ROOT.glob("playbooks/**/*.ps1"), *_ROOT.glob("fleet/lab/**/*.ps1")]
-    own = [path for path in sorted(shipped) if not path.read_text("ascii").startswith(_LINUX)]
-    return own + [folder / f"{name}.ps1" for name in made]
+    shipped = sorted(_ROOT.glob("playbooks/**/*.ps1"))
+    played = [_ROOT / "fleet" / "lab" / "windows" / f"{name}.ps1" for name in _PLAYED_ON_WINDOWS]
+    return [*shipped, *played, *(folder / f"{name}.ps1" for name in made)]
 
 
 def used(pwsh: str, files: list[Path], folder: Path) -> dict[str, list[str]]:
