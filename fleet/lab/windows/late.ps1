@@ -47,8 +47,9 @@ function Import-PlayedLateBound {
     if ('FleetLateBound' -as [type]) { return }
     $library = Join-Path $env:FLEET_PLAYED_WINDOWS 'late.dll'
     if (-not (Microsoft.PowerShell.Management\Test-Path $library)) {
-        Add-Type -TypeDefinition $PlayedLateSource -OutputAssembly "$library.$PID"
-        [System.IO.File]::Move("$library.$PID", $library, $true)
+        $draft = Join-Path $env:FLEET_PLAYED_WINDOWS "late.$PID.dll"
+        Add-Type -TypeDefinition $PlayedLateSource -OutputAssembly $draft
+        Move-Item -LiteralPath $draft -Destination $library -Force
     }
     Add-Type -Path $library
 }

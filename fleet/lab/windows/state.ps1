@@ -9,7 +9,7 @@ function Save-PlayedState($State) {
     $path = Join-Path $env:FLEET_PLAYED_WINDOWS 'state.json'
     $draft = $path + '.' + $PID
     [System.IO.File]::WriteAllText($draft, ($State | ConvertTo-Json -Depth 12))
-    [System.IO.File]::Move($draft, $path, $true)
+    Move-Item -LiteralPath $draft -Destination $path -Force
 }
 
 # Sets a member, whether it was there before or not.
