@@ -29,7 +29,8 @@ from fleet.report.words import duration, number
 
 if TYPE_CHECKING:
     from fleet.lab.file import LabSpec
-    from fleet.simulation.rehearsal import Ailment, Rehearsed
+    from fleet.simulation.faults import Ailment
+    from fleet.simulation.rehearsal import Rehearsed
 
 DEFAULT_VMS = 100
 MOST_VMS = 100_000
@@ -41,8 +42,7 @@ class FaultsType(click.ParamType[dict[str, float]]):
     name = "KIND=PERCENT,..."
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from fleet.simulation.rehearsal import Trouble, ailment
-        from fleet.simulation.scenario import Fault
+        from fleet.simulation.faults import Fault, Trouble, ailment
 
         if isinstance(value, dict):
             return value

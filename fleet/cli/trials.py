@@ -42,7 +42,7 @@ def kills(flags: Mapping[str, Any]) -> int:
 
 
 def _rates(flags: Mapping[str, Any]) -> dict[Any, float] | None:
-    from fleet.simulation.scenario import Fault
+    from fleet.simulation.faults import Fault
 
     if any(not isinstance(kind, Fault) for kind in flags["faults"]):
         raise click.UsageError("seeds have VMs of their own: --fault takes faults of requests here")

@@ -12,7 +12,7 @@ from fleet.report.model import JobRow, Report
 from fleet.run.events import Event
 from fleet.run.record import RunRecord
 from fleet.simulation.endings import Ending
-from fleet.simulation.scenario import Fault
+from fleet.simulation.faults import Fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from fleet.azure.cloud import AzureCloud
 from fleet.azure.credentials import StaticTokens
@@ -32,8 +31,8 @@ from fleet.report.model import Report
 from fleet.run.events import Event
 from fleet.run.state import Run
 from fleet.simulation import virtual
+from fleet.simulation.faults import Ailment, Fault, Trouble
 from fleet.simulation.network import Asking, MemoryTransport, Network
-from fleet.simulation.scenario import Fault
 from fleet.store.runs import new_id
 from fleet.testing import MemoryRuns
 
@@ -44,26 +43,6 @@ STRAGGLES = 10.0
 """How many times longer a straggler's script takes."""
 
 NOTE = "A rehearsal in virtual time against a pretend fleet: nothing was sent anywhere, and no script ran"
-
-
-class Trouble(StrEnum):
-    """What a part of the pretend VMs suffer from."""
-
-    AGENT_DOWN = "agent-down"
-    STOPPED = "stopped"
-    FAILING = "failing"
-    STRAGGLER = "straggler"
-
-
-Ailment = Fault | Trouble
-
-
-def ailment(text: str) -> Ailment:
-    """Read the name of a fault, of requests or of VMs. Raises ValueError."""
-    for kind in (Trouble, Fault):
-        if text in [member.value for member in kind]:
-            return kind(text)
-    raise ValueError(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from fleet.plan.waves import split
 from fleet.playbook.model import Amount, Flow, Script, Strategy, Transport, Turn
 from fleet.simulation import canary, endings, gates, labs
 from fleet.simulation.endings import Ending
+from fleet.simulation.faults import Fault
 from fleet.simulation.gates import Keepers
 from fleet.simulation.labs import SIZES, Misread, Sizes
 from fleet.targets.model import Os, Target
@@ -23,32 +24,6 @@ from fleet.targets.model import Os, Target
 RUN_ID = "20260101-000000-simu"
 ORIGIN = 1_767_225_600.0
 """2026-01-01T00:00:00Z, when every simulated run begins."""
-
-
-class Fault(StrEnum):
-    """What can happen to one request on its way, there or back."""
-
-    UNCONNECTED = "unconnected"
-    """No byte leaves."""
-    RESET = "reset"
-    """Dropped before it is carried out."""
-    LOST = "lost"
-    """Carried out; the answer is dropped."""
-    LATE = "late"
-    """Given up by the client, and carried out after that."""
-    HANG = "hang"
-    """Carried out and never answered: the client waits for its whole time-out."""
-    ERROR = "5xx"
-    """Answered 500, 502, 503 or 504, not carried out."""
-    ERROR_AFTER = "5xx-after"
-    """Carried out, then answered so."""
-    TORN = "torn"
-    """Carried out; the answer is cut short or garbled."""
-    THROTTLED = "429"
-    BUSY = "409"
-    UNAUTHORIZED = "401"
-    SLOW = "slow"
-    """Carried out, answered seconds late."""
 
 
 class Moment(StrEnum):

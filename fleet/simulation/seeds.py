@@ -17,10 +17,11 @@ from typing import TypeVar
 from fleet.errors import InvalidInput, Problem
 from fleet.files import read_text
 from fleet.simulation.endings import Ending
+from fleet.simulation.faults import Fault
 from fleet.simulation.history import History
 from fleet.simulation.invariants import check
 from fleet.simulation.labs import SIZES, Sizes
-from fleet.simulation.scenario import Blow, Fault, Interruption, Moment, Scenario, draw
+from fleet.simulation.scenario import Blow, Interruption, Moment, Scenario, draw
 from fleet.simulation.world import live
 
 T = TypeVar("T")

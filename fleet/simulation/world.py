@@ -29,13 +29,14 @@ from fleet.run.state import Run
 from fleet.simulation import canary, virtual
 from fleet.simulation.disk import Disk, SimulatedJournal
 from fleet.simulation.endings import Ending
+from fleet.simulation.faults import Fault
 from fleet.simulation.guests import Errand, Truth
 from fleet.simulation.history import Delivery, Departure, History
 from fleet.simulation.listing import planned
 from fleet.simulation.network import NO_JOB, Asking, Network
 from fleet.simulation.process import CloudOf, End, Process, job_of
 from fleet.simulation.real import RealDisk, RealJournal
-from fleet.simulation.scenario import ORIGIN, RUN_ID, Fault, Happening, Scenario, WorldEvent
+from fleet.simulation.scenario import ORIGIN, RUN_ID, Happening, Scenario, WorldEvent
 from fleet.simulation.service import PlayedPlane
 
 AFTERLIFE = 7200.0

@@ -21,11 +21,12 @@ from fleet.run.model import Status
 from fleet.run.state import Run
 from fleet.simulation import canary
 from fleet.simulation.disk import Disk, SimulatedJournal
+from fleet.simulation.faults import Fault
 from fleet.simulation.history import Departure, History, Kept
 from fleet.simulation.invariants import INVARIANTS, check
 from fleet.simulation.network import MemoryTransport
 from fleet.simulation.process import Process
-from fleet.simulation.scenario import Fault, Scenario, draw
+from fleet.simulation.scenario import Scenario, draw
 from fleet.simulation.world import live
 from fleet.targets.model import Target
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.simulation.faults import Fault
 from fleet.simulation.invariants import check
-from fleet.simulation.scenario import Blow, Fault, Interruption, Moment, draw
+from fleet.simulation.scenario import Blow, Interruption, Moment, draw
 from fleet.simulation.world import live
 
 
