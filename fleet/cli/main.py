@@ -45,7 +45,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "verify": ("fleet.cli.reading:verify", "Check that a run's journal is whole and unchanged."),
     "diff": ("fleet.cli.comparing:diff", "Show what differs between VMs, or between two runs."),
     "lab": ("fleet.cli.lab:lab", "Serve a pretend Azure on this machine."),
-    "sim": ("fleet.cli.simulating:sim", "Rehearse a run in virtual time, or try Fleet under faults."),
+    "sim": ("fleet.cli.simulating:sim", "Rehearse a run in virtual time, against a pretend fleet."),
     "schema": ("fleet.cli.writing:schema", "Print a JSON Schema: playbook, report, config, lab."),
     "config": ("fleet.cli.writing:config", "Show the settings in force, and where each comes from."),
     "completion": ("fleet.cli.writing:completion", "Print the completion script of a shell."),

@@ -1,4 +1,4 @@
-"""The verb that simulates: a rehearsal of a playbook, or Fleet itself under seeded faults."""
+"""The verb ``sim``: a rehearsal of a playbook, or of a plan file, against a pretend fleet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from fleet import app, connecting
 from fleet.app import Found
 from fleet.cli import given as parameter_values
-from fleet.cli import options, trials
+from fleet.cli import options
 from fleet.cli.driving import narrowing_of, settings_of, tell
 from fleet.cli.rendering import check_writable
 from fleet.cli.screen import emit, say, settings
@@ -76,21 +76,6 @@ class SpanType(click.ParamType[tuple[float, float]]):
         return first, last
 
 
-class SizesType(click.ParamType[tuple[int, int]]):
-    """``200`` or ``5..50``: the fewest and the most VMs."""
-
-    name = "N[..N]"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(\d{1,6})(?:\.\.(\d{1,6}))?", str(value))
-        fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 1 <= fewest <= most <= MOST_VMS:
-            self.fail(f"{value!r} is not a number of VMs from 1 to {number(MOST_VMS)}, nor a range of them", param, ctx)
-        return fewest, most
-
-
 @click.command(
     epilog="""\b
 Examples:
@@ -98,16 +83,14 @@ Examples:
   fleet sim patch.yaml --vms 2000 --fault 429=5%,agent-down=2%,straggler=1%
   fleet sim patch.plan --report html=rehearsal.html     with the frozen targets
   fleet sim patch.yaml --lab=my-lab.yaml -o json
-  fleet sim --seeds 10000                               Fleet itself, under faults
-  fleet sim --seeds 1000 --vms 1..4                     with fleets of these sizes
-  fleet sim --seed 4711 -v                              one of them, told event by event
 """
 )
-@click.argument("play", required=False, type=click.Path(), metavar="[PLAYBOOK|PLANFILE]")
+@click.argument("play", type=click.Path(), metavar="PLAYBOOK|PLANFILE")
 @click.option(
     "--vms",
-    type=SizesType(),
-    help=f"Size of the pretend fleet (default {DEFAULT_VMS}); with --seeds a range (default 5..50), small ones more often.",
+    type=click.IntRange(1, MOST_VMS),
+    metavar="N",
+    help=f"Size of the pretend fleet (default {DEFAULT_VMS}).",
 )
 @click.option(
     "--fault",
@@ -118,57 +101,20 @@ Examples:
     "5xx-after, reset, lost, late, hang, torn, slow, unconnected; of VMs agent-down, stopped, failing, straggler.",
 )
 @click.option("--duration", type=SpanType(), default=(5.0, 30.0), help="How long the scripts take (default 5s..30s).")
-@click.option("--seeds", type=click.IntRange(1), metavar="N", help="Try Fleet itself: N scenarios full of faults.")
-@click.option("--first", type=click.IntRange(0), default=0, metavar="N", help="The first of the --seeds.")
-@click.option("--kills", is_flag=True, help="Try Fleet itself: a run of 20 VMs, killed at every write to its journal.")
-@click.option(
-    "--model",
-    "model_steps",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Try Fleet itself: N events beside the reference model.",
-)
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes for these (default: one a processor).")
-@click.option(
-    "--corpus",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Seeds that ever failed: tried first, and added to.",
-)
 @options.values
 @options.narrowing
 @options.launching
 @options.reporting
 @options.showing("table", "json", "jsonl", "csv", "md")
 @options.connecting
-def sim(play: str | None, **flags: Any) -> int:
+def sim(play: str, **flags: Any) -> int:
     """Rehearse PLAYBOOK (or a plan file) in virtual time, and print the report it would have had.
 
     The plan, the engine and every word on the wire are the real ones; Azure and the VMs are pretended, in this
     process: nothing is ever sent anywhere. The pretend fleet is derived from the playbook's own selection, or is that of
     --lab=FILE, or the plan file's frozen targets. Equal seeds give equal rehearsals.
-
-    Without a PLAYBOOK, Fleet itself is tried: --seeds, --kills, --model, or one --seed again.
     """
-    if play is None and flags["output_format"] is not None:
-        raise click.UsageError("-o is the form of a rehearsal's report: trying Fleet itself prints text")
-    context = click.get_current_context()
-    given = context.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE
-    modes = [flags["seeds"] is not None, flags["kills"], flags["model_steps"] is not None]
-    if play is not None:
-        if any(modes):
-            raise click.UsageError("--seeds, --kills and --model try Fleet itself and take no playbook")
-        return _rehearse(Path(play), flags)
-    if sum(modes) + given != 1:
-        raise click.UsageError("name a playbook to rehearse, or one of --seeds N, --seed N, --kills, --model N")
-    if given:
-        return trials.one(flags["seed"], flags)
-    if flags["model_steps"] is not None:
-        return trials.model(flags["model_steps"])
-    return trials.kills(flags) if flags["kills"] else trials.many(flags)
-
-
-# -- a rehearsal -----------------------------------------------------------------------------------------------------
+    return _rehearse(Path(play), flags)
 
 
 def _rehearse(path: Path, flags: dict[str, Any]) -> int:
@@ -254,10 +200,7 @@ def _of_playbook(loaded: Playbook, flags: Mapping[str, Any], seed: int) -> LabSp
     selection = loaded.selection
     if flags["subscriptions"]:
         selection = replace(selection, subscriptions=flags["subscriptions"])
-    fewest, most = flags["vms"] or (min(selection.max or DEFAULT_VMS, DEFAULT_VMS),) * 2
-    if fewest != most:
-        raise click.UsageError("a rehearsal is of one fleet: --vms takes a range with --seeds only")
-    return from_selection(selection, most, seed)
+    return from_selection(selection, flags["vms"] or min(selection.max or DEFAULT_VMS, DEFAULT_VMS), seed)
 
 
 def _check_derived(found: Found, loaded: Playbook, flags: Mapping[str, Any]) -> None:

@@ -26,9 +26,6 @@ from fleet.simulation.world import live
 
 T = TypeVar("T")
 
-CORPUS = Path("tests/simulation/corpus.txt")
-"""Where the seeds that ever failed stand in the project's own tree: one a line, and after it what it found."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -79,7 +79,7 @@ def _parts() -> list[list[Path]]:
     """What is run together in one process: where tests take long, a file each, else a folder each."""
     tests = ROOT / "tests"
     folders = sorted({path.parent for path in tests.glob("unit/*/test_*.py")})
-    alone = [*sorted(tests.glob("simulation/test_*.py")), *folders, *sorted(tests.glob("system/test_*.py"))]
+    alone = [*sorted(tests.glob("[sv]*ation/test_*.py")), *folders, *sorted(tests.glob("system/test_*.py"))]
     loose = sorted([*tests.glob("unit/test_*.py"), *tests.glob("test_*.py")])
     return [*([path] for path in alone), [tests / "lab"], [tests / "wire", tests / "contracts"], loose]
 

@@ -16,6 +16,9 @@ from fleet.report.words import duration, number, plural
 if TYPE_CHECKING:
     from fleet.simulation.seeds import Tally, Verdict
 
+CORPUS = Path(__file__).with_name("corpus.txt")
+"""The seeds that ever failed: one a line, and after it what it found."""
+
 LINE_EVERY = 1000
 """Seeds between two lines of progress in a log."""
 
@@ -25,8 +28,8 @@ def many(flags: Mapping[str, Any]) -> int:
     from fleet.simulation import seeds
     from fleet.simulation.labs import SIZES
 
-    corpus = flags["corpus"] or (seeds.CORPUS if seeds.CORPUS.exists() else None)
-    known = seeds.read_corpus(corpus) if corpus is not None and corpus.exists() else ()
+    corpus = flags["corpus"]
+    known = seeds.read_corpus(corpus) if corpus.exists() else ()
     wanted = [*known, *range(flags["first"], flags["first"] + flags["seeds"])]
     return judged(
         seeds.judge_all(wanted, flags["jobs"], _rates(flags), flags["vms"] or SIZES), len(wanted), flags, corpus
@@ -78,11 +81,11 @@ def _tell_failure(verdict: Verdict, flags: Mapping[str, Any]) -> None:
     if not verdict.breaches:
         return
     _clear_progress(flags)
-    again = "--kills" if flags["kills"] else f"--seed {verdict.seed} -v"
+    again = "kills" if flags["kills"] else f"replay {verdict.seed} -v"
     click.echo(f"{'write' if flags['kills'] else 'seed'} {verdict.seed} failed:", err=True)
     for breach in verdict.breaches:
         click.echo(f"  {breach}", err=True)
-    click.echo(f"  fleet sim {again}{_again(flags)}  # in {revision()}", err=True)
+    click.echo(f"  python -m tests.verification {again}{_again(flags)}  # in {revision()}", err=True)
 
 
 def _tell_progress(tally: Tally, expected: int, flags: Mapping[str, Any]) -> None:
