@@ -51,6 +51,9 @@ class _Cloud:
     async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
         return await self.real.remove(target, name)
 
+    async def agent(self, target: Target) -> Reply[a.AgentAnswer]:
+        return await self.real.agent(target)
+
 
 class SendsAgain(_Cloud):
     """Sends a submission again whose answer was an error, as common libraries do."""
@@ -295,7 +298,7 @@ def two_steps(first: Turn, second: Turn, status: Status) -> History:
     )
     plan = Plan(PlaybookRef("p", "1", "0"), (target,), steps, (Wave(0, "all", (0,)),))
     run = Run(plan, "r")
-    kept = [
+    kept: list[Event] = [
         e.RunOpened(0.0, 1, "me"),
         e.SubmissionIntended(1.0, JobId(0), 1),
         e.SubmissionRefused(2.0, JobId(0), Refusal(404, "ResourceNotFound", "gone")),
