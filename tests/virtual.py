@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fleet.simulation.virtual import VirtualLoop, run
+from fleet.rehearsal.virtual import VirtualLoop, run
 
 __all__ = ["VirtualLoop", "run"]

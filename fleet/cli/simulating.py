@@ -29,8 +29,8 @@ from fleet.report.words import duration, number
 
 if TYPE_CHECKING:
     from fleet.lab.file import LabSpec
-    from fleet.simulation.faults import Ailment
-    from fleet.simulation.rehearsal import Rehearsed
+    from fleet.rehearsal.faults import Ailment
+    from fleet.rehearsal.rehearse import Rehearsed
 
 DEFAULT_VMS = 100
 MOST_VMS = 100_000
@@ -42,7 +42,7 @@ class FaultsType(click.ParamType[dict[str, float]]):
     name = "KIND=PERCENT,..."
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from fleet.simulation.faults import Fault, Trouble, ailment
+        from fleet.rehearsal.faults import Fault, Trouble, ailment
 
         if isinstance(value, dict):
             return value
@@ -119,7 +119,7 @@ def sim(play: str, **flags: Any) -> int:
 
 def _rehearse(path: Path, flags: dict[str, Any]) -> int:
     from fleet.cli.timeline import drawn
-    from fleet.simulation.rehearsal import Wishes, rehearse
+    from fleet.rehearsal.rehearse import Wishes, rehearse
 
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     check_writable(flags["report_files"])
@@ -189,13 +189,13 @@ def _lab_of(flags: Mapping[str, Any]) -> LabSpec | None:
 
 
 def _of_plan(frozen: Plan, seed: int) -> LabSpec:
-    from fleet.simulation.pretend import from_targets
+    from fleet.rehearsal.pretend_fleet import from_targets
 
     return from_targets(frozen.targets, seed)
 
 
 def _of_playbook(loaded: Playbook, flags: Mapping[str, Any], seed: int) -> LabSpec:
-    from fleet.simulation.pretend import from_selection
+    from fleet.rehearsal.pretend_fleet import from_selection
 
     selection = loaded.selection
     if flags["subscriptions"]:

@@ -23,13 +23,13 @@ from secrets import token_hex
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Reply
 from fleet.plan.model import JobId
+from fleet.rehearsal.virtual import LoopClock, VirtualLoop
+from fleet.rehearsal.virtual import run as run_virtually
 from fleet.report import render_json
 from fleet.report.aggregate import aggregate
 from fleet.run.answers import Command, RemoveAnswer
 from fleet.run.events import Event
 from fleet.run.state import Run
-from fleet.simulation.virtual import LoopClock, VirtualLoop
-from fleet.simulation.virtual import run as run_virtually
 from fleet.store import journal as journals
 from fleet.store.files import write_private
 from fleet.store.journal import Journal

@@ -1,7 +1,7 @@
 """Measure which lines and branches of all modules the tests reach: ``python -m tests.bench.covered``.
 
 Counted is what runs in the tests' own processes and in every process that they start: the command line, the lab, the
-workers of the simulation. What a process did that was ended with SIGKILL is lost. Chance is fixed and sweeps are left
+workers of the trials. What a process did that was ended with SIGKILL is lost. Chance is fixed and sweeps are left
 out (``tests/bench/chance.py``), so that the figure does not depend on luck. The suite runs in parts, several at once:
 most of them wait rather than compute.
 """
@@ -79,7 +79,7 @@ def _parts() -> list[list[Path]]:
     """What is run together in one process: where tests take long, a file each, else a folder each."""
     tests = ROOT / "tests"
     folders = sorted({path.parent for path in tests.glob("unit/*/test_*.py")})
-    alone = [*sorted(tests.glob("[sv]*ation/test_*.py")), *folders, *sorted(tests.glob("system/test_*.py"))]
+    alone = [*sorted(tests.glob("verification/test_*.py")), *folders, *sorted(tests.glob("system/test_*.py"))]
     loose = sorted([*tests.glob("unit/test_*.py"), *tests.glob("test_*.py")])
     return [*([path] for path in alone), [tests / "lab"], [tests / "wire", tests / "contracts"], loose]
 

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from fleet.simulation.faults import Fault
-from fleet.simulation.invariants import check
-from fleet.simulation.scenario import Sizes, draw
-from fleet.simulation.world import live
+from fleet.rehearsal.faults import Fault
+from tests.verification.invariants import check
+from tests.verification.scenario import Sizes, draw
+from tests.verification.world import live
 
 HARSH: Mapping[Fault, float] = {Fault.ERROR: 0.2, Fault.RESET: 0.1, Fault.THROTTLED: 0.1, Fault.LOST: 0.05}
 

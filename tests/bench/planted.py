@@ -29,7 +29,7 @@ LONGEST = 600.0
 TRIAL = """
 import sys
 import fleet
-from fleet.simulation.seeds import judge
+from tests.verification.seeds import judge
 
 assert fleet.__file__.startswith(sys.argv[1]), fleet.__file__
 for seed in range(int(sys.argv[2])):
@@ -281,7 +281,7 @@ def notice(edits: Sequence[Edit], seeds: int) -> Noticed:
         package = Path(folder) / "fleet"
         shutil.copytree(ROOT / "fleet", package, ignore=shutil.ignore_patterns("__pycache__"))
         plant(edits, package)
-        environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-W", "ignore", "-c", TRIAL, folder, str(seeds)]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONGEST)
         if done.returncode:

@@ -32,9 +32,9 @@ from fleet.connecting import Connection
 from fleet.errors import StateError
 from fleet.plan.model import Limits, Plan
 from fleet.playbook.model import Amount
+from fleet.rehearsal.virtual import LoopClock, VirtualLoop
+from fleet.rehearsal.virtual import run as run_virtually
 from fleet.run.events import Event
-from fleet.simulation.virtual import LoopClock, VirtualLoop
-from fleet.simulation.virtual import run as run_virtually
 from fleet.store import journal as journals
 from fleet.store.journal import Journal
 from fleet.testing import ScriptedCloud

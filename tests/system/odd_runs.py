@@ -31,14 +31,14 @@ from fleet.plan.doctor import Finding
 from fleet.plan.model import Plan
 from fleet.playbook.load import load
 from fleet.playbook.model import Transport
+from fleet.rehearsal import virtual
+from fleet.rehearsal.network import Asking, MemoryTransport, Network
 from fleet.report import render_csv, render_html, render_json, render_junit, render_markdown, render_text
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.run.answers import Command
 from fleet.run.events import Event
 from fleet.run.state import Run
-from fleet.simulation import virtual
-from fleet.simulation.network import Asking, MemoryTransport, Network
 from fleet.store import records
 from fleet.targets.expand import explain
 from fleet.testing import MemoryRuns

@@ -19,8 +19,8 @@ import pytest
 from fleet.cli import main
 from fleet.lab import sandbox
 from fleet.logs import conceal
-from fleet.simulation.canary import forms
 from tests.system.cli import LABS, PLAYBOOKS, Done, Here, LabUp, Machine, wait_for
+from tests.verification.canary import forms
 
 SECRET = PLAYBOOKS / "secret.yaml"
 VALUE = "p4ss/\"w\\rd'; $(id) ä +=&\tfor nobody"

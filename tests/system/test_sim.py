@@ -10,11 +10,11 @@ import pytest
 
 from fleet.lab.making import build
 from fleet.playbook.model import Selection
-from fleet.simulation.pretend import from_selection
-from fleet.simulation.scenario import pretend_targets
+from fleet.rehearsal.pretend_fleet import from_selection
 from fleet.targets import selector
 from fleet.targets.model import Power
 from tests.system.cli import PLAYBOOKS, SHIPPED, Here
+from tests.verification.scenario import pretend_targets
 
 
 def test_a_rehearsal_asks_nobody(here: Here, tmp_path: Path) -> None:

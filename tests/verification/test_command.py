@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import InvalidInput
-from fleet.simulation import seeds
-from fleet.simulation.agreement import walk
-from fleet.simulation.revision import revision
-from fleet.simulation.scenario import draw
 from tests.bench.cores import ROOT
 from tests.system.cli import Done
+from tests.verification import seeds
+from tests.verification.agreement import walk
 from tests.verification.command import NAME, invoke, verification
+from tests.verification.revision import revision
+from tests.verification.scenario import draw
 from tests.verification.trials import CORPUS, judged
 
 Trial = Callable[..., Done]

@@ -14,7 +14,7 @@ from fleet.errors import ExitCode
 from fleet.report.words import duration, number, plural
 
 if TYPE_CHECKING:
-    from fleet.simulation.seeds import Tally, Verdict
+    from tests.verification.seeds import Tally, Verdict
 
 CORPUS = Path(__file__).with_name("corpus.txt")
 """The seeds that ever failed: one a line, and after it what it found."""
@@ -25,8 +25,8 @@ LINE_EVERY = 1000
 
 def many(flags: Mapping[str, Any]) -> int:
     """Try many seeds, those that ever failed first. Returns the exit code."""
-    from fleet.simulation import seeds
-    from fleet.simulation.labs import SIZES
+    from tests.verification import seeds
+    from tests.verification.labs import SIZES
 
     corpus = flags["corpus"]
     known = seeds.read_corpus(corpus) if corpus.exists() else ()
@@ -38,14 +38,14 @@ def many(flags: Mapping[str, Any]) -> int:
 
 def kills(flags: Mapping[str, Any]) -> int:
     """Kill one run at every write to its journal. Returns the exit code."""
-    from fleet.simulation import seeds
-    from fleet.simulation.scenario import twenty
+    from tests.verification import seeds
+    from tests.verification.scenario import twenty
 
     return judged(seeds.judge_kills(twenty(_rates(flags) or {}), flags["jobs"]), 0, flags, None)
 
 
 def _rates(flags: Mapping[str, Any]) -> dict[Any, float] | None:
-    from fleet.simulation.faults import Fault
+    from fleet.rehearsal.faults import Fault
 
     if any(not isinstance(kind, Fault) for kind in flags["faults"]):
         raise click.UsageError("seeds have VMs of their own: --fault takes faults of requests here")
@@ -57,7 +57,7 @@ def judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any],
 
     ``expected`` is how many there will be, 0 where nobody knows.
     """
-    from fleet.simulation import seeds
+    from tests.verification import seeds
 
     what, tally = "kill" if flags["kills"] else "seed", seeds.Tally()
     try:
@@ -76,7 +76,7 @@ def judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any],
 
 
 def _tell_failure(verdict: Verdict, flags: Mapping[str, Any]) -> None:
-    from fleet.simulation.revision import revision
+    from tests.verification.revision import revision
 
     if not verdict.breaches:
         return
@@ -123,9 +123,9 @@ def _sums(tally: Tally, what: str) -> Iterator[str]:
 
 def one(seed: int, flags: Mapping[str, Any]) -> int:
     """Tell the story of one seed, event by event with ``-v``. Returns the exit code."""
-    from fleet.simulation.labs import SIZES
-    from fleet.simulation.scenario import draw
-    from fleet.simulation.trace import trace
+    from tests.verification.labs import SIZES
+    from tests.verification.scenario import draw
+    from tests.verification.trace import trace
 
     shown, breaches = trace(draw(seed, _rates(flags), flags["vms"] or SIZES), events=bool(flags["verbose"]))
     emit(shown)
@@ -136,7 +136,7 @@ def one(seed: int, flags: Mapping[str, Any]) -> int:
 
 def model(steps: int) -> int:
     """Drive the engine beside the reference model for so many events. Returns the exit code."""
-    from fleet.simulation.agreement import Disagreement, walk
+    from tests.verification.agreement import Disagreement, walk
 
     done = seed = 0
     while done < steps:

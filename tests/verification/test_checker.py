@@ -12,6 +12,8 @@ from fleet.engine.ports import Cloud, Journal, Reply
 from fleet.logs import Log
 from fleet.plan.model import JobId, Limits, Plan, PlannedStep, PlaybookRef, Wave
 from fleet.playbook.model import Flow, Script, Transport, Turn
+from fleet.rehearsal.faults import Fault
+from fleet.rehearsal.network import MemoryTransport
 from fleet.report.aggregate import aggregate
 from fleet.run import answers as a
 from fleet.run import events as e
@@ -19,16 +21,14 @@ from fleet.run.answers import Command, Operation, Refusal
 from fleet.run.events import Event
 from fleet.run.model import Status
 from fleet.run.state import Run
-from fleet.simulation import canary
-from fleet.simulation.disk import Disk, SimulatedJournal
-from fleet.simulation.faults import Fault
-from fleet.simulation.history import Departure, History, Kept
-from fleet.simulation.invariants import INVARIANTS, check
-from fleet.simulation.network import MemoryTransport
-from fleet.simulation.process import Process
-from fleet.simulation.scenario import Scenario, draw
-from fleet.simulation.world import live
 from fleet.targets.model import Target
+from tests.verification import canary
+from tests.verification.disk import Disk, SimulatedJournal
+from tests.verification.history import Departure, History, Kept
+from tests.verification.invariants import INVARIANTS, check
+from tests.verification.process import Process
+from tests.verification.scenario import Scenario, draw
+from tests.verification.world import live
 
 HARSH = {Fault.LOST: 0.2, Fault.ERROR_AFTER: 0.2, Fault.SLOW: 0.1}
 

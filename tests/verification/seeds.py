@@ -16,13 +16,13 @@ from typing import TypeVar
 
 from fleet.errors import InvalidInput, Problem
 from fleet.files import read_text
-from fleet.simulation.endings import Ending
-from fleet.simulation.faults import Fault
-from fleet.simulation.history import History
-from fleet.simulation.invariants import check
-from fleet.simulation.labs import SIZES, Sizes
-from fleet.simulation.scenario import Blow, Interruption, Moment, Scenario, draw
-from fleet.simulation.world import live
+from fleet.rehearsal.faults import Fault
+from tests.verification.endings import Ending
+from tests.verification.history import History
+from tests.verification.invariants import check
+from tests.verification.labs import SIZES, Sizes
+from tests.verification.scenario import Blow, Interruption, Moment, Scenario, draw
+from tests.verification.world import live
 
 T = TypeVar("T")
 

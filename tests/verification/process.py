@@ -16,17 +16,17 @@ from fleet.engine.loop import Engine, Nonces
 from fleet.engine.ports import Cloud, Journal, Reply
 from fleet.errors import AzureUnusable, FleetError
 from fleet.plan.model import JobId, Plan
+from fleet.rehearsal.network import ASKING, NO_JOB, Asking, MemoryTransport, Network
 from fleet.report.aggregate import aggregate
 from fleet.run import answers as a
 from fleet.run.answers import Command, GateAnswer, Operation, Question, Silent
 from fleet.run.events import AnswerUnusable, ApprovalAwaited, Event, RunOpened, StopKind, WaveApproved, WaveRejected
 from fleet.run.state import Run
-from fleet.simulation import canary
-from fleet.simulation.gates import Keepers
-from fleet.simulation.history import History, Shown
-from fleet.simulation.network import ASKING, NO_JOB, Asking, MemoryTransport, Network
-from fleet.simulation.scenario import RUN_ID, Blow, Interruption
 from fleet.targets.model import Target
+from tests.verification import canary
+from tests.verification.gates import Keepers
+from tests.verification.history import History, Shown
+from tests.verification.scenario import RUN_ID, Blow, Interruption
 
 CloudOf = Callable[[MemoryTransport], Cloud]
 """How a process reaches Azure. Tests of the checker hand in clouds that misbehave."""

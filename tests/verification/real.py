@@ -9,13 +9,13 @@ from pathlib import Path
 
 from fleet.clock import Clock
 from fleet.plan.model import Plan
+from fleet.rehearsal.virtual import VirtualLoop
 from fleet.run.events import Event
-from fleet.simulation.disk import Disk, Owner
-from fleet.simulation.scenario import RUN_ID, Blow, Moment
-from fleet.simulation.virtual import VirtualLoop
 from fleet.store import journal as journals
 from fleet.store.journal import LOCK, Journal
 from fleet.store.records import to_row
+from tests.verification.disk import Disk, Owner
+from tests.verification.scenario import RUN_ID, Blow, Moment
 
 
 class RealDisk:

@@ -26,13 +26,13 @@ from fleet.lab.control import ControlPlane
 from fleet.lab.file import LabSpec
 from fleet.lab.world import Machine
 from fleet.plan.model import Plan
+from fleet.rehearsal import virtual
+from fleet.rehearsal.faults import Ailment, Fault, Trouble
+from fleet.rehearsal.network import Asking, MemoryTransport, Network
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.run.events import Event
 from fleet.run.state import Run
-from fleet.simulation import virtual
-from fleet.simulation.faults import Ailment, Fault, Trouble
-from fleet.simulation.network import Asking, MemoryTransport, Network
 from fleet.store.runs import new_id
 from fleet.testing import MemoryRuns
 

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.playbook.model import Transport
 from fleet.run.model import Status
-from fleet.simulation.endings import (
+from tests.verification.endings import (
     HIDES_THE_CODE,
     HIDES_THE_RECEIPT,
     JUSTIFIES,
@@ -18,11 +18,11 @@ from fleet.simulation.endings import (
     Ending,
     fitting,
 )
-from fleet.simulation.history import History
-from fleet.simulation.invariants import INVARIANTS, check
-from fleet.simulation.labs import Misread
-from fleet.simulation.scenario import Blow, Interruption, Scenario, draw
-from fleet.simulation.world import live
+from tests.verification.history import History
+from tests.verification.invariants import INVARIANTS, check
+from tests.verification.labs import Misread
+from tests.verification.scenario import Blow, Interruption, Scenario, draw
+from tests.verification.world import live
 
 NEEDS_A_KILL = {Ending.VIEW_TIMED_OUT, Ending.VIEW_CANCELLED}
 """Views that are shown of killed commands only."""

@@ -10,9 +10,9 @@ from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Turn
 from fleet.run import events as e
 from fleet.run.model import FAILURES, NOT_REACHED, Status
-from fleet.simulation import model
-from fleet.simulation.gates import decided
-from fleet.simulation.history import History, runs_of
+from tests.verification import model
+from tests.verification.gates import decided
+from tests.verification.history import History, runs_of
 
 ARM_WRITES = (200, 10.0)
 """ARM's documented bucket of writes per subscription, and its refill a second."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from fleet.report import render_json, render_text
 from fleet.report.model import JobRow, Report
 from fleet.run import events as e
-from fleet.simulation.history import History
+from tests.verification.history import History
 
 FIRST_WINS = (130, 143, 1, 7, 5, 8, 3, 4, 10)
 """Where several exit codes apply, the first of these is the run's."""

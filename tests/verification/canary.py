@@ -13,7 +13,7 @@ from fleet.playbook.model import Parameter
 from fleet.report.model import Report
 
 VALUE = "c4nary/\"w\\rd'; $(id) ä +=&\tfor nobody"
-TOKEN = "c4nary.b3arer.t0ken~for_nobody"  # noqa: S105  of no cloud
+TOKEN = "c4nary.b3arer.t0ken~for_nobody"
 NAME = "canary"
 VARIABLE = "CANARY"
 SECRETS: Mapping[str, str] = {NAME: VALUE}

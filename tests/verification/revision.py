@@ -32,7 +32,7 @@ def _git(folder: Path, *words: str) -> str | None:
     try:
         command = [git, "-C", str(folder), *words]
         variables = children.environment(os.environ)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=variables)  # noqa: S603  # fixed words
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=variables)  # fixed words
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

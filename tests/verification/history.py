@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from fleet.lab.file import FaultKind
 from fleet.plan.model import JobId, Plan
+from fleet.rehearsal.faults import Fault
 from fleet.report.model import JobRow, Report
 from fleet.run.events import Event
 from fleet.run.record import RunRecord
-from fleet.simulation.endings import Ending
-from fleet.simulation.faults import Fault
+from tests.verification.endings import Ending
 
 
 @dataclass(frozen=True, slots=True)

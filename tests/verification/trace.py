@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fleet.codec import encode
-from fleet.simulation.history import Departure, History
-from fleet.simulation.invariants import check
-from fleet.simulation.network import NO_JOB
-from fleet.simulation.scenario import Scenario
-from fleet.simulation.world import live
+from fleet.rehearsal.network import NO_JOB
+from tests.verification.history import Departure, History
+from tests.verification.invariants import check
+from tests.verification.scenario import Scenario
+from tests.verification.world import live
 
 
 def trace(scenario: Scenario, *, events: bool) -> tuple[str, tuple[str, ...]]:

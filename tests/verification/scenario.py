@@ -14,12 +14,12 @@ from fleet.lab.file import LabSpec
 from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
 from fleet.playbook.model import Amount, Flow, Script, Strategy, Transport, Turn
-from fleet.simulation import canary, endings, gates, labs
-from fleet.simulation.endings import Ending
-from fleet.simulation.faults import Fault
-from fleet.simulation.gates import Keepers
-from fleet.simulation.labs import SIZES, Misread, Sizes
+from fleet.rehearsal.faults import Fault
 from fleet.targets.model import Os, Target
+from tests.verification import canary, endings, gates, labs
+from tests.verification.endings import Ending
+from tests.verification.gates import Keepers
+from tests.verification.labs import SIZES, Misread, Sizes
 
 RUN_ID = "20260101-000000-simu"
 ORIGIN = 1_767_225_600.0

@@ -14,9 +14,9 @@ from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Transport, Turn
 from fleet.run import events as e
 from fleet.run.model import NOT_RUN, CauseCode, Status
-from fleet.simulation import canary, listing, model, proof, restraint, summary
-from fleet.simulation.endings import JUSTIFIES
-from fleet.simulation.history import Delivery, Departure, History, runs_of
+from tests.verification import canary, listing, model, proof, restraint, summary
+from tests.verification.endings import JUSTIFIES
+from tests.verification.history import Delivery, Departure, History, runs_of
 
 SERVICE_NEEDS = 300.0
 """Seconds within which the lab tells of a script's end, and more."""

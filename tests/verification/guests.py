@@ -18,7 +18,7 @@ from fleet.lab.guests import KILLED, Guests, Result, Script
 from fleet.lab.guests import Plan as Answer
 from fleet.lab.world import Machine
 from fleet.plan.model import JobId
-from fleet.simulation.endings import BY_THE_MACHINE, Ending, met
+from tests.verification.endings import BY_THE_MACHINE, Ending, met
 
 SENTENCE = b"Last script execution didn't finish."
 

@@ -1,7 +1,7 @@
 """The reference model: the table of promises, executable, one job at a time.
 
-It is written from the table in ``docs/simulation.md`` and knows nothing of ``fleet.run``'s tables. Told what is on disk of a
-job, it says whether the job may be sent now, whether it may have run, and with which statuses it may have ended.
+It is written from the table in ``docs/verification.md`` and knows nothing of ``fleet.run``'s tables. Told what is on disk of
+a job, it says whether the job may be sent now, whether it may have run, and with which statuses it may have ended.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ from fleet.lab.control import ControlPlane
 from fleet.lab.file import LabSpec
 from fleet.lab.wire import Answer, Request
 from fleet.playbook.model import Selection
-from fleet.simulation.history import History
-from fleet.simulation.labs import Misread
-from fleet.simulation.network import Asking, MemoryTransport, Network
-from fleet.simulation.scenario import Scenario
+from fleet.rehearsal.network import Asking, MemoryTransport, Network
+from tests.verification.history import History
+from tests.verification.labs import Misread
+from tests.verification.scenario import Scenario
 
 _LISTS = ("/subscriptions", "/virtualmachines", "/resources")
 """How the paths of lists end: of subscriptions, of a subscription's VMs, of Resource Graph's rows."""

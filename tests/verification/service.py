@@ -20,9 +20,9 @@ from fleet.lab.wire import Answer as HttpAnswer
 from fleet.lab.wire import Request
 from fleet.lab.world import Machine
 from fleet.plan.model import JobId
-from fleet.simulation.endings import OF_ACTIONS, OF_VIEWS, Ending, met
-from fleet.simulation.guests import SENTENCE, Errand, PlayedGuests, Watcher
-from fleet.simulation.scenario import Scenario
+from tests.verification.endings import OF_ACTIONS, OF_VIEWS, Ending, met
+from tests.verification.guests import SENTENCE, Errand, PlayedGuests, Watcher
+from tests.verification.scenario import Scenario
 
 _WORDS: Mapping[Ending, tuple[str, str]] = {
     Ending.AGENT_SILENT: (

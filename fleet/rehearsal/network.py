@@ -28,7 +28,7 @@ from fleet.lab.file import FaultSpec
 from fleet.lab.throttle import too_many
 from fleet.lab.wire import Fate
 from fleet.plan.model import JobId
-from fleet.simulation.faults import Fault
+from fleet.rehearsal.faults import Fault
 
 BASE = "https://lab.invalid"
 TIMEOUT = 60.0

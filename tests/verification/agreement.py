@@ -22,9 +22,9 @@ from fleet.run.answers import Answer, LostReason, Operation, Refusal
 from fleet.run.job_state import JobState
 from fleet.run.model import Phase
 from fleet.run.state import Run
-from fleet.simulation import gates, model
-from fleet.simulation.model import Promise, Stage
 from fleet.targets.model import Os, Target
+from tests.verification import gates, model
+from tests.verification.model import Promise, Stage
 
 RUN = "20260101-000000-walk"
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.simulation.faults import Fault
-from fleet.simulation.invariants import check
-from fleet.simulation.scenario import Blow, Interruption, Moment, draw
-from fleet.simulation.world import live
+from fleet.rehearsal.faults import Fault
+from tests.verification.invariants import check
+from tests.verification.scenario import Blow, Interruption, Moment, draw
+from tests.verification.world import live
 
 
 @pytest.mark.parametrize("seed", [3, 14, 30, 111])

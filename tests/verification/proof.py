@@ -18,7 +18,7 @@ from fleet.playbook.model import Transport
 from fleet.report.model import JobRow
 from fleet.run import events as e
 from fleet.run.model import NOT_RUN, CauseCode, Status
-from fleet.simulation.endings import (
+from tests.verification.endings import (
     HIDES_THE_CODE,
     HIDES_THE_RECEIPT,
     JUSTIFIES,
@@ -26,8 +26,8 @@ from fleet.simulation.endings import (
     OF_OPERATIONS,
     Ending,
 )
-from fleet.simulation.guests import guesses
-from fleet.simulation.history import Delivery, History, runs_of
+from tests.verification.guests import guesses
+from tests.verification.history import Delivery, History, runs_of
 
 MAY_GO_ON = frozenset(OF_OPERATIONS) - {Ending.CANCELLED, Ending.HANDLER_FAILED}
 """Ends of an operation after which its script may run on, or may yet start."""

@@ -23,21 +23,22 @@ from fleet.lab.timing import GIVE_UP
 from fleet.lab.world import Machine
 from fleet.logs import told_to
 from fleet.plan.model import JobId
+from fleet.rehearsal import virtual
+from fleet.rehearsal.faults import Fault
+from fleet.rehearsal.network import NO_JOB, Asking, Network
 from fleet.report.aggregate import aggregate
 from fleet.run.events import Event, StopRequested
 from fleet.run.state import Run
-from fleet.simulation import canary, virtual
-from fleet.simulation.disk import Disk, SimulatedJournal
-from fleet.simulation.endings import Ending
-from fleet.simulation.faults import Fault
-from fleet.simulation.guests import Errand, Truth
-from fleet.simulation.history import Delivery, Departure, History
-from fleet.simulation.listing import planned
-from fleet.simulation.network import NO_JOB, Asking, Network
-from fleet.simulation.process import CloudOf, End, Process, job_of
-from fleet.simulation.real import RealDisk, RealJournal
-from fleet.simulation.scenario import ORIGIN, RUN_ID, Happening, Scenario, WorldEvent
-from fleet.simulation.service import PlayedPlane
+from tests.verification import canary
+from tests.verification.disk import Disk, SimulatedJournal
+from tests.verification.endings import Ending
+from tests.verification.guests import Errand, Truth
+from tests.verification.history import Delivery, Departure, History
+from tests.verification.listing import planned
+from tests.verification.process import CloudOf, End, Process, job_of
+from tests.verification.real import RealDisk, RealJournal
+from tests.verification.scenario import ORIGIN, RUN_ID, Happening, Scenario, WorldEvent
+from tests.verification.service import PlayedPlane
 
 AFTERLIFE = 7200.0
 """Seconds for which the world goes on after the run's end: what was still on its way arrives and runs."""

@@ -10,9 +10,9 @@ from typing import Protocol
 from fleet.clock import Clock
 from fleet.errors import StateError
 from fleet.run.events import Event
-from fleet.simulation.history import Kept
-from fleet.simulation.scenario import Blow, Interruption, Moment
 from fleet.store.records import Row, from_row, to_row
+from tests.verification.history import Kept
+from tests.verification.scenario import Blow, Interruption, Moment
 
 
 class Owner(Protocol):
