@@ -1,4 +1,4 @@
-"""kill -9 at many random moments of a real process; ``python -m tests.system.kills --kills 1000`` does it for longer."""
+"""kill -9 at many random moments of a real process. ``tests.verification.process_kills`` does it for longer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.system.cli import PLAYBOOKS, Machine, counted, read_until
 from tests.system.conftest import Labs
-from tests.system.kills import survive
+from tests.verification.process_kills import survive
 
 
 def test_a_hundred_kills_at_random_moments(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Print how a journal takes damage: cuts and flipped bits, of its file and of its log: ``python -m tests.bench.damage``.
+"""Print how a journal takes damage: cuts and flipped bits, of its file and of its log.
 
 Three journals are tried: one that was closed (all of it is in the file), one whose owner was killed (its events are in the
 log), and one whose owner was killed after the log had been begun anew (frames of the log before lie behind the present
@@ -6,7 +6,7 @@ ones).
 Each damaged journal is read; every 17th is resumed as well. What may come of it: a refusal in words, a beginning of the run
 with the damage named, or, where the damage hits nothing, the whole run.
 
-Faults of single calls (disk full, I/O error, short write at the n-th call, for every n): ``python -m tests.system.faults``.
+Faults of single calls (disk full, I/O error, short write at the n-th call, for every n) are in ``disk_faults``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """kill -9 at random moments of a real process against a lab in another one, until enough kills were survived.
 
-``python -m tests.system.kills --kills 1000 --vms 200`` prints the figures. Each life is a forked process with every
-import done, so that a kill costs milliseconds and not the start of an interpreter; the journal, the sockets and the signal
-are real.
+Each life is a forked process with every import done, so that a kill costs milliseconds and not the start of an interpreter;
+the journal, the sockets and the signal are real.
 """
 
 from __future__ import annotations

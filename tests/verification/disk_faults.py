@@ -1,4 +1,4 @@
-"""Fail the n-th system call that writes, resizes or flushes a file of a run, for every n: ``python -m tests.system.faults``.
+"""Fail the n-th system call that writes, resizes or flushes a file of a run, for every n.
 
 The runs are real ones, with the real journal on a real disk, over a cloud in memory and in virtual time. Each meets one
 fault; then somebody mends the disk and resumes. A C compiler makes the small library that fails the calls.
@@ -241,7 +241,7 @@ def _tried(root: Path, vms: int, number: int, fault: Fault, figures: Figures, pl
 
 def start(library: Path, name: str, vms: int) -> subprocess.Popen[str]:
     """Sweep one fault in a process of its own, which prints its figures."""
-    words = [sys.executable, "-m", "tests.system.faults", "--vms", str(vms), "--fault", name]
+    words = [sys.executable, "-m", "tests.verification.disk_faults", "--vms", str(vms), "--fault", name]
     return subprocess.Popen(words, env={**os.environ, "LD_PRELOAD": str(library)}, stdout=subprocess.PIPE, text=True)
 
 
