@@ -45,7 +45,7 @@ def sweeps(library: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
 def test_every_call_of_a_run_fails_once(sweeps: dict[str, subprocess.Popen[str]], fault: str) -> None:
     """Whichever write, flush or cut of a file fails: a sentence, a whole journal, and a resumed run with nothing twice.
 
-    ``python -m tests.verification.disk_faults`` does it with 20 VMs, and with more faults.
+    ``python -m tests.verification faults`` does it with 20 VMs, and with more faults.
     """
     out, _ = sweeps[fault].communicate(timeout=300)
     tries, calls, told, wrong, _ = json.loads(out)

@@ -1,4 +1,4 @@
-"""kill -9 at many random moments of a real process. ``tests.verification.process_kills`` does it for longer."""
+"""SIGKILL at many random moments of a real process. ``python -m tests.verification kills --real 1000`` does it for longer."""
 
 from __future__ import annotations
 

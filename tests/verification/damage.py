@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fleet.errors import StateError
+from fleet.errors import ExitCode, StateError
 from fleet.store import acknowledged, journal
 from tests.fuzz import sound
 
@@ -164,16 +164,19 @@ def _present(log: Path) -> int:
     return next(start for start in starts if content[start + 8 : start + 16] != content[16:24])
 
 
-def main() -> int:
+def try_damage(jobs: int | None, only: str) -> int:
+    """Try the sweeps with this text in their names; print what came of each. Returns the exit code."""
     began = time.monotonic()
     memory = Path("/dev/shm")
-    cores = os.cpu_count() or 1
+    cores = jobs or os.cpu_count() or 1
     wrong = tries = 0
     with (
         tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as root,
         multiprocessing.get_context("spawn").Pool(cores) as pool,
     ):
         for sweep in sweeps(Path(root)):
+            if only not in sweep.what:
+                continue
             shares = [range(share, len(sweep), 8 * cores) for share in range(8 * cores)]
             counts = sum(pool.imap_unordered(partial(tried, sweep), shares), Counter[str]())
             tries += len(sweep)
@@ -182,10 +185,11 @@ def main() -> int:
             print(f"{sweep.what}: {len(sweep):,} tries; {told}", flush=True)
         pool.close()
         pool.join()
+    if not tries:
+        print(f"no sweep has {only!r} in its name", file=sys.stderr)
+        return ExitCode.USAGE
     spent = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-    print(f"{tries:,} tries, {wrong} wrong, in {time.monotonic() - began:.0f} s; {spent:.0f} s of CPU on {cores} cores")
+    print(
+        f"{tries:,} tries, {wrong} wrong, in {time.monotonic() - began:.0f} s; {spent:.0f} s of CPU in {cores} processes"
+    )
     return int(wrong > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,6 @@ fault; then somebody mends the disk and resumes. A C compiler makes the small li
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import ctypes
 import errno
@@ -241,35 +240,30 @@ def _tried(root: Path, vms: int, number: int, fault: Fault, figures: Figures, pl
 
 def start(library: Path, name: str, vms: int) -> subprocess.Popen[str]:
     """Sweep one fault in a process of its own, which prints its figures."""
-    words = [sys.executable, "-m", "tests.verification.disk_faults", "--vms", str(vms), "--fault", name]
+    words = [sys.executable, "-m", "tests.verification", "faults", "--child", "--vms", str(vms), "--fault", name]
     return subprocess.Popen(words, env={**os.environ, "LD_PRELOAD": str(library)}, stdout=subprocess.PIPE, text=True)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--vms", type=int, default=20)
-    parser.add_argument("--fault", choices=FAULTS, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.fault is None:
-        return _side_by_side(asked.vms)
+def print_figures(name: str, vms: int) -> int:
+    """Sweep one fault in this process, and print its figures as JSON. Returns the exit code."""
     memory = Path("/dev/shm")
     figures, began = Figures(), time.monotonic()
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as root:
         for resumed in (False, True):
-            sweep(Path(root), asked.vms, asked.fault, figures, resumed=resumed)
+            sweep(Path(root), vms, name, figures, resumed=resumed)
     print(json.dumps([figures.tries, figures.calls, figures.told, figures.wrong, time.monotonic() - began]))
     return int(bool(figures.wrong))
 
 
-def _side_by_side(vms: int) -> int:
-    """One process for each fault."""
+def try_faults(names: Sequence[str], vms: int) -> int:
+    """Sweep these faults, each in a process of its own; print what came of each. Returns the exit code."""
     if compiler() is None:
         print("there is no C compiler here; nothing was tried")
         return 2
     began, tries, wrong = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         library = compile_library(Path(folder))
-        children = {name: start(library, name, vms) for name in FAULTS}
+        children = {name: start(library, name, vms) for name in names}
         for name, child in children.items():
             out, _ = child.communicate()
             count, calls, told, problems, _ = json.loads(out)
@@ -278,7 +272,3 @@ def _side_by_side(vms: int) -> int:
             print(f"{name} at each of {calls} calls: {count} tries; {said}", *problems[:5], sep="\n  ")
     print(f"{tries:,} tries with {vms} VMs, {wrong} wrong, in {time.monotonic() - began:.0f} s")
     return int(wrong > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,6 @@ the journal, the sockets and the signal are real.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
@@ -209,22 +208,14 @@ def _executions(url: str) -> dict[str, int]:
         return dict(json.load(answer)["executions"])
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--vms", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    asked = parser.parse_args()
-    print(f"seed {asked.seed}", flush=True)
+def try_kills(kills: int, seed: int, vms: int) -> int:
+    """Kill runs of so many VMs until there were so many kills; print the figures. Returns the exit code."""
+    print(f"seed {seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="fleet-kills-"))
-    figures = survive(asked.kills, asked.seed, folder, asked.vms)
+    figures = survive(kills, seed, folder, vms)
     print(figures)
     if figures.wrong:
         print(f"the runs are in {folder}")
     else:
         shutil.rmtree(folder)
     return 1 if figures.wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,12 +18,12 @@ import pytest
 from fleet.errors import InvalidInput
 from tests.bench.cores import ROOT
 from tests.system.cli import Done
-from tests.verification import seeds
+from tests.verification import seeds, trials
 from tests.verification.agreement import walk
 from tests.verification.command import NAME, invoke, verification
 from tests.verification.revision import revision
 from tests.verification.scenario import draw
-from tests.verification.trials import CORPUS, judged
+from tests.verification.trials import CORPUS
 
 Trial = Callable[..., Done]
 
@@ -109,9 +109,8 @@ def test_an_interrupt_keeps_what_had_failed(tmp_path: Path, capsys: pytest.Captu
         yield seeds.Verdict(77, ("nothing runs twice: job 1 ran 2 times",))
         raise KeyboardInterrupt
 
-    flags = {"kills": False, "quiet": False, "faults": {}, "vms": None}
     with pytest.raises(KeyboardInterrupt):
-        judged(interrupted(), 3, flags, corpus)
+        trials.report(interrupted(), trials.Trial(), 3, corpus)
     assert seeds.read_corpus(corpus) == (77,)
     assert capsys.readouterr().out.count("1 seed, 1 failed\n") == 1
 
@@ -203,7 +202,10 @@ def test_a_seed_that_breaks_down_is_told_kept_and_tried_again(
         (("seeds", "5", "--vms", "9..1"), "not a number of VMs"),
         (("seeds", "5", "--vms", "0"), "not a number of VMs"),
         (("kills", "--fault", "stopped=5%"), "faults of requests"),
+        (("kills", "--vms", "5"), "need --real"),
+        (("kills", "--real", "5", "--jobs", "2"), "without --real"),
         (("model", "0"), "not in the range"),
+        (("faults", "--fault", "fire"), "is not one of 'disk full'"),
     ],
 )
 def test_a_wrong_command_line_is_refused(trial: Trial, words: tuple[str, ...], said: str) -> None:

@@ -1,20 +1,25 @@
-"""Fleet itself, tried under seeded faults, kills and beside its reference model, and told on the screen."""
+"""Runs seeds, kills and the reference model, and reports on the terminal: progress, failures, sums."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from fleet.cli.screen import emit, say
 from fleet.errors import ExitCode
+from fleet.rehearsal.faults import Fault
 from fleet.report.words import duration, number, plural
-
-if TYPE_CHECKING:
-    from tests.verification.seeds import Tally, Verdict
+from tests.verification import seeds
+from tests.verification.agreement import Disagreement, walk
+from tests.verification.labs import SIZES, Sizes
+from tests.verification.revision import revision
+from tests.verification.scenario import draw, twenty
+from tests.verification.seeds import Tally, Verdict
+from tests.verification.trace import trace
 
 CORPUS = Path(__file__).with_name("corpus.txt")
 """The seeds that ever failed: one a line, and after it what it found."""
@@ -23,74 +28,72 @@ LINE_EVERY = 1000
 """Seeds between two lines of progress in a log."""
 
 
-def many(flags: Mapping[str, Any]) -> int:
-    """Try many seeds, those that ever failed first. Returns the exit code."""
-    from tests.verification import seeds
-    from tests.verification.labs import SIZES
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What many scenarios have in common."""
 
-    corpus = flags["corpus"]
+    item: str = "seed"
+    """What is counted: seeds, or writes to a journal that are killed."""
+    rates: Mapping[Fault, float] = field(default_factory=dict)
+    """Rates of faults instead of those that a seed draws; empty for the seed's own."""
+    sizes: Sizes | None = None
+    quiet: bool = False
+
+    @property
+    def options(self) -> str:
+        """The options that give the same scenarios again."""
+        rates = ",".join(f"{kind.value}={rate * 100:g}%" for kind, rate in self.rates.items())
+        sizes = " --vms {}..{}".format(*self.sizes) if self.sizes else ""
+        return (f" --fault {rates}" if rates else "") + sizes
+
+
+def try_seeds(trial: Trial, count: int, first: int, corpus: Path, jobs: int | None) -> int:
+    """Try the seeds of the corpus and then so many others. Returns the exit code."""
     known = seeds.read_corpus(corpus) if corpus.exists() else ()
-    wanted = [*known, *range(flags["first"], flags["first"] + flags["seeds"])]
-    return judged(
-        seeds.judge_all(wanted, flags["jobs"], _rates(flags), flags["vms"] or SIZES), len(wanted), flags, corpus
-    )
+    wanted = [*known, *range(first, first + count)]
+    found = seeds.judge_all(wanted, jobs, trial.rates or None, trial.sizes or SIZES)
+    return report(found, trial, len(wanted), corpus)
 
 
-def kills(flags: Mapping[str, Any]) -> int:
+def try_kills(trial: Trial, jobs: int | None) -> int:
     """Kill one run at every write to its journal. Returns the exit code."""
-    from tests.verification import seeds
-    from tests.verification.scenario import twenty
-
-    return judged(seeds.judge_kills(twenty(_rates(flags) or {}), flags["jobs"]), 0, flags, None)
+    return report(seeds.judge_kills(twenty(trial.rates), jobs), trial)
 
 
-def _rates(flags: Mapping[str, Any]) -> dict[Any, float] | None:
-    from fleet.rehearsal.faults import Fault
+def report(verdicts: Iterator[Verdict], trial: Trial, expected: int = 0, corpus: Path | None = None) -> int:
+    """Report verdicts as they come, then their sums; add seeds that failed to the corpus, also after an interrupt.
 
-    if any(not isinstance(kind, Fault) for kind in flags["faults"]):
-        raise click.UsageError("seeds have VMs of their own: --fault takes faults of requests here")
-    return dict(flags["faults"]) or None
-
-
-def judged(verdicts: Iterator[Verdict], expected: int, flags: Mapping[str, Any], corpus: Path | None) -> int:
-    """Tell of verdicts as they come and of their sums, and keep the seeds that failed; also where it is interrupted.
-
-    ``expected`` is how many there will be, 0 where nobody knows.
+    ``expected`` is the number of verdicts, 0 where it is unknown. Returns the exit code.
     """
-    from tests.verification import seeds
-
-    what, tally = "kill" if flags["kills"] else "seed", seeds.Tally()
+    tally = Tally()
     try:
-        say(f"trying {plural(expected, 'seed') if expected else 'every write'}", quiet=flags["quiet"])
+        say(f"trying {plural(expected, 'seed') if expected else 'every write'}", quiet=trial.quiet)
         for verdict in verdicts:
             tally.add(verdict)
-            _tell_failure(verdict, flags)
-            _tell_progress(tally, expected, flags)
+            if verdict.breaches:
+                _clear_progress(trial)
+                _show_failure(verdict, trial)
+            _show_progress(tally, expected, trial)
     finally:  # an interrupt ends the trials, and loses nothing that they found
-        _clear_progress(flags)
-        if tally.failed and corpus is not None and not (flags["faults"] or flags["vms"]):
+        _clear_progress(trial)
+        if tally.failed and corpus is not None and not (trial.rates or trial.sizes):
             seeds.keep(corpus, tally.failed)
-            say(f"kept in {corpus}", quiet=flags["quiet"])
-        emit("".join(f"{line}\n" for line in _sums(tally, what)))
+            say(f"kept in {corpus}", quiet=trial.quiet)
+        emit("".join(f"{line}\n" for line in _sums(tally, "kill" if trial.item == "write" else trial.item)))
     return ExitCode.INTERNAL if tally.failed else ExitCode.OK
 
 
-def _tell_failure(verdict: Verdict, flags: Mapping[str, Any]) -> None:
-    from tests.verification.revision import revision
-
-    if not verdict.breaches:
-        return
-    _clear_progress(flags)
-    again = "kills" if flags["kills"] else f"replay {verdict.seed} -v"
-    click.echo(f"{'write' if flags['kills'] else 'seed'} {verdict.seed} failed:", err=True)
+def _show_failure(verdict: Verdict, trial: Trial) -> None:
+    again = f"replay {verdict.seed} -v" if trial.item == "seed" else "kills"
+    click.echo(f"{trial.item} {verdict.seed} failed:", err=True)
     for breach in verdict.breaches:
         click.echo(f"  {breach}", err=True)
-    click.echo(f"  python -m tests.verification {again}{_again(flags)}  # in {revision()}", err=True)
+    click.echo(f"  python -m tests.verification {again}{trial.options}  # in {revision()}", err=True)
 
 
-def _tell_progress(tally: Tally, expected: int, flags: Mapping[str, Any]) -> None:
-    """On a terminal a number that counts up; elsewhere a line now and then, so that a log shows that it goes on."""
-    if flags["quiet"]:
+def _show_progress(tally: Tally, expected: int, trial: Trial) -> None:
+    """On a terminal show a number that counts up; elsewhere a line now and then, so that a log shows that it goes on."""
+    if trial.quiet:
         return
     of = f" of {number(expected)}" if expected else ""
     line = f"{number(tally.seeds)}{of}, {len(tally.failed)} failed"
@@ -101,47 +104,35 @@ def _tell_progress(tally: Tally, expected: int, flags: Mapping[str, Any]) -> Non
         click.echo(line, err=True)
 
 
-def _clear_progress(flags: Mapping[str, Any]) -> None:
-    """Make room for what stays on the screen."""
-    if sys.stderr.isatty() and not flags["quiet"]:
+def _clear_progress(trial: Trial) -> None:
+    """Clear the line of progress, for what stays on the screen."""
+    if sys.stderr.isatty() and not trial.quiet:
         click.echo("\r\033[K", err=True, nl=False)
 
 
-def _again(flags: Mapping[str, Any]) -> str:
-    rates = ",".join(f"{kind.value}={rate * 100:g}%" for kind, rate in flags["faults"].items())
-    sizes = flags["vms"] and " --vms {}..{}".format(*flags["vms"])
-    return (f" --fault {rates}" if rates else "") + (sizes or "")
-
-
-def _sums(tally: Tally, what: str) -> Iterator[str]:
-    yield f"{plural(tally.seeds, what)}, {number(len(tally.failed))} failed"
+def _sums(tally: Tally, item: str) -> Iterator[str]:
+    yield f"{plural(tally.seeds, item)}, {number(len(tally.failed))} failed"
     yield f"{duration(tally.seconds)} of virtual time"
     for name, count in sorted(tally.counts.items()):
         if count:
             yield f"{number(count)} {name}"
 
 
-def one(seed: int, flags: Mapping[str, Any]) -> int:
-    """Tell the story of one seed, event by event with ``-v``. Returns the exit code."""
-    from tests.verification.labs import SIZES
-    from tests.verification.scenario import draw
-    from tests.verification.trace import trace
-
-    shown, breaches = trace(draw(seed, _rates(flags), flags["vms"] or SIZES), events=bool(flags["verbose"]))
+def replay(seed: int, trial: Trial, *, events: bool) -> int:
+    """Show the scenario of one seed, with or without each event. Returns the exit code."""
+    shown, breaches = trace(draw(seed, trial.rates or None, trial.sizes or SIZES), events=events)
     emit(shown)
     for breach in breaches:
         click.echo(f"failed: {breach}", err=True)
     return ExitCode.INTERNAL if breaches else ExitCode.OK
 
 
-def model(steps: int) -> int:
+def compare(events: int) -> int:
     """Drive the engine beside the reference model for so many events. Returns the exit code."""
-    from tests.verification.agreement import Disagreement, walk
-
     done = seed = 0
-    while done < steps:
+    while done < events:
         try:
-            done += walk(seed, min(2000, steps - done))
+            done += walk(seed, min(2000, events - done))
         except Disagreement as found:
             click.echo(f"failed: {found}", err=True)
             return ExitCode.INTERNAL
