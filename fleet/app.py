@@ -134,10 +134,10 @@ async def find(
     patterns = narrowing.subscriptions or selection.subscriptions
     seen = await conn.inventory.subscriptions()
     subscriptions = chosen_subscriptions(patterns, seen)
-    # No pre-filter: of a subscription without a row nobody could tell whether it has none or may not be read, and an
-    # entry of exclude that fits no VM could not be told from one whose VMs were filtered out.
+    # All of them are listed, whatever the selector says: if Azure filtered them, a subscription without a match could not be
+    # told from one that cannot be read, nor an entry of exclude that fits no VM from one whose VMs were filtered out.
     kinds = wanted_kinds(selection.kinds, where.expression)
-    listing = await conn.inventory.list_targets(subscriptions, None, EVERY if every_kind else kinds)
+    listing = await conn.inventory.list_targets(subscriptions, EVERY if every_kind else kinds)
     wanted = Wanted(
         resource_groups=selection.resource_groups,
         where=where,

@@ -68,7 +68,6 @@ class _Graph:
 
     rows: tuple[Json, ...]
     complete: bool
-    narrowed: bool
 
 
 class AzureInventory:
@@ -101,9 +100,7 @@ class AzureInventory:
         self._transport.principals.know(known)
         return (*sorted(known, key=lambda sub: (sub.name.casefold(), sub.id)), *unread)
 
-    async def list_targets(
-        self, subscriptions: Sequence[Subscription], kql: str | None, kinds: frozenset[Kind] = USUAL
-    ) -> Listing:
+    async def list_targets(self, subscriptions: Sequence[Subscription], kinds: frozenset[Kind] = USUAL) -> Listing:
         """Return the machines of these kinds in these subscriptions.
 
         A subscription that Resource Graph cannot answer for, or in which it knows no machine of a kind at all, is read
@@ -115,7 +112,7 @@ class AzureInventory:
         doubtful = [(scope, Kind.SCALE_SET) for scope in scopes.values() if Kind.SCALE_SET in kinds]
         known = kinds & resource_graph.TABLES.keys()
         for batch in _batches(list(scopes.values()), resource_graph.MAX_SUBSCRIPTIONS) if known else ():
-            doubtful += await self._ask_graph(batch, kql, known)
+            doubtful += await self._ask_graph(batch, known)
         await self._read_all(doubtful)
         failed = [scope for scope in scopes.values() if scope.is_closed(kinds)]
         if scopes and len(failed) == len(scopes):
@@ -148,12 +145,10 @@ class AzureInventory:
 
         return await gathered(targets, asked)
 
-    async def _ask_graph(
-        self, batch: list[_Scope], kql: str | None, kinds: frozenset[Kind]
-    ) -> list[tuple[_Scope, Kind]]:
+    async def _ask_graph(self, batch: list[_Scope], kinds: frozenset[Kind]) -> list[tuple[_Scope, Kind]]:
         """Fill the scopes from Resource Graph and return those that it leaves in doubt, and about which kind."""
         known = {scope.owner.id.casefold(): scope for scope in batch}
-        answer = await self._graph([scope.owner.id for scope in batch], kql, kinds)
+        answer = await self._graph([scope.owner.id for scope in batch], kinds)
         rows: dict[str, list[Entry]] = {name: [] for name in known}
         certain = answer.complete
         for position, row in enumerate(answer.rows, start=1):
@@ -171,39 +166,35 @@ class AzureInventory:
             told = {target.kind for target in targets}
             unsure = {one.kind for one in partial}
             for kind in (kind for kind in Kind if kind in kinds):
-                silent = kind not in told and not answer.narrowed
+                silent = kind not in told
                 if not certain or odd or silent or kind in unsure:
                     doubtful.append((scope, kind))
         return doubtful
 
-    async def _graph(self, subscriptions: list[str], kql: str | None, kinds: frozenset[Kind]) -> _Graph:
-        narrowed = kql is not None and resource_graph.is_condition(kql)
+    async def _graph(self, subscriptions: list[str], kinds: frozenset[Kind]) -> _Graph:
         rows: list[Json] = []
         token, tokens, total = "", set[str](), -1
         for _ in range(MAX_PAGES):
-            question = resource_graph.question(subscriptions, kql, token, kinds)
+            question = resource_graph.question(subscriptions, token, kinds)
             answer = await read(self._transport, question, self._pause)
             if isinstance(answer, Unread):
                 if answer.status == 401 or answer.code == "not_connected":
                     raise _unusable("Azure cannot be asked for VMs", answer)
-                if answer.status == 400 and narrowed:
-                    # The condition only spares rows; whoever asked selects again by the rows themselves.
-                    return await self._graph(subscriptions, None, kinds)
-                return _Graph(tuple(rows), complete=False, narrowed=narrowed)
+                return _Graph(tuple(rows), complete=False)
             page = resource_graph.read_page(answer.json())
             if page is None or page.truncated:
-                return _Graph(tuple(rows) + (page.rows if page else ()), complete=False, narrowed=narrowed)
+                return _Graph(tuple(rows) + (page.rows if page else ()), complete=False)
             rows.extend(page.rows)
             total = max(total, page.total)
             token = page.skip_token
             if not token:
                 # A row that came twice stands for another that did not come.
                 different = {as_text(dig(row, "id")).casefold() for row in rows}
-                return _Graph(tuple(rows), complete=len(different) == len(rows) == total, narrowed=narrowed)
+                return _Graph(tuple(rows), complete=len(different) == len(rows) == total)
             if token in tokens:
                 break
             tokens.add(token)
-        return _Graph(tuple(rows), complete=False, narrowed=narrowed)
+        return _Graph(tuple(rows), complete=False)
 
     async def _read_all(self, doubtful: list[tuple[_Scope, Kind]]) -> None:
         gate = asyncio.Semaphore(AT_ONCE)

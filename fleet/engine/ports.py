@@ -95,10 +95,8 @@ class Inventory(Protocol):
         """Return every subscription the credential can see, and each entry of the list that could not be read."""
         ...
 
-    async def list_targets(
-        self, subscriptions: Sequence[Subscription], kql: str | None, kinds: frozenset[Kind] = USUAL
-    ) -> Listing:
-        """Return the machines of these kinds in these subscriptions; ``kql`` may narrow the search, never widen it."""
+    async def list_targets(self, subscriptions: Sequence[Subscription], kinds: frozenset[Kind] = USUAL) -> Listing:
+        """Return the machines of these kinds in these subscriptions."""
         ...
 
     async def with_domains(self, targets: Sequence[Target]) -> tuple[Target, ...]:

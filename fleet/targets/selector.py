@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from fleet.errors import InvalidInput
-from fleet.targets import kql
 from fleet.targets.expression import Any, Clause, Expression, Not, TargetTest, Words, compile_expression, read_field
 from fleet.targets.grammar import read_expression
 from fleet.targets.model import Target
@@ -99,14 +98,6 @@ def parse_condition(condition: str) -> Expression:
     if mistakes:
         raise ValueError(f"the plan's condition cannot be read: {mistakes[0].message}")
     return expression
-
-
-def to_kql(selector: Selector) -> str | None:
-    """Return a condition for Resource Graph that every matching VM fulfils, or None if there is none to give.
-
-    A pre-filter only: it may let in VMs that the selector keeps out, so rows go through ``matches`` as well.
-    """
-    return kql.condition(selector.expression)
 
 
 EVERYTHING = parse("")

@@ -49,8 +49,8 @@ class Azure:
             self.base = base
             return await question(AzureInventory(transport, pause=self._pause))
 
-    async def listing(self, *subscriptions: Subscription, kql: str | None = None) -> Listing:
-        found = await self.use(lambda inventory: inventory.list_targets(subscriptions, kql))
+    async def listing(self, *subscriptions: Subscription) -> Listing:
+        found = await self.use(lambda inventory: inventory.list_targets(subscriptions))
         assert isinstance(found, Listing)
         return found
 
@@ -605,52 +605,6 @@ async def test_a_list_of_subscriptions_that_counts_more_than_it_has_is_not_whole
         await azure.use(lambda inventory: inventory.subscriptions())
 
 
-@pytest.mark.asyncio
-async def test_a_condition_narrows_the_query_and_silence_is_then_believed() -> None:
-    """The condition stands in its own step, and a subscription without a row needs no second look."""
-    asked: list[str] = []
-
-    def answer(method: str, path: str, body: Json) -> web.Response | None:
-        assert isinstance(body, dict)
-        asked.append(str(body["query"]))
-        return graph([row("a")])
-
-    azure = Azure(answer)
-    assert names(await azure.listing(ONE, TWO, kql="tags['env'] =~ 'prod'")) == ["a"]
-    assert "\n| where tags['env'] =~ 'prod'\n" in asked[0]
-    assert len(azure.asked) == 1
-
-
-@pytest.mark.asyncio
-async def test_a_condition_that_is_not_understood_is_left_out() -> None:
-    """Resource Graph's 400 costs the narrowing, not the VMs."""
-
-    def answer(method: str, path: str, body: Json) -> web.Response | None:
-        assert isinstance(body, dict)
-        return denied(400, "BadRequest") if "oops" in str(body["query"]) else graph([row("a")])
-
-    assert names(await Azure(answer).listing(ONE, kql="oops(")) == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("kql", "fine"),
-    [
-        ("name =~ 'a|b;c // d'", True),
-        ('location == "westus" and tags["x"] != ""', True),
-        ("true | union resources", False),
-        ("true; resources", False),
-        ("true // rest", False),
-        ("name == 'open", False),
-        ("name == 'a\\' | union x'", False),
-        ("true\n| project id", False),
-    ],
-)
-def test_a_condition_can_only_narrow(kql: str, fine: bool) -> None:
-    """What could end the step is not put into the query at all."""
-    assert resource_graph.is_condition(kql) is fine
-    assert (kql in resource_graph.query_text(kql)) is fine
-
-
 def test_a_row_with_whole_properties_is_read_as_well() -> None:
     """A service that ignores the column list is understood."""
     target = resource_graph.target(vm("a"), ONE)
@@ -712,7 +666,7 @@ async def test_a_token_that_cannot_be_had_ends_the_listing_plainly() -> None:
 
     async with serving(answer) as base, Transport(base, Broken("t")) as transport:
         with pytest.raises(AzureUnusable, match="no token"):
-            await AzureInventory(transport).list_targets([ONE, TWO], None)
+            await AzureInventory(transport).list_targets([ONE, TWO])
 
 
 def member(name: str, **more: Json) -> Target:

@@ -60,7 +60,7 @@ def arc_row(name: str, status: str = "Connected") -> dict[str, Json]:
 
 def found(answer: Answer, kinds: frozenset[Kind] = EVERY, *subscriptions: Subscription) -> tuple[Listing, Azure]:
     azure = Azure(answer)
-    question = azure.use(lambda inventory: inventory.list_targets(subscriptions or (ONE,), None, kinds))
+    question = azure.use(lambda inventory: inventory.list_targets(subscriptions or (ONE,), kinds))
     listing = asyncio.run(question)  # type: ignore[arg-type]
     assert isinstance(listing, Listing)
     return listing, azure

@@ -353,7 +353,7 @@ async def test_our_own_inventory_exchange() -> None:
     async with playing(exchanges) as replay, Transport(replay.base, StaticTokens("t")) as transport:
         inventory = AzureInventory(transport)
         subscriptions = await inventory.subscriptions()
-        listing = await inventory.list_targets(subscriptions, None)
+        listing = await inventory.list_targets(subscriptions)
     assert [sub.name for sub in subscriptions] == ["prod", "test"]
     assert [(t.subscription_name, t.name, t.power.value) for t in listing.targets] == [
         ("prod", "web01", "running"),

@@ -47,49 +47,23 @@ TABLES = {Kind.VM: "microsoft.compute/virtualmachines", Kind.ARC: "microsoft.hyb
 """Types that have rows in ``resources``; the instances of uniform scale sets have none (documented)."""
 
 
-def query_text(kql: str | None = None, kinds: frozenset[Kind] = USUAL) -> str:
-    """Return the query for machines of these kinds, of which at least one has rows.
-
-    ``kql`` is a condition; one that could do more than narrow is left out.
-    """
+def query_text(kinds: frozenset[Kind] = USUAL) -> str:
+    """Return the query for machines of these kinds, of which at least one has rows."""
     types = [name for kind, name in TABLES.items() if kind in kinds]
     wanted = f"=~ '{types[0]}'" if len(types) == 1 else "in~ (" + ", ".join(f"'{name}'" for name in types) + ")"
-    steps = ["resources", f"where type {wanted}"]
-    if kql and is_condition(kql):
-        steps.append(f"where {kql}")
     chosen = _COLUMNS + (_ARC_COLUMNS if Kind.ARC in kinds else ())
     columns = ", ".join(f"{name} = {expression}" if expression else name for name, expression in chosen)
-    return "\n| ".join([*steps, f"project {columns}", "order by id asc"])
+    return "\n| ".join(["resources", f"where type {wanted}", f"project {columns}", "order by id asc"])
 
 
-def is_condition(kql: str) -> bool:
-    """Say whether a text can only be a condition: outside of quoted texts no pipe, semicolon, comment or new
-    line.
-    """
-    bare, quote = [], ""
-    for character in kql:
-        if quote:
-            if character == "\\":
-                return False
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        else:
-            bare.append(character)
-    plain = "".join(bare)
-    return not quote and not any(sign in plain for sign in ("|", ";", "//", "\n", "\r", "`"))
-
-
-def question(
-    subscriptions: Sequence[str], kql: str | None = None, skip_token: str = "", kinds: frozenset[Kind] = USUAL
-) -> Request:
+def question(subscriptions: Sequence[str], skip_token: str = "", kinds: frozenset[Kind] = USUAL) -> Request:
     """Build the request for one page."""
     options: dict[str, Json] = {"resultFormat": "objectArray", "$top": PAGE_ROWS}
     if skip_token:
         options["$skipToken"] = skip_token
     body: dict[str, Json] = {
         "subscriptions": list(subscriptions),
-        "query": query_text(kql, kinds),
+        "query": query_text(kinds),
         "options": options,
     }
     place = "/providers/Microsoft.ResourceGraph/resources"
