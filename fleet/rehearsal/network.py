@@ -10,7 +10,6 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
@@ -27,7 +26,6 @@ from fleet.lab.faults import expired, instead
 from fleet.lab.file import FaultSpec
 from fleet.lab.throttle import too_many
 from fleet.lab.wire import Fate
-from fleet.plan.model import JobId
 from fleet.rehearsal.faults import Fault
 
 BASE = "https://lab.invalid"
@@ -40,25 +38,6 @@ way for longer than the minute between two looks for it may arrive beside its se
 
 
 _BUSY = FaultSpec(request="submit", kind=409)
-
-
-NO_JOB = JobId(-1)
-"""Of a look: it asks about an operation of its target."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """On whose behalf a call is on the wire: its job and target (by key), and of what kind it is."""
-
-    job: JobId
-    kind: str
-    epoch: int
-    target: str = ""
-    retry: int = 0
-
-
-ASKING: ContextVar[Asking | None] = ContextVar("asking", default=None)
-"""Set by whoever makes a call; the network notes it beside what it carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +58,7 @@ class _Passage:
 class Listener(Protocol):
     """Who is told of what passes the wire."""
 
-    def departed(self, asking: Asking | None, request: lab.Request, at: float) -> int:
+    def departed(self, request: lab.Request, at: float) -> int:
         """A request leaves; returns its number."""
         ...
 
@@ -139,7 +118,7 @@ class Network:
             await asyncio.sleep(self.delay())
             return NoResponse(Silence.NOT_CONNECTED, "connection refused")
         now = self.clock.now()
-        number = self.listener.departed(ASKING.get(), request, now)
+        number = self.listener.departed(request, now)
         passage = _Passage(number, request, fault, loop.create_future(), now + TIMEOUT)
         there = self.delay()
         match fault:

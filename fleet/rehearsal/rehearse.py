@@ -28,7 +28,7 @@ from fleet.lab.world import Machine
 from fleet.plan.model import Plan
 from fleet.rehearsal import virtual
 from fleet.rehearsal.faults import Ailment, Fault, Trouble
-from fleet.rehearsal.network import Asking, MemoryTransport, Network
+from fleet.rehearsal.network import MemoryTransport, Network
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.run.events import Event
@@ -62,7 +62,7 @@ class Traffic:
     statuses: Counter[int] = field(default_factory=Counter)
     self_inflicted: int = 0
 
-    def departed(self, asking: Asking | None, request: lab.Request, at: float) -> int:
+    def departed(self, request: lab.Request, at: float) -> int:
         """Count a request."""
         kind = {"PUT": "submissions", "POST": "submissions", "GET": "reads", "DELETE": "deletes"}[request.method]
         if "runcommand" not in request.path.casefold() and "/operations/" not in request.path:

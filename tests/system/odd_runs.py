@@ -32,7 +32,7 @@ from fleet.plan.model import Plan
 from fleet.playbook.load import load
 from fleet.playbook.model import Transport
 from fleet.rehearsal import virtual
-from fleet.rehearsal.network import Asking, MemoryTransport, Network
+from fleet.rehearsal.network import MemoryTransport, Network
 from fleet.report import render_csv, render_html, render_json, render_junit, render_markdown, render_text
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
@@ -76,7 +76,7 @@ MOST_REQUESTS = 3000
 
 
 class _Listener:
-    def departed(self, asking: Asking | None, request: wire.Request, at: float) -> int:
+    def departed(self, request: wire.Request, at: float) -> int:
         return 0
 
     def answered(self, number: int, answer: wire.Answer, own: bool) -> None:

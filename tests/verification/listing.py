@@ -20,7 +20,7 @@ from fleet.lab.control import ControlPlane
 from fleet.lab.file import LabSpec
 from fleet.lab.wire import Answer, Request
 from fleet.playbook.model import Selection
-from fleet.rehearsal.network import Asking, MemoryTransport, Network
+from fleet.rehearsal.network import MemoryTransport, Network
 from tests.verification.history import History
 from tests.verification.labs import Misread
 from tests.verification.scenario import Scenario
@@ -112,7 +112,7 @@ class _Open:
 class _Nobody:
     """A listener that keeps nothing."""
 
-    def departed(self, asking: Asking | None, request: Request, at: float) -> int:
+    def departed(self, request: Request, at: float) -> int:
         return 0
 
     def answered(self, number: int, answer: Answer, own: bool) -> None:

@@ -16,7 +16,7 @@ from fleet.engine.loop import Engine, Nonces
 from fleet.engine.ports import Cloud, Journal, Reply
 from fleet.errors import AzureUnusable, FleetError
 from fleet.plan.model import JobId, Plan
-from fleet.rehearsal.network import ASKING, NO_JOB, Asking, MemoryTransport, Network
+from fleet.rehearsal.network import MemoryTransport, Network
 from fleet.report.aggregate import aggregate
 from fleet.run import answers as a
 from fleet.run.answers import Command, GateAnswer, Operation, Question, Silent
@@ -24,6 +24,7 @@ from fleet.run.events import AnswerUnusable, ApprovalAwaited, Event, RunOpened, 
 from fleet.run.state import Run
 from fleet.targets.model import Target
 from tests.verification import canary
+from tests.verification.call import CALL, NO_JOB, Call
 from tests.verification.gates import Keepers
 from tests.verification.history import History, Shown
 from tests.verification.scenario import RUN_ID, Blow, Interruption
@@ -70,14 +71,14 @@ class _Named:
 
     def _ask(self, kind: str, target: Target, name: str) -> None:
         job, retry = job_of(name)
-        ASKING.set(Asking(job, kind, self.epoch, target.key, retry))
+        CALL.set(Call(job, kind, self.epoch, target.key, retry))
 
     async def submit(self, command: Command) -> Reply[a.SubmitAnswer]:
         self._ask("submit", command.target, command.name)
         return await self.cloud.submit(command)
 
     async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
-        ASKING.set(Asking(NO_JOB, "look", self.epoch, target.key))
+        CALL.set(Call(NO_JOB, "look", self.epoch, target.key))
         return await self.cloud.look(target, operation)
 
     async def find(self, target: Target, name: str) -> Reply[a.FindAnswer]:
@@ -89,7 +90,7 @@ class _Named:
         return await self.cloud.remove(target, name)
 
     async def agent(self, target: Target) -> Reply[a.AgentAnswer]:
-        ASKING.set(Asking(NO_JOB, "agent", self.epoch, target.key))
+        CALL.set(Call(NO_JOB, "agent", self.epoch, target.key))
         return await self.cloud.agent(target)
 
 

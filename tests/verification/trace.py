@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fleet.codec import encode
-from fleet.rehearsal.network import NO_JOB
+from tests.verification.call import NO_JOB
 from tests.verification.history import Departure, History
 from tests.verification.invariants import check
 from tests.verification.scenario import Scenario

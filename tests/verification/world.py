@@ -25,11 +25,12 @@ from fleet.logs import told_to
 from fleet.plan.model import JobId
 from fleet.rehearsal import virtual
 from fleet.rehearsal.faults import Fault
-from fleet.rehearsal.network import NO_JOB, Asking, Network
+from fleet.rehearsal.network import Network
 from fleet.report.aggregate import aggregate
 from fleet.run.events import Event, StopRequested
 from fleet.run.state import Run
 from tests.verification import canary
+from tests.verification.call import CALL, NO_JOB, Call
 from tests.verification.disk import Disk, SimulatedJournal
 from tests.verification.endings import Ending
 from tests.verification.guests import Errand, Truth
@@ -207,8 +208,8 @@ class _World:
 
     # -- what the lab and the wire tell ----------------------------------------------------------------------------
 
-    def departed(self, asking: Asking | None, request: lab.Request, at: float) -> int:
-        asked = asking or Asking(NO_JOB, "other", 0)
+    def departed(self, request: lab.Request, at: float) -> int:
+        asked = CALL.get() or Call(NO_JOB, "other", 0)
         if asked.kind == "submit" and request.method == "GET":  # how agents stand, read before it leaves
             asked = replace(asked, job=NO_JOB, kind="agent")
         subscription = request.path.split("/")[2] if request.path.startswith("/subscriptions/") else ""
