@@ -15,61 +15,77 @@ from fleet.run.answers import Answer, LostReason, Refusal
 from fleet.run.expiry import LAST_LOOK
 from fleet.run.limits import ARM_DELETES, ARM_READS, ARM_WRITES
 from fleet.run.model import CauseCode, Phase, Status
+from fleet.run.polling import FIRST_LOOK, LEARN_FROM
 from fleet.run.removal import REMOVAL_TRIES
 from fleet.run.retry import backoff
 from fleet.run.standing import CLEAN_UP_PATIENCE
 from fleet.run.state import Run
-from tests.unit.run.driven import OPERATION, due, ended, opened, sent
+from tests.unit.run.driven import OPERATION, begin, due, ended, opened, sent
 from tests.unit.run.factory import plan
 
 JOB = JobId(0)
 TOO_MANY = "SubscriptionRequestsThrottled"
 
 
-def left(run: Run, at: float) -> tuple[int, int, int]:
-    """How many writes, reads and deletes the run's one subscription allows at once."""
-    (lane,) = run._lanes
-    arm = lane.rates.arm
-    return arm.writes.left(at), arm.reads.left(at), arm.deletes.left(at)
+def calls_at_once(run: Run, now: float) -> int:
+    """Answer every call that may be made at ``now``; return how many that were."""
+    calls = 0
+    while not isinstance(effect := run.next(now), f.WaitUntil | f.Finish):
+        begin(run, effect, now)
+        match effect:
+            case f.Submit(job):
+                run.apply(e.SubmissionAccepted(now, job, OPERATION, 600.0))
+            case f.Look(job):
+                run.apply(e.SeenRunning(now, job, 600.0))
+            case f.Find(job):
+                run.apply(e.LookFailed(now, job, 503, 600.0))
+            case f.Remove(job):
+                run.apply(e.CommandRemoved(now, job))
+        calls += 1
+    return calls
 
 
-def test_every_call_is_counted_where_it_costs() -> None:
-    """A submission is a write, a look and a find are reads, a removal is a delete, and nothing else costs anything."""
-    writes, reads, deletes = ARM_WRITES[0], ARM_READS[0], ARM_DELETES[0]
-    run = opened(plan(1, receipts=False))
-    assert left(run, 1000.01) == (writes, reads, deletes)
-    run.apply(e.SubmissionIntended(1000.0, JOB, 1))
-    assert left(run, 1000.01) == (writes - 1, reads, deletes)
-    run.apply(e.SubmissionLost(1000.0, JOB, LostReason.RESET))
-    run.apply(e.FindBegun(1000.0, JOB))
-    assert left(run, 1000.01) == (writes - 1, reads - 1, deletes)
-    run.apply(e.CommandFound(1000.0, JOB, OPERATION))
-    run.apply(e.LookBegun(1000.0, JOB))
-    assert left(run, 1000.01) == (writes - 1, reads - 2, deletes)
-    run.apply(e.ResultReceived(1000.0, JOB, Answer("Succeeded", "", 0)))
-    run.apply(e.RemovalBegun(1000.0, JOB))
-    assert left(run, 1000.01) == (writes - 1, reads - 2, deletes - 1)
+MANY = 400
+"""More VMs than ARM takes calls at once of any kind."""
+
+
+def test_each_call_counts_against_its_own_limit() -> None:
+    """A submission is a write, a look and a find are reads, a removal is a delete; each has a bucket of its own."""
+    made = plan(MANY, receipts=False, limits=Limits(concurrency=MANY))
+    assert calls_at_once(opened(made, at=1000.0), 1000.0) == pytest.approx(ARM_WRITES[0], abs=1)
+    looked, found, removed = (opened(made, at=1000.0) for _ in range(3))
+    for job in map(JobId, range(MANY)):
+        sent(removed, job, 1000.0)
+        removed.apply(e.ResultReceived(1000.0, job, Answer("Succeeded", "", 0)))
+        sent(looked, job, 1000.0)
+        found.apply(e.SubmissionIntended(1000.0, job, 1))
+        found.apply(e.SubmissionLost(1000.0, job, LostReason.RESET))
+    assert calls_at_once(looked, 1500.0) == pytest.approx(ARM_READS[0], abs=1)
+    assert calls_at_once(found, 1000.0) == pytest.approx(ARM_READS[0], abs=1)
+    assert calls_at_once(removed, 1000.0) == pytest.approx(ARM_DELETES[0], abs=1)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_throttled_call_holds_up_what_shares_its_limit(status: int) -> None:
     """Only 429 says that a limit was met; any other failure holds nobody else up."""
-    throttled = status == 429
-    run = opened(plan(1, receipts=False))
+    most = 0 if status == 429 else 1
+    run = opened(plan(2, receipts=False), at=1000.0)
     run.apply(e.SubmissionIntended(1000.0, JOB, 1))
     run.apply(e.SubmissionRefused(1000.0, JOB, Refusal(status, TOO_MANY, "", 60.0)))
-    assert (left(run, 1059.0)[0] == 0) == throttled
-    run = opened(plan(1, receipts=False))
-    sent(run, 0, 1000.0)
+    assert calls_at_once(run, 1059.0) == most
+    run = opened(plan(2, receipts=False), at=1000.0)
+    for job in (0, 1):
+        sent(run, job, 1000.0)
     run.apply(e.LookBegun(1001.0, JOB))
     run.apply(e.LookFailed(1001.0, JOB, status, 60.0, TOO_MANY))
-    assert (left(run, 1060.0)[1] == 0) == throttled
-    run = opened(plan(1, receipts=False))
-    sent(run, 0, 1000.0)
-    ended(run, 0, 1001.0)
+    assert calls_at_once(run, 1060.0) == most
+    run = opened(plan(2, receipts=False), at=1000.0)
+    for job in (0, 1):
+        sent(run, job, 1000.0)
+        ended(run, job, 1001.0)
     run.apply(e.RemovalBegun(1002.0, JOB))
     run.apply(e.RemovalFailed(1002.0, JOB, status, 60.0, TOO_MANY))
-    assert (left(run, 1061.0)[2] == 0) == throttled
+    assert calls_at_once(run, 1061.0) == most
 
 
 def removing(**more: object) -> Run:
@@ -321,15 +337,22 @@ def test_a_look_follows_the_services_hint() -> None:
 
 
 def test_only_what_a_receipt_proved_teaches_how_long_a_step_takes() -> None:
-    """From submission to answer, of jobs that ended with proof; a lost or refused one teaches nothing."""
-    run = opened(plan(3, receipts=False))
-    sent(run, 0, 10.0)
-    ended(run, 0, 25.0)
-    sent(run, 1, 10.0)
-    run.apply(e.ResultFailed(90.0, JobId(1), "Odd", ""))
-    run.apply(e.SubmissionIntended(10.0, JobId(2), 1))
-    run.apply(e.SubmissionRefused(95.0, JobId(2), Refusal(403, "", "")))
-    assert run._durations_of(run.jobs[2]).arrived == [15.0]
+    """From submission to answer, of jobs that ended with proof: the next job is looked at about then. What failed or was
+    refused teaches nothing.
+    """
+    taught, untaught = (opened(plan(LEARN_FROM + 1, receipts=False)) for _ in range(2))
+    for job in range(1, LEARN_FROM + 1):
+        sent(taught, job, 10.0)
+        ended(taught, job, 25.0)
+        untaught.apply(e.SubmissionIntended(10.0, JobId(job), 1))
+        if job % 2:
+            untaught.apply(e.SubmissionRefused(25.0, JobId(job), Refusal(403, "", "")))
+        else:
+            untaught.apply(e.SubmissionAccepted(10.0, JobId(job), OPERATION))
+            untaught.apply(e.ResultFailed(25.0, JobId(job), "Odd", ""))
+    for run in (taught, untaught):
+        sent(run, 0, 100.0)
+    assert (taught.jobs[0].due, untaught.jobs[0].due) == (115.0, 100.0 + FIRST_LOOK)
 
 
 def test_signed_out_is_known_only_if_nothing_was_heard_since() -> None:
