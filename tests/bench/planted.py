@@ -149,6 +149,9 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
         Edit("store/database.py", "seq INTEGER PRIMARY KEY, epoch", "seq INTEGER NOT NULL, epoch"),
     ),
     # Others of the same kinds.
+    "lost-frees-its-slot": (
+        Edit("run/job_state.py", "held = self.possibly_sent or self.calling", "held = self.calling"),
+    ),
     "receipt-names-no-script": (Edit(RECEIPT, "        return Reason.UNHASHED_SCRIPT\n", "        return None\n"),),
     "better-of-two-receipts": (Edit(RECEIPT, "    if reading.disputed:\n", "    if False:\n"),),
     "receipts-on-stderr-ignored": (
