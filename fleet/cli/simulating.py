@@ -29,7 +29,7 @@ from fleet.report.words import duration, number
 
 if TYPE_CHECKING:
     from fleet.lab.file import LabSpec
-    from fleet.rehearsal.faults import Ailment
+    from fleet.rehearsal.faults import AnyFault
     from fleet.rehearsal.rehearse import Rehearsed
 
 DEFAULT_VMS = 100
@@ -42,20 +42,20 @@ class FaultsType(click.ParamType[dict[str, float]]):
     name = "KIND=PERCENT,..."
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from fleet.rehearsal.faults import Fault, Trouble, ailment
+        from fleet.rehearsal.faults import Fault, VmFault, parse_fault
 
         if isinstance(value, dict):
             return value
-        found: dict[Ailment, float] = {}
+        found: dict[AnyFault, float] = {}
         for item in str(value).split(","):
             kind, _, share = item.strip().partition("=")
             match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?)%", share.strip())
             if match is None or float(match[1]) > 100:
                 self.fail(f"{item.strip()!r} is not KIND=PERCENT, such as 429=5%", param, ctx)
             try:
-                found[ailment(kind.strip())] = float(match[1]) / 100
+                found[parse_fault(kind.strip())] = float(match[1]) / 100
             except ValueError:
-                kinds = ", ".join(member.value for group in (Fault, Trouble) for member in group)
+                kinds = ", ".join(member.value for group in (Fault, VmFault) for member in group)
                 self.fail(f"{kind.strip()!r} is no fault; there are {kinds}", param, ctx)
         return found
 
@@ -119,12 +119,12 @@ def sim(play: str, **flags: Any) -> int:
 
 def _rehearse(path: Path, flags: dict[str, Any]) -> int:
     from fleet.cli.timeline import drawn
-    from fleet.rehearsal.rehearse import Wishes, rehearse
+    from fleet.rehearsal.rehearse import RehearsalOptions, rehearse
 
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     check_writable(flags["report_files"])
     seed = flags["seed"]
-    wishes = Wishes(flags["faults"], flags["duration"], seed)
+    wanted = RehearsalOptions(flags["faults"], flags["duration"], seed)
     text = read_text(path, "the playbook")
     if text.lstrip().startswith("{"):
         frozen = plan_files.load(text, file=str(path))
@@ -157,7 +157,7 @@ def _rehearse(path: Path, flags: dict[str, Any]) -> int:
                 connection, loaded, found, values, settings_of(config, flags), allow_empty=flags["allow_empty"]
             )
 
-    rehearsed = rehearse(spec, planned, wishes, secrets)
+    rehearsed = rehearse(spec, planned, wanted, secrets)
     say(
         "rehearsal: nothing is sent anywhere; Azure and the VMs are pretended, and no script runs", quiet=flags["quiet"]
     )

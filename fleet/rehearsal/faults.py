@@ -31,8 +31,8 @@ class Fault(StrEnum):
     """Carried out, answered seconds late."""
 
 
-class Trouble(StrEnum):
-    """What a part of the pretend VMs suffer from."""
+class VmFault(StrEnum):
+    """A fault that a share of the pretend VMs has."""
 
     AGENT_DOWN = "agent-down"
     STOPPED = "stopped"
@@ -40,12 +40,12 @@ class Trouble(StrEnum):
     STRAGGLER = "straggler"
 
 
-Ailment = Fault | Trouble
+AnyFault = Fault | VmFault
 
 
-def ailment(text: str) -> Ailment:
-    """Read the name of a fault, of requests or of VMs. Raises ValueError."""
-    for kind in (Trouble, Fault):
+def parse_fault(text: str) -> AnyFault:
+    """Return the fault of requests or of VMs with this name. Raises ValueError."""
+    for kind in (VmFault, Fault):
         if text in [member.value for member in kind]:
             return kind(text)
     raise ValueError(text)

@@ -41,7 +41,7 @@ _BUSY = FaultSpec(request="submit", kind=409)
 
 
 @dataclass(frozen=True, slots=True)
-class _Passage:
+class _InFlight:
     """One request on its way, and who waits for the answer: until then, and only for the first."""
 
     number: int
@@ -89,9 +89,9 @@ class Network:
         self._grid = grid
         self.met: Counter[Fault] = Counter()
         """How many requests met each fault."""
-        self.suffer(rates)
+        self.set_rates(rates)
 
-    def suffer(self, rates: Mapping[Fault, float]) -> None:
+    def set_rates(self, rates: Mapping[Fault, float]) -> None:
         """Let requests meet these faults from now on."""
         self._rates = [(fault, rate) for fault, rate in rates.items() if rate > 0]
         self._rng.shuffle(self._rates)  # a request meets one fault at most: no kind is to come first always
@@ -119,31 +119,31 @@ class Network:
             return NoResponse(Silence.NOT_CONNECTED, "connection refused")
         now = self.clock.now()
         number = self.listener.departed(request, now)
-        passage = _Passage(number, request, fault, loop.create_future(), now + TIMEOUT)
+        flight = _InFlight(number, request, fault, loop.create_future(), now + TIMEOUT)
         there = self.delay()
         match fault:
             case Fault.RESET:
-                loop.call_later(there, passage.tell, NoResponse(Silence.RESET, "connection reset"))
+                loop.call_later(there, flight.tell, NoResponse(Silence.RESET, "connection reset"))
             case Fault.LATE:
                 gone = NoResponse(self._rng.choice((Silence.RESET, Silence.TIMEOUT)), "given up")
-                loop.call_later(there, passage.tell, gone)
-                loop.call_later(there + self._rng.uniform(0.0, LATEST), self._arrive, passage)
+                loop.call_later(there, flight.tell, gone)
+                loop.call_later(there + self._rng.uniform(0.0, LATEST), self._arrive, flight)
             case _:
-                loop.call_later(there, self._arrive, passage)
-        return await passage.answer
+                loop.call_later(there, self._arrive, flight)
+        return await flight.answer
 
-    def _arrive(self, passage: _Passage) -> None:
+    def _arrive(self, flight: _InFlight) -> None:
         """The request has come to the lab: carry it out, or refuse it, and send the answer on its way."""
-        now, fault = self.clock.now(), passage.fault
+        now, fault = self.clock.now(), flight.fault
         if (refusal := self._instead(fault, now)) is not None:
             answer, own = refusal, False
         else:
             before = self.plane.throttle.refused
-            answer = self.plane.handle(passage.request, now)
+            answer = self.plane.handle(flight.request, now)
             own = self.plane.throttle.refused > before
-        self.listener.answered(passage.number, answer, own)
+        self.listener.answered(flight.number, answer, own)
         if answer.fate is not Fate.DELIVERED:
-            passage.tell(NoResponse(Silence.RESET, "connection reset"))
+            flight.tell(NoResponse(Silence.RESET, "connection reset"))
             return
         back = self.delay() + answer.delay
         told: Response | NoResponse = _response(answer)
@@ -160,9 +160,9 @@ class Network:
                 back += self._rng.uniform(2.0, 40.0)
             case _:
                 pass
-        if now + back > passage.until:
-            back, told = passage.until - now, NoResponse(Silence.TIMEOUT, f"no answer in {TIMEOUT:g} s")
-        asyncio.get_running_loop().call_later(max(back, 0.0), passage.tell, told)
+        if now + back > flight.until:
+            back, told = flight.until - now, NoResponse(Silence.TIMEOUT, f"no answer in {TIMEOUT:g} s")
+        asyncio.get_running_loop().call_later(max(back, 0.0), flight.tell, told)
 
     def _instead(self, fault: Fault | None, now: float) -> lab.Answer | None:
         """What comes instead of carrying the request out."""

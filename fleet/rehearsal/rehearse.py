@@ -27,7 +27,7 @@ from fleet.lab.file import LabSpec
 from fleet.lab.world import Machine
 from fleet.plan.model import Plan
 from fleet.rehearsal import virtual
-from fleet.rehearsal.faults import Ailment, Fault, Trouble
+from fleet.rehearsal.faults import AnyFault, Fault, VmFault
 from fleet.rehearsal.network import MemoryTransport, Network
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
@@ -46,10 +46,10 @@ NOTE = "A rehearsal in virtual time against a pretend fleet: nothing was sent an
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RehearsalOptions:
     """How a rehearsal is to go: what goes wrong, how long scripts take (shortest and longest, seconds), which chance."""
 
-    faults: Mapping[Ailment, float] = field(default_factory=dict, hash=False)
+    faults: Mapping[AnyFault, float] = field(default_factory=dict, hash=False)
     duration: tuple[float, float] = (5.0, 30.0)
     seed: int = 1
 
@@ -88,14 +88,14 @@ Planner = Callable[[Connection], Awaitable[Plan]]
 """Makes the plan, with the pretend fleet's inventory to look at."""
 
 
-def rehearse(spec: LabSpec, planner: Planner, wishes: Wishes, secrets: Mapping[str, str]) -> Rehearsed:
+def rehearse(spec: LabSpec, planner: Planner, wanted: RehearsalOptions, secrets: Mapping[str, str]) -> Rehearsed:
     """Carry out what the planner plans, on the pretend fleet, in virtual time."""
-    return virtual.run(_rehearse(spec, planner, wishes, secrets))
+    return virtual.run(_rehearse(spec, planner, wanted, secrets))
 
 
-async def _rehearse(spec: LabSpec, planner: Planner, wishes: Wishes, secrets: Mapping[str, str]) -> Rehearsed:
+async def _rehearse(spec: LabSpec, planner: Planner, wanted: RehearsalOptions, secrets: Mapping[str, str]) -> Rehearsed:
     clock = virtual.LoopClock(wall_time())
-    rng = random.Random(f"fleet-rehearsal/{wishes.seed}")
+    rng = random.Random(f"fleet-rehearsal/{wanted.seed}")
     plane = ControlPlane(spec, sandboxed=False, envelope=envelope)
     traffic = Traffic()
     network = Network(plane, clock, rng, {}, LATENCY, 0.0, traffic)
@@ -112,8 +112,8 @@ async def _rehearse(spec: LabSpec, planner: Planner, wishes: Wishes, secrets: Ma
     # no step fails for what its script would have printed.
     steps = tuple(replace(step, flow=replace(step.flow, failed_when="", ok_stdout="")) for step in plan.steps)
     plan = replace(plan, steps=steps, gates=tuple(gate for gate in plan.gates if gate.health is not None))
-    _play(plane, plan, wishes, rng)
-    network.suffer({kind: rate for kind, rate in wishes.faults.items() if isinstance(kind, Fault)})
+    _play(plane, plan, wanted, rng)
+    network.set_rates({kind: rate for kind, rate in wanted.faults.items() if isinstance(kind, Fault)})
     run = Run(plan, new_id(clock.now(), rng))
     journal = MemoryRuns().create(run.run_id, plan, now=clock.now())
     engine = Engine(
@@ -130,7 +130,7 @@ async def _rehearse(spec: LabSpec, planner: Planner, wishes: Wishes, secrets: Ma
     return Rehearsed(replace(report, notes=(NOTE, *report.notes)), traffic)
 
 
-def _play(plane: ControlPlane, plan: Plan, wishes: Wishes, rng: random.Random) -> None:
+def _play(plane: ControlPlane, plan: Plan, wanted: RehearsalOptions, rng: random.Random) -> None:
     """Give every target its script's length, and the parts of the fleet their troubles.
 
     Raises InvalidInput for a target that the pretend fleet has not.
@@ -141,26 +141,26 @@ def _play(plane: ControlPlane, plan: Plan, wishes: Wishes, rng: random.Random) -
         if machine is None:
             raise InvalidInput([Problem("not_in_the_lab", f"{target.name} is not in the pretend fleet")])
         machines.append(machine)
-    shortest, longest = wishes.duration
+    shortest, longest = wanted.duration
     for machine in machines:
         if not machine.rules:
             machine.rules = (RuleSpec(duration=[shortest, longest]),)
-    for kind, share in wishes.faults.items():
-        if isinstance(kind, Trouble):
+    for kind, share in wanted.faults.items():
+        if isinstance(kind, VmFault):
             for machine in rng.sample(machines, min(len(machines), round(share * len(machines)))):
-                _afflict(machine, kind)
+                _apply_fault(machine, kind)
 
 
-def _afflict(machine: Machine, kind: Trouble) -> None:
+def _apply_fault(machine: Machine, kind: VmFault) -> None:
     match kind:
-        case Trouble.AGENT_DOWN:
+        case VmFault.AGENT_DOWN:
             machine.agent = AgentState.NOT_READY
-        case Trouble.STOPPED:
+        case VmFault.STOPPED:
             machine.power = PowerState.DEALLOCATED
-        case Trouble.FAILING:
+        case VmFault.FAILING:
             changes: dict[str, object] = {"exit": 1, "stderr": "a rehearsed failure\n"}
             machine.rules = tuple(rule.model_copy(update=changes) for rule in machine.rules)
-        case Trouble.STRAGGLER:
+        case VmFault.STRAGGLER:
             machine.rules = tuple(
                 rule.model_copy(update={"duration": [seconds * STRAGGLES for seconds in rule.duration]})
                 for rule in machine.rules
