@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.system.cli import PLAYBOOKS, Machine, counted, read_until
 from tests.system.conftest import Labs
 from tests.verification.process_kills import survive
 
 
+@pytest.mark.timeout(600)
 def test_a_hundred_kills_at_random_moments(tmp_path: Path) -> None:
     """No script runs twice, no row is missing, and every answer that was told before a kill is in the report."""
     figures = survive(100, seed=1, folder=tmp_path)

@@ -130,6 +130,11 @@ def _is_as_said(row: JobRow, tries: list[_Try], history: History) -> bool:
             killed = any(run.exit_code == KILLED for each in tries for run in each.runs)
             waited = row.started is not None and row.ended is not None and row.ended - row.started >= history.gives_up
             return not row.verified and (killed or waited)
+        case Status.FAILED:  # a view that says so and holds no exit code
+            failed = any(
+                Ending.VIEW_WITHOUT_CODE in each.said and any(run.exit_code for run in each.runs) for each in tries
+            )
+            return not row.verified and failed
         case Status.CANCELLED:
             return FaultKind.OPERATION_CANCELS in history.faults or bool(history.stops)
         case Status.UNVERIFIED:

@@ -18,10 +18,10 @@ from fleet.azure.transport import Transport
 from fleet.azure.wire.http import NoResponse, Request, Response, Silence
 from fleet.engine.loop import Engine
 from fleet.plan.model import Plan
+from fleet.rehearsal import virtual
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.run.state import Run
-from fleet.simulation import virtual
 from fleet.store import records
 from fleet.testing import MemoryRuns
 

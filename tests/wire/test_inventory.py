@@ -203,7 +203,7 @@ async def test_no_read_is_repeated_without_a_pause(case: str) -> None:
     """Where the service names no moment to come, the pauses are the client's own, and double."""
     for question in (
         lambda inventory: inventory.subscriptions(),
-        lambda inventory: inventory.list_targets([ONE], None),
+        lambda inventory: inventory.list_targets([ONE]),
     ):
         azure = Azure(lambda method, path, body: NO_MOMENT[case]())
         with pytest.raises(AzureUnusable) as raised:
@@ -228,7 +228,7 @@ async def test_a_service_that_asks_for_a_long_wait_is_called_throttling() -> Non
     """A wait beyond what a read may take is reported with its length and a fitting hint, not as a missing right."""
     azure = Azure(lambda method, path, body: throttled(Retry_After="1200"))
     with pytest.raises(AzureUnusable, match=r"asks to wait 1200 s.*180 s") as raised:
-        await azure.use(lambda inventory: inventory.list_targets([ONE, TWO], None))
+        await azure.use(lambda inventory: inventory.list_targets([ONE, TWO]))
     assert (raised.value.code, azure.waits) == ("throttled", [])
     assert "20 min" in raised.value.hint
 
@@ -241,7 +241,7 @@ async def test_a_busy_service_is_named_before_a_missing_right() -> None:
         return throttled() if "SUB-2" in path else denied()
 
     with pytest.raises(AzureUnusable, match="two: SubscriptionRequestsThrottled") as raised:
-        await Azure(answer).use(lambda inventory: inventory.list_targets([ONE, TWO], None))
+        await Azure(answer).use(lambda inventory: inventory.list_targets([ONE, TWO]))
     assert raised.value.code == "throttled"
 
 

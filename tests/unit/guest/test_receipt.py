@@ -208,7 +208,11 @@ def test_a_receipt_without_the_script_s_digest_does_not_say_what_ran(replayed: b
     assert judged(dataclasses.replace(good, receipt=unhashed)) is Reason.UNHASHED_SCRIPT
 
 
-@given(before=outputs, after=outputs, errors=outputs, place=st.sampled_from(["stdout", "stderr"]))
+short = outputs.filter(lambda text: len(text) < 1000)
+"""Output that comes whole: of more, the beginning is cut off, and a receipt in it never arrives."""
+
+
+@given(before=short, after=short, errors=short, place=st.sampled_from(["stdout", "stderr"]))
 def test_two_different_receipts_with_our_nonce_prove_nothing(before: str, after: str, errors: str, place: str) -> None:
     """The wrapper prints one. A second that tells something else is disputed wherever it stands, in both forms."""
     second = before + forged(NONCE) + after
