@@ -172,6 +172,9 @@ class OfferedSpec(documents.Keys):
     )
     undone: bool = Field(default=False, description="Its restart undoes it, each time.")
     comes_again: bool = Field(default=False, description="It reports success, and is offered again each time.")
+    powers_off: bool = Field(
+        default=False, description="The VM powers off in the middle of its installation, each time."
+    )
     needs: list[str] = Field(default=[], description="Articles that must be installed first.")
     replaces: list[str] = Field(default=[], description="Articles that are not offered once it is installed.")
 
@@ -209,11 +212,17 @@ class UpdatesSpec(documents.Keys):
     mirror: Literal["up", "gone"] = Field(
         default="up", description="gone: no list of packages or updates can be fetched."
     )
+    search_fails: str = Field(
+        default="",
+        pattern=rf"{_HRESULT}|^$",
+        description="Windows: HRESULT with which each search for updates fails, as 0x80248007.",
+    )
     locked: int = Field(
         default=0,
         ge=0,
         le=100_000,
-        description="Real seconds, from a guest's first script on, for which something else holds the locks.",
+        description="Real seconds, from a guest's first script on, for which something else holds the locks or, on Windows, "
+        "installs updates.",
     )
     boot_mib: int | None = Field(
         default=None, ge=1, le=1000, description="Size in MiB of a /boot of its own. Default: none, it is on the disk."
@@ -257,6 +266,10 @@ class MachinesSpec(AccessSpec):
     services: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._$-]{1,80}$")], ServiceSpec] | None = Field(
         default=None, description="Windows: services of sandboxed guests by name. Default: some usual ones, running."
     )
+    cim: Literal["works", "broken", "hangs"] = Field(
+        default="works",
+        description="Windows: CIM, which is WMI, of sandboxed guests. broken: each question fails. hangs: none is answered.",
+    )
 
     @field_validator("name")
     @classmethod
@@ -282,13 +295,14 @@ class MachinesSpec(AccessSpec):
     def _keys(self) -> Iterator[tuple[str, str]]:
         """Yield the keys that are given for guests of one system only."""
         updates = self.updates.model_fields_set
-        yield from ((f"updates.{key}", "linux") for key in ("packages", "locked", "boot_mib") if key in updates)
-        yield from (
-            (f"updates.{key}", "windows") for key in ("offered", "hotfixes", "pending_restart") if key in updates
-        )
+        yield from ((f"updates.{key}", "linux") for key in ("packages", "boot_mib") if key in updates)
+        only = ("offered", "hotfixes", "pending_restart", "search_fails")
+        yield from ((f"updates.{key}", "windows") for key in only if key in updates)
         yield from ((f"disk {name}", "linux" if name.startswith("/") else "windows") for name in self.disks)
         if self.services is not None:
             yield "services", "windows"
+        if "cim" in self.model_fields_set:
+            yield "cim", "windows"
 
     @property
     def kind(self) -> GuestKind:

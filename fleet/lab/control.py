@@ -108,6 +108,11 @@ class ControlPlane:
         if machine.agent is AgentState.READY:
             self.life.agent_is_back(machine, now)
 
+    def power_off(self, machine: Machine, now: float) -> None:
+        """Let a machine power off from inside. What runs in it ends without a word; an Arc machine is away then."""
+        agent = AgentState.NOT_READY if machine.kind is Kind.ARC else None
+        self.move(machine, now, power=PowerState.STOPPED, agent=agent)
+
     def state(self) -> dict[str, object]:
         """Return the lab's counters, for people and tests."""
         return {

@@ -127,6 +127,7 @@ def _members(spec: LabSpec, group: Group, given: MachinesSpec, real: Container[S
             updates=given.updates,
             disks=given.disks,
             services=given.services,
+            cim=given.cim,
             kind=kind,
             extensions=hardware.extensions,
             patch_mode=hardware.patch_mode or _PATCH_MODES[System(given.os)],

@@ -113,6 +113,10 @@ class Guest:
         earlier, self.wished = self.wished, wish(self.folder, take=False)
         return self.wished != earlier
 
+    def went_off(self) -> bool:
+        """Say whether a Windows guest has powered off since this was asked last."""
+        return kept.went_off(self.folder / mounts.STATE)
+
     async def leave(self) -> None:
         """A script is gone; with the last one goes all that any of them started."""
         self.inside -= 1

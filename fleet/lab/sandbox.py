@@ -72,11 +72,12 @@ class Heard:
     """Whom a running script is reported to.
 
     ``began``: it no longer waits for others that start. ``wished``: its guest, a Windows one, is to restart after so many
-    seconds, or no longer is.
+    seconds, or no longer is. ``off``: its guest, a Windows one, powers off.
     """
 
     began: Callable[[], None] = _nothing
     wished: Callable[[float | None], None] = _nothing
+    off: Callable[[], None] = _nothing
 
 
 _UNHEARD = Heard()
@@ -187,7 +188,7 @@ class Sandboxes:
 
 @dataclass(slots=True)
 class _Watch:
-    """Reports at once that a Windows guest is to restart: it does so while the script that asked still runs."""
+    """Reports at once that a Windows guest is to restart or powers off: it does so while a script still runs."""
 
     guest: Guest
     heard: Heard
@@ -202,6 +203,8 @@ class _Watch:
         if self.guest.windows and self.guest.changed_wish():
             self.seen = True
             self.heard.wished(self.guest.wished)
+        if self.guest.windows and self.guest.went_off():
+            self.heard.off()
 
     def last(self) -> float | None:
         """Return the wish to restart that came up while the script ran."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -197,7 +198,7 @@ class Lab:
         name, version = os_names(machine)
         windows = None
         if machine.system is System.WINDOWS and self.powershell is not None:
-            windows = Windows(self.powershell, initial(machine, self._plane.speed, host_boot()))
+            windows = Windows(self.powershell, initial(machine, self._plane.speed, host_boot(), time.time()))
         profile = Profile(
             machine.host,
             machine.boot_id,
@@ -218,8 +219,12 @@ class Lab:
             life.wished(order.execution, seconds, self.now())
             self._wake.set()
 
+        def off() -> None:
+            self._plane.power_off(machine, self.now())
+            self._wake.set()
+
         try:
-            heard = sandbox.Heard(began, wished)
+            heard = sandbox.Heard(began, wished, off)
             result = await sandboxes.run(order.execution, machine, order.script, profile, heard)
         except OSError as problem:  # no memory or no processes left: the lab goes on
             text = f"failed to execute command: {problem}"

@@ -133,6 +133,8 @@ class Machine:
     updates: UpdatesSpec = field(default_factory=UpdatesSpec)
     disks: Mapping[str, DiskSpec] = field(default_factory=dict)
     services: Mapping[str, ServiceSpec] | None = None
+    cim: str = "works"
+    """Whether a Windows guest answers questions to CIM: works, broken or hangs."""
     kind: Kind = Kind.VM
     scale_set: ScaleSet | None = None
     """The uniform scale set that it is an instance of."""

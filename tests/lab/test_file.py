@@ -89,10 +89,16 @@ def test_values_are_dealt_out_in_turn() -> None:
             "",
         ),
         (
-            around("{name: v, os: windows, updates: {locked: 5}}"),
-            "updates.locked is for Linux guests, these are Windows",
+            around("{name: v, os: windows, updates: {boot_mib: 5}}"),
+            "updates.boot_mib is for Linux guests, these are Windows",
             "",
         ),
+        (
+            around("{name: v, updates: {search_fails: '0x80248007'}}"),
+            "updates.search_fails is for Windows guests, these are Linux",
+            "",
+        ),
+        (around("{name: v, cim: broken}"), "cim is for Windows guests, these are Linux", ""),
         (
             around("{name: v, updates: {offered: {KB5044281: {}}}}"),
             "updates.offered is for Windows guests, these are Linux",

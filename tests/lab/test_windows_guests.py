@@ -63,8 +63,8 @@ async def test_without_a_powershell_they_are_scripted(monkeypatch: pytest.Monkey
 def test_chance_is_drawn_from_the_machine() -> None:
     """Equal seeds give equal machines; an update by chance waits on some of them, one without on all."""
     offered = {"KB5000001": {"chance": 0.5, "takes": [10, 20]}, "KB5000002": {}}
-    states = [initial(machine, 10.0, 0.0) for machine in machines(updates={"offered": offered})]
-    again = [initial(machine, 10.0, 0.0) for machine in machines(updates={"offered": offered})]
+    states = [initial(machine, 10.0, 0.0, 0.0) for machine in machines(updates={"offered": offered})]
+    again = [initial(machine, 10.0, 0.0, 0.0) for machine in machines(updates={"offered": offered})]
     waits = [{update["kb"][0] for update in state["updates"]} for state in states]
     assert states == again
     assert all("5000002" in found for found in waits)
@@ -82,7 +82,7 @@ def test_a_class_says_what_its_machines_have() -> None:
         "disks": {"E:": {"size_gib": 10, "used": "90%"}},
         "services": {"W3SVC": {"status": "Stopped", "needs": ["WAS"]}},
     }
-    state = initial(machines(updates=updates, **more)[0], 1.0, 1_767_225_600.0)
+    state = initial(machines(updates=updates, **more)[0], 1.0, 1_767_225_600.0, 1_767_225_700.0)
     assert state["disks"]["E:"] == {"size_mib": 10240, "free_mib": 1024} and "C:" in state["disks"]
     assert (state["services"]["W3SVC"]["status"], state["services"]["W3SVC"]["needs"]) == ("Stopped", ["WAS"])
     assert [fix["id"] for fix in state["hotfixes"]] == ["KB4000000"]
@@ -95,7 +95,7 @@ def test_boots_settle_what_waits_for_them(updates: dict[str, Any], installed: se
     """Each boot is counted, and nothing is pending after it: what was is installed, or undone. A wish for a restart is
     gone unless it stays; the registry says the same.
     """
-    state = initial(machines(updates=updates)[0], 1.0, 0.0)
+    state = initial(machines(updates=updates)[0], 1.0, 0.0, 0.0)
     count = next(values["BootId"] for values in state["registry"].values() if "BootId" in values)
     for at, update in enumerate(state["updates"]):
         update["pending"] = at in installed

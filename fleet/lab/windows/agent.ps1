@@ -21,7 +21,9 @@ function Get-PlayedClassification([string]$Name) {
     return $Name
 }
 
-function Find-PlayedUpdate($State, [string]$Id) { return $State.updates | Where-Object { $_.id -eq $Id } }
+function Find-PlayedUpdate($State, [string]$Id) {
+    foreach ($spec in $State.updates) { if ($spec.id -eq $Id) { return $spec } }
+}
 
 # Throws where state says that this member of this thing fails.
 function Assert-Played($Thing, [string]$Member) {
@@ -64,10 +66,8 @@ class PlayedUpdate {
                 RequiresNetworkConnectivity = $false
             }
         }
-        foreach ($name in $members.Keys) {
-            if ($Spec.missing -contains $name) { continue }
-            $this | Add-Member -NotePropertyName $name -NotePropertyValue $members[$name]
-        }
+        foreach ($name in $Spec.missing) { $members.Remove($name) }
+        $this | Add-Member -NotePropertyMembers $members
     }
     [void] AcceptEula() {
         $state = Get-PlayedState
@@ -155,10 +155,15 @@ class PlayedInstaller {
     }
 }
 
-# Something else installs: for so many looks, or for ever (-1).
+# Something else installs: until a moment, for so many looks, or for ever (-1).
+function Test-PlayedOther($State) {
+    return $State.installer.until -and [DateTimeOffset]::UtcNow.ToUnixTimeMilliseconds() -lt 1000 * $State.installer.until
+}
+
 function Test-PlayedBusy {
     Add-PlayedCall 'IsBusy'
     $state = Get-PlayedState
+    if (Test-PlayedOther $state) { return $true }
     $looks = $state.installer.busy
     if (-not $looks) { return $false }
     if ($looks -gt 0) {
@@ -168,18 +173,26 @@ function Test-PlayedBusy {
     return $true
 }
 
+# The machine powers off after some seconds: whoever plays it looks for the file "off", and ends what runs.
+function Stop-PlayedMachine([double]$Seconds) {
+    Wait-Played $Seconds
+    [System.IO.File]::WriteAllText((Join-Path $env:FLEET_PLAYED_WINDOWS 'off'), '')
+    Wait-Played 1000000
+}
+
 function Install-Played([string]$Id) {
     $state = Get-PlayedState
     $spec = Find-PlayedUpdate $state $Id
     Add-PlayedCall "install $($spec.title)"
     $refuses = $state.installer.refuses
-    if ($state.restart.blocks -or $refuses) {
+    if ($state.restart.blocks -or $refuses -or (Test-PlayedOther $state)) {
         if ($refuses -gt 0) {
             $state.installer.refuses = $refuses - 1
             Save-PlayedState $state
         }
         throw (Get-PlayedException '0x80240016') # WU_E_INSTALL_NOT_ALLOWED
     }
+    if ($spec.powers_off) { Stop-PlayedMachine ([double]$spec.install_seconds / 2) }
     if ($spec.hangs) { Wait-Played 1000000 }
     Assert-Played $spec 'Install'
     $own = Get-PlayedOwn $spec 'install'

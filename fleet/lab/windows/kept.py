@@ -14,6 +14,7 @@ from fleet.lab.windows import stock
 from fleet.lab.windows.state import State
 
 _NAME = "state.json"
+_OFF = "off"
 _LARGEST = 16 * 1024 * 1024
 
 
@@ -28,6 +29,14 @@ def write(folder: Path, state: State) -> None:
         if os.geteuid() == 0:
             os.chown(descriptor, owner.st_uid, owner.st_gid)
     draft.replace(folder / _NAME)
+
+
+def went_off(folder: Path) -> bool:
+    """Take the word that the machine powers off, and say whether it was there."""
+    with suppress(OSError):
+        (folder / _OFF).unlink()
+        return True
+    return False
 
 
 def boot(folder: Path, booted: float) -> None:

@@ -1,8 +1,17 @@
 # What a played Windows keeps: one JSON file, state.json, in the folder that FLEET_PLAYED_WINDOWS names. It outlives scripts and boots.
 # Its keys are described in fleet/lab/windows/state.py. Every other file of this folder reads and writes it through here.
+# It is read again only where it has changed: with hundreds of updates that takes most of a script's time.
+$PlayedRead = @{ Of = ''; State = $null }
+
 function Get-PlayedState {
     $path = Join-Path $env:FLEET_PLAYED_WINDOWS 'state.json'
-    return [System.IO.File]::ReadAllText($path) | ConvertFrom-Json
+    $file = [System.IO.FileInfo]::new($path)
+    $of = "$path $($file.LastWriteTimeUtc.Ticks) $($file.Length)"
+    if ($PlayedRead.Of -ne $of) {
+        $PlayedRead.State = [System.IO.File]::ReadAllText($path) | ConvertFrom-Json
+        $PlayedRead.Of = $of
+    }
+    return $PlayedRead.State
 }
 
 function Save-PlayedState($State) {

@@ -11,11 +11,13 @@ The PowerShell files of this package read and change it; ``load.ps1`` brings the
                    nothing else before, or ``result``: only the result of its installation says so);
                    what goes wrong: ``download`` and ``install`` (``result``, ``code``, ``times``), ``throws``
                    (member: HRESULT), ``members`` (false: none can be read), ``missing`` (list), ``hangs``,
-                   ``comes_again`` (so often, -1 always), ``undone`` (so often, at the restart)
+                   ``comes_again`` (so often, -1 always), ``undone`` (so often, at the restart), ``powers_off``
+                   (the machine does, in the middle of it: the file ``off`` says so)
 ``restart``        ``wanted``, ``blocks`` (nothing may be installed before it), ``stays`` (it survives the restart)
 ``search``         ``throws``, ``times``, ``after``, ``code``, ``warnings`` (``result``, ``message``), ``seconds``,
                    ``members``
-``installer``      ``busy`` (looks, -1 for ever), ``refuses`` (installations, -1 for ever), ``throws``
+``installer``      ``busy`` (looks, -1 for ever), ``until`` (seconds since 1970: something else installs), ``refuses``
+                   (installations, -1 for ever), ``throws``
 ``system_info``    ``throws``, ``members``; ``com`` has an HRESULT for each ProgID that cannot be made
 ``history``        installations: ``title``, ``id``, ``operation``, ``result``, ``date``
 ``disks``          by letter: ``size_mib``, ``free_mib``, ``kind``, ``ready``, ``throws``

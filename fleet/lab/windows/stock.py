@@ -35,17 +35,23 @@ _TITLES = {
 _CATEGORIES = {"previews": ["rollups"], "rollups": ["security", "rollups"]}
 
 
-def initial(machine: Machine, speed: float, booted: float) -> State:
-    """Return the state of a machine whose boot began at this time. Installing takes its seconds divided by ``speed``."""
+def initial(machine: Machine, speed: float, booted: float, now: float) -> State:
+    """Return the state of a machine whose boot began at ``booted``, both times in seconds since 1970.
+
+    Installing takes its seconds divided by ``speed``.
+    """
     rng = random.Random(f"packages/{machine.vm_id}")
     spec = machine.updates
     offered = spec.offered if spec.offered is not None else _DEFAULTS
     wish = spec.pending_restart
     restart = {"wanted": wish != "no", "blocks": wish == "before_others", "stays": wish == "stays"}
+    fails = spec.search_fails or (_GONE if spec.mirror == "gone" else "")
     state = fresh(
         updates=list(_drawn(offered, rng, speed)),
         restart=restart,
-        search={"throws": _GONE} if spec.mirror == "gone" else {},
+        search={"throws": fails} if fails else {},
+        installer={"until": now + spec.locked} if spec.locked else {},
+        cim="" if machine.cim == "works" else machine.cim,
         services={name: _service(each) for name, each in (machine.services or _SERVICES).items()},
         hotfixes=[{"id": article, "description": "Security Update", "on": "2026-10-13"} for article in spec.hotfixes],
         disks={letter: _disk(each) for letter, each in {"C:": DiskSpec(size_gib=127), **machine.disks}.items()},
@@ -104,6 +110,8 @@ def _update(article: str, spec: OfferedSpec, seconds: float) -> State:
         update["undone"] = -1
     if spec.comes_again:
         update["comes_again"] = -1
+    if spec.powers_off:
+        update["powers_off"] = True
     return update
 
 
