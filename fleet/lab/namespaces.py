@@ -106,7 +106,7 @@ class Guest:
             (self.folder / "boot_id").write_text(f"{boot_id}\n", encoding="ascii")
             await asyncio.to_thread(_emptied, self.folder / "root" / "run")
             if self.windows:
-                await asyncio.to_thread(kept.boot, self.folder / mounts.STATE, time.clock_gettime(time.CLOCK_REALTIME))
+                await asyncio.to_thread(kept.boot, self.folder / mounts.STATE, host_time())
 
     def changed_wish(self) -> bool:
         """Read whether a Windows guest is to restart; say whether that has changed. What it wrote stays until it restarts."""
@@ -140,7 +140,12 @@ def made(place: Path, profile: Profile) -> Guest:
 
 def host_boot() -> float:
     """Return when this machine's boot began, which is that of guests that have not restarted."""
-    return time.clock_gettime(time.CLOCK_REALTIME) - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return host_time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def host_time() -> float:
+    """Return this machine's time, which is that of guests."""
+    return time.clock_gettime(time.CLOCK_REALTIME)
 
 
 def _identity() -> list[str]:

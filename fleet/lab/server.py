@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -27,7 +26,7 @@ from fleet.lab.classes import GuestKind, System
 from fleet.lab.control import ControlPlane, fault_specs
 from fleet.lab.file import FaultKind, FaultOn, LabSpec
 from fleet.lab.guests import NOT_EXECUTED, Envelope, Result
-from fleet.lab.namespaces import host_boot
+from fleet.lab.namespaces import host_boot, host_time
 from fleet.lab.orders import Boot, Kill, Look, Order, Start
 from fleet.lab.packages import stock
 from fleet.lab.signin import SignIn, missing, wrong_secret
@@ -198,7 +197,7 @@ class Lab:
         name, version = os_names(machine)
         windows = None
         if machine.system is System.WINDOWS and self.powershell is not None:
-            windows = Windows(self.powershell, initial(machine, self._plane.speed, host_boot(), time.time()))
+            windows = Windows(self.powershell, initial(machine, self._plane.speed, host_boot(), host_time()))
         profile = Profile(
             machine.host,
             machine.boot_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from fleet.lab import sandbox
 from fleet.lab.classes import GuestKind
 from fleet.lab.making import build
 from fleet.lab.server import serve
+from fleet.lab.windows.kept import went_off
 from fleet.lab.windows.powershell import VARIABLE
 from fleet.lab.windows.stock import after_boot, initial
 from fleet.lab.world import Machine
@@ -88,6 +90,32 @@ def test_a_class_says_what_its_machines_have() -> None:
     assert [fix["id"] for fix in state["hotfixes"]] == ["KB4000000"]
     assert state["updates"][0]["install"] == {"result": "0x80070643"} and state["search"]["throws"].startswith("0x8024")
     assert state["system"]["booted"] == "2026-01-01T00:00:00Z"
+
+
+def test_a_class_says_what_stands_in_the_way() -> None:
+    """Searches that fail, something else that installs, CIM that is broken, an update that powers the machine off."""
+    updates = {
+        "offered": {"KB5000001": {"powers_off": True}},
+        "search_fails": "0x80248007",
+        "mirror": "gone",
+        "locked": 90,
+    }
+    state = initial(machines(updates=updates, cim="broken")[0], 1.0, 0.0, 1000.0)
+    assert state["search"] == {"throws": "0x80248007"} and state["installer"] == {"until": 1090.0}
+    assert state["cim"] == "broken" and state["updates"][0]["powers_off"] is True
+    free = initial(machines()[0], 1.0, 0.0, 1000.0)
+    assert (free["search"], free["installer"], free["cim"]) == ({}, {}, "")
+
+
+def test_a_guest_that_powers_off_says_so_once(tmp_path: Path) -> None:
+    """Its word is taken, and is not followed where the guest put a link in its place."""
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    folder = tmp_path / "state"
+    folder.mkdir()
+    assert not went_off(folder)
+    (folder / "off").symlink_to(outside)
+    assert went_off(folder) and not went_off(folder) and outside.read_text() == "kept"
 
 
 @given(updates=UPDATES, installed=st.sets(st.integers(0, 8)), boots=st.integers(1, 3))
