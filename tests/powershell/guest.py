@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,7 @@ from fleet.guest.receipt import Receipt, read, verify
 from fleet.guest.wrapper import wrap
 from fleet.guest.wrapper_pwsh import entry
 from fleet.lab.windows.machine import WindowsMachine
+from fleet.lab.windows.powershell import merged
 
 KEY = "run-step"
 NONCE, AGAIN = "0123456789abcdef", "fedcba9876543210"
@@ -51,8 +53,14 @@ class Started:
         return Answer(code, _tail(self.out), _tail(self.err))
 
     def kill(self, *, alone: bool = False) -> None:
-        """Kill the wrapper and what it started, or the wrapper alone, and wait until it is gone."""
-        (os.kill if alone else os.killpg)(self.process.pid, signal.SIGKILL)
+        """Kill the wrapper and what it started, or the wrapper alone, and wait until it is gone.
+
+        On Windows what it started always ends with it.
+        """
+        if sys.platform == "win32":
+            self.process.kill()
+        else:
+            (os.kill if alone else os.killpg)(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
@@ -77,7 +85,7 @@ class Guest:
         with open(out, "wb") as stdout, open(err, "wb") as stderr:
             process = subprocess.Popen(
                 self.machine.command(script, arguments),
-                env=self.machine.environment(os.environ) | environment,
+                env=merged(self.machine.environment(os.environ), **environment),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
@@ -98,11 +106,13 @@ class Guest:
 
 
 def verified(order: Delivery, answer: Answer) -> tuple[Answer, Receipt]:
+    """Return an answer and its receipt, which must prove the streams; ends of lines are those of Linux then."""
     reading = read(answer.stdout, answer.stderr, order.nonce)
     assert reading.receipt is not None, answer
     verdict = verify(reading, nonce=order.nonce, digest=script_digest(order))
     assert verdict.verified or reading.receipt.script_digest == "-", (verdict, answer)
-    return Answer(answer.code, reading.stdout, reading.stderr), reading.receipt
+    streams = (stream.replace("\r\n", "\n") for stream in (reading.stdout, reading.stderr))
+    return Answer(answer.code, *streams), reading.receipt
 
 
 def _tail(file: Path) -> str:

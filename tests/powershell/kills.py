@@ -77,13 +77,13 @@ def _kill(guest: Guest, first: Started, kind: str) -> None:
         first.kill(alone=kind == "wrapper")
         return
     try:
-        os.kill(int((guest.place() / "child").read_text().split()[0]), signal.SIGKILL)
+        os.kill(int((guest.place() / "child").read_text("ascii").split()[0]), signal.SIGKILL)
     except (FileNotFoundError, ProcessLookupError):
         return  # it has not begun, or has ended
 
 
 def _wrong(ran: Path, end: Path, kind: str, answer: Answer, receipt: Receipt) -> str:
-    runs, ends = (len(path.read_text()) if path.exists() else 0 for path in (ran, end))
+    runs, ends = (len(path.read_text("ascii")) if path.exists() else 0 for path in (ran, end))
     if runs > 1 or ends > 1:
         return f"it ran {runs} times"
     if receipt.interrupted:

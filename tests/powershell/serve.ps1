@@ -3,13 +3,13 @@
 param([string]$Load)
 $answers = New-Object System.IO.StreamWriter ([Console]::OpenStandardOutput())
 $answers.AutoFlush = $true
-$own = [System.Collections.Generic.HashSet[string]]::new([StringComparer]::Ordinal)
+$own = @{}
 while ($null -ne ($line = [Console]::In.ReadLine())) {
     $case = $line | ConvertFrom-Json
-    foreach ($name in @($own)) { [Environment]::SetEnvironmentVariable($name, $null) }
+    foreach ($name in @($own.Keys)) { [Environment]::SetEnvironmentVariable($name, $own[$name]) }
     $own.Clear()
     foreach ($pair in $case.environment.psobject.Properties) {
-        [void]$own.Add($pair.Name)
+        $own[$pair.Name] = [Environment]::GetEnvironmentVariable($pair.Name)
         [Environment]::SetEnvironmentVariable($pair.Name, $pair.Value)
     }
     $out = New-Object System.IO.StringWriter

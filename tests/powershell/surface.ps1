@@ -19,7 +19,7 @@ $Parser = [System.Management.Automation.Language.Parser]
 $Language = 'System.Management.Automation.Language.'
 
 function Write-Use([string]$What, $Node) {
-    "$What`t$($Node.Extent.File):$($Node.Extent.StartLineNumber)"
+    [Console]::Out.WriteLine("$What`t$($Node.Extent.File):$($Node.Extent.StartLineNumber)")
 }
 
 function Get-Constant($Node) {

@@ -11,7 +11,7 @@ from pathlib import Path
 from fleet.guest import live, probe, restart, spool
 from fleet.guest.delivery import Delivery, Shell
 from fleet.guest.wrapper import wrap
-from fleet.lab.windows.powershell import QUIET
+from fleet.lab.windows.powershell import SWITCHES, environment
 
 LIST = Path(__file__).with_name("windows_powershell.txt")
 """A line for each use that is allowed, and the page that gives it for 5.1 or for .NET Framework 4.6.2."""
@@ -29,8 +29,7 @@ PAGES: Mapping[str, str] = {
 
 _ROOT = Path(__file__).parents[2]
 _TOOL = Path(__file__).with_name("surface.ps1")
-_PLAYED_ON_WINDOWS = ("load", "state", "late", "agent", "objects")
-"""The played Update Agent: tests run it on Windows too. The other played parts stand for what Windows has."""
+_PLAYED = _ROOT / "fleet" / "lab" / "windows"
 
 
 def scripts(folder: Path) -> list[Path]:
@@ -58,16 +57,25 @@ def scripts(folder: Path) -> list[Path]:
     for name, text in made.items():
         (folder / f"{name}.ps1").write_text(text, "ascii")
     shipped = sorted(_ROOT.glob("playbooks/**/*.ps1"))
-    played = [_ROOT / "fleet" / "lab" / "windows" / f"{name}.ps1" for name in _PLAYED_ON_WINDOWS]
+    played = [_PLAYED / f"{name}.ps1" for name in ("load", "run", *played_on_windows())]
     return [*shipped, *played, *(folder / f"{name}.ps1" for name in made)]
+
+
+def played_on_windows() -> list[str]:
+    """Return the played parts that ``load.ps1`` loads on Windows as well: the other ones stand for what Windows has."""
+    loaded = re.search(r"(?m)^\$FleetWindowsParts = (('\w+'(, )?)+)$", (_PLAYED / "load.ps1").read_text("ascii"))
+    assert loaded is not None
+    return re.findall(r"\w+", loaded[1])
 
 
 def used(pwsh: str, files: list[Path], folder: Path) -> dict[str, list[str]]:
     """Return each use, and the places (file:line) where it is. Cmdlets and members do not tell upper from lower case."""
     names = folder / "files"
-    names.write_text("".join(f"{path}\n" for path in files))
-    words = [pwsh, "-NoLogo", "-NoProfile", "-NonInteractive", "-File", str(_TOOL), "-List", str(names)]
-    done = subprocess.run(words, env=os.environ | QUIET, capture_output=True, text=True, timeout=100, check=False)
+    names.write_text("".join(f"{path}\n" for path in files), encoding="utf-8-sig")
+    words = [pwsh, *SWITCHES, "-File", str(_TOOL), "-List", str(names)]
+    done = subprocess.run(
+        words, env=environment(os.environ), capture_output=True, text=True, encoding="utf-8", timeout=100, check=False
+    )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     found: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():

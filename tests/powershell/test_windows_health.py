@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.powershell.system import plays
 from tests.powershell.windows import Ended, Windows
 
+pytestmark = plays("disks, services, the registry and WMI")
 Make = Callable[..., Windows]
 WINDOWS = r"SOFTWARE\Microsoft\Windows\CurrentVersion"
 CONTROL = r"SYSTEM\CurrentControlSet"

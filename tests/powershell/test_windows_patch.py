@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.powershell.system import ON_WINDOWS
 from tests.powershell.windows import Windows, installed, update
 
 SCRIPT = "windows-patch.ps1"
@@ -31,6 +32,8 @@ class Case:
 
 def check(case: Case, windows: Make) -> None:
     """Run it once, and compare."""
+    if ON_WINDOWS and (case.world.keys() & {"cim", "disks"} or "SystemDrive" in case.given):
+        pytest.skip("plays disks or WMI, which this Windows has itself")
     machine = windows(*case.updates, **case.world)
     done = machine.run(SCRIPT, **case.given)
     assert done.state == (case.code, case.state), (done.stdout, done.stderr)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fleet.lab.windows.powershell import QUIET
+from fleet.lab.windows.powershell import SWITCHES, environment
 from fleet.lab.windows.state import VARIABLE
+from tests.powershell.system import ON_WINDOWS
 from tests.powershell.windows import PARTS, SCRIPTS, PowerShell, Windows, update
 
 Make = Callable[..., Windows]
@@ -40,14 +41,15 @@ def test_it_is_written_for_windows_powershell(path: Path, powershell: PowerShell
 
 def start(pwsh: str, machine: Windows, **given: str) -> subprocess.Popen[str]:
     """Start the patch script in a process of its own, on the machine."""
-    words = [pwsh, "-NoLogo", "-NoProfile", "-NonInteractive", "-File", str(PARTS / "run.ps1")]
-    environment = {**os.environ, **QUIET, VARIABLE: str(machine.folder), "SystemDrive": "C:", **given}
+    words = [pwsh, *SWITCHES, "-File", str(PARTS / "run.ps1"), str(SCRIPTS / "windows-patch.ps1")]
+    given = {VARIABLE: str(machine.folder)} | ({} if ON_WINDOWS else {"SystemDrive": "C:"}) | given
     return subprocess.Popen(
-        [*words, str(SCRIPTS / "windows-patch.ps1")],
-        env=environment,
+        words,
+        env=environment(os.environ, **given),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
     )
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import fleet.lab.windows
-from fleet.lab.windows.powershell import QUIET
+from fleet.lab.windows.powershell import SWITCHES, environment
 from fleet.lab.windows.state import VARIABLE, State, fresh, read, restarted, write
+from tests.powershell.system import ON_WINDOWS
 
 PARTS = Path(fleet.lab.windows.__file__).parent
 SCRIPTS = Path(__file__).parents[2] / "playbooks" / "scripts"
@@ -52,9 +53,14 @@ class PowerShell:
     """One process, which runs one script after the other."""
 
     def __init__(self, program: str) -> None:
-        words = [program, "-NoLogo", "-NoProfile", "-NonInteractive", "-File", str(Path(__file__).parent / "serve.ps1")]
+        words = [program, *SWITCHES, "-File", str(Path(__file__).parent / "serve.ps1")]
         self.process = subprocess.Popen(
-            words, env=os.environ | QUIET, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+            words,
+            env=environment(os.environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
         )
 
     def run(self, before: str, script: Path, environment: Mapping[str, str]) -> Ended:
@@ -95,12 +101,12 @@ class Windows:
     def restart(self) -> None:
         write(restarted(self.state), self.folder)
 
-    def run(self, script: str, before: str = "", **environment: str) -> Ended:
+    def run(self, script: str, before: str = "", **given: str) -> Ended:
         """Run a shipped script. Its stopwatch is replaced by one that the played Windows moves on."""
         text = (SCRIPTS / script).read_text(encoding="ascii")
         path = self.folder / script
         path.write_text(text.replace(STOPWATCH, "(Start-PlayedWatch)"), encoding="ascii")
-        given = {VARIABLE: str(self.folder), "SystemDrive": "C:"} | environment
+        given = {VARIABLE: str(self.folder)} | ({} if ON_WINDOWS else {"SystemDrive": "C:"}) | given
         return self.shell.run(f". '{PARTS / 'load.ps1'}'\n{before}", path, given)
 
 

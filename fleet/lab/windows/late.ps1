@@ -19,8 +19,10 @@ public class FleetLateBound : DynamicObject
 
     object Use(string name)
     {
-        if (faults.TryGetValue(name, out int result)) throw Marshal.GetExceptionForHR(result, new IntPtr(-1));
-        return members.TryGetValue(name, out Func<object> member) ? member() : null;
+        int result;
+        if (faults.TryGetValue(name, out result)) throw Marshal.GetExceptionForHR(result, new IntPtr(-1));
+        Func<object> member;
+        return members.TryGetValue(name, out member) ? member() : null;
     }
 
     public override bool TryGetMember(GetMemberBinder binder, out object result)
@@ -48,7 +50,9 @@ function Import-PlayedLateBound {
     $library = Join-Path $env:FLEET_PLAYED_WINDOWS 'late.dll'
     if (-not (Microsoft.PowerShell.Management\Test-Path $library)) {
         $draft = Join-Path $env:FLEET_PLAYED_WINDOWS "late.$PID.dll"
-        Add-Type -TypeDefinition $PlayedLateSource -OutputAssembly $draft
+        # The compiler of Windows PowerShell may have to be told where dynamic objects are; that of PowerShell 7 knows it.
+        try { Add-Type -TypeDefinition $PlayedLateSource -OutputAssembly $draft -ErrorAction Stop }
+        catch { Add-Type -TypeDefinition $PlayedLateSource -OutputAssembly $draft -ReferencedAssemblies System.Core }
         Move-Item -LiteralPath $draft -Destination $library -Force
     }
     Add-Type -Path $library

@@ -1,13 +1,18 @@
-"""A Windows machine for scripts under PowerShell for Linux: what they find there, in a folder of its own."""
+"""A Windows machine for scripts: what they find there, in a folder of its own.
+
+Under PowerShell for Linux what it lacks is played. On Windows nothing is: programs, users and WMI are the machine's own.
+"""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.lab.windows.powershell import QUIET
+from fleet.lab.windows.powershell import SWITCHES, environment
+from fleet.lab.windows.state import VARIABLE
 
 SYSTEM = "S-1-5-18"
 """The security identifier of the local system, as which Azure's handler runs scripts (documented)."""
@@ -27,14 +32,19 @@ class WindowsMachine:
     pwsh: str
 
     def __post_init__(self) -> None:
+        self.data.mkdir(parents=True, exist_ok=True)
+        if sys.platform != "win32":
+            self._play()
+
+    def _play(self) -> None:
         programs = self.folder / "programs"
-        for place in (programs, self.data, self.folder / "SystemDrive"):
-            place.mkdir(parents=True, exist_ok=True)
+        for place in (programs, self.folder / "SystemDrive"):
+            place.mkdir(exist_ok=True)
         for source in (_HERE / "programs").glob("*.sh"):
             target = programs / f"{source.stem}.exe"
             shutil.copyfile(source, target)
             target.chmod(0o755)
-        self.file("user").write_text(SYSTEM)
+        self.file("user").write_text(SYSTEM, encoding="ascii")
 
     @property
     def data(self) -> Path:
@@ -47,22 +57,27 @@ class WindowsMachine:
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of a script on this machine, made of the one of this process."""
-        return {
-            **{name: text for name, text in environ.items() if name in ("HOME", "LANG", "TMPDIR")},
-            **QUIET,
-            "PATH": f"{self.folder / 'programs'}:{environ.get('PATH', '')}",
-            "PSModulePath": str(_HERE / "modules"),
-            "ProgramData": str(self.data),
-            "SystemDrive": str(self.folder / "SystemDrive"),
-            "FLEET_PLAYED_WINDOWS": str(self.folder),
-        }
+        own = {"ProgramData": str(self.data), VARIABLE: str(self.folder)}
+        if sys.platform == "win32":
+            return environment(environ, **own)
+        kept = {name: text for name, text in environ.items() if name in ("HOME", "LANG", "TMPDIR")}
+        return environment(
+            kept,
+            PATH=f"{self.folder / 'programs'}:{environ.get('PATH', '')}",
+            PSModulePath=str(_HERE / "modules"),
+            SystemDrive=str(self.folder / "SystemDrive"),
+            **own,
+        )
 
     def command(self, script: Path, arguments: Mapping[str, str] | None = None) -> list[str]:
         """Return the command line that runs a script file, with arguments by name."""
+        if sys.platform == "win32":
+            words = [word for name, value in (arguments or {}).items() for word in (f"-{name}", value)]
+            return [self.pwsh, *SWITCHES, "-File", str(script), *words]
         words = [f"& {quote(str(_HERE / 'identity.ps1'))}; & {quote(str(script))}"]
         words += [f"-{name} {quote(value)}" for name, value in (arguments or {}).items()]
         line = " ".join(words) + "; exit $LASTEXITCODE"
-        return [self.pwsh, "-NoLogo", "-NoProfile", "-NonInteractive", "-Command", line]
+        return [self.pwsh, *SWITCHES, "-Command", line]
 
 
 def quote(text: str) -> str:

@@ -10,6 +10,6 @@ function New-Object {
         [System.Collections.IDictionary]$Property
     )
     if ($ComObject) { return , (New-PlayedComObject $ComObject) }
-    if ($TypeName -eq 'System.IO.DriveInfo') { return New-PlayedDrive "$ArgumentList" }
+    if ($TypeName -eq 'System.IO.DriveInfo' -and (Get-Command New-PlayedDrive -ErrorAction SilentlyContinue)) { return New-PlayedDrive "$ArgumentList" }
     Microsoft.PowerShell.Utility\New-Object @PSBoundParameters
 }

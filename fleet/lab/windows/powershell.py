@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,41 @@ VARIABLE = "FLEET_PWSH"
 QUIET: Mapping[str, str] = {
     "POWERSHELL_TELEMETRY_OPTOUT": "1",
     "POWERSHELL_UPDATECHECK": "Off",
-    "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1",
     "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
+    **({} if sys.platform == "win32" else {"DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1"}),
 }
 """What a started PowerShell gets: it sends nothing, looks for no newer version and needs no libicu."""
 
+SWITCHES = ("-NoLogo", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass")
+"""What a PowerShell is started with. Only Windows has policies that forbid scripts."""
 
+_MODULE_PATH = "PSModulePath"
 _LIMIT = 20.0
 
 
 def find(environ: Mapping[str, str]) -> str | None:
     """Return the absolute path of PowerShell 7: what ``FLEET_PWSH`` names, else ``pwsh`` on the ``PATH``, else None."""
     return shutil.which(environ.get(VARIABLE) or "pwsh", path=environ.get("PATH"))
+
+
+def environment(environ: Mapping[str, str], **more: str) -> dict[str, str]:
+    """Return the environment of a PowerShell: the given one, and ``more`` in place of what has the same name.
+
+    The module path is left out. With that of PowerShell 7, Windows PowerShell 5.1 finds modules that it cannot load.
+    """
+    inherited = {name: text for name, text in environ.items() if _same(name) != _same(_MODULE_PATH)}
+    return merged(inherited, **QUIET, **more)
+
+
+def merged(environ: Mapping[str, str], **more: str) -> dict[str, str]:
+    """Return an environment in which ``more`` stands in place of what has the same name."""
+    replaced = {_same(name) for name in more}
+    return {name: text for name, text in environ.items() if _same(name) not in replaced} | more
+
+
+def _same(name: str) -> str:
+    """Return what the names of one environment variable have in common: on Windows case does not matter."""
+    return name.upper() if sys.platform == "win32" else name
 
 
 @dataclass(frozen=True, slots=True)

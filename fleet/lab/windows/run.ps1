@@ -1,6 +1,5 @@
-# Runs one script on a played Windows, in a process of its own: pwsh -NoProfile -File run.ps1 SCRIPT [ARGUMENTS]. Its exit code is the script's.
-param([Parameter(Mandatory)][string]$Script, [Parameter(ValueFromRemainingArguments)][string[]]$Rest)
+# Runs one script on a played Windows, in a process of its own: pwsh -NoProfile -File run.ps1 SCRIPT. Its exit code is the script's.
+param([Parameter(Mandatory)][string]$Script)
 . (Join-Path $PSScriptRoot 'load.ps1')
-$LASTEXITCODE = 0
-& $Script @Rest
+& $Script
 exit $LASTEXITCODE
