@@ -48,6 +48,7 @@ def ask(guest: Guest, text: str) -> Findings:
     return probe.read_report(piece, NONCE)
 
 
+@pytest.mark.slow
 def test_a_follower_can_say_that_nothing_is_new(guest: Guest) -> None:
     """Before the first line, while a script is quiet, and at its end no bytes are an answer; the end has an exit code."""
     go = guest.folder / "go"
@@ -65,6 +66,7 @@ def test_a_follower_can_say_that_nothing_is_new(guest: Guest) -> None:
     assert (nothing.stdout.data, nothing.stderr.data, nothing.exit) == (b"", b"", 3)
 
 
+@pytest.mark.slow
 def test_a_probe_shows_a_script_at_work(guest: Guest) -> None:
     """State, processes, machine and the ends of both streams; then the script and all below it are ended, and no other."""
     started = begun(guest, f"'out'; [Console]::Error.WriteLine('err')\n{sleeping(301, '-Wait')}")
@@ -88,6 +90,7 @@ def test_a_probe_shows_a_script_at_work(guest: Guest) -> None:
     assert ask(guest, probe.prober(KEY, NONCE, windows=True)).standing is Standing.ENDED
 
 
+@pytest.mark.slow
 def test_nothing_is_ended_in_place_of_a_script_that_is_gone(guest: Guest) -> None:
     """A program that has the script in its command line, or the number of its process, is not the script."""
     order = delivery("'x'")

@@ -294,6 +294,7 @@ async def receipt(wire: Wire, path: str, order: Delivery) -> Reading:
     return read(view["output"], view["error"], order.nonce)
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_wrapped_script_runs_once() -> None:
     """Its receipt has the whole exit code and proves the streams; a second delivery returns the kept answer."""

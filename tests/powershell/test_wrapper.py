@@ -70,6 +70,7 @@ def test_a_colour_that_was_asked_for_stays(guest: Guest) -> None:
     assert "<>" in answer.stdout
 
 
+@pytest.mark.slow
 def test_long_output_comes_packed_and_whole_by_pieces(guest: Guest) -> None:
     """Both ends arrive packed; the reader brings every byte of both streams, also of an empty one."""
     order = delivery("1..6000 | ForEach-Object { 'line ' + $_ }")
@@ -111,6 +112,7 @@ def test_the_time_limit_ends_the_tree(guest: Guest) -> None:
     assert not is_alive(int((guest.folder / "below").read_text("ascii")))
 
 
+@pytest.mark.slow
 def test_what_a_script_leaves_behind_is_waited_for_a_little(guest: Guest) -> None:
     """A process that holds a stream open delays the answer by seconds; more may come, so the receipt says partial."""
     answer, receipt = guest.receipt(delivery(f"{sleeping(30)}; 'said'"))
@@ -185,6 +187,7 @@ def test_a_folder_of_another_owner_is_refused(guest: Guest) -> None:
     assert f"belongs to another user, {GUESTS}; the script was not started" in refused.stderr
 
 
+@pytest.mark.slow
 def test_rights_of_others_are_taken_and_read_back(guest: Guest) -> None:
     """Entries that somebody added to the list of a folder, or of the one above it, are gone before anything runs."""
     guest.spool.mkdir(parents=True)
@@ -348,6 +351,7 @@ def full(guest: Guest, script: str, before: str, between: str) -> list[Answer]:
     ]
 
 
+@pytest.mark.slow
 @on_linux(SMALL_DISK)
 def test_on_a_full_disk_nothing_is_started(guest: Guest) -> None:
     """The receipt says that the script was not started; once there is room, the same delivery runs it."""
@@ -358,6 +362,7 @@ def test_on_a_full_disk_nothing_is_started(guest: Guest) -> None:
     assert (second.code, later.fault, later.replayed) == (0, "", False)
 
 
+@pytest.mark.slow
 @on_linux(SMALL_DISK)
 def test_a_disk_that_fills_while_the_script_runs_is_said(guest: Guest) -> None:
     """The script goes on to its end although its output has no room; a later delivery has the same answer."""
