@@ -173,7 +173,7 @@ function Read-Exclude([string]$Text) {
 function Read-Update($Update, [int]$Number) {
     $one = @{ Update = $Update; Articles = @(); Name = "update number $Number"; Title = ''; Size = 'size unknown'; Kinds = @() }
     $one += @{ Key = ''; Short = ''; Asks = $false; Fault = '' }
-    try { $one.Articles = @($Update.KBArticleIDs | Where-Object { $_ } | ForEach-Object { "KB$_" }) }
+    try { $one.Articles = @($Update.KBArticleIDs | Where-Object { $_ } | ForEach-Object { 'KB' + ("$_" -replace '^KB', '') }) }
     catch { $one.Fault = "articles:$(Get-Result $_.Exception)" }
     try { $one.Title = (Format-Plain "$($Update.Title)").Trim() }
     catch { $one.Fault = "title:$(Get-Result $_.Exception)" }
@@ -340,9 +340,10 @@ function Find-Updates {
     $warnings = @(Write-Warnings $found)
     if ($null -eq $code -or $null -eq $found.Updates) { Stop-Searching 'unknown' 'search:unreadable' }
     if ($code -notin $Succeeded, 3) {
-        $result = '0x8024001F' # where the agent does not say why: no connection
+        # Where the agent does not say why a search failed: no connection. One that was stopped, or never started, tells nothing.
+        $result = if ($code -eq 4) { '0x8024001F' } else { 'unknown' }
         if ($warnings) { $result = $warnings[0] }
-        Stop-Searching $result "search_ended_with_$($code):$($warnings -join ',')"
+        Stop-Searching $result ("search_ended_with_$($code):$($warnings -join ',')" -replace ':$')
     }
     if ($code -eq 3 -and -not $Run.Warning) { $Run.Warning = 'search_with_errors' }
     $number = 0
@@ -415,6 +416,7 @@ function Invoke-Part($One, $Installer, [string]$Part, [scriptblock]$Call) {
         try {
             $own = (& $Call).GetUpdateResult(0)
             $result = Format-Result $own.HResult
+            if ($own.ResultCode -ne $Succeeded -and $own.HResult -eq 0) { $result = "ended_with_$($own.ResultCode):$result" }
         } catch { $result = Get-Result $_.Exception }
         if ($own.ResultCode -eq $Succeeded) {
             if ($own.RebootRequired) { $Run.WantsRestart = $true }

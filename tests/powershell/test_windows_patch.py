@@ -169,6 +169,14 @@ def test_what_is_in_scope_is_installed(case: Case, windows: Make) -> None:
     Case(
         "its own result", three(install={"result": "0x80070643"}), 82, "partial", "note=KB2:install:0x80070643", "1 3"
     ),
+    Case(
+        "an end that is none",
+        three(install={"result": "0x00000000", "code": 1}),
+        82,
+        "partial",
+        "failed=1 updated=2 note=KB2:install:ended_with_1:0x00000000",
+        "1 3",
+    ),
     Case("with errors", three(install={"result": "0x80240FFF", "code": 3}), 82, "partial", "failed=1 updated=2", "1 3"),
     Case("aborted", three(install={"result": "0x8024000B", "code": 5}), 82, "partial", "failed=1 updated=2", "1 3"),
     Case(
@@ -272,6 +280,12 @@ def test_nothing_that_cannot_be_read_is_nothing_to_do(case: Case, windows: Make)
         world={"search": {"throws": "0x80240009", "times": 3}},
     ),
     Case("failed", [], 86, "no_metadata", "remaining=unknown", world={"search": {"code": 4}}),
+    *(
+        Case(
+            name, [], 87, "failed", f"remaining=unknown note=search_ended_with_{code}", world={"search": {"code": code}}
+        )
+        for name, code in (("never started", 0), ("still in progress", 1), ("stopped", 5))
+    ),
     Case(
         "failed, and says why",
         [],
@@ -416,6 +430,14 @@ def test_what_is_excluded_is_held_and_named(exclude: str, chosen: str, windows: 
     assert " ".join(names) == chosen
     assert done.words["held"] == str(3 - len(names)) == str(len(done.named("held")))
     assert all(line.endswith(": excluded") for line in done.named("held"))
+
+
+@pytest.mark.parametrize("exclude", ["KB5", "5", "kb5"])
+def test_an_article_that_has_its_prefix_is_excluded_too(exclude: str, windows: Make) -> None:
+    """The agent gives numbers; where one comes with KB in front of it, it has the same name."""
+    done = windows(update(1, kb=["KB5"]), update(2)).run(SCRIPT, EXCLUDE=exclude)
+    assert (done.state, done.words["updated"], done.words["held"]) == ((0, "updated"), "1", "1")
+    assert done.named("held") == ["KB5 Update 1 (50 MiB): excluded"]
 
 
 def test_one_that_may_ask_is_held(windows: Make) -> None:
