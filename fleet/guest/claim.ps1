@@ -43,3 +43,12 @@ function Read-FleetAnswer {
     return ''
 }
 
+function Get-FleetExit([string]$Answer) {
+    if ($Answer.Contains(' timed_out=1 ')) { return 124 }
+    $found = [regex]::Match($Answer, ' exit=(-?[0-9]+) ')
+    if ($found.Success) { return [int]$found.Groups[1].Value }
+    $found = [regex]::Match($Answer, ' signal=([0-9]+) ')
+    if ($found.Success) { return 128 + [int]$found.Groups[1].Value }
+    return 125
+}
+

@@ -47,15 +47,6 @@ function Get-FleetPart([string]$Name, [long]$From, [int]$Most) {
     return @{ Bytes = $bytes; About = '{0}={1}:{2}:{3}' -f $Name, $From, $bytes.Length, $stream.All }
 }
 
-# How the wrapper itself ends with this answer.
-function Get-FleetEndOf([string]$Answer) {
-    if (-not $Answer) { return '-' }
-    if ($Answer.Contains(' timed_out=1 ')) { return '124' }
-    $found = [regex]::Match($Answer, ' exit=(-?[0-9]+) ')
-    if ($found.Success) { return $found.Groups[1].Value }
-    return '125'
-}
-
 function Show-FleetNews {
     foreach ($most in 32768, 8192, 2800) {
         $out = Get-FleetPart 'stdout' $FleetStdout $most
@@ -68,7 +59,8 @@ function Show-FleetNews {
     $sum = [BitConverter]::ToString($sha.ComputeHash($bytes)).Replace('-', '').ToLowerInvariant()
     $head = $text.Substring(0, [Math]::Min(3800, $text.Length))
     $rest = $text.Substring($head.Length)
-    $about = 'exit={0} {1} {2} form=gzip sum={3}' -f (Get-FleetEndOf $FleetKept), $out.About, $err.About, $sum
+    $end = if ($FleetKept) { Get-FleetExit $FleetKept } else { '-' }
+    $about = 'exit={0} {1} {2} form=gzip sum={3}' -f $end, $out.About, $err.About, $sum
     Write-FleetNews ($about + (' base64={0}:{1}' -f $head.Length, $rest.Length)) $head $rest
 }
 

@@ -57,10 +57,3 @@ function Write-FleetAnswer([int]$Replayed, [string]$Answer) {
     Write-FleetBytes $stderr $all[1]
 }
 
-function Get-FleetExit([string]$Answer) {
-    if ($Answer.Contains(' timed_out=1 ')) { return 124 }
-    $found = [regex]::Match($Answer, ' exit=(-?[0-9]+) ')
-    if ($found.Success) { return [int]$found.Groups[1].Value }
-    return 125
-}
-

@@ -6,6 +6,8 @@ function Stop-FleetScript {
         return
     }
     Add-FleetLine ('group=' + $script.Id)
+    # Windows reports the end as an exit code. With this file the wrapper knows that it was no end of the script's own.
+    try { [System.IO.File]::WriteAllBytes((Join-Path $FleetFolder 'released'), (New-Object byte[] 0)) } catch { $null = $_ }
     Stop-FleetTree $script
     Add-FleetLine 'signal=KILL'
     if (Get-FleetChild) { Add-FleetLine 'stayed=1' }

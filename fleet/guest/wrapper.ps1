@@ -124,7 +124,12 @@ function Get-FleetDescription([string]$Path) {
 function Save-FleetAnswer([string]$Digest, $Run, [int]$Interrupted, [long]$Started, [string]$Boot) {
     $ended = Get-FleetEpoch ([DateTime]::UtcNow)
     foreach ($path in $FleetOut, $FleetErr) { Save-FleetStream $path $Run }
-    $answer = 'script={0} exit={1} signal=- timed_out={2} interrupted={3}' -f $Digest, $Run.Exit, $Run.TimedOut, $Interrupted
+    # A script that was released was killed: taskkill leaves exit code 1, and Kill() -1, or 137 beside Windows.
+    $end = 'exit={0} signal=-' -f $Run.Exit
+    if ($Run.Exit -in 1, -1, 137 -and -not $Run.TimedOut -and (Test-Path -LiteralPath (Join-Path $FleetFolder 'released'))) {
+        $end = 'exit=- signal=9'
+    }
+    $answer = 'script={0} {1} timed_out={2} interrupted={3}' -f $Digest, $end, $Run.TimedOut, $Interrupted
     if ($Run.Partial) { $answer += ' partial=1' }
     if ($Run.Fault) { $answer += ' fault=' + $Run.Fault }
     $answer += ' stdout={0} stderr={1}' -f (Get-FleetDescription $FleetOut), (Get-FleetDescription $FleetErr)
@@ -153,7 +158,7 @@ function Invoke-FleetOnce {
     try {
         # Whatever stands in its places was left over by nothing that ran.
         $ready = Wait-FleetDone 20 {
-            foreach ($name in 'script.ps1', 'answer', 'child', 'started', 'stdout', 'stderr', 'stdout.gz', 'stderr.gz') {
+            foreach ($name in 'script.ps1', 'answer', 'child', 'started', 'released', 'stdout', 'stderr', 'stdout.gz', 'stderr.gz') {
                 [System.IO.File]::Delete((Join-Path $FleetFolder $name))
             }
             [System.IO.File]::Move($FleetFile + $FleetDraft, $FleetFile)

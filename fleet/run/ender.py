@@ -6,13 +6,9 @@ from dataclasses import dataclass, replace
 
 from fleet.run import events as e
 from fleet.run.model import Cause, CauseCode, Outcome, Status
-from fleet.targets.model import Os
 
 SIGNALS_OF_FREEING = (128 + 15, 128 + 9)
-"""Exit codes of a script whose processes got TERM, or KILL."""
-
-CODE_OF_FREEING = 1
-"""Exit code of a script on Windows whose processes were ended there (taskkill)."""
+"""Exit codes of a script whose processes got TERM, or KILL. On Windows the wrapper reports a released script as killed."""
 
 DELETED = "its managed command was deleted, which ends its script"
 
@@ -44,15 +40,14 @@ class Ender:
         return Outcome(Status.CANCELLED, Cause(CauseCode.CANCELLED, f"{self.said}; {how}"))
 
 
-def with_ender(ender: Ender | None, outcome: Outcome, os: Os) -> Outcome:
+def with_ender(ender: Ender | None, outcome: Outcome) -> Outcome:
     """Name the person who had the script ended, where it ended by that; what it is proven to have done stands."""
     if ender is None:
         return outcome
-    by_taskkill = os is Os.WINDOWS and ender.in_guest and ender.done and outcome.exit_code == CODE_OF_FREEING
     by_signal = outcome.cause.code is CauseCode.SIGNAL and outcome.exit_code in SIGNALS_OF_FREEING
     unreported = not outcome.verified and outcome.status in (Status.CANCELLED, Status.UNKNOWN)
     by_deletion = unreported or outcome.cause.code is CauseCode.OPERATION_FAILED or outcome.status is Status.CANCELLED
-    if not (by_signal or by_taskkill or (by_deletion and not ender.in_guest)):
+    if not (by_signal or (by_deletion and not ender.in_guest)):
         return outcome
     named = ender.outcome(outcome.cause.message)
     return replace(outcome, status=named.status, cause=named.cause)

@@ -250,12 +250,12 @@ def _result(state: JobState, event: e.ResultReceived) -> None:
         outcome = replace(outcome, cause=unchanged(outcome.cause, event.answer.started))
     verdict = judged(step, outcome, state.job.target, state.known)
     state.facts, state.changed = verdict.facts, verdict.changed
-    end(state, event.at, with_ender(state.ender, verdict.outcome, state.job.target.os))
+    end(state, event.at, with_ender(state.ender, verdict.outcome))
 
 
 def _failed(state: JobState, event: e.ResultFailed) -> None:
     outcome = judge_failure(event.code, event.message, event.cancelled, wrapped=state.wrapped)
-    outcome = with_ender(state.ender, outcome, state.job.target.os)
+    outcome = with_ender(state.ender, outcome)
     unreported = outcome.status is Status.UNKNOWN and outcome.cause.code is CauseCode.NO_ANSWER
     if unreported and _may_ask_the_guest(state):
         _ask_the_guest(state, event.at, outcome.cause)

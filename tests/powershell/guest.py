@@ -17,6 +17,7 @@ from fleet.guest.wrapper import wrap
 from fleet.guest.wrapper_pwsh import entry
 from fleet.lab.windows.machine import WindowsMachine
 from fleet.lab.windows.powershell import merged
+from tests.powershell.system import wait_until_gone
 
 KEY = "run-step"
 NONCE, AGAIN = "0123456789abcdef", "fedcba9876543210"
@@ -62,6 +63,8 @@ class Started:
         else:
             (os.kill if alone else os.killpg)(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        if sys.platform != "win32" and not alone:
+            wait_until_gone(self.process.pid)
 
 
 class Guest:

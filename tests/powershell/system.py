@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ administrator = pytest.mark.skipif(not is_administrator(), reason="needs an admi
 def code(number: int) -> int:
     """Return how a process that ends with this number ends here: Linux keeps the lowest byte."""
     return number if ON_WINDOWS else number % 256
+
+
+def wait_until_gone(group: int) -> None:
+    """Wait until no process of a killed group is left, not even one that its new parent has not waited for yet."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the process group {group} stays")
 
 
 def is_alive(pid: int) -> bool:

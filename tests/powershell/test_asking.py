@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -86,7 +87,8 @@ def test_a_probe_shows_a_script_at_work(guest: Guest) -> None:
         finally:
             editor.kill()
     answer, receipt = verified(delivery(read_text(guest.place() / "script.ps1")), started.answer())
-    assert (answer.stdout, receipt.interrupted) == ("out\n", False) and receipt.exit_code != 0
+    assert (answer.stdout, receipt.interrupted) == ("out\n", False)
+    assert (receipt.exit_code, receipt.signal) == (None, signal.SIGKILL)
     assert ask(guest, probe.prober(KEY, NONCE, windows=True)).standing is Standing.ENDED
 
 

@@ -107,7 +107,7 @@ def test_a_hung_script_is_followed_seen_and_ended(machine: WithPowerShell) -> No
             follower.kill()
             follower.communicate()
     (row,) = done.report["jobs"]
-    assert (done.code, row["exit_code"], row["verified"], row["stdout"]) == (3, 1, True, "first h\u00e9\n")
+    assert (done.code, row["exit_code"], row["verified"], row["stdout"]) == (3, 137, True, "first h\u00e9\n")
     assert row["status"] == "cancelled" and "ended by" in row["cause"]["message"]
     assert "never" not in rest.out
 

@@ -90,7 +90,7 @@ CALLS: dict[str, tuple[tuple[object, ...], ...]] = {
     "show": (("last",), ("last", "--all")),
     "report": (("last",),),
     "diff": (("last",), ("last", "last")),
-    "sim": ((HELLO, "--vms", "2"), ("--seed", "1")),
+    "sim": ((HELLO, "--vms", "2"),),
     "config show": ((), ("--origin",)),
 }
 """Ways to call each verb that offers forms. ``LAB`` is the flag of the lab; ``a.plan`` is a plan file."""

@@ -14,7 +14,6 @@ from fleet.run.answers import Answer, LostReason, Refusal
 from fleet.run.effects import Halt, WaitUntil
 from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.state import Run
-from fleet.targets.model import Os
 from tests.unit.run.driven import OPERATION, due, ended, opened, sent
 from tests.unit.run.factory import plan
 
@@ -204,20 +203,3 @@ def test_a_step_that_cannot_be_decided_ends_its_job_alone() -> None:
     for state in run.jobs:
         assert state.outcome is not None
         assert (state.outcome.status, state.outcome.cause.code) == (Status.UNREACHABLE, CauseCode.INTERNAL_ERROR)
-
-
-@pytest.mark.parametrize(("os", "code", "status"), [
-    (Os.WINDOWS, 1, Status.CANCELLED),
-    (Os.WINDOWS, 3, Status.FAILED),
-    (Os.WINDOWS, 0, Status.SUCCEEDED),
-    (Os.LINUX, 1, Status.FAILED),
-])  # fmt: skip
-def test_what_was_ended_on_windows_ends_with_1(os: Os, code: int, status: Status) -> None:
-    """taskkill leaves exit code 1: after it, that code is the person's doing, on Windows only."""
-    linux = plan(2, receipts=False)
-    run = opened(replace(linux, targets=tuple(replace(target, os=os) for target in linux.targets)))
-    sent(run, 0, 1.0)
-    run.apply(done(2.0, how=e.Freeing.IN_GUEST))
-    run.apply(e.LookBegun(3.0, JOB))
-    run.apply(e.ResultReceived(4.0, JOB, Answer("Succeeded" if not code else "Failed", "", code)))
-    assert end(run)[0] is status
