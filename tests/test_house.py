@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.app import load_playbook
+from fleet.app.plans import load_playbook
 from fleet.errors import InvalidInput
 from fleet.playbook.load import load
 
@@ -43,28 +43,32 @@ def test_import_contracts_hold() -> None:
 BREACHES = {
     "a lower layer reads a higher one": ("plan/build.py", "import fleet.run.state", "Data flows one way"),
     "a stray module without a layer": ("utils.py", "", "Data flows one way"),
-    "siblings read each other": ("store/runs.py", "import fleet.azure.clouds", "Data flows one way"),
+    "siblings read each other": ("store/sqlite/runs.py", "import fleet.azure.clouds", "Data flows one way"),
     "waiting in the core": ("run/retry.py", "import asyncio", "The core does no I/O and owns no clock"),
     "a clock in the core": ("plan/build.py", "import time", "The core does no I/O and owns no clock"),
     "chance in the core": ("targets/expand.py", "import random", "The core does no I/O and owns no clock"),
     "I/O on the wire": ("azure/wire/arm.py", "import socket", "The wire halves of the adapters are pure too"),
-    "the lab reads the client": ("lab/world.py", "import fleet.azure.clouds", "The lab knows ARM, not Fleet"),
-    "the lab reads the wrapper": ("lab/guests.py", "import fleet.guest.envelope", "The lab knows ARM, not Fleet"),
+    "the lab reads the client": ("lab/world/world.py", "import fleet.azure.clouds", "The lab knows ARM, not Fleet"),
+    "the lab reads the wrapper": (
+        "lab/world/scripted.py",
+        "import fleet.guest.envelope",
+        "The lab knows ARM, not Fleet",
+    ),
     "the wheel reads its tests": (
-        "cli/simulating.py",
+        "cli/verbs/sim.py",
         "import tests.verification",
         "The wheel does not know its tests",
     ),
     "a second door to azure-identity": ("azure/cloud.py", "import azure.identity", "azure-identity has one door"),
     "a fourth door to aiohttp": ("azure/cloud.py", "import aiohttp", "aiohttp has three doors"),
-    "a second door to YAML": ("config.py", "import yaml", "YAML has one door"),
+    "a second door to YAML": ("config/load.py", "import yaml", "YAML has one door"),
     "the state machine upside down": ("run/events.py", "import fleet.run.job", "Inside run/"),
     "one renderer reads another": (
         "report/render_csv.py",
         "import fleet.report.render_text",
         "Renderers do not know each other",
     ),
-    "a cycle": ("store/files.py", "import fleet.store.runs", "No cycles, at any depth"),
+    "a cycle": ("store/sqlite/files.py", "import fleet.store.sqlite.runs", "No cycles, at any depth"),
 }
 
 
@@ -85,9 +89,9 @@ def packages() -> list[Path]:
 
 @pytest.mark.parametrize("path", packages(), ids=lambda path: str(path.parent.relative_to(ROOT)))
 def test_packages_open_with_a_charter_and_nothing_else(path: Path) -> None:
-    """An ``__init__.py`` says what belongs into its package, and holds no code."""
+    """An ``__init__.py`` says what belongs into its package, and holds no code. That of ``fleet`` has the library face."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
-    assert len(body) == 1
+    assert len(body) == 1 or path.parent == PACKAGE
     assert isinstance(body[0], ast.Expr)
     assert isinstance(body[0].value, ast.Constant)
     assert len(str(body[0].value.value)) > 80

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from fleet.config.schema import is_loopback
 from fleet.errors import InvalidInput, Problem
-from fleet.settings import is_loopback
 
 
 @dataclass(frozen=True, slots=True)

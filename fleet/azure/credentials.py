@@ -16,8 +16,8 @@ from fleet.azure.trust import trusting
 from fleet.azure.wire import entra
 from fleet.azure.wire.certificates import fault_of
 from fleet.clock import Clock, SystemClock
+from fleet.documents.files import read_start
 from fleet.errors import AzureUnusable, InvalidInput, Problem
-from fleet.files import read_start
 from fleet.logs import conceal
 
 if TYPE_CHECKING:

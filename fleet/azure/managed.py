@@ -12,10 +12,10 @@ from fleet.azure.wire import managed as wire
 from fleet.azure.wire import run_command, shapes
 from fleet.azure.wire.arm import is_gone, not_done, quota
 from fleet.azure.wire.http import Json, NoResponse, as_text, dig
+from fleet.commands.model import Change, ManagedCommand
 from fleet.engine.ports import CommandsOf, Reply
 from fleet.playbook.model import Transport as Way
 from fleet.run.answers import Accepted, Lost, LostReason, Operation, Refusal, Refused, RemoveAnswer, Removed
-from fleet.run.managed import Change, ManagedCommand
 from fleet.targets.model import Target
 
 

@@ -10,8 +10,8 @@ from fleet.azure.wire import locks as lock_wire
 from fleet.azure.wire import maintenance as wire
 from fleet.azure.wire import resource_graph
 from fleet.azure.wire.http import Json
-from fleet.plan.locks import Locks
-from fleet.plan.patchers import Patching
+from fleet.preflight.locks import Locks
+from fleet.preflight.patchers import Patching
 from fleet.targets.model import Target
 
 

@@ -13,9 +13,9 @@ from fleet.azure.wire import preflight as wire
 from fleet.azure.wire import run_command
 from fleet.azure.wire.http import NoResponse, Request, Response
 from fleet.clock import Clock
-from fleet.plan.condition import Condition, Permissions, Principal
-from fleet.plan.locks import Locks
-from fleet.plan.patchers import Patching
+from fleet.preflight.facts import Condition, Permissions, Principal
+from fleet.preflight.locks import Locks
+from fleet.preflight.patchers import Patching
 from fleet.targets.model import Target
 
 

@@ -6,8 +6,8 @@ import os
 import ssl
 from pathlib import Path
 
+from fleet.documents.files import open_to_read
 from fleet.errors import InvalidInput, Problem
-from fleet.files import open_to_read
 
 
 def trusting(ca_file: str) -> ssl.SSLContext:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleet.cli.screen import table
+from fleet.cli.terminal import table
 from fleet.clock import iso
+from fleet.commands.bulk import Ended
+from fleet.commands.model import Change, ManagedCommand
 from fleet.report.safe import csv_text, terminal, terminal_line, without_query
 from fleet.report.words import duration
-from fleet.run.bulk import Ended
-from fleet.run.managed import Change, ManagedCommand
 
 HEAD = ("vm", "resource group", "command", "state", "exit", "age", "owner", "runs", "timeout")
 

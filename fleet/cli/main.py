@@ -19,37 +19,37 @@ from fleet.cli.streams import STDOUT_HINT, prepare, to_nowhere
 from fleet.errors import ExitCode, FleetError, InvalidInput, StateError
 
 VERBS: dict[str, tuple[str, str]] = {
-    "run": ("fleet.cli.running:run", "Run a playbook over its targets and report."),
-    "plan": ("fleet.cli.running:plan", "Show what a run would do, and send nothing."),
-    "apply": ("fleet.cli.running:apply", "Carry out exactly what a plan file froze."),
-    "exec": ("fleet.cli.adhoc:execute", "Run one command on the selected VMs, without a playbook."),
-    "resume": ("fleet.cli.running:resume", "Go on with a run that was left unfinished."),
-    "rerun": ("fleet.cli.running:rerun", "Run again on the targets of a run that did not end well."),
-    "commands": ("fleet.cli.commands:commands", "List, show, change or delete managed commands on VMs."),
-    "approve": ("fleet.cli.approving:approve", "Approve the wave that a run waits to open, or a plan file."),
-    "reject": ("fleet.cli.approving:reject", "Reject the wave that a run waits to open, which ends it."),
-    "pause": ("fleet.cli.steering:pause", "Launch nothing more in a run until it is unpaused."),
-    "unpause": ("fleet.cli.steering:unpause", "Let a paused run launch again."),
-    "cancel": ("fleet.cli.steering:cancel", "End a run: what has not begun does not begin."),
-    "tune": ("fleet.cli.steering:tune", "Change concurrency and budgets of a run while it goes on."),
-    "targets": ("fleet.cli.choosing:targets", "List the VMs that a playbook or an expression selects."),
-    "doctor": ("fleet.cli.preparing:doctor", "Check what stands in the way of a run, before it."),
-    "rbac": ("fleet.cli.preparing:rbac", "Print the smallest role that can carry out a playbook."),
-    "validate": ("fleet.cli.writing:validate", "Check playbooks without sending anything."),
-    "runs": ("fleet.cli.reading:runs", "List the runs kept here."),
-    "show": ("fleet.cli.reading:show", "Show how a run stands, or how it ended."),
-    "output": ("fleet.cli.output:output", "Print what a run's scripts printed, VM by VM."),
-    "probe": ("fleet.cli.probing:probe", "Look into VMs in which a run's scripts hang."),
-    "unstick": ("fleet.cli.probing:unstick", "End a script that hangs in a VM."),
-    "report": ("fleet.cli.reading:report", "Render a run's report again, in any format."),
-    "verify": ("fleet.cli.reading:verify", "Check that a run's journal is whole and unchanged."),
-    "diff": ("fleet.cli.comparing:diff", "Show what differs between VMs, or between two runs."),
-    "lab": ("fleet.cli.lab:lab", "Serve a pretend Azure on this machine."),
-    "sim": ("fleet.cli.simulating:sim", "Rehearse a run in virtual time, against a pretend fleet."),
-    "schema": ("fleet.cli.writing:schema", "Print a JSON Schema: playbook, report, config, lab."),
-    "config": ("fleet.cli.writing:config", "Show the settings in force, and where each comes from."),
-    "completion": ("fleet.cli.writing:completion", "Print the completion script of a shell."),
-    "version": ("fleet.cli.writing:version", "Print Fleet's version."),
+    "run": ("fleet.cli.verbs.run:run", "Run a playbook over its targets and report."),
+    "plan": ("fleet.cli.verbs.run:plan", "Show what a run would do, and send nothing."),
+    "apply": ("fleet.cli.verbs.run:apply", "Carry out exactly what a plan file froze."),
+    "exec": ("fleet.cli.verbs.exec:execute", "Run one command on the selected VMs, without a playbook."),
+    "resume": ("fleet.cli.verbs.run:resume", "Go on with a run that was left unfinished."),
+    "rerun": ("fleet.cli.verbs.run:rerun", "Run again on the targets of a run that did not end well."),
+    "commands": ("fleet.cli.verbs.commands:commands", "List, show, change or delete managed commands on VMs."),
+    "approve": ("fleet.cli.verbs.approve:approve", "Approve the wave that a run waits to open, or a plan file."),
+    "reject": ("fleet.cli.verbs.approve:reject", "Reject the wave that a run waits to open, which ends it."),
+    "pause": ("fleet.cli.verbs.steer:pause", "Launch nothing more in a run until it is unpaused."),
+    "unpause": ("fleet.cli.verbs.steer:unpause", "Let a paused run launch again."),
+    "cancel": ("fleet.cli.verbs.steer:cancel", "End a run: what has not begun does not begin."),
+    "tune": ("fleet.cli.verbs.steer:tune", "Change concurrency and budgets of a run while it goes on."),
+    "targets": ("fleet.cli.verbs.targets:targets", "List the VMs that a playbook or an expression selects."),
+    "doctor": ("fleet.cli.verbs.doctor:doctor", "Check what stands in the way of a run, before it."),
+    "rbac": ("fleet.cli.verbs.doctor:rbac", "Print the smallest role that can carry out a playbook."),
+    "validate": ("fleet.cli.verbs.validate:validate", "Check playbooks without sending anything."),
+    "runs": ("fleet.cli.verbs.runs:runs", "List the runs kept here."),
+    "show": ("fleet.cli.verbs.runs:show", "Show how a run stands, or how it ended."),
+    "output": ("fleet.cli.verbs.output:output", "Print what a run's scripts printed, VM by VM."),
+    "probe": ("fleet.cli.verbs.probe:probe", "Look into VMs in which a run's scripts hang."),
+    "unstick": ("fleet.cli.verbs.probe:unstick", "End a script that hangs in a VM."),
+    "report": ("fleet.cli.verbs.runs:report", "Render a run's report again, in any format."),
+    "verify": ("fleet.cli.verbs.runs:verify", "Check that a run's journal is whole and unchanged."),
+    "diff": ("fleet.cli.verbs.diff:diff", "Show what differs between VMs, or between two runs."),
+    "lab": ("fleet.cli.verbs.lab:lab", "Serve a pretend Azure on this machine."),
+    "sim": ("fleet.cli.verbs.sim:sim", "Rehearse a run in virtual time, against a pretend fleet."),
+    "schema": ("fleet.cli.verbs.validate:schema", "Print a JSON Schema: playbook, report, config, lab."),
+    "config": ("fleet.cli.verbs.validate:config", "Show the settings in force, and where each comes from."),
+    "completion": ("fleet.cli.verbs.validate:completion", "Print the completion script of a shell."),
+    "version": ("fleet.cli.verbs.validate:version", "Print Fleet's version."),
 }
 
 
@@ -135,7 +135,7 @@ def _end_at_once(code: int) -> NoReturn:
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    """End in order where no run is in progress; a run takes the signal over (``fleet.signals``)."""
+    """End in order where no run is in progress; a run takes the signal over (``fleet.cli.signals``)."""
     os.write(2, b"terminated\n")
     sys.exit(ExitCode.TERMINATED)
 
@@ -188,7 +188,7 @@ def _usage(error: click.ClickException, args: list[str]) -> int:
 
 
 def _problems(error: InvalidInput) -> int:
-    from fleet.cli.screen import label
+    from fleet.cli.terminal import label
     from fleet.report.safe import terminal
 
     for problem in error.problems:
@@ -202,7 +202,7 @@ def _problems(error: InvalidInput) -> int:
 
 
 def _error(message: str, hint: str, code: int, name: str) -> int:
-    from fleet.cli.screen import label
+    from fleet.cli.terminal import label
     from fleet.report.safe import terminal
 
     click.echo(f"{label('error', 'red')}: {terminal(message)} [{name}]", err=True)

@@ -50,7 +50,7 @@ class DurationType(click.ParamType[float]):
     name = "DURATION"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from fleet.keys import seconds
+        from fleet.documents.schema import seconds
 
         text = str(value)
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.cli.screen import table
+from fleet.cli.terminal import table
 from fleet.guest.probe import Disk, Findings, Standing
 from fleet.report.safe import terminal, terminal_line
 from fleet.report.words import duration

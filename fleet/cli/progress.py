@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from fleet.cli.endings import Endings
+from fleet.cli.finished_jobs import Endings
 from fleet.clock import wall_time
 from fleet.report.safe import terminal
 from fleet.report.words import duration, plural

@@ -1,4 +1,4 @@
-"""Carries a :class:`fleet.run.bulk.Bulk` out: calls on the wire, answers back, and nobody waits longer than needed."""
+"""Carries a :class:`fleet.commands.bulk.Bulk` out: calls on the wire, answers back, and nobody waits longer than needed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from fleet.clock import Clock
+from fleet.commands.bulk import Bulk, BulkAnswer, Ended, Kind, Send
+from fleet.commands.model import Change, ManagedCommand
 from fleet.engine.ports import ManagedCommands, Reply
-from fleet.run.bulk import Bulk, BulkAnswer, Ended, Kind, Send
-from fleet.run.managed import Change, ManagedCommand
 
 Call = Callable[[int], Awaitable[Reply[BulkAnswer]]]
 

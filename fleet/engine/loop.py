@@ -25,8 +25,8 @@ from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.agent import is_checked
 from fleet.run.answers import Command, Operation
-from fleet.run.asking import question
 from fleet.run.command import command_name
+from fleet.run.gates.webhooks import question
 from fleet.run.job import SECOND_LOOK_AFTER, is_earlier_result, is_too_early
 from fleet.run.model import Phase
 from fleet.run.retry import is_unreadable, said

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from fleet.plan.condition import Condition, Permissions, Principal
-from fleet.plan.locks import Locks
-from fleet.plan.patchers import Patching
+from fleet.commands.model import Change, ManagedCommand
+from fleet.preflight.facts import Condition, Permissions, Principal
+from fleet.preflight.locks import Locks
+from fleet.preflight.patchers import Patching
 from fleet.run.answers import (
     Accepted,
     AgentAnswer,
@@ -25,7 +26,6 @@ from fleet.run.answers import (
     SubmitAnswer,
 )
 from fleet.run.events import Directive, Event
-from fleet.run.managed import Change, ManagedCommand
 from fleet.targets.kinds import USUAL
 from fleet.targets.model import Kind, Subscription, Target, UnreadScope, UnreadSubscription
 from fleet.targets.partial import PartialTarget

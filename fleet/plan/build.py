@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from fleet import codec
 from fleet.errors import InvalidInput, Problem
 from fleet.plan import languages
+from fleet.plan.launch_order import NO_TIMES, Times, arranged, ordered
 from fleet.plan.model import Gate, Limits, Plan, PlannedStep, PlaybookRef, Wave
-from fleet.plan.order import NO_TIMES, Times, arranged, ordered
 from fleet.plan.reboot import NEEDED, restarts
-from fleet.plan.rights import is_action
+from fleet.plan.transport import is_action
 from fleet.plan.waves import split
 from fleet.playbook import model
 from fleet.playbook.model import Amount, Lease, ParameterValue, Playbook, Reboot, Shell, Step, Strategy, Transport

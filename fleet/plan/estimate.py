@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.plan.model import Limits, Plan, PlannedStep, Wave
-from fleet.plan.rights import is_action
+from fleet.plan.transport import is_action
 from fleet.playbook.model import Strategy, Turn
 from fleet.targets.model import Kind
 from fleet.targets.traits import alike, trait

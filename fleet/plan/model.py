@@ -122,7 +122,7 @@ class Gate:
             return str(self.check)
         if self.webhook is None:
             return f"approval by {' or '.join(self.by) or 'anybody'}"
-        from fleet.keys import spelled  # not above: it brings pydantic, which most verbs do without
+        from fleet.documents.schema import spelled  # not above: it brings pydantic, which most verbs do without
 
         return f"an answer of {self.webhook.url} within {spelled(self.webhook.timeout)}"
 

@@ -6,10 +6,10 @@ that says something else is refused before anything is sent.
 
 from __future__ import annotations
 
+from fleet.documents.places import shown
 from fleet.errors import Problem
 from fleet.guest.shebang import first_line, late_shebang, read_shebang
 from fleet.playbook.model import Script, Shell
-from fleet.positions import shown
 from fleet.targets.model import Os
 
 _POWERSHELL = frozenset({Shell.PWSH, Shell.PWSH7})

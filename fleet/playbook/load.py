@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
-from fleet import codec, documents
-from fleet.documents import Document
+from fleet import codec
+from fleet.documents import read
+from fleet.documents.places import Path, dotted, in_order, problem
+from fleet.documents.read import Document
 from fleet.errors import MOST_LOOKED_FOR, InvalidInput, Problem
-from fleet.playbook import carrying, coherence, gates, schema
-from fleet.playbook import rollout as rollout_keys
+from fleet.playbook.checks import gates, transport, values
+from fleet.playbook.keys import playbook
+from fleet.playbook.keys import rollout as rollout_keys
+from fleet.playbook.keys.step import Step as StepKeys
 from fleet.playbook.language import wrong_line
 from fleet.playbook.model import (
     Amount,
@@ -39,8 +43,6 @@ from fleet.playbook.model import (
     WavesBy,
     Webhook,
 )
-from fleet.playbook.step import Step as StepKeys
-from fleet.positions import Path, dotted, in_order, problem
 from fleet.targets.model import Kind
 
 MAX_SCRIPT = 256 * 1024
@@ -55,10 +57,10 @@ def load(text: str, *, file: str, read_script: ReadScript) -> Playbook:
     ``read_script`` is given a path relative to the playbook, as written, and returns the file's text; it may
     raise OSError or UnicodeError. Raises InvalidInput with every problem: of form, of keys, and between them.
     """
-    document = documents.examine(text, file=file)
-    written, problems = documents.checked(document, schema.Playbook)
+    document = read.examine(text, file=file)
+    written, problems = read.checked(document, playbook.Playbook)
     found = list(problems)
-    for check in (coherence.check, carrying.check, gates.check):
+    for check in (values.check, transport.check, gates.check):
         found.extend(islice(check(document), MOST_LOOKED_FOR))
     scripts: dict[str, str] = {}
     for path, name in _script_files(document):
@@ -107,10 +109,10 @@ def _read(
     if size > MAX_SCRIPT:
         message = f"the script {name} has {size} bytes; Run Command takes {MAX_SCRIPT}"
         yield problem(document, path, "script_too_large", message, hint="let the script download what it needs")
-    for offset, found in coherence.pasted(text):
+    for offset, found in values.pasted(text):
         line = text.count("\n", 0, offset) + 1
         column = offset - text.rfind("\n", 0, offset)
-        yield coherence.pasted_problem(name, line, column, found)
+        yield values.pasted_problem(name, line, column, found)
 
 
 def _wrong_lines(document: Document, scripts: Mapping[str, str]) -> Iterator[Problem]:
@@ -147,7 +149,7 @@ def _leaves_folder(name: str) -> bool:
     return bool(re.match(r"[/\\]|[A-Za-z]:", name)) or ".." in re.split(r"[/\\]", name) or "\0" in name
 
 
-def _playbook(written: schema.Playbook, text: str, file: str, scripts: Mapping[str, str]) -> Playbook:
+def _playbook(written: playbook.Playbook, text: str, file: str, scripts: Mapping[str, str]) -> Playbook:
     rollout, targets, metadata = written.rollout, written.targets, written.metadata
     return Playbook(
         name=metadata.name,
@@ -158,7 +160,7 @@ def _playbook(written: schema.Playbook, text: str, file: str, scripts: Mapping[s
         labels=dict(metadata.labels),
         digest=codec.digest({"playbook": text, "scripts": dict(scripts)}),
         file=file,
-        parameters=tuple(coherence.parameter(name, keys) for name, keys in written.parameters.items()),
+        parameters=tuple(values.parameter(name, keys) for name, keys in written.parameters.items()),
         selection=Selection(
             subscriptions=tuple(targets.subscriptions),
             resource_groups=tuple(targets.resource_groups),

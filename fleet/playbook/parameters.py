@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from fleet.documents.places import Lookalike, closest, shown
 from fleet.errors import InvalidInput, Problem
 from fleet.playbook import template as templates
 from fleet.playbook.model import Parameter, ParameterValue, Playbook
 from fleet.playbook.template import Reference, read_template
-from fleet.positions import Lookalike, closest, shown
 from fleet.targets.model import Target
 
 _KINDS = {

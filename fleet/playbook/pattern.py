@@ -10,7 +10,7 @@ from typing import Any
 
 import re2
 
-from fleet.positions import shown
+from fleet.documents.places import shown
 
 _MEMORY = 1 << 20
 """Bytes that one compiled pattern may take."""

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fleet.documents.places import closest, shown
 from fleet.playbook.model import ParameterValue
-from fleet.positions import closest, shown
 from fleet.targets.model import Target
 
 TARGET_FIELDS = (

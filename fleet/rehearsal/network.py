@@ -21,11 +21,11 @@ from fleet.azure.transport import Transport
 from fleet.azure.wire.http import NoResponse, Request, Response, Silence
 from fleet.clock import Clock
 from fleet.lab import wire as lab
-from fleet.lab.control import ControlPlane
-from fleet.lab.faults import expired, instead
-from fleet.lab.file import FaultSpec
-from fleet.lab.throttle import too_many
+from fleet.lab.arm.control import ControlPlane
+from fleet.lab.arm.faults import expired, instead
+from fleet.lab.arm.throttle import too_many
 from fleet.lab.wire import Fate
+from fleet.lab.world.spec import FaultSpec
 from fleet.rehearsal.faults import Fault
 
 BASE = "https://lab.invalid"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fleet.errors import InvalidInput, Problem
-from fleet.lab.file import LabSpec
+from fleet.lab.world.spec import LabSpec
 from fleet.playbook.model import Selection
 from fleet.targets import selector
 from fleet.targets.expression import All, Any, Clause, Expression, Not, Operator

@@ -10,21 +10,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from fleet.app.connect import Connection
 from fleet.azure.cloud import AzureCloud
 from fleet.azure.credentials import StaticTokens
 from fleet.azure.inventory import AzureInventory
 from fleet.azure.managed import AzureManaged
 from fleet.azure.preflight import AzurePreflight
 from fleet.clock import wall_time
-from fleet.connecting import Connection
 from fleet.engine.loop import Engine
 from fleet.errors import InvalidInput, Problem
 from fleet.guest import envelope
 from fleet.lab import wire as lab
-from fleet.lab.classes import AgentState, PowerState, RuleSpec
-from fleet.lab.control import ControlPlane
-from fleet.lab.file import LabSpec
-from fleet.lab.world import Machine
+from fleet.lab.arm.control import ControlPlane
+from fleet.lab.world.machine_spec import AgentState, PowerState, RuleSpec
+from fleet.lab.world.spec import LabSpec
+from fleet.lab.world.world import Machine
 from fleet.plan.model import Plan
 from fleet.rehearsal import virtual
 from fleet.rehearsal.faults import AnyFault, Fault, VmFault
@@ -33,7 +33,7 @@ from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.run.events import Event
 from fleet.run.state import Run
-from fleet.store.runs import new_id
+from fleet.store.sqlite.runs import new_id
 from fleet.testing import MemoryRuns
 
 LATENCY = (0.03, 0.12)

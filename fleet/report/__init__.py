@@ -2,5 +2,5 @@
 
 Belongs here: the report's model, its aggregation and one module per rendering; renderers do not know each
 other.
-Does not: deciding an outcome (``run/job.py``), writing files (``app.py``).
+Does not: deciding an outcome (``run/job.py``), writing files (``app``).
 """

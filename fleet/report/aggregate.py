@@ -13,11 +13,11 @@ from fleet.report.model import WORST_FIRST, Counts, Group, JobRow, Leftover, Rep
 from fleet.report.reasons import common, reasons
 from fleet.report.verdict import exit_code
 from fleet.report.words import plural
-from fleet.run.asking import told
 from fleet.run.command import command_name
-from fleet.run.control import freeing, sentence
+from fleet.run.directives import freeing, sentence
 from fleet.run.events import Directive, JobUnstuck
-from fleet.run.findings import judgement
+from fleet.run.gates.checks import judgement
+from fleet.run.gates.webhooks import told
 from fleet.run.longtext import as_kept
 from fleet.run.model import FAILURES, NOT_REACHED, NOT_RUN, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.record import JobRecord, RunRecord

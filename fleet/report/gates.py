@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from fleet.plan.model import Gate
 from fleet.report.model import GateKind, GateRow, GateState
 from fleet.run import events as e
-from fleet.run.asking import told
-from fleet.run.control import sentence
-from fleet.run.findings import judgement
+from fleet.run.directives import sentence
+from fleet.run.gates.checks import judgement
+from fleet.run.gates.webhooks import told
 from fleet.run.record import RunRecord
 
 

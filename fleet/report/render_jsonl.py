@@ -17,7 +17,7 @@ from fleet.report.document import Json
 from fleet.report.model import JobRow, Report
 from fleet.run import events as e
 from fleet.run.answers import Refusal
-from fleet.run.findings import judgement
+from fleet.run.gates.checks import judgement
 
 
 def line(event: e.Event, plan: Plan) -> str:

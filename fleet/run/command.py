@@ -11,12 +11,12 @@ from fleet.guest.delivery import Shell as GuestShell
 from fleet.guest.spool import Stream
 from fleet.guest.wrapper import wrap
 from fleet.plan import languages
-from fleet.plan.fitness import ACTION_SCRIPT, encoded, too_long
 from fleet.plan.model import Job, Plan, PlannedStep
-from fleet.plan.rights import is_action
+from fleet.plan.transport import is_action
 from fleet.playbook.model import Shell, Transport
 from fleet.playbook.parameters import render, secret_reference
 from fleet.playbook.template import references
+from fleet.preflight.compatibility import ACTION_SCRIPT, encoded, too_long
 from fleet.run.answers import Command
 from fleet.targets.model import Os
 

@@ -16,8 +16,8 @@ from fleet.plan.model import JobId, Plan, PlannedStep, Wave
 from fleet.playbook.model import Turn
 from fleet.run.job_state import JobState
 from fleet.run.model import Phase
-from fleet.run.standing import Standing
 from fleet.run.stragglers import stragglers
+from fleet.run.view import RunView
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Outlook:
     stragglers: int = 0
 
 
-def outlook(run: Standing, now: float) -> Outlook | None:
+def outlook(run: RunView, now: float) -> Outlook | None:
     """Say how long the run still takes; None while nothing is known yet, or nothing is left. Looks at every job."""
     lengths = _lengths(run)
     if not lengths or run.done == len(run.jobs) or run.wave < 0:
@@ -51,7 +51,7 @@ def outlook(run: Standing, now: float) -> Outlook | None:
     return Outlook(seconds, len(slow))
 
 
-def _lengths(run: Standing) -> dict[str, float]:
+def _lengths(run: RunView) -> dict[str, float]:
     """How long each step took in the middle, where any has ended, by its id."""
     took: defaultdict[str, list[float]] = defaultdict(list)
     for state in run.jobs:
@@ -61,7 +61,7 @@ def _lengths(run: Standing) -> dict[str, float]:
 
 
 def _rest_of_wave(
-    run: Standing,
+    run: RunView,
     plan: Plan,
     wave: Wave,
     lengths: Mapping[str, float],
@@ -85,7 +85,7 @@ def _rest_of_wave(
     return max(places, default=0.0)
 
 
-def _is_due(run: Standing, state: JobState) -> bool:
+def _is_due(run: RunView, state: JobState) -> bool:
     """Whether a job of the open wave is under way, or will be if nothing goes wrong."""
     if state.phase is Phase.DONE:
         return False
@@ -102,7 +102,7 @@ def _left(state: JobState, length: float, now: float) -> float:
     return length + max(state.due - now, 0.0)
 
 
-def _after_wave(run: Standing, plan: Plan, wave: Wave, length: estimate.Length, now: float) -> float:
+def _after_wave(run: RunView, plan: Plan, wave: Wave, length: estimate.Length, now: float) -> float:
     """What follows the open wave's own steps before the next one opens: it settles, and is looked at."""
     if run.is_looked_at:
         return 0.0

@@ -11,17 +11,17 @@ from typing import ClassVar
 
 from fleet.plan.model import JobId
 from fleet.run.answers import Answer, LostReason, Mark, Operation, Quota, Refusal
-from fleet.run.directives import Directive as Directive
-from fleet.run.directives import Freeing as Freeing
-from fleet.run.directives import FreeingStage as FreeingStage
-from fleet.run.directives import JobUnstuck as JobUnstuck
-from fleet.run.directives import LimitsChanged as LimitsChanged
-from fleet.run.directives import RunCancelled as RunCancelled
-from fleet.run.directives import RunPaused as RunPaused
-from fleet.run.directives import RunUnpaused as RunUnpaused
-from fleet.run.directives import StopKind as StopKind
-from fleet.run.directives import WaveApproved as WaveApproved
-from fleet.run.directives import WaveRejected as WaveRejected
+from fleet.run.directive_events import Directive as Directive
+from fleet.run.directive_events import Freeing as Freeing
+from fleet.run.directive_events import FreeingStage as FreeingStage
+from fleet.run.directive_events import JobUnstuck as JobUnstuck
+from fleet.run.directive_events import LimitsChanged as LimitsChanged
+from fleet.run.directive_events import RunCancelled as RunCancelled
+from fleet.run.directive_events import RunPaused as RunPaused
+from fleet.run.directive_events import RunUnpaused as RunUnpaused
+from fleet.run.directive_events import StopKind as StopKind
+from fleet.run.directive_events import WaveApproved as WaveApproved
+from fleet.run.directive_events import WaveRejected as WaveRejected
 from fleet.run.model import CauseCode
 
 

@@ -7,7 +7,7 @@ wait: it is never given up unseen. If that look has no answer within :data:`LAST
 from __future__ import annotations
 
 from fleet.plan.model import Limits
-from fleet.run import restart
+from fleet.run import reboot
 from fleet.run.job_state import JobState
 from fleet.run.model import Phase
 
@@ -25,7 +25,7 @@ def cutoff(state: JobState, opened: float, limits: Limits) -> float | None:
     first = state.first_intended
     if first is None or state.phase in (Phase.SUBMITTING, Phase.DONE):
         return None
-    deliver, grace = restart.bounds(state.job.step, limits)
+    deliver, grace = reboot.bounds(state.job.step, limits)
     if state.phase is Phase.WAITING and not state.possibly_sent:
         return max(first, opened) + deliver
     sent = state.intended if state.phase is Phase.RUNNING and state.intended is not None else first

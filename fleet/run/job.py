@@ -42,9 +42,9 @@ from fleet.run.diagnosis import diagnose
 from fleet.run.ender import DELETED, Ender, with_ender
 from fleet.run.facts import judged
 from fleet.run.job_state import JobState
-from fleet.run.judge import judge_answer, judge_failure, unchanged
 from fleet.run.longstanding import StandingCommand
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
+from fleet.run.outcome import judge_answer, judge_failure, unchanged
 from fleet.run.retry import GiveUp, backoff, judge_refusal, not_connected
 from fleet.run.start import Start
 

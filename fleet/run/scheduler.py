@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fleet.plan.model import JobId, Plan
+from fleet.run.admission import Pace
 from fleet.run.answers import Quota
 from fleet.run.job_state import JobState
 from fleet.run.limits import LaneRates, SubscriptionRates
 from fleet.run.model import Phase
-from fleet.run.pace import Pace
 from fleet.targets.model import Kind
 
 Entry = tuple[float, JobId]

@@ -13,16 +13,16 @@ from dataclasses import replace
 from fleet.errors import defect
 from fleet.plan.model import JobId
 from fleet.playbook.model import Strategy
-from fleet.run import agent, restart
+from fleet.run import agent, reboot
 from fleet.run import events as e
 from fleet.run.answers import LostReason
-from fleet.run.asking import told
 from fleet.run.command import derived_nonce
-from fleet.run.control import sentence
 from fleet.run.counts import ANSWERS, CALLS, Counted, is_answer
+from fleet.run.directives import sentence
 from fleet.run.ender import Ender
 from fleet.run.expiry import give_up_at, is_too_late
-from fleet.run.findings import cause, judgement
+from fleet.run.gates.checks import cause, judgement
+from fleet.run.gates.webhooks import told
 from fleet.run.job import advance, again, broken, end
 from fleet.run.job_state import JobState
 from fleet.run.limits import Budget
@@ -31,7 +31,7 @@ from fleet.run.polling import LONGEST_HINT, next_look
 from fleet.run.removal import forget_removal, note_failure, plan_removal, try_anew
 from fleet.run.retry import backoff
 from fleet.run.scheduler import Lane
-from fleet.run.standing import Standing
+from fleet.run.view import RunView
 
 _FOLLOWED = (e.SubmissionAccepted, e.SeenRunning, e.LookFailed, e.AgentSeen)
 """After these a running job is looked at again."""
@@ -48,7 +48,7 @@ def _may_be_removed(state: JobState) -> bool:
     return over or state.start.given_up or state.reported_its_end
 
 
-class Run(Standing):
+class Run(RunView):
     """One run of one plan: mutable, with one writer."""
 
     def apply(self, event: e.Event) -> None:
@@ -135,7 +135,7 @@ class Run(Standing):
             if isinstance(event, e.SubmissionIntended) and state.standing is not None:
                 state.standing.source = self.command(event.job, {}).source
             if state.phase is Phase.DONE and not was_done:
-                state.outcome = restart.judged(state, event.at)
+                state.outcome = reboot.judged(state, event.at)
         except Exception as error:
             broken(state, event.at, defect(error))
 
@@ -144,14 +144,14 @@ class Run(Standing):
         if self._is_tried_again(state, at):
             self._try_again(state, at)
         elif state.is_last_look and state.outcome is not None:
-            state.outcome = restart.concluded(state.outcome)
+            state.outcome = reboot.concluded(state.outcome)
 
     def _is_tried_again(self, state: JobState, at: float) -> bool:
         """Only what has certainly ended is run again, and after a stop only what brings a target to a good end."""
         flow, outcome = state.job.step.flow, state.outcome
         assert outcome is not None
         if state.job.step.restart is not None:
-            wanted = restart.is_tried_again(state, at, self._opened)
+            wanted = reboot.is_tried_again(state, at, self._opened)
         else:
             ended = outcome.status in (Status.FAILED, Status.TIMED_OUT) and not outcome.may_still_run
             wanted = ended and state.retry < flow.retries
@@ -281,8 +281,8 @@ class Run(Standing):
             self._job_done(state, at)
         else:
             before = Counted.of(state)
-            state.released, state.known, state.begun = True, restart.prepare(self._above(state), state, verdict), at
-            state.due = at + restart.first_look(state.job.step)
+            state.released, state.known, state.begun = True, reboot.prepare(self._above(state), state, verdict), at
+            state.due = at + reboot.first_look(state.job.step)
             state.free = state.belongs_to_gate or self.plan.target_index(job) in self._spent
             self._count(state, before)
             self._lanes.index(state)

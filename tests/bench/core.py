@@ -30,9 +30,9 @@ from fleet.report.aggregate import aggregate
 from fleet.run.answers import Command, RemoveAnswer
 from fleet.run.events import Event
 from fleet.run.state import Run
-from fleet.store import journal as journals
-from fleet.store.files import write_private
-from fleet.store.journal import Journal
+from fleet.store.sqlite import journal as journals
+from fleet.store.sqlite.files import write_private
+from fleet.store.sqlite.journal import Journal
 from fleet.targets.model import Target
 from fleet.testing import Behaviour, ScriptedCloud
 from tests.unit.run.factory import plan

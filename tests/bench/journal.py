@@ -12,7 +12,7 @@ from fleet.plan.model import JobId, Plan, PlaybookRef
 from fleet.playbook.model import Transport
 from fleet.run.answers import Operation
 from fleet.run.events import SubmissionAccepted
-from fleet.store import journal
+from fleet.store.sqlite import journal
 
 SECONDS = 2.0
 EVENT = SubmissionAccepted(1.5e9, JobId(1), Operation(Transport.ACTION, "https://example.test/" + "o" * 150))

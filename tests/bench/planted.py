@@ -60,7 +60,7 @@ class DoesNotApply(Exception):
     """An edit's text is not in its file, or is there more than once."""
 
 
-ENGINE, JOB, JUDGE, STATE = "engine/loop.py", "run/job.py", "run/judge.py", "run/state.py"
+ENGINE, JOB, JUDGE, STATE = "engine/loop.py", "run/job.py", "run/outcome.py", "run/state.py"
 RECEIPT, REPORT, VERDICT, LIMITS = "guest/receipt.py", "report/aggregate.py", "report/verdict.py", "run/limits.py"
 ROWS = "    jobs = tuple(row(job, record, resumable=resumable) for job in record.jobs)\n"
 GREEN = "Outcome(Status.SUCCEEDED, Cause(CauseCode.COMPLETED), exit_code=0, verified=True)"
@@ -144,9 +144,11 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
     ),
     "journal-not-fenced": (
         Edit(
-            "store/writer.py", "WHERE (SELECT max(epoch) FROM lease) = ?", "WHERE (SELECT max(epoch) FROM lease) >= ?"
+            "store/sqlite/writer.py",
+            "WHERE (SELECT max(epoch) FROM lease) = ?",
+            "WHERE (SELECT max(epoch) FROM lease) >= ?",
         ),
-        Edit("store/database.py", "seq INTEGER PRIMARY KEY, epoch", "seq INTEGER NOT NULL, epoch"),
+        Edit("store/sqlite/database.py", "seq INTEGER PRIMARY KEY, epoch", "seq INTEGER NOT NULL, epoch"),
     ),
     # Others of the same kinds.
     "lost-frees-its-slot": (
@@ -173,7 +175,7 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "nonce-drawn-anew": (
-        Edit("run/standing.py", "self.jobs[job].wrapped and not self.jobs[job].nonce", "self.jobs[job].wrapped"),
+        Edit("run/view.py", "self.jobs[job].wrapped and not self.jobs[job].nonce", "self.jobs[job].wrapped"),
         Edit(JOB, "state.nonce = state.nonce or event.nonce", "state.nonce = event.nonce or state.nonce"),
     ),
     "unhashed-streams": (Edit(RECEIPT, "    if StreamCheck.WRONG_HASH in checks:\n", "    if False:\n"),),

@@ -10,7 +10,7 @@ import os
 import random
 import sys
 
-from fleet.lab.windows.powershell import VARIABLE, find
+from fleet.lab.guests.windows.powershell import VARIABLE, find
 from tests.powershell.kills import trials
 
 

@@ -14,7 +14,7 @@ from fleet.engine import ports
 from fleet.errors import StateError
 from fleet.plan.model import JobId, Plan, PlaybookRef
 from fleet.run.events import Event, JobExpired, RunEnded, RunOpened, SeenRunning, SubmissionIntended
-from fleet.store import journal
+from fleet.store.sqlite import journal
 from fleet.testing import MemoryRuns
 
 PLAN = Plan(PlaybookRef("patch", "1.0.0", "abc"), (), (), ())

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from fleet.engine.ports import Leases
 from fleet.errors import StateError
-from fleet.store.leases import FILE, FileLeases
+from fleet.store.sqlite.leases import FILE, FileLeases
 from fleet.testing import MemoryLeases
 from tests.unit.run.factory import target
 

@@ -17,7 +17,7 @@ from fleet.azure.cloud import AzureCloud
 from fleet.azure.credentials import StaticTokens
 from fleet.azure.transport import Transport
 from fleet.azure.wire.run_command import HANDLER_EXIT_CODES
-from fleet.lab.control import ControlPlane
+from fleet.lab.arm.control import ControlPlane
 from fleet.lab.wire import Request
 from fleet.plan.build import Settings, build
 from fleet.playbook.load import load

@@ -11,7 +11,7 @@ from fleet.plan.model import JobId, Plan, PlaybookRef
 from fleet.playbook.model import Transport
 from fleet.run.answers import Answer, Operation
 from fleet.run.events import Event, ResultReceived, RunEnded, RunOpened, SubmissionAccepted, SubmissionIntended
-from fleet.store import journal
+from fleet.store.sqlite import journal
 
 JOB = JobId(0)
 EVENTS: tuple[Event, ...] = (

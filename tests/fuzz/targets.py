@@ -25,8 +25,8 @@ from fleet.guest import receipt
 from fleet.plan import file as plan_file
 from fleet.playbook.load import load
 from fleet.playbook.model import Playbook
-from fleet.store import journal, records, wal
-from fleet.store.records import KINDS, Row
+from fleet.store.sqlite import journal, records, wal
+from fleet.store.sqlite.records import KINDS, Row
 from fleet.targets.model import Kind, Subscription
 
 NONCE = "0123456789abcdef"

@@ -6,11 +6,11 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from fleet.lab import file
-from fleet.lab.control import ControlPlane
-from fleet.lab.guests import Envelope
+from fleet.lab.arm.control import ControlPlane
 from fleet.lab.wire import Answer, Request
-from fleet.lab.world import Machine
+from fleet.lab.world.scripted import Envelope
+from fleet.lab.world.spec import LabSpec
+from fleet.lab.world.world import Machine
 
 BASE = "http://127.0.0.1:4711"
 VERSION = "2024-07-01"
@@ -18,13 +18,13 @@ SUB = "11111111-1111-4111-8111-111111111111"
 DAY = 1_767_225_600.0
 
 
-def spec(*vms: dict[str, Any], **more: Any) -> file.LabSpec:
+def spec(*vms: dict[str, Any], **more: Any) -> LabSpec:
     """Return a lab with one subscription and one group of these VM classes; scripted, at the real speed."""
     classes = [{"guest": "scripted", **each} for each in vms] or [{"name": "vm1", "guest": "scripted"}]
     group: dict[str, Any] = {"name": "rg-One", "location": "westeurope", "vms": classes}
     group |= {key: more.pop(key) for key in ("scale_sets", "arc") if key in more}
     given = {"speed": 1.0, "subscriptions": [{"name": "one", "id": SUB, "groups": [group]}], **more}
-    return file.LabSpec.model_validate(given)
+    return LabSpec.model_validate(given)
 
 
 def version_of(path: str) -> str:
@@ -43,7 +43,7 @@ def version_of(path: str) -> str:
 class Desk:
     """Sends requests to a control plane at a time that only tests move."""
 
-    def __init__(self, lab: file.LabSpec, envelope: Envelope | None = None) -> None:
+    def __init__(self, lab: LabSpec, envelope: Envelope | None = None) -> None:
         self.plane = ControlPlane(lab, sandboxed=False, envelope=envelope)
         self.plane.base = BASE
         self.now = DAY

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from fleet.lab import sandbox
-from fleet.lab.classes import UpdatesSpec
-from fleet.lab.guests import Result, Script
-from fleet.lab.making import build
-from fleet.lab.mounts import NOBODY
-from fleet.lab.packages import stock
-from fleet.lab.template import Profile
-from fleet.lab.world import Machine
+from fleet.lab.guests import sandbox
+from fleet.lab.guests.mounts import NOBODY
+from fleet.lab.guests.packages import stock
+from fleet.lab.guests.template import Profile
+from fleet.lab.world.build import build
+from fleet.lab.world.machine_spec import UpdatesSpec
+from fleet.lab.world.scripted import Result, Script
+from fleet.lab.world.world import Machine
 from tests.lab.desk import spec
 
 REASON = sandbox.supported()

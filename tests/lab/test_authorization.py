@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.lab import file
-from fleet.lab.access import AccessSpec, RightsSpec, Scope, may
+from fleet.lab.world.access import AccessSpec, RightsSpec, Scope, may
+from fleet.lab.world.spec import LabSpec
 from tests.lab.desk import SUB, Desk, code, decoded, spec
 
 GROUP = f"/subscriptions/{SUB}/resourceGroups/rg-One"
@@ -40,7 +40,7 @@ def desk(subscription: dict[str, Any] | None = None, group: dict[str, Any] | Non
     (sub,) = lab["subscriptions"]
     sub |= subscription or {}
     sub["groups"][0] |= group or {}
-    return Desk(file.LabSpec.model_validate(lab))
+    return Desk(LabSpec.model_validate(lab))
 
 
 @pytest.mark.parametrize("action", CALLS)

@@ -10,34 +10,34 @@ import pydantic
 import pytest
 
 from fleet.errors import InvalidInput
-from fleet.lab import access, classes, file, maintenance
-from fleet.lab.making import build
+from fleet.lab.world import access, machine_spec, maintenance, spec
+from fleet.lab.world.build import build
 
 LABS = Path(__file__).parent / "labs"
 PAGE = Path(__file__).parents[2] / "docs" / "lab.md"
 MODELS: dict[str, type[pydantic.BaseModel]] = {
-    "The lab": file.LabSpec,
-    "`subscriptions`": file.SubscriptionSpec,
-    "`groups`": file.GroupSpec,
-    "`vms`": file.VmSpec,
-    "`scale_sets`": file.ScaleSetSpec,
-    "`arc`": file.ArcSpec,
+    "The lab": spec.LabSpec,
+    "`subscriptions`": spec.SubscriptionSpec,
+    "`groups`": spec.GroupSpec,
+    "`vms`": spec.VmSpec,
+    "`scale_sets`": spec.ScaleSetSpec,
+    "`arc`": spec.ArcSpec,
     "`maintenance`": maintenance.MaintenanceSpec,
     "`dynamic`": maintenance.DynamicScopeSpec,
     "`rights`": access.RightsSpec,
-    "`updates`": classes.UpdatesSpec,
-    "`disks`": classes.DiskSpec,
-    "`packages`": classes.PackageSpec,
-    "`offered`": classes.OfferedSpec,
-    "`services`": classes.ServiceSpec,
-    "`rules`": file.RuleSpec,
-    "`faults`": file.FaultSpec,
+    "`updates`": machine_spec.UpdatesSpec,
+    "`disks`": machine_spec.DiskSpec,
+    "`packages`": machine_spec.PackageSpec,
+    "`offered`": machine_spec.OfferedSpec,
+    "`services`": machine_spec.ServiceSpec,
+    "`rules`": spec.RuleSpec,
+    "`faults`": spec.FaultSpec,
 }
 
 
-def load(text: str) -> file.LabSpec:
+def load(text: str) -> spec.LabSpec:
     """Load a text as lab.yaml."""
-    return file.load(text, file="lab.yaml")
+    return spec.load(text, file="lab.yaml")
 
 
 def around(vms: str) -> str:
@@ -47,8 +47,8 @@ def around(vms: str) -> str:
 
 def test_the_default_lab() -> None:
     """The default lab has 120 running Linux VMs of many kinds, and 6 Windows VMs in a group of their own."""
-    machines = list(build(file.default()).machines())
-    subscriptions = file.default().subscriptions
+    machines = list(build(spec.default()).machines())
+    subscriptions = spec.default().subscriptions
     assert (len(subscriptions), sum(len(each.groups) for each in subscriptions)) == (2, 7)
     assert Counter((m.system, m.power, m.guest) for m in machines) == {
         ("linux", "running", "sandbox"): 120,
@@ -159,7 +159,7 @@ def test_the_pages_examples_load() -> None:
 
 def test_the_schema_has_every_key() -> None:
     """The JSON Schema names the lab's keys and refuses unknown ones."""
-    schema = file.schema()
-    assert set(schema["properties"]) == set(file.LabSpec.model_fields)
+    schema = spec.schema()
+    assert set(schema["properties"]) == set(spec.LabSpec.model_fields)
     assert schema["additionalProperties"] is False
     assert schema["required"] == ["subscriptions"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fleet.lab.guests import Opened
+from fleet.lab.world.scripted import Opened
 from tests.lab.desk import Desk, spec
 
 

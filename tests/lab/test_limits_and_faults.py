@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.lab.throttle import Cost, Policy, Throttle, Verb
+from fleet.lab.arm.throttle import Cost, Policy, Throttle, Verb
 from fleet.lab.wire import Fate
 from tests.lab.desk import DAY, SUB, Desk, code, decoded, spec
 

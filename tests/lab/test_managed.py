@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from fleet.lab.blobs import Blob, BlobKind
 from fleet.lab.wire import Answer, Request
+from fleet.lab.world.blobs import Blob, BlobKind
 from tests.lab.desk import BASE, Desk, code, decoded, spec
 
 FAILS = {"name": "vm1", "rules": [{"stdout": "out\n", "stderr": "err\n", "exit": 7}]}

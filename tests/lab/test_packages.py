@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab import rpm
-from fleet.lab.classes import UpdatesSpec
-from fleet.lab.making import build
-from fleet.lab.packages import Stock, stock
-from fleet.lab.seeded import named_uuid
+from fleet.lab.guests import rpm
+from fleet.lab.guests.packages import Stock, stock
+from fleet.lab.world.build import build
+from fleet.lab.world.chance import named_uuid
+from fleet.lab.world.machine_spec import UpdatesSpec
 from tests.lab.desk import spec
 from tests.lab.patching import guest, needs_apt, needs_sandbox, package
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fleet.lab.control import ControlPlane
-from fleet.lab.guests import Result
-from fleet.lab.orders import Kill, Look, Start
+from fleet.lab.arm.control import ControlPlane
+from fleet.lab.world.orders import Kill, Look, Start
+from fleet.lab.world.scripted import Result
 from tests.lab.desk import BASE, Desk, spec
 
 

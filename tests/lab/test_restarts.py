@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleet.lab import sandbox
+from fleet.lab.guests import sandbox
 from tests.lab.desk import spec
 from tests.lab.test_sandbox import HERE, Guests, guests, served, until
 from tests.lab.test_server import VM, finished

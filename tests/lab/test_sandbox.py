@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from fleet.lab import sandbox
-from fleet.lab.file import LabSpec
-from fleet.lab.guests import Result, Script
-from fleet.lab.making import build
-from fleet.lab.server import serve
-from fleet.lab.template import Profile
+from fleet.lab.arm.server import serve
+from fleet.lab.guests import sandbox
+from fleet.lab.guests.template import Profile
+from fleet.lab.world.build import build
+from fleet.lab.world.scripted import Result, Script
+from fleet.lab.world.spec import LabSpec
 from tests.lab.desk import spec
 from tests.lab.test_server import VM, client, finished
 

@@ -14,8 +14,8 @@ import pytest
 from yarl import URL
 
 from fleet.clock import wall_time
-from fleet.lab import tls
-from fleet.lab.server import Lab, serve
+from fleet.lab.arm import tls
+from fleet.lab.arm.server import Lab, serve
 from tests.lab.desk import SUB, spec
 
 VM = f"/subscriptions/{SUB}/resourceGroups/rg-one/providers/Microsoft.Compute/virtualMachines"

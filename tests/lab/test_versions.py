@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.lab.routes import ROUTES
-from fleet.lab.versions import refusal_of, type_of
+from fleet.lab.arm.routes import ROUTES
+from fleet.lab.arm.versions import refusal_of, type_of
 from tests.lab.desk import SUB, Desk, code, decoded, spec
 
 GROUP = f"/subscriptions/{SUB}/resourceGroups/rg-One"

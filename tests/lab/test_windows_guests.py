@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.lab import sandbox
-from fleet.lab.classes import GuestKind
-from fleet.lab.making import build
-from fleet.lab.server import serve
-from fleet.lab.windows.kept import went_off
-from fleet.lab.windows.powershell import VARIABLE
-from fleet.lab.windows.stock import after_boot, initial
-from fleet.lab.world import Machine
+from fleet.lab.arm.server import serve
+from fleet.lab.guests import sandbox
+from fleet.lab.guests.windows.kept import went_off
+from fleet.lab.guests.windows.powershell import VARIABLE
+from fleet.lab.guests.windows.stock import after_boot, initial
+from fleet.lab.world.build import build
+from fleet.lab.world.machine_spec import GuestKind
+from fleet.lab.world.world import Machine
 from tests.lab.desk import spec
 
 REASON = sandbox.supported()

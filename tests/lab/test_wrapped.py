@@ -8,8 +8,8 @@ from fleet.guest import envelope
 from fleet.guest.delivery import Delivery, Shell, script_digest
 from fleet.guest.receipt import read, verify
 from fleet.guest.wrapper import wrap
-from fleet.lab import sandbox
-from fleet.lab.server import serve
+from fleet.lab.arm.server import serve
+from fleet.lab.guests import sandbox
 from tests.lab.desk import Desk, spec
 from tests.lab.test_server import VM, client, finished
 

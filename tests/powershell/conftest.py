@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.windows.powershell import VARIABLE, find
+from fleet.lab.guests.windows.powershell import VARIABLE, find
 from tests.powershell.windows import PowerShell, Windows, fresh_instant
 
 NEEDED = "FLEET_NEEDS_POWERSHELL"

@@ -15,8 +15,8 @@ from fleet.guest.packing import CHANNEL_TAIL
 from fleet.guest.receipt import Receipt, read, verify
 from fleet.guest.wrapper import wrap
 from fleet.guest.wrapper_pwsh import entry
-from fleet.lab.windows.machine import WindowsMachine
-from fleet.lab.windows.powershell import merged
+from fleet.lab.guests.windows.machine import WindowsMachine
+from fleet.lab.guests.windows.powershell import merged
 from tests.powershell.system import wait_until_gone
 
 KEY = "run-step"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.guest.receipt import Receipt, read
-from fleet.lab.windows.machine import quote
+from fleet.lab.guests.windows.machine import quote
 from tests.powershell.guest import AGAIN, Answer, Guest, Started, delivery, verified
 
 KINDS = ("all", "wrapper", "script")

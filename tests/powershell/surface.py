@@ -11,7 +11,7 @@ from pathlib import Path
 from fleet.guest import live, probe, restart, spool
 from fleet.guest.delivery import Delivery, Shell
 from fleet.guest.wrapper import wrap
-from fleet.lab.windows.powershell import SWITCHES, environment
+from fleet.lab.guests.windows.powershell import SWITCHES, environment
 
 LIST = Path(__file__).with_name("windows_powershell.txt")
 """A line for each use that is allowed, and the page that gives it for 5.1 or for .NET Framework 4.6.2."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.windows.machine import quote
+from fleet.lab.guests.windows.machine import quote
 
 ON_WINDOWS = sys.platform == "win32"
 

@@ -16,7 +16,7 @@ from fleet.guest.live import News, Since
 from fleet.guest.probe import Findings, Standing
 from fleet.guest.spool import Piece, Stream, Wanted, read_piece
 from fleet.guest.wrapper_pwsh import script_text
-from fleet.lab.windows.machine import quote
+from fleet.lab.guests.windows.machine import quote
 from tests.powershell.guest import AGAIN, KEY, NONCE, Guest, Started, delivery, verified
 from tests.powershell.system import LINE, is_alive, plays, read_text, sleeper, sleeping
 from tests.powershell.test_wrapper import wait_for

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from fleet.lab.windows.powershell import SWITCHES, VARIABLE, environment, find
+from fleet.lab.guests.windows.powershell import SWITCHES, VARIABLE, environment, find
 from tests.powershell.system import ON_WINDOWS
 
 

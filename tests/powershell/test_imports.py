@@ -26,7 +26,7 @@ pathlib.Path.open = no_proc
 sys.platform = "win32"
 ctypes.windll = mock.MagicMock()
 importlib.import_module("tests.conftest")
-for package in ("fleet.guest", "fleet.lab.windows", "tests.powershell"):
+for package in ("fleet.guest", "fleet.lab.guests.windows", "tests.powershell"):
     for path in sorted(pathlib.Path(importlib.import_module(package).__file__).parent.glob("*.py")):
         importlib.import_module(package if path.stem == "__init__" else f"{package}.{path.stem}")
 """

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab import sandbox
-from fleet.lab.windows.powershell import VARIABLE
+from fleet.lab.guests import sandbox
+from fleet.lab.guests.windows.powershell import VARIABLE
 from tests.system.cli import Done, LabUp, Machine, ended, lab_up, wait_for
 from tests.system.test_full_output import playbook
 

@@ -13,9 +13,9 @@ import pytest
 from fleet.guest.delivery import Delivery, Shell, script_digest
 from fleet.guest.receipt import Reading, read, verify
 from fleet.guest.wrapper import wrap
-from fleet.lab import sandbox
-from fleet.lab.server import serve
-from fleet.lab.windows.powershell import VARIABLE
+from fleet.lab.arm.server import serve
+from fleet.lab.guests import sandbox
+from fleet.lab.guests.windows.powershell import VARIABLE
 from tests.lab.desk import spec
 from tests.lab.test_server import VM, client
 from tests.lab.test_server import finished as polled

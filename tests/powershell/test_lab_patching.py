@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from fleet.lab import sandbox
-from fleet.lab.windows.state import read
+from fleet.lab.guests import sandbox
+from fleet.lab.guests.windows.state import read
 from tests.powershell.test_lab_fleet import WithPowerShell
 from tests.powershell.windows import installed
 from tests.system.cli import LABS, Done, LabUp, lab_up

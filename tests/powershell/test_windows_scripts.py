@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fleet.lab.windows.powershell import SWITCHES, environment
-from fleet.lab.windows.state import VARIABLE
+from fleet.lab.guests.windows.powershell import SWITCHES, environment
+from fleet.lab.guests.windows.state import VARIABLE
 from tests.powershell.system import ON_WINDOWS
 from tests.powershell.windows import PARTS, SCRIPTS, PowerShell, Windows, update
 

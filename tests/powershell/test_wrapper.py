@@ -12,7 +12,7 @@ import pytest
 
 from fleet.guest.spool import Absence, Piece, Stream, Wanted, joined, read_piece, reader
 from fleet.guest.wrapper import wrap
-from fleet.lab.windows.machine import quote
+from fleet.lab.guests.windows.machine import quote
 from tests.powershell.guest import AGAIN, KEY, NONCE, Answer, Guest, delivery, verified
 from tests.powershell.system import LINE, ON_WINDOWS, administrator, code, is_alive, on_linux, plays, sleeping
 

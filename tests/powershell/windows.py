@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fleet.lab.windows
-from fleet.lab.windows.powershell import SWITCHES, environment
-from fleet.lab.windows.state import VARIABLE, State, fresh, read, restarted, write
+import fleet.lab.guests.windows
+from fleet.lab.guests.windows.powershell import SWITCHES, environment
+from fleet.lab.guests.windows.state import VARIABLE, State, fresh, read, restarted, write
 from tests.powershell.system import ON_WINDOWS
 
-PARTS = Path(fleet.lab.windows.__file__).parent
+PARTS = Path(fleet.lab.guests.windows.__file__).parent
 SCRIPTS = Path(__file__).parents[2] / "playbooks" / "scripts"
 STOPWATCH = "[System.Diagnostics.Stopwatch]::StartNew()"
 

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from fleet.plan.model import Plan
 from fleet.run.events import Event
-from fleet.store import journal
-from fleet.store.records import KINDS, to_row
+from fleet.store.sqlite import journal
+from fleet.store.sqlite.records import KINDS, to_row
 from tests.system.cli import LABS, PLAYBOOKS, Machine, lab_up
 
 HERE = Path(__file__).parent

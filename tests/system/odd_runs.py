@@ -8,29 +8,30 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fleet import app, codec
-from fleet.app import Narrowing
+from fleet import codec
+from fleet.app import plans, search
+from fleet.app.connect import Connection
+from fleet.app.search import Narrowing
 from fleet.azure.cloud import AzureCloud
 from fleet.azure.credentials import StaticTokens
 from fleet.azure.inventory import AzureInventory
 from fleet.azure.managed import AzureManaged
 from fleet.azure.preflight import AzurePreflight
 from fleet.azure.wire.http import NoResponse, Request, Response
-from fleet.cli import preparing
 from fleet.cli.command_tables import listing
-from fleet.cli.rendering import render_plan
-from fleet.connecting import Connection
+from fleet.cli.render import render_plan
+from fleet.cli.verbs.doctor import render
 from fleet.engine.loop import Engine
 from fleet.engine.ports import CommandsOf
 from fleet.errors import FleetError
 from fleet.guest import envelope
-from fleet.lab import file, wire
-from fleet.lab.control import ControlPlane
+from fleet.lab import wire, world
+from fleet.lab.arm.control import ControlPlane
 from fleet.plan.build import Settings
-from fleet.plan.doctor import Finding
 from fleet.plan.model import Plan
 from fleet.playbook.load import load
 from fleet.playbook.model import Transport
+from fleet.preflight.doctor import Finding
 from fleet.rehearsal import virtual
 from fleet.rehearsal.network import MemoryTransport, Network
 from fleet.report import render_csv, render_html, render_json, render_junit, render_markdown, render_text
@@ -39,7 +40,7 @@ from fleet.report.model import Report
 from fleet.run.answers import Command
 from fleet.run.events import Event
 from fleet.run.state import Run
-from fleet.store import records
+from fleet.store.sqlite import records
 from fleet.targets.expand import explain
 from fleet.testing import MemoryRuns
 from tests.system.odd_answers import LAB, PLAYBOOK, Tap
@@ -136,7 +137,7 @@ def live(way: Way, tap: Tap, what: Callable[[World], Awaitable[T]], text: str = 
 
 async def _live(way: Way, tap: Tap, what: Callable[[World], Awaitable[T]], text: str) -> T:
     clock = virtual.LoopClock(ORIGIN)
-    spec = file.load(text, file="lab.yaml")
+    spec = world.spec.load(text, file="lab.yaml")
     plane = ControlPlane(spec, sandboxed=False, envelope=envelope)
     network = Network(plane, clock, random.Random(1), {}, (0.05, 0.05), 0.0, _Listener())
     transport = TappedTransport(network, tap, graph=way.graph)
@@ -177,10 +178,10 @@ def find(way: Way, tap: Tap, *, text: str = LAB, book: str = PLAYBOOK) -> Plan |
 
 async def _plan(world: World, way: Way, book: str) -> Plan:
     connection, playbook = world.connection, load(book, file="odd.yaml", read_script=lambda name: b"")
-    found = await app.find_for(connection, playbook, Narrowing())
+    found = await search.find_for(connection, playbook, Narrowing())
     for decision in explain(found.rows, found.wanted, found.partial):
         decision.reason.encode()
-    return app.make_plan(connection, playbook, found, {}, Settings(transport=way.transport, receipts=way.receipts))
+    return plans.make_plan(connection, playbook, found, {}, Settings(transport=way.transport, receipts=way.receipts))
 
 
 async def _carried_out(world: World, way: Way, book: str) -> Report:
@@ -216,13 +217,13 @@ def doctor(tap: Tap, text: str = LAB) -> tuple[Finding, ...] | FleetError:
     async def examined(world: World) -> tuple[Finding, ...] | FleetError:
         playbook = load(PLAYBOOK, file="odd.yaml", read_script=lambda name: b"")
         try:
-            found = await app.find_for(world.connection, playbook, Narrowing())
-            plan = app.make_plan(world.connection, playbook, found, {}, Settings())
-            findings = await app.examine(world.connection, plan, {})
+            found = await search.find_for(world.connection, playbook, Narrowing())
+            plan = plans.make_plan(world.connection, playbook, found, {}, Settings())
+            findings = await plans.examine(world.connection, plan, {})
         except FleetError as error:
             return error
         for form in ("table", "json"):
-            preparing.render(plan, findings, form).encode()
+            render(plan, findings, form).encode()
         return findings
 
     return live(Way(), tap, examined, text)
@@ -234,7 +235,7 @@ def commands(tap: Tap, names: tuple[str, ...]) -> tuple[CommandsOf, ...] | Fleet
     async def listed(world: World) -> tuple[CommandsOf, ...] | FleetError:
         playbook = load(PLAYBOOK, file="odd.yaml", read_script=lambda name: b"")
         try:
-            found = (await app.find_for(world.connection, playbook, Narrowing())).chosen.targets
+            found = (await search.find_for(world.connection, playbook, Narrowing())).chosen.targets
         except FleetError as error:
             return error
         for target in found:
@@ -264,6 +265,6 @@ RENDERERS: tuple[Callable[[Report], object], ...] = (
 
 def render_all(report: Report) -> None:
     """Write a report in every form, as bytes."""
-    for render in RENDERERS:
-        found = render(report)
+    for renderer in RENDERERS:
+        found = renderer(report)
         ("".join(found) if not isinstance(found, str) else found).encode()

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fleet.clock import wall_time
-from fleet.lab import tls
+from fleet.lab.arm import tls
 
 HOSTS = ("arm.example", "login.example", "localhost")
 

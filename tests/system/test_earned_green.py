@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fleet.lab import sandbox
+from fleet.lab.guests import sandbox
 from tests.system.between import Passing, between
 from tests.system.cli import Here, LabUp, Machine, kill, wait_for
 

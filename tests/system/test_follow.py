@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote
 
 import pytest
 
-from fleet.lab import sandbox
+from fleet.lab.guests import sandbox
 from tests.system.cli import Here, LabUp, Machine, ended, lab_up, wait_for
 from tests.system.test_full_output import playbook
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab import sandbox
+from fleet.lab.guests import sandbox
 from tests.system.cli import LABS, Here, Machine, lab_up
 from tests.system.test_streams import mode
 

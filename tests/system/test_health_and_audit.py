@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.classes import DiskSpec
-from fleet.lab.disks import table
+from fleet.lab.guests.disks import table
+from fleet.lab.world.machine_spec import DiskSpec
 from tests.lab.patching import Guest, guest, needs_sandbox
 from tests.system.cli import SHIPPED, Machine
 from tests.system.test_patching import sandboxed

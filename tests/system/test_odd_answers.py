@@ -9,8 +9,8 @@ from itertools import islice
 import pytest
 
 from fleet.errors import ExitCode, FleetError
-from fleet.plan.doctor import Check, Level, exit_code
 from fleet.playbook.model import Transport
+from fleet.preflight.doctor import Check, Level, exit_code
 from fleet.run.model import Status
 from tests.system import odd_runs
 from tests.system.odd_answers import BAD, LAB, PLAYBOOK, Change, Tap

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.guests import Result
+from fleet.lab.world.scripted import Result
 from tests.lab.patching import Guest, guest, needs_apt, needs_sandbox, package
 from tests.system.cli import ROOT, SHIPPED, Machine
 from tests.system.conftest import Labs

@@ -97,8 +97,8 @@ def test_rbac_says_where_a_scope_is_missing(here: Here, play: Path) -> None:
 
 def test_every_right_is_on_the_page(here: Here) -> None:
     """docs/rights.md names each action that a role can have, and no other of Compute's."""
-    from fleet.plan.rights import BUILT_IN, DOCTOR, LOCKS, PATCHERS, rights
     from fleet.playbook.model import Script, Step, Transport
+    from fleet.preflight.rights import BUILT_IN, DOCTOR, LOCKS, PATCHERS, rights
     from fleet.targets.model import Kind
 
     step = Step("one", Script(text="true"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fleet.lab import sandbox
+from fleet.lab.guests import sandbox
 from tests.system.cli import LABS, Here, LabUp, Machine, ended, kill, lab_up, wait_for
 from tests.system.test_full_output import playbook
 

@@ -12,8 +12,8 @@ import pytest
 
 from fleet.plan import file as plan_file
 from fleet.run.events import RunEnded
-from fleet.store import journal
-from fleet.store.records import KINDS, Row, to_row
+from fleet.store.sqlite import journal
+from fleet.store.sqlite.records import KINDS, Row, to_row
 from tests import releases
 from tests.system.cli import Here, Machine
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleet.lab import sandbox
+from fleet.lab.guests import sandbox
 from tests.system.cli import PLAYBOOKS, Machine, kill, read_until
 from tests.system.conftest import Labs
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fleet.cli import main
-from fleet.lab import sandbox
+from fleet.lab.guests import sandbox
 from fleet.logs import conceal
 from tests.system.cli import LABS, PLAYBOOKS, Done, Here, LabUp, Machine, wait_for
 from tests.verification.canary import forms

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.making import build
+from fleet.lab.world.build import build
 from fleet.playbook.model import Selection
 from fleet.rehearsal.pretend_fleet import from_selection
 from fleet.targets import selector

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from fleet.lab import sandbox
+from fleet.lab.guests import sandbox
 from tests.system.cli import PLAYBOOKS, Here
 
 WITHOUT_SANDBOXES = sandbox.supported()

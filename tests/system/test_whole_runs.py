@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fleet.lab import sandbox
+from fleet.lab.guests import sandbox
 from tests.system.cli import LABS, PLAYBOOKS, ROOT, SHIPPED, Here, LabUp, Machine, ended, lab_up
 
 WITHOUT_SANDBOXES = sandbox.supported()

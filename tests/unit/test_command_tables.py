@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.cli.command_tables import listing, shown
-from fleet.run.managed import ManagedCommand
+from fleet.commands.model import ManagedCommand
 from fleet.targets.model import Os, Target
 
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet import config, documents, settings
-from fleet.config import AzureConfig, Config, RunConfig
+import fleet.config.load
+from fleet.config import schema
+from fleet.config.load import AzureConfig, Config, RunConfig
+from fleet.documents import read
 from fleet.errors import InvalidInput, Problem
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +27,8 @@ class Place:
         self.own.parent.mkdir(parents=True)
         self.cwd.mkdir()
 
-    def load(self, *, flags: dict[str, str] | None = None, **environ: str) -> tuple[Config, config.Origins]:
-        return config.load(flags=flags or {}, environ=environ, cwd=self.cwd, home=self.home)
+    def load(self, *, flags: dict[str, str] | None = None, **environ: str) -> tuple[Config, fleet.config.load.Origins]:
+        return fleet.config.load.load(flags=flags or {}, environ=environ, cwd=self.cwd, home=self.home)
 
     def problems(self, *, flags: dict[str, str] | None = None, **environ: str) -> list[Problem]:
         with pytest.raises(InvalidInput) as caught:
@@ -43,7 +45,7 @@ def test_without_any_source_everything_is_default(place: Place) -> None:
     """Fleet works without configuration."""
     found, origins = place.load()
     assert found == Config(AzureConfig(), RunConfig(), place.home / ".local" / "state" / "fleet")
-    assert set(origins) == set(settings.leaves())
+    assert set(origins) == set(schema.leaves())
     assert set(origins.values()) == {"default"}
 
 
@@ -106,8 +108,8 @@ def test_xdg_folders_that_are_not_absolute_are_ignored(place: Place, odd: str) -
 def test_without_a_home_the_state_must_be_named(place: Place) -> None:
     """A user of a container may have none: then only what is named is read, and a path may not begin there."""
 
-    def load(**environ: str) -> config.Config:
-        return config.load(flags={}, environ=environ, cwd=place.cwd, home=None)[0]
+    def load(**environ: str) -> fleet.config.load.Config:
+        return fleet.config.load.load(flags={}, environ=environ, cwd=place.cwd, home=None)[0]
 
     assert load(FLEET_STATE_DIR="/state").state_dir == Path("/state")
     assert load(XDG_STATE_HOME="/xdg").state_dir == Path("/xdg/fleet")
@@ -119,7 +121,9 @@ def test_without_a_home_the_state_must_be_named(place: Place) -> None:
 
 def test_a_home_that_is_no_folder_has_no_settings(place: Place) -> None:
     """As for users of services, whose home is /dev/null; a file that was named must still be there."""
-    found = config.load(flags={}, environ={"FLEET_STATE_DIR": "/state"}, cwd=place.cwd, home=Path("/dev/null"))[0]
+    found = fleet.config.load.load(
+        flags={}, environ={"FLEET_STATE_DIR": "/state"}, cwd=place.cwd, home=Path("/dev/null")
+    )[0]
     assert found.run.concurrency == 500
     with pytest.raises(InvalidInput, match="cannot be read"):
         place.load(FLEET_CONFIG="/dev/null/config.yaml")
@@ -137,7 +141,7 @@ def test_a_home_that_is_no_folder_has_no_settings(place: Place) -> None:
         ),
     ],
 )
-def test_credentials(place: Place, text: str, forms: tuple[config.Credential, ...]) -> None:
+def test_credentials(place: Place, text: str, forms: tuple[fleet.config.load.Credential, ...]) -> None:
     """Every form of a credential is accepted, and a list is a pool."""
     assert place.load(FLEET_AZURE_CREDENTIAL=text)[0].azure.credential == forms
 
@@ -228,9 +232,9 @@ def test_values_can_be_shown(place: Place) -> None:
 
 def test_the_example_names_every_key_with_its_default(place: Place) -> None:
     """config.example.yaml and the table of keys hold the same keys and the same defaults, both ways."""
-    document = documents.read(EXAMPLE.read_bytes(), file="example")
-    written = {key for key in settings.leaves() if document.mark(key.split(".")).line > 1}
-    assert written == set(settings.leaves())
+    document = read.read(EXAMPLE.read_bytes(), file="example")
+    written = {key for key in schema.leaves() if document.mark(key.split(".")).line > 1}
+    assert written == set(schema.leaves())
     found, origins = place.load(flags={"config": str(EXAMPLE)})
     assert found == place.load()[0]
     assert set(origins.values()).isdisjoint({"default"})
@@ -246,7 +250,7 @@ def test_the_example_explains_every_key() -> None:
 
 def test_the_defaults_agree() -> None:
     """The sections that components get have the defaults of the table of keys."""
-    table = settings.ConfigKeys()
+    table = schema.ConfigKeys()
     for name in RunConfig.__dataclass_fields__:
         assert getattr(RunConfig(), name) == getattr(table.run, name)
     assert AzureConfig() == AzureConfig(
@@ -259,7 +263,7 @@ def test_the_reference_page_is_true() -> None:
     path = ROOT / "docs" / "configuration.md"
     before, _, rest = path.read_text().partition("do not edit) -->\n")
     _, end, after = rest.partition("<!-- keys:end -->")
-    wanted = f"{before}do not edit) -->\n\n{settings.reference()}\n{end}{after}"
+    wanted = f"{before}do not edit) -->\n\n{schema.reference()}\n{end}{after}"
     if os.environ.get("UPDATE_DOCS"):
         path.write_text(wanted)
     assert end and path.read_text() == wanted

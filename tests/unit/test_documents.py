@@ -10,14 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import AfterValidator, Field
 
-from fleet import documents
-from fleet.documents import Document, Keys, Lookalike
+from fleet.documents import read
+from fleet.documents.read import Document, Keys, Lookalike
 from fleet.errors import MOST_LOOKED_FOR, MOST_SHOWN, InvalidInput, Problem
 
 
 def _even(value: int) -> int:
     if value % 2:
-        raise documents.refusal("odd", "is odd", expected="an even number", hint="add one")
+        raise read.refusal("odd", "is odd", expected="an even number", hint="add one")
     return value
 
 
@@ -41,7 +41,7 @@ class House(Keys):
 
 def problems(text: str | bytes, model: type[Keys] = House) -> tuple[Problem, ...]:
     with pytest.raises(InvalidInput) as caught:
-        documents.validated(documents.examine(text, file="house.yaml"), model)
+        read.validated(read.examine(text, file="house.yaml"), model)
     return caught.value.problems
 
 
@@ -51,7 +51,7 @@ def the_problem(text: str | bytes) -> Problem:
 
 
 def data(text: str) -> object:
-    return documents.read(text, file="x.yaml").data
+    return read.read(text, file="x.yaml").data
 
 
 @pytest.mark.parametrize(
@@ -204,17 +204,17 @@ def test_every_problem_at_once_in_the_order_of_the_text() -> None:
 
 def test_a_valid_document_becomes_the_model() -> None:
     """Text that fits gives the model's values."""
-    document = documents.read("name: x\ndoors: [{url: u}]\ncloud: {url: v}\n", file="f")
-    house = documents.validated(document, House)
+    document = read.read("name: x\ndoors: [{url: u}]\ncloud: {url: v}\n", file="f")
+    house = read.validated(document, House)
     assert (house.name, house.doors, house.cloud) == ("x", [Door(url="u")], Door(url="v"))
 
 
 def test_marks_name_keys_values_and_nearest_parents() -> None:
     """A mark counts from 1; an absent path falls back to the nearest parent, without its text."""
-    document = documents.read("a:\n  - b: héllo\n    c: 2\n", file="f")
-    assert document.mark(("a", 0, "c")) == documents.Mark(3, 8, "2", "", 3)
-    assert document.mark(("a", 0, "c"), key=True) == documents.Mark(3, 5, "c")
-    assert document.mark(("a", 0, "zzz", 4)) == documents.Mark(2, 5)
+    document = read.read("a:\n  - b: héllo\n    c: 2\n", file="f")
+    assert document.mark(("a", 0, "c")) == read.Mark(3, 8, "2", "", 3)
+    assert document.mark(("a", 0, "c"), key=True) == read.Mark(3, 5, "c")
+    assert document.mark(("a", 0, "zzz", 4)) == read.Mark(2, 5)
     assert document.at(("a", 0, "b")) == "héllo"
     assert document.at(("a", 3, "b")) is None
 
@@ -232,26 +232,26 @@ def test_marks_name_keys_values_and_nearest_parents() -> None:
 )
 def test_a_place_within_a_text(text: str, offset: int, place: tuple[int, int]) -> None:
     """A character inside a value has its place; where folding or escapes hide it, that of the value."""
-    document = documents.read(text, file="f")
+    document = read.read(text, file="f")
     assert document.within(("a",), str(document.at(("a",))), offset) == place
 
 
 def test_a_part_can_be_checked_alone() -> None:
     """A part is held against its own model, and a partial one drops only the keys that do not fit."""
-    document = documents.examine("doors:\n  - {url: u, port: x}\n  - {port: 1}\n", file="f")
-    door, found = documents.checked(document, Door, ("doors", 0))
+    document = read.examine("doors:\n  - {url: u, port: x}\n  - {port: 1}\n", file="f")
+    door, found = read.checked(document, Door, ("doors", 0))
     assert door is None
     assert [(item.line, item.column, item.message) for item in found] == [
         (2, 20, "doors[0].port must be a whole number, not the text 'x'")
     ]
-    assert documents.partial(document, Door, ("doors", 0)) == Door(url="u")
-    assert documents.partial(document, Door, ("doors", 1)) is None
+    assert read.partial(document, Door, ("doors", 0)) == Door(url="u")
+    assert read.partial(document, Door, ("doors", 1)) is None
 
 
 def test_shown_text_is_one_printable_line() -> None:
     """Text from a document never brings control characters or great length into a message."""
-    assert documents.shown("a\n\x1b[31m") == "a\\n\\x1b[31m"
-    assert len(documents.shown("x" * 500)) == 80
+    assert read.shown("a\n\x1b[31m") == "a\\n\\x1b[31m"
+    assert len(read.shown("x" * 500)) == 80
 
 
 _yamlish = st.text(alphabet=st.sampled_from("ab01:-[]{},&*!|>'\"#%@\n \t\\?~<yes\0é\ud800"), max_size=60)
@@ -261,8 +261,8 @@ _yamlish = st.text(alphabet=st.sampled_from("ab01:-[]{},&*!|>'\"#%@\n \t\\?~<yes
 def test_no_text_gives_a_traceback(text: str | bytes) -> None:
     """Whatever is read, the answer is a document or positioned problems, and nothing else is raised."""
     try:
-        document = documents.examine(text, file="f")
-        documents.validated(document, House)
+        document = read.examine(text, file="f")
+        read.validated(document, House)
     except InvalidInput as error:
         assert error.problems
         assert all(item.line >= 1 and item.column >= 1 and item.code for item in error.problems)
@@ -283,7 +283,7 @@ def test_a_text_of_mistakes_is_bounded(unit: str) -> None:
     """Of ever so many mistakes the first hundred are told, and how many more are known of."""
     text = "name: a\ncode: x\ndoors:\n" + unit * 9_000
     with pytest.raises(InvalidInput) as caught:
-        documents.validated(documents.examine(text, file="f"), House)
+        read.validated(read.examine(text, file="f"), House)
     problems = caught.value.problems
     count = MOST_LOOKED_FOR - MOST_SHOWN
     assert (problems[-1].code, problems[-1].message) == ("more_problems", f"and at least {count} more, not shown")
@@ -306,15 +306,15 @@ def test_few_mistakes_are_all_told() -> None:
 @example({"\ub800": "\ue83d", "\ua800\uc800\u9800\u8800\U0001f600": "\u2800"})
 def test_what_json_writes_is_read(mapping: dict[str, str]) -> None:
     """JSON as programs write it, with characters beyond U+FFFF as pairs of escapes, is read as it was meant."""
-    assert documents.read(json.dumps(mapping), file="values.json").data == mapping
+    assert read.read(json.dumps(mapping), file="values.json").data == mapping
 
 
 def test_pairs_of_escapes_move_nothing() -> None:
     """Places behind a pair are the text's own; outside double quotes letters are letters; half a pair is refused."""
-    document = documents.read('{"a": "\\ud83d\\uDE00", "b": 2}', file="x")
+    document = read.read('{"a": "\\ud83d\\uDE00", "b": 2}', file="x")
     assert (document.data, document.mark(("b",)).column) == ({"a": "😀", "b": 2}, 28)
     plain = "a: '\\ud83d\\uDE00'\nb: \\uD83D\\ude00\nc: \"\\\\ud83d\\\\ude00 \\uD83D\\ude00\"\n"
-    found = documents.read(plain, file="x").data
+    found = read.read(plain, file="x").data
     assert found == {"a": r"\ud83d\uDE00", "b": r"\uD83D\ude00", "c": r"\ud83d\ude00 😀"}
     with pytest.raises(InvalidInput, match="escape"):
-        documents.read('{"a": "\\ud83d"}', file="x")
+        read.read('{"a": "\\ud83d"}', file="x")

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from fleet.app import examine
+from fleet.app.connect import Connection
+from fleet.app.plans import examine
 from fleet.azure.credentials import StaticTokens
 from fleet.azure.inventory import AzureInventory
 from fleet.azure.transport import Transport as HttpTransport
-from fleet.connecting import Connection
 from fleet.engine.ports import Preflight
 from fleet.errors import ExitCode, InvalidInput
-from fleet.plan.condition import Agent, Condition, Permissions, Principal
-from fleet.plan.doctor import Check, Level, exit_code, kept_out
-from fleet.plan.locks import Locks
 from fleet.plan.model import Plan
-from fleet.plan.patchers import Patching, PatchSettings
-from fleet.plan.rights import Grant
 from fleet.playbook.model import Script, Transport
+from fleet.preflight.doctor import Check, Level, exit_code, kept_out
+from fleet.preflight.facts import Agent, Condition, Permissions, Principal
+from fleet.preflight.locks import Locks
+from fleet.preflight.patchers import Patching, PatchSettings
+from fleet.preflight.rights import Grant
 from fleet.targets.model import Power, Target
 from fleet.testing import ScriptedCloud
 from tests.unit.run.factory import plan as a_plan

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleet.documents.files import MOST_READ, open_to_read, read_bounded, read_start, read_text
 from fleet.errors import InvalidInput
-from fleet.files import MOST_READ, open_to_read, read_bounded, read_start, read_text
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.app import Found, without_left
+from fleet.app.search import Found, without_left
 from fleet.errors import Refused
 from fleet.plan.model import Plan, Scope
 from fleet.run.model import CauseCode

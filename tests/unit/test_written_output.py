@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.cli.output import write_streams
-from fleet.cli.screen import emit_pieces
+from fleet.cli.terminal import emit_pieces
+from fleet.cli.verbs.output import write_streams
 from fleet.report.aggregate import aggregate
 from tests.unit.report import factory
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from fleet.cli.simulating import FaultsType
+from fleet.cli.verbs.sim import FaultsType
 from fleet.errors import ExitCode, InvalidInput
 from fleet.rehearsal.faults import Fault
 from tests.verification import damage, disk_faults, process_kills, trials

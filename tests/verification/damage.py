@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from fleet.errors import ExitCode, StateError
-from fleet.store import acknowledged, journal
+from fleet.store.sqlite import acknowledged, journal
 from tests.fuzz import sound
 
 LOG = f"{journal.DATABASE}-wal"

@@ -10,7 +10,7 @@ from typing import Protocol
 from fleet.clock import Clock
 from fleet.errors import StateError
 from fleet.run.events import Event
-from fleet.store.records import Row, from_row, to_row
+from fleet.store.sqlite.records import Row, from_row, to_row
 from tests.verification.history import Kept
 from tests.verification.scenario import Blow, Interruption, Moment
 

@@ -23,19 +23,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleet import app
-from fleet.app import Stopping
-from fleet.config import Config
-from fleet.config import load as load_config
-from fleet.connecting import Connection
+from fleet.app import runs
+from fleet.app.connect import Connection
+from fleet.cli.signals import Stopping
+from fleet.config.load import Config
+from fleet.config.load import load as load_config
 from fleet.errors import StateError
 from fleet.plan.model import Limits, Plan
 from fleet.playbook.model import Amount
 from fleet.rehearsal.virtual import LoopClock, VirtualLoop
 from fleet.rehearsal.virtual import run as run_virtually
 from fleet.run.events import Event
-from fleet.store import journal as journals
-from fleet.store.journal import Journal
+from fleet.store.sqlite import journal as journals
+from fleet.store.sqlite.journal import Journal
 from fleet.testing import ScriptedCloud
 from tests.unit.run.factory import plan as make_plan
 
@@ -158,14 +158,14 @@ class World:
         clock = LoopClock(ORIGIN)
         connection = Connection(self.cloud, None, None, None, "lab")  # type: ignore[arg-type]
         if self.run_id:
-            opened = app.take_over(self.config, self.run_id, {}, clock)
+            opened = runs.take_over(self.config, self.run_id, {}, clock)
             found = journals.read(opened.folder).events
             self.appended, self.acknowledged = list(found), len(found)
         else:
-            opened = app.begin(self.config, self.plan, {}, clock)
+            opened = runs.begin(self.config, self.plan, {}, clock, {})
             self.run_id = opened.run.run_id
         opened.journal = Recording(opened.journal, self)  # type: ignore[assignment]
-        await app.carry_out(opened, connection, {}, clock, lambda event: None, Stopping())
+        await runs.carry_out(opened, connection, {}, clock, lambda event: None, Stopping())
 
     def wrong(self) -> Iterator[str]:
         """What the disk says that was not acknowledged so, or the other way round."""
@@ -232,7 +232,7 @@ def _tried(root: Path, vms: int, number: int, fault: Fault, figures: Figures, pl
     figures.wrong += [f"{place}, resumed: {wrong}" for wrong in world.wrong()]
     if set(world.cloud.executions.values()) != {1} or len(world.cloud.executions) != vms:
         figures.wrong.append(f"{place}: not once each: {world.cloud.executions}")
-    run = app.replay(journals.read(config.state_dir / "runs" / world.run_id))
+    run = runs.replay(journals.read(config.state_dir / "runs" / world.run_id))
     if not run.finished or any(job.outcome is None or job.outcome.status != "succeeded" for job in run.jobs):
         figures.wrong.append(f"{place}: the run did not end well")
     return calls

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fleet.lab.classes import RuleSpec
+from fleet.lab.world.machine_spec import RuleSpec
 from fleet.plan.model import Gate, Plan, PlannedStep
 from fleet.playbook.model import Amount, Fact, FactsCheck, Flow, HealthCheck, Script, Turn, Webhook
 from fleet.report.model import JobRow

@@ -14,9 +14,9 @@ from typing import Protocol
 from fleet.guest import envelope
 from fleet.guest.envelope import Opened
 from fleet.guest.receipt import Receipt, printed, read, render
-from fleet.lab.guests import KILLED, Guests, Result, Script
-from fleet.lab.guests import Plan as Answer
-from fleet.lab.world import Machine
+from fleet.lab.world.scripted import KILLED, Guests, Result, Script
+from fleet.lab.world.scripted import Plan as Answer
+from fleet.lab.world.world import Machine
 from fleet.plan.model import JobId
 from tests.verification.endings import BY_THE_MACHINE, Ending, met
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from fleet.lab.file import FaultKind
+from fleet.lab.world.spec import FaultKind
 from fleet.plan.model import JobId, Plan
 from fleet.rehearsal.faults import Fault
 from fleet.report.model import JobRow, Report

@@ -6,16 +6,8 @@ import random
 from collections.abc import Mapping
 from enum import StrEnum
 
-from fleet.lab.classes import VmSpec
-from fleet.lab.file import (
-    ON_OPERATIONS,
-    FaultKind,
-    FaultOn,
-    FaultSpec,
-    GroupSpec,
-    LabSpec,
-    SubscriptionSpec,
-)
+from fleet.lab.world.machine_spec import VmSpec
+from fleet.lab.world.spec import ON_OPERATIONS, FaultKind, FaultOn, FaultSpec, GroupSpec, LabSpec, SubscriptionSpec
 
 Sizes = tuple[int, int]
 """The fewest and the most VMs of a fleet. Small ones are drawn more often: they cost less, and differ as much."""

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fleet.app import Narrowing, find
+from fleet.app.connect import Connection
+from fleet.app.search import Narrowing, find
 from fleet.azure.cloud import AzureCloud
 from fleet.azure.credentials import StaticTokens
 from fleet.azure.inventory import AzureInventory
 from fleet.azure.managed import AzureManaged
 from fleet.azure.preflight import AzurePreflight
 from fleet.clock import Clock
-from fleet.connecting import Connection
-from fleet.lab.control import ControlPlane
-from fleet.lab.file import LabSpec
+from fleet.lab.arm.control import ControlPlane
 from fleet.lab.wire import Answer, Request
+from fleet.lab.world.spec import LabSpec
 from fleet.playbook.model import Selection
 from fleet.rehearsal.network import MemoryTransport, Network
 from tests.verification.history import History

@@ -59,7 +59,7 @@ class Figures:
 
 PRELOADED = (
     "fleet.app", "fleet.azure.cloud", "fleet.azure.credentials", "fleet.azure.inventory", "fleet.azure.preflight",
-    "fleet.azure.transport", "fleet.cli.progress", "fleet.cli.reading", "fleet.cli.running", "fleet.cli.streaming",
+    "fleet.azure.transport", "fleet.cli.progress", "fleet.cli.verbs.runs", "fleet.cli.verbs.run", "fleet.cli.jsonl",
     "fleet.report.render_json", "fleet.report.render_jsonl",
 )  # fmt: skip
 """What a life needs, imported once before it is forked."""

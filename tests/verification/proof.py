@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fleet.guest.envelope import TIMED_OUT_EXIT
-from fleet.lab.file import FaultKind
-from fleet.lab.guests import KILLED
+from fleet.lab.world.scripted import KILLED
+from fleet.lab.world.spec import FaultKind
 from fleet.plan.model import JobId
 from fleet.playbook.model import Transport
 from fleet.report.model import JobRow

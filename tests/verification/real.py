@@ -11,9 +11,9 @@ from fleet.clock import Clock
 from fleet.plan.model import Plan
 from fleet.rehearsal.virtual import VirtualLoop
 from fleet.run.events import Event
-from fleet.store import journal as journals
-from fleet.store.journal import LOCK, Journal
-from fleet.store.records import to_row
+from fleet.store.sqlite import journal as journals
+from fleet.store.sqlite.journal import LOCK, Journal
+from fleet.store.sqlite.records import to_row
 from tests.verification.disk import Disk, Owner
 from tests.verification.scenario import RUN_ID, Blow, Moment
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from fleet.lab.file import LabSpec
+from fleet.lab.world.spec import LabSpec
 from fleet.plan.model import Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
 from fleet.playbook.model import Amount, Flow, Script, Strategy, Transport, Turn
@@ -113,7 +113,7 @@ class Scenario:
 
 def pretend_targets(spec: LabSpec) -> tuple[Target, ...]:
     """The VMs of a lab as an inventory would list them, in the lab's order."""
-    from fleet.lab.making import build
+    from fleet.lab.world.build import build
 
     return tuple(
         Target(

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem
-from fleet.files import read_text
 from fleet.rehearsal.faults import Fault
 from tests.verification.endings import Ending
 from tests.verification.history import History

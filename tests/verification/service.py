@@ -10,15 +10,15 @@ from typing import Any
 
 from fleet.clock import Clock
 from fleet.guest import envelope
-from fleet.lab.classes import System
-from fleet.lab.commands import Command, Provisioning
-from fleet.lab.control import ControlPlane
-from fleet.lab.guests import KILLED, Guests, Result
-from fleet.lab.guests import Plan as Answer
-from fleet.lab.operations import Operation, Phase
+from fleet.lab.arm.control import ControlPlane
 from fleet.lab.wire import Answer as HttpAnswer
 from fleet.lab.wire import Request
-from fleet.lab.world import Machine
+from fleet.lab.world.commands import Command, Provisioning
+from fleet.lab.world.machine_spec import System
+from fleet.lab.world.operations import Operation, Phase
+from fleet.lab.world.scripted import KILLED, Guests, Result
+from fleet.lab.world.scripted import Plan as Answer
+from fleet.lab.world.world import Machine
 from fleet.plan.model import JobId
 from tests.verification.endings import OF_ACTIONS, OF_VIEWS, Ending, met
 from tests.verification.guests import SENTENCE, Errand, PlayedGuests, Watcher

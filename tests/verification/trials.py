@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from fleet.cli.screen import emit, say
+from fleet.cli.terminal import emit, say
 from fleet.errors import ExitCode
 from fleet.rehearsal.faults import Fault
 from fleet.report.words import duration, number, plural

@@ -16,11 +16,11 @@ from fleet import codec
 from fleet.engine.ports import Journal
 from fleet.guest import envelope
 from fleet.lab import wire as lab
-from fleet.lab.classes import AgentState, PowerState
-from fleet.lab.file import FaultKind
-from fleet.lab.guests import Script
-from fleet.lab.timing import GIVE_UP
-from fleet.lab.world import Machine
+from fleet.lab.world.machine_spec import AgentState, PowerState
+from fleet.lab.world.scripted import Script
+from fleet.lab.world.spec import FaultKind
+from fleet.lab.world.timing import GIVE_UP
+from fleet.lab.world.world import Machine
 from fleet.logs import told_to
 from fleet.plan.model import JobId
 from fleet.rehearsal import virtual

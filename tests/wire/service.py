@@ -22,7 +22,7 @@ from fleet.rehearsal import virtual
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.run.state import Run
-from fleet.store import records
+from fleet.store.sqlite import records
 from fleet.testing import MemoryRuns
 
 BASE = "https://management.invalid"

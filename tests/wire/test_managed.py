@@ -9,9 +9,9 @@ from fleet.azure.managed import AzureManaged
 from fleet.azure.transport import Transport
 from fleet.azure.wire.http import Json
 from fleet.azure.wire.managed import command
+from fleet.commands.model import Change, ManagedCommand
 from fleet.engine.ports import ManagedCommands
 from fleet.run.answers import Accepted, Lost, Refused, Removed
-from fleet.run.managed import Change, ManagedCommand
 from fleet.targets.model import Os, Target
 from fleet.testing import HandClock
 from tests.wire.replay import Script, arm, serving

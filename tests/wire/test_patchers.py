@@ -12,8 +12,8 @@ from fleet.azure.credentials import StaticTokens
 from fleet.azure.preflight import AzurePreflight
 from fleet.azure.transport import Transport
 from fleet.azure.wire.http import Json
-from fleet.plan.locks import Lock, Locks
-from fleet.plan.patchers import Assignment, Patching, PatchSettings, Scope
+from fleet.preflight.locks import Lock, Locks
+from fleet.preflight.patchers import Assignment, Patching, PatchSettings, Scope
 from fleet.targets.model import Os, Target
 from fleet.testing import HandClock
 from tests.wire.replay import arm, serving

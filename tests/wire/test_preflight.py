@@ -14,8 +14,8 @@ from fleet.azure.transport import Transport
 from fleet.azure.wire.http import Json
 from fleet.clock import Clock
 from fleet.engine.ports import Preflight
-from fleet.plan.condition import Agent, Condition, Permissions
-from fleet.plan.rights import Grant
+from fleet.preflight.facts import Agent, Condition, Permissions
+from fleet.preflight.rights import Grant
 from fleet.targets.model import Os, Power, Target
 from fleet.testing import HandClock
 from tests.wire.replay import Script, arm, serving

@@ -13,8 +13,8 @@ from fleet.azure.wire.cloud_error import ArmError
 from fleet.azure.wire.http import Json
 from fleet.playbook.model import Transport
 from fleet.run.answers import Command, Finished, OperationFailed, StillRunning
-from fleet.run.judge import judge_answer
 from fleet.run.model import CauseCode, Status
+from fleet.run.outcome import judge_answer
 from fleet.targets.model import Os, Target
 
 VM = "/subscriptions/s1/resourceGroups/rg (one)/providers/Microsoft.Compute/virtualMachines/web01"

@@ -13,12 +13,12 @@ from fleet.azure.wire.arm import read_operation
 from fleet.azure.wire.http import Json, Request
 from fleet.guest.wrapper import wrap
 from fleet.plan.build import Settings, build
-from fleet.plan.fitness import misfits
 from fleet.playbook.model import Playbook, Rollout, Script, Selection, Step, Transport
+from fleet.preflight.compatibility import misfits
 from fleet.run.answers import Command, Finished, LookAnswer, Refusal, StillRunning
 from fleet.run.command import command_name
-from fleet.run.judge import judge_answer
 from fleet.run.model import CauseCode, Outcome, Status
+from fleet.run.outcome import judge_answer
 from fleet.run.record import RunRecord
 from fleet.run.retry import Again, GiveUp, judge_refusal
 from fleet.targets.model import Os, TargetSet

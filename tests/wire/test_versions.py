@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import fleet.azure.wire
-from fleet import settings
 from fleet.azure.advice import hint_for
 from fleet.azure.cloud import AzureCloud
 from fleet.azure.credentials import StaticTokens
@@ -18,6 +17,7 @@ from fleet.azure.transport import Transport
 from fleet.azure.wire import compute, hybrid, locks, maintenance, preflight, resource_graph, run_command
 from fleet.azure.wire.http import Request
 from fleet.azure.wire.versions import DEFAULTS, Api, asked_with, version_hint
+from fleet.config import schema
 from fleet.playbook.model import Transport as Way
 from fleet.run.answers import Command, Refused
 from fleet.targets.model import Os, Target
@@ -92,7 +92,7 @@ def test_the_docs_and_the_settings_agree_with_the_table() -> None:
     """The page names each key with its default, and the settings take these keys and tell these defaults."""
     page = (DOCS / "api-versions.md").read_text()
     assert dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", page, re.MULTILINE)) == {**DEFAULTS}
-    fields = settings.ApiVersions.model_fields
+    fields = schema.ApiVersions.model_fields
     assert list(fields) == [api.value for api in Api]
     for name, field in fields.items():
         assert re.search(r"None: (\d{4}-\d\d-\d\d)", field.description or "") is not None

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from fleet.azure.webhooks import Webhooks, understood
 from fleet.errors import InvalidInput
 from fleet.playbook.model import Webhook
 from fleet.run.answers import GateAnswer, Question, Said, Silent
-from fleet.webhooks import Webhooks, understood
 
 BODY = {"schema": "fleet/gate/v1", "run": "r"}
 

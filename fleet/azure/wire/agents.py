@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fleet.azure.wire.compute import power_of
 from fleet.azure.wire.http import Json, as_list, as_object, as_text, dig
-from fleet.plan.condition import Agent
+from fleet.preflight.facts import Agent
 from fleet.run.answers import EXTENSIONS_OFF, NO_AGENT, AgentReport, Refusal
 from fleet.targets.glob import same_case
 from fleet.targets.model import Power

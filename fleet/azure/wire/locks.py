@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fleet.azure.wire.http import MIB, Json, Request, as_text, dig
 from fleet.azure.wire.versions import Api, ask
-from fleet.plan.locks import Lock
+from fleet.preflight.locks import Lock
 from fleet.targets.glob import same_case
 
 _LOCK = "/providers/microsoft.authorization/locks/"

@@ -12,7 +12,7 @@ from fleet.azure.wire import shapes
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig
 from fleet.azure.wire.resource_graph import PAGE_ROWS
 from fleet.azure.wire.versions import Api, ask
-from fleet.plan.patchers import Assignment, PatchSettings, Scope
+from fleet.preflight.patchers import Assignment, PatchSettings, Scope
 from fleet.targets.glob import same_case
 
 SETTINGS = "\n| ".join(

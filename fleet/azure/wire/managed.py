@@ -13,7 +13,7 @@ from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_tex
 from fleet.azure.wire.run_command import RESOURCE_CAP, api_of, exit_code, has_ended, resource_id
 from fleet.azure.wire.versions import ask
 from fleet.clock import from_iso
-from fleet.run.managed import Change, ManagedCommand
+from fleet.commands.model import Change, ManagedCommand
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target
 

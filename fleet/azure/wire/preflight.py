@@ -9,8 +9,8 @@ from fleet.azure.wire import compute, hybrid, shapes
 from fleet.azure.wire.compute import power_of
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, parse_json
 from fleet.azure.wire.versions import Api, ask
-from fleet.plan.condition import Agent, Condition
-from fleet.plan.rights import Grant
+from fleet.preflight.facts import Agent, Condition
+from fleet.preflight.rights import Grant
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target
 

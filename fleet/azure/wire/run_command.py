@@ -28,7 +28,7 @@ from fleet.run.answers import (
     StillRunning,
     source_key,
 )
-from fleet.run.judge import UNEXPLAINED, is_preempted
+from fleet.run.outcome import UNEXPLAINED, is_preempted
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target, kind_of
 

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from fleet.engine.blob import LATEST, SOONEST, BlobFollower, whole
 from fleet.engine.ports import Added, Unread
 from fleet.errors import Refused
 from fleet.guest.receipt import Receipt, render
 from fleet.guest.spool import Stream
+from fleet.inspection.blob import LATEST, SOONEST, BlobFollower, whole
 from tests.virtual import run
 
 NONCE = "0123456789abcdef"

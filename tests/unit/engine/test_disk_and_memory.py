@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from fleet import app, config
-from fleet.app import OpenRun, Stopping
+from fleet.app import runs
+from fleet.app.connect import Connection
+from fleet.app.runs import OpenRun
+from fleet.cli.signals import Stopping
 from fleet.clock import SystemClock
-from fleet.connecting import Connection
+from fleet.config import load
 from fleet.errors import StateError
 from fleet.run.events import Event, RunEnded
 from fleet.run.state import Run
@@ -55,15 +57,15 @@ def test_what_could_not_be_written_is_not_reported(tmp_path: Path) -> None:
     """After a failed write the run is what its journal says: unfinished, so that it is resumed and not taken for done."""
 
     async def drive() -> Run:
-        settings, _ = config.load(
+        settings, _ = load.load(
             flags={}, environ={"FLEET_STATE_DIR": str(tmp_path / "state")}, cwd=tmp_path, home=tmp_path
         )
-        opened: OpenRun = app.begin(settings, plan(3), {}, SystemClock())
+        opened: OpenRun = runs.begin(settings, plan(3), {}, SystemClock(), {})
         opened.journal = FullDisk(opened.journal)  # type: ignore[assignment]
         in_memory = opened.run
         connection = Connection(ScriptedCloud(), None, None, None, "lab")  # type: ignore[arg-type]
         with pytest.raises(StateError, match="full"):
-            await app.carry_out(opened, connection, {}, SystemClock(), lambda event: None, Stopping())
+            await runs.carry_out(opened, connection, {}, SystemClock(), lambda event: None, Stopping())
         assert in_memory.finished
         return opened.run
 

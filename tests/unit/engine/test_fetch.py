@@ -9,10 +9,10 @@ from itertools import count
 import pytest
 
 from fleet.clock import SystemClock
-from fleet.engine.asking import NotFetched, Source
-from fleet.engine.fetch import AT_ONCE, Fetcher
 from fleet.engine.ports import Reply
 from fleet.guest.spool import LARGEST, Stream, Wanted, asked, shown
+from fleet.inspection.fetch import AT_ONCE, Fetcher
+from fleet.inspection.query import NotFetched, Source
 from fleet.playbook.model import Transport
 from fleet.run import answers as a
 from fleet.run.answers import Command, LostReason, Operation, Refusal

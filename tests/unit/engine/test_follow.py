@@ -8,11 +8,11 @@ from itertools import count
 import pytest
 
 from fleet.clock import SystemClock
-from fleet.engine.asking import NotFetched, Source
-from fleet.engine.follow import AT_FIRST, INTERVAL, Follower, Places
 from fleet.engine.ports import Reply
 from fleet.guest.live import News, Part, asked, shown
 from fleet.guest.spool import Stream
+from fleet.inspection.follow import AT_FIRST, INTERVAL, Follower, Places
+from fleet.inspection.query import NotFetched, Source
 from fleet.playbook.model import Transport
 from fleet.run import answers as a
 from fleet.run.answers import Command, Operation, Refusal

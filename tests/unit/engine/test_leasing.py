@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.cli.lease_notes import LeaseNotes
 from fleet.cli.progress import waiting_jobs
-from fleet.cli.waiting import LeaseNotes
 from fleet.clock import SystemClock
 from fleet.engine.leasing import LeasingCloud
 from fleet.engine.loop import Engine

@@ -10,12 +10,12 @@ from itertools import count
 import pytest
 
 from fleet.clock import SystemClock
-from fleet.engine.asking import Source
 from fleet.engine.ports import Reply
-from fleet.engine.probe import AT_ONCE, Prober, each
 from fleet.errors import AzureUnusable
 from fleet.guest.probe import Findings, Standing, asked
 from fleet.guest.spool import Wanted, shown, shown_piece
+from fleet.inspection.probe import AT_ONCE, Prober, each
+from fleet.inspection.query import Source
 from fleet.playbook.model import Transport
 from fleet.run import answers as a
 from fleet.run.answers import Command, Operation, Refusal

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from fleet.clock import SystemClock
+from fleet.commands.model import Change, ManagedCommand
 from fleet.engine.loop import Engine
 from fleet.engine.ports import CommandsOf, Reply
-from fleet.engine.room import AT_ONCE, RoomMakingCloud
+from fleet.engine.reclaim import AT_ONCE, RoomMakingCloud
 from fleet.plan.model import Limits
 from fleet.run import answers as a
-from fleet.run.managed import Change, ManagedCommand
 from fleet.run.model import CauseCode, Status
 from fleet.run.record import RunRecord
 from fleet.run.state import Run

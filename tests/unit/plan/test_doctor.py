@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import ExitCode
-from fleet.plan.condition import Agent, Condition, Facts, Permissions, Principal
-from fleet.plan.doctor import Check, Finding, Level, examine, exit_code, kept_out, to_ask
-from fleet.plan.locks import Lock, Locks
 from fleet.plan.model import Plan
-from fleet.plan.patchers import Patching, PatchSettings
-from fleet.plan.rights import OPERATIONS, Grant
 from fleet.playbook.model import Script, Shell, Transport
+from fleet.preflight.doctor import Check, Finding, Level, examine, exit_code, kept_out, to_ask
+from fleet.preflight.facts import Agent, Condition, Facts, Permissions, Principal
+from fleet.preflight.locks import Lock, Locks
+from fleet.preflight.patchers import Patching, PatchSettings
+from fleet.preflight.rights import OPERATIONS, Grant
 from fleet.targets.model import Os, Power, Target, UnreadScope
 from tests.unit.run.factory import plan as a_plan
 

@@ -8,13 +8,13 @@ import pytest
 
 from fleet.errors import InvalidInput
 from fleet.plan.build import Settings, build
-from fleet.plan.condition import Agent, Condition, Facts, Permissions, Principal
-from fleet.plan.doctor import Check, Finding, Level, examine
 from fleet.plan.estimate import TYPICAL_ARC_SECONDS, TYPICAL_SECONDS, estimate
 from fleet.plan.model import Plan
-from fleet.plan.rights import Grant, rights
 from fleet.plan.waves import canary_set
 from fleet.playbook.model import Playbook, Rollout, Script, Selection, Step, Transport
+from fleet.preflight.doctor import Check, Finding, Level, examine
+from fleet.preflight.facts import Agent, Condition, Facts, Permissions, Principal
+from fleet.preflight.rights import Grant, rights
 from fleet.targets.model import Kind, Power, Target, TargetSet
 from tests.unit.run.factory import plan as a_plan
 from tests.unit.run.factory import target

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.plan import locks
-from fleet.plan.doctor import Level
-from fleet.plan.locks import Lock, Locks
 from fleet.playbook.model import Properties, Transport
+from fleet.preflight import locks
+from fleet.preflight.doctor import Level
+from fleet.preflight.locks import Lock, Locks
 from fleet.targets.model import Os, Target
 from tests.unit.run.factory import plan as a_plan
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.plan import patchers
-from fleet.plan.doctor import Finding, Level
 from fleet.plan.model import Plan
-from fleet.plan.patchers import Assignment, Patching, PatchSettings, Scope, is_assigned
+from fleet.preflight import patchers
+from fleet.preflight.doctor import Finding, Level
+from fleet.preflight.patchers import Assignment, Patching, PatchSettings, Scope, is_assigned
 from fleet.targets.model import Os, Target
 from tests.unit.run.factory import plan as a_plan
 

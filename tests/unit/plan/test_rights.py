@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.plan.model import PlannedStep
-from fleet.plan.rights import OPERATIONS, PLACEHOLDER, Grant, Right, missing, rights, role, scopes
 from fleet.playbook.model import Script, Transport
+from fleet.preflight.rights import OPERATIONS, PLACEHOLDER, Grant, Right, missing, rights, role, scopes
 
 ONE = "0b1f6471-1bf0-4dda-aec3-111111111111"
 SCRIPT = PlannedStep("a", Script(text="true\n"), "d")

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fleet.plan.estimate import estimate
+from fleet.plan.launch_order import NO_TIMES, Times, arranged, ordered
 from fleet.plan.model import Gate, Limits, Plan
-from fleet.plan.order import NO_TIMES, Times, arranged, ordered
 from fleet.plan.waves import canary_set, split
 from fleet.playbook.model import Amount, Flow, HealthCheck, Order, Spread, Strategy, Transport, Turn, WavesBy
 from fleet.targets.model import Target

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.documents import Lookalike
+from fleet.documents.read import Lookalike
 from fleet.errors import InvalidInput, Problem
 from fleet.playbook.load import load
 from fleet.playbook.model import Playbook

@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet import documents, keys
-from fleet.playbook import schema
+from fleet.documents import read, schema
+from fleet.playbook.keys import playbook
+from fleet.playbook.keys.rollout import amount
 from fleet.playbook.model import Amount
-from fleet.playbook.rollout import amount
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted((ROOT / "playbooks").glob("*.yaml"))
-VALIDATOR = jsonschema.Draft202012Validator(schema.json_schema())
+VALIDATOR = jsonschema.Draft202012Validator(playbook.json_schema())
 
 
 def errors(text: str) -> list[str]:
-    data = documents.read(text, file="f").data
+    data = read.read(text, file="f").data
     return [error.message for error in VALIDATOR.iter_errors(data)]
 
 
@@ -38,7 +38,7 @@ def models(model: type[pydantic.BaseModel]) -> set[type[pydantic.BaseModel]]:
 
 def test_the_json_schema_is_valid() -> None:
     """The JSON Schema keeps to its own standard."""
-    jsonschema.Draft202012Validator.check_schema(schema.json_schema())
+    jsonschema.Draft202012Validator.check_schema(playbook.json_schema())
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -79,7 +79,7 @@ def test_the_json_schema_refuses_what_it_can_express(text: str) -> None:
     assert errors(text) != []
 
 
-@pytest.mark.parametrize("model", sorted(models(schema.Playbook), key=lambda m: m.__name__))
+@pytest.mark.parametrize("model", sorted(models(playbook.Playbook), key=lambda m: m.__name__))
 def test_every_key_explains_itself(model: type[pydantic.BaseModel]) -> None:
     """Every key has a description and an example, and the example is accepted in its place."""
     assert model.__doc__
@@ -91,7 +91,7 @@ def test_every_key_explains_itself(model: type[pydantic.BaseModel]) -> None:
 
 def test_the_reference_page_is_true() -> None:
     """docs/playbook.md holds exactly the reference made from the table (UPDATE_DOCS=1 writes it)."""
-    assert_page(ROOT / "docs" / "playbook.md", schema.reference())
+    assert_page(ROOT / "docs" / "playbook.md", playbook.reference())
 
 
 def assert_page(path: Path, reference: str) -> None:
@@ -117,7 +117,7 @@ def assert_page(path: Path, reference: str) -> None:
 )
 def test_durations(text: object, seconds: float) -> None:
     """A duration is read as seconds."""
-    assert keys.seconds(text) == seconds
+    assert schema.seconds(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_durations(text: object, seconds: float) -> None:
 def test_what_is_no_duration(text: object) -> None:
     """Anything else is refused."""
     with pytest.raises(ValueError, match="is not"):
-        keys.seconds(text)
+        schema.seconds(text)
 
 
-@given(st.integers(0, int(keys.MAX_DURATION)))
+@given(st.integers(0, int(schema.MAX_DURATION)))
 def test_durations_spelled_are_read_back(seconds: int) -> None:
     """Spelling a duration loses nothing."""
-    assert keys.seconds(keys.spelled(seconds)) == seconds
+    assert schema.seconds(schema.spelled(seconds)) == seconds
 
 
 @given(st.one_of(st.integers(0, 10**9 - 1).map(str), st.decimals(0, 100, places=2).map(lambda d: f"{d}%")))

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.clock import SystemClock
+from fleet.commands.bulk import AT_ONCE, TRIES, Bulk, BulkAnswer, Ended, Fate, Kind, Send, Wait
 from fleet.engine.bulk import carry_out
 from fleet.engine.ports import Reply
 from fleet.errors import AzureUnusable
 from fleet.playbook.model import Transport
 from fleet.run.answers import Accepted, Lost, LostReason, Operation, Quota, Refusal, Refused, Removed
-from fleet.run.bulk import AT_ONCE, TRIES, Bulk, BulkAnswer, Ended, Fate, Kind, Send, Wait
 from fleet.run.limits import ARM_DELETES
 from fleet.run.model import CauseCode
 from fleet.targets.model import Os, Target

@@ -13,10 +13,10 @@ from fleet.playbook.model import Amount, Transport
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Answer
-from fleet.run.control import NONE, Control, changed, sentence
+from fleet.run.directives import NONE, Control, changed, sentence
 from fleet.run.model import CauseCode, Status
 from fleet.run.state import Run
-from fleet.store.records import from_row, to_row
+from fleet.store.sqlite.records import from_row, to_row
 from tests.unit.engine.harness import RUN_ID
 from tests.unit.run.driven import OPERATION, due, ended, opened, sent
 from tests.unit.run.factory import plan

@@ -23,7 +23,7 @@ from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Command
 from fleet.run.facts import Known, is_certain
-from fleet.run.findings import judgement
+from fleet.run.gates.checks import judgement
 from fleet.run.model import CauseCode, Status
 from fleet.run.record import RunRecord
 from fleet.run.state import Run

@@ -19,12 +19,12 @@ from fleet.playbook.model import Amount, FactsCheck, Strategy, Transport, Turn
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import AgentReport, Answer, LostReason, Operation, Refusal, Refused
-from fleet.run.chain import CLEANING_UP
 from fleet.run.job import advance
 from fleet.run.job_state import JobState
 from fleet.run.model import FAILURES, NOT_REACHED, Phase, Status
 from fleet.run.record import JobRecord, RunRecord
 from fleet.run.state import Run
+from fleet.run.steps import CLEANING_UP
 from fleet.testing import Behaviour, ScriptedCloud
 from tests.unit.engine.harness import RUN_ID, Trial
 from tests.unit.run.driven import begin

@@ -16,7 +16,7 @@ from fleet.playbook.load import load
 from fleet.playbook.model import Amount, Playbook, Rollout, Script, Selection, Step, WavesBy, Webhook
 from fleet.run import effects as f
 from fleet.run import events as e
-from fleet.run.asking import question, told
+from fleet.run.gates.webhooks import question, told
 from fleet.run.model import CauseCode, Status
 from fleet.run.state import Run
 from fleet.targets.model import TargetSet

@@ -13,8 +13,8 @@ from fleet.guest.delivery import Delivery, Shell, script_digest
 from fleet.guest.envelope import open as open_envelope
 from fleet.guest.wrapper import wrap
 from fleet.run.answers import Answer
-from fleet.run.judge import UNFINISHED, judge_answer, judge_failure, unchanged
 from fleet.run.model import Cause, CauseCode, Extent, Outcome, Status
+from fleet.run.outcome import UNFINISHED, judge_answer, judge_failure, unchanged
 
 NONCE = "ab" * 16
 DELIVERY = Delivery("echo hello", Shell.BASH, key="k", nonce=NONCE, timeout=60.0)

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from fleet.run.managed import LEFT_AFTER, Change, ManagedCommand, chosen, is_left, run_of
-from fleet.store.runs import new_id
+from fleet.commands.model import LEFT_AFTER, Change, ManagedCommand, chosen, is_left, run_of
+from fleet.store.sqlite.runs import new_id
 from fleet.targets.model import Os, Target
 
 VM = Target("/subscriptions/s/vm", "s", "", "rg", "vm", "we", Os.LINUX)

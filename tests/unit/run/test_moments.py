@@ -14,8 +14,8 @@ from fleet.run.answers import LostReason, Quota, Refusal
 from fleet.run.expiry import LAST_LOOK
 from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.retry import backoff
-from fleet.run.standing import CLEAN_UP_PATIENCE
 from fleet.run.state import Run
+from fleet.run.view import CLEAN_UP_PATIENCE
 from tests.unit.engine.harness import RUN_ID
 from tests.unit.run.driven import OPERATION, due, ended, opened, sent
 from tests.unit.run.factory import plan, target

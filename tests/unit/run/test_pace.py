@@ -8,8 +8,8 @@ import pytest
 
 from fleet.plan.model import Limits, Plan
 from fleet.playbook.model import Amount, Spread
+from fleet.run.admission import Pace
 from fleet.run.model import Status
-from fleet.run.pace import Pace
 from tests.unit.run.factory import plan, target
 
 SLOW = Limits(slow_start=True)

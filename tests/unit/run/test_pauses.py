@@ -18,8 +18,8 @@ from fleet.run.model import CauseCode, Phase, Status
 from fleet.run.polling import FIRST_LOOK, LEARN_FROM
 from fleet.run.removal import REMOVAL_TRIES
 from fleet.run.retry import backoff
-from fleet.run.standing import CLEAN_UP_PATIENCE
 from fleet.run.state import Run
+from fleet.run.view import CLEAN_UP_PATIENCE
 from tests.unit.run.driven import OPERATION, begin, due, ended, opened, sent
 from tests.unit.run.factory import plan
 

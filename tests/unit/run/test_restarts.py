@@ -18,7 +18,7 @@ from fleet.run import events as e
 from fleet.run.answers import Command, LostReason, Refusal
 from fleet.run.facts import Known
 from fleet.run.model import Cause, CauseCode, Outcome, Status
-from fleet.run.restart import bounds, concluded, first_look, is_tried_again, judged, prepare
+from fleet.run.reboot import bounds, concluded, first_look, is_tried_again, judged, prepare
 from fleet.run.state import Run
 from fleet.targets.model import Os
 from fleet.testing import Behaviour, ScriptedCloud

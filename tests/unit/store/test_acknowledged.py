@@ -13,8 +13,8 @@ import pytest
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
-from fleet.store import acknowledged, database, journal
-from fleet.store.acknowledged import Note
+from fleet.store.sqlite import acknowledged, database, journal
+from fleet.store.sqlite.acknowledged import Note
 from tests.unit.store.own_loop import finish
 
 CHAIN = "ab" * 32

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import StateError
-from fleet.store import database
-from fleet.store.database import as_state_error, connect, open_to_read, open_to_write
+from fleet.store.sqlite import database
+from fleet.store.sqlite.database import as_state_error, connect, open_to_read, open_to_write
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from fleet.run.events import RunPaused, RunUnpaused
-from fleet.store.directives import FOLDER, Directives, new_directive
+from fleet.store.sqlite.directives import FOLDER, Directives, new_directive
 
 
 def test_a_directive_waits_until_it_is_answered(tmp_path: Path) -> None:

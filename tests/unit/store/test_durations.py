@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from fleet.plan.launch_order import NO_TIMES, arranged
 from fleet.plan.model import Limits, Plan
-from fleet.plan.order import NO_TIMES, arranged
 from fleet.run.events import Event, ResultReceived
-from fleet.store.durations import newest_times
-from fleet.store.runs import RunsFolder
+from fleet.store.sqlite.durations import newest_times
+from fleet.store.sqlite.runs import RunsFolder
 from tests.unit.store.test_runs_folder import NOVEMBER, begin
 
 

@@ -13,7 +13,7 @@ import pytest
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
-from fleet.store import database, journal
+from fleet.store.sqlite import database, journal
 from tests.unit.store.own_loop import finish
 
 FAULTS: dict[str, Callable[[], Exception]] = {

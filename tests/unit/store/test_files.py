@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import StateError
-from fleet.store.acknowledged import Note
-from fleet.store.files import (
+from fleet.store.sqlite.acknowledged import Note
+from fleet.store.sqlite.files import (
     Lock,
     is_locked,
     is_plain_file,
@@ -278,7 +278,7 @@ def killed_while_writing(path: Path) -> None:
     """Write half of a file in a process of its own, which is then killed."""
     code = (
         "import os, pathlib, signal, sys\n"
-        "from fleet.store.files import write_private\n"
+        "from fleet.store.sqlite.files import write_private\n"
         "def pieces():\n"
         "    yield 'half'\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

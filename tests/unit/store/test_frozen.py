@@ -12,7 +12,7 @@ import pytest
 
 from fleet.plan.model import JobId
 from fleet.run.events import SubmissionIntended
-from fleet.store import journal
+from fleet.store.sqlite import journal
 from tests.unit.store.own_loop import finish
 
 OWNER = """
@@ -22,7 +22,7 @@ from fleet.errors import StateError
 from fleet.plan.model import JobId, Plan, PlaybookRef
 from fleet.plan.model import JobId
 from fleet.run.events import SubmissionIntended
-from fleet.store import journal
+from fleet.store.sqlite import journal
 
 async def main():
     plan = Plan(PlaybookRef("p", "1", "d"), (), (), ())

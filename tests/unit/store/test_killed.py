@@ -13,8 +13,8 @@ import pytest
 
 from fleet.plan.model import Plan
 from fleet.run.events import Event, SubmissionIntended
-from fleet.store import journal
-from fleet.store.runs import RunsFolder, RunState
+from fleet.store.sqlite import journal
+from fleet.store.sqlite.runs import RunsFolder, RunState
 from tests.unit.store.own_loop import finish
 
 OWNER = """
@@ -22,7 +22,7 @@ import asyncio, os, sys
 from pathlib import Path
 from fleet.plan.model import JobId, Plan, PlaybookRef
 from fleet.run.events import SubmissionIntended
-from fleet.store import journal
+from fleet.store.sqlite import journal
 
 async def one(kept, number):
     job = number
@@ -101,7 +101,7 @@ CREATOR = """
 import os, signal, sqlite3, sys
 from pathlib import Path
 from fleet.plan.model import Plan, PlaybookRef
-from fleet.store import journal
+from fleet.store.sqlite import journal
 
 class Deadly(sqlite3.Connection):
     def execute(self, *words):

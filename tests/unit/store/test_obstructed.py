@@ -13,11 +13,11 @@ import pytest
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event, RunPaused
-from fleet.store import acknowledged, journal, outputs, wal
-from fleet.store.directives import FOLDER, Directives, new_directive
-from fleet.store.files import is_locked, open_plain, read_plain, sync_folder
-from fleet.store.leases import FILE, FileLeases
-from fleet.store.runs import RunsFolder, RunState
+from fleet.store.sqlite import acknowledged, journal, outputs, wal
+from fleet.store.sqlite.directives import FOLDER, Directives, new_directive
+from fleet.store.sqlite.files import is_locked, open_plain, read_plain, sync_folder
+from fleet.store.sqlite.leases import FILE, FileLeases
+from fleet.store.sqlite.runs import RunsFolder, RunState
 from tests.unit.store.own_loop import finish
 from tests.unit.store.test_damage import keep
 

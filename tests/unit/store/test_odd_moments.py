@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.store.files import make_file, obstacle, open_plain, write_private
+from fleet.store.sqlite.files import make_file, obstacle, open_plain, write_private
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts what is open through /proc")
 

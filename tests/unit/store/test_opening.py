@@ -22,7 +22,7 @@ import pytest
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
-from fleet.store import acknowledged, database, journal, reading
+from fleet.store.sqlite import acknowledged, database, journal, reading
 from tests.unit.store.own_loop import finish
 from tests.unit.store.test_damage import LOG, keep, keep_unclosed
 
@@ -93,7 +93,7 @@ def test_a_journal_that_is_not_closed_keeps_no_process_alive(folder: Path, plan:
     keep(folder, plan, ())
     code = (
         "import pathlib, sys\n"
-        "from fleet.store import journal\n"
+        "from fleet.store.sqlite import journal\n"
         "kept = journal.open_for_writing(pathlib.Path(sys.argv[1]), owner='jo', now=8.0)\n"
         "raise SystemExit(3)\n"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import StateError
-from fleet.store import outputs
+from fleet.store.sqlite import outputs
 
 DATA = b"all\x00of\xffit"
 DIGEST = hashlib.sha256(DATA).hexdigest()

@@ -13,8 +13,8 @@ import pytest
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event, SubmissionIntended
-from fleet.store import journal, reading
-from fleet.store.presence import Presence
+from fleet.store.sqlite import journal, reading
+from fleet.store.sqlite.presence import Presence
 from tests.unit.store.own_loop import finish
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an open file can be removed")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fleet.errors import StateError
 from fleet.run.events import Event
-from fleet.store import records
-from fleet.store.records import KINDS, Row
+from fleet.store.sqlite import records
+from fleet.store.sqlite.records import KINDS, Row
 
 DURABLE = [kind for kind in get_args(Event) if kind.durable]
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from fleet.errors import RunNotFound, StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
-from fleet.store import journal
-from fleet.store.files import make_folder
-from fleet.store.runs import RunsFolder, RunState, RunSummary, new_id
+from fleet.store.sqlite import journal
+from fleet.store.sqlite.files import make_folder
+from fleet.store.sqlite.runs import RunsFolder, RunState, RunSummary, new_id
 from tests.unit.store.own_loop import finish
 
 NOVEMBER = 1_795_375_053.0  # 2026-11-22 19:17:33 UTC

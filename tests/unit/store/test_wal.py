@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.store.wal import End, end
+from fleet.store.sqlite.wal import End, end
 
 PAGE = 512
 SALT, OLD = (11, 12), (7, 99)

@@ -1,0 +1,166 @@
+"""Opening a cloud: the real one, or a lab that is served here or is up elsewhere."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from fleet.clock import wall_time
+from fleet.config.load import Config
+from fleet.documents.files import read_text
+from fleet.engine.ports import Blobs, Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
+from fleet.errors import StateError
+
+if TYPE_CHECKING:
+    from fleet.azure.credentials import TokenSource
+    from fleet.lab.arm.server import Lab
+    from fleet.lab.world.spec import LabSpec
+
+DEFAULT_LAB = "default"
+"""What ``--lab`` without a value means: a lab of its own, with the default fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A cloud that answers: the real one, or a lab."""
+
+    cloud: Cloud
+    inventory: Inventory
+    preflight: Preflight
+    managed: ManagedCommands
+    name: str
+    """``public``, another cloud's name or URL, or ``lab``; a run belongs to the cloud it was made for."""
+    notes: tuple[str, ...] = ()
+    principals: int = 1
+    """How many can sign in, and share the calls."""
+    gatekeeper: Gatekeeper | None = None
+    """Who asks the webhooks of gates."""
+    leases: str | None = None
+    """What names this cloud among VM leases; None for a lab of this process alone, which nobody else can reach."""
+
+
+@asynccontextmanager
+async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -> AsyncIterator[Connection]:
+    """Open the cloud that config and ``--lab`` name, and close it in the end.
+
+    ``lab`` is None for the real cloud, ``default``, a lab file, or the URL of a lab that is up.
+    """
+    from fleet.azure.clouds import endpoints
+    from fleet.azure.credentials import SignIn, StaticTokens, build_pool
+    from fleet.azure.webhooks import Webhooks
+
+    gatekeeper = Webhooks(environ, _text(config.azure.ca_file))
+    if lab is None:
+        ends = endpoints(config.azure.cloud)
+        where = SignIn(ends.authority, ends.scope, config.azure.tenant or "", _text(config.azure.ca_file))
+        tokens = build_pool(config.azure.credential, where, environ)
+        name = cloud_name(config)
+        ca_file, versions = _text(config.azure.ca_file), config.azure.api_versions
+        async with _connected(ends.resource_manager, tokens, ca_file, name, (), versions) as connection:
+            yield replace(connection, leases=name, gatekeeper=gatekeeper)
+    elif is_url(lab):
+        ca_file, versions = _text(config.azure.ca_file), config.azure.api_versions
+        async with _connected(lab, (StaticTokens("lab"),), ca_file, "lab", (), versions) as connection:
+            yield replace(connection, leases=lab.rstrip("/"), gatekeeper=gatekeeper)
+    else:
+        async with (
+            serve_lab(lab) as served,
+            _connected(
+                served.url, (StaticTokens("lab"),), served.ca_file, "lab", served.notes, config.azure.api_versions
+            ) as connection,
+        ):
+            yield replace(connection, gatekeeper=gatekeeper)
+
+
+@asynccontextmanager
+async def blobs(config: Config) -> AsyncIterator[Blobs]:
+    """Open the way to blobs whose addresses are signed: a session without a token."""
+    from fleet.azure.blobs import AzureBlobs
+    from fleet.azure.transport import Bare
+
+    async with Bare(ca_file=_text(config.azure.ca_file)) as bare:
+        yield AzureBlobs(bare)
+
+
+def cloud_name(config: Config) -> str:
+    """Return the name of the real cloud that the settings name: a custom one's is its address. Raises InvalidInput."""
+    from fleet.azure.clouds import endpoints
+
+    ends = endpoints(config.azure.cloud)
+    return ends.name if ends.name != "custom" else ends.resource_manager
+
+
+def is_url(lab: str) -> bool:
+    """Whether ``--lab`` names a lab that is up elsewhere, not one to be served here."""
+    return lab.startswith(("http://", "https://"))
+
+
+@asynccontextmanager
+async def _connected(
+    url: str,
+    tokens: tuple[TokenSource, ...],
+    ca_file: str | None,
+    name: str,
+    notes: tuple[str, ...],
+    versions: Mapping[str, str] | None,
+) -> AsyncIterator[Connection]:
+    """Open the transport. Of a pool everybody signs in now: how many there are decides how fast calls may go."""
+    from fleet.azure.cloud import AzureCloud
+    from fleet.azure.inventory import AzureInventory
+    from fleet.azure.managed import AzureManaged
+    from fleet.azure.preflight import AzurePreflight
+    from fleet.azure.transport import Transport as HttpTransport
+    from fleet.azure.wire.versions import Api
+
+    chosen = {Api(name): version for name, version in (versions or {}).items()}
+    async with HttpTransport(url, tokens, ca_file=ca_file, versions=chosen) as transport:
+        if len(tokens) > 1:
+            await transport.principals.sign_in()
+        pool = transport.principals
+        dropped = [f"principal {number + 1} is left out: {why}" for number, why in sorted(pool.problems.items())]
+        yield Connection(
+            AzureCloud(transport),
+            AzureInventory(transport),
+            AzurePreflight(transport),
+            AzureManaged(transport),
+            name,
+            (*notes, *dropped),
+            len(pool.present),
+        )
+
+
+@asynccontextmanager
+async def serve_lab(lab: str, *, port: int = 0, tls: bool = False) -> AsyncIterator[Lab]:
+    """Serve a lab on loopback: the default one, or a lab file's. Raises InvalidInput, StateError (port taken)."""
+    from fleet.guest import envelope
+    from fleet.lab.arm.server import serve
+    from fleet.lab.arm.tls import make
+
+    with TemporaryDirectory(prefix="fleet-lab-") as folder:
+        files = make(Path(folder), wall_time()) if tls else None
+        try:
+            async with serve(lab_spec(lab), port=port, tls=files, envelope=envelope) as served:
+                yield served
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            hint = "choose another with --port, or leave it out for a free one"
+            raise StateError(f"port {port} is taken", hint=hint, code="port_taken") from error
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def lab_spec(lab: str) -> LabSpec:
+    """Read a lab file, or give the default lab. Raises InvalidInput."""
+    from fleet.lab.world import spec
+
+    if lab == DEFAULT_LAB:
+        return spec.default()
+    return spec.load(read_text(Path(lab), "the lab file"), file=lab)

@@ -1,0 +1,121 @@
+"""From a playbook to a frozen plan, and what is checked before it is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fleet.app.connect import Connection, cloud_name
+from fleet.app.search import Found
+from fleet.config.load import Config
+from fleet.documents.files import MOST_READ, is_own_stream, read_bounded, read_text
+from fleet.errors import Refused
+from fleet.plan.build import MANAGED_SINCE, Settings, build
+from fleet.plan.model import Plan
+from fleet.playbook.load import load
+from fleet.playbook.model import ParameterValue, Playbook, Transport
+from fleet.preflight import doctor, patchers
+from fleet.preflight.facts import Facts, Permissions
+from fleet.run import command
+from fleet.targets.expand import require_some
+
+Values = Mapping[str, ParameterValue]
+"""Values of a playbook's parameters, by name."""
+
+
+def load_playbook(path: Path) -> Playbook:
+    """Load a playbook and its script files. Raises InvalidInput with every problem."""
+    return playbook_of(read_text(path, "the playbook"), path)
+
+
+def playbook_of(text: str, path: Path) -> Playbook:
+    """As :func:`load_playbook`, of what was read from there. A pipe's scripts are looked for in the current folder."""
+    folder = Path() if is_own_stream(path) else path.parent
+    return load(
+        text,
+        file=str(path),
+        read_script=lambda name: read_bounded(folder / name, MOST_READ),
+    )
+
+
+def make_plan(
+    connection: Connection,
+    playbook: Playbook,
+    found: Found,
+    parameters: Values,
+    settings: Settings,
+    *,
+    allow_empty: bool = False,
+) -> Plan:
+    """Freeze the plan. Raises Refused where no target was found, unless that is allowed; InvalidInput."""
+    require_some(found.chosen, allow_empty)
+    settings = replace(settings, seed=found.scope.seed)
+    plan = replace(build(playbook, found.chosen, parameters, settings), cloud=connection.name, scope=found.scope)
+    command.check_sizes(plan)
+    return plan
+
+
+def settings_of(config: Config) -> Settings:
+    """What the config says about runs; a command's flags go on top."""
+    run = config.run
+    return Settings(
+        transport=Transport(run.transport),
+        without_managed=_without_managed(config),
+        receipts=run.receipts,
+        concurrency=run.concurrency,
+        concurrency_per_subscription=run.concurrency_per_subscription,
+        deliver_timeout=run.deliver_timeout,
+        start_timeout=run.start_timeout,
+        answer_grace=run.answer_grace,
+    )
+
+
+def _without_managed(config: Config) -> str:
+    """Return Compute's api-version where that has no managed commands; versions begin with their date."""
+    version = (config.azure.api_versions or {}).get("compute", MANAGED_SINCE)
+    return version if version[:10] < MANAGED_SINCE else ""
+
+
+async def examine(connection: Connection, plan: Plan, secrets: Mapping[str, str]) -> tuple[doctor.Finding, ...]:
+    """Find out what stands in the plan's way, and send nothing to any VM.
+
+    Raises InvalidInput if a script cannot be carried, AzureUnusable.
+    """
+    sizes = command.sizes(plan, secrets)
+    preflight = connection.preflight
+    principals = await preflight.principals()
+    permissions: tuple[Permissions, ...] = ()
+    while asked := doctor.to_ask(plan, principals, permissions):
+        permissions += await preflight.permissions(asked)
+    conditions = await preflight.conditions(plan.targets, commands=doctor.uses_managed(plan))
+    locks = await preflight.locks(plan.targets)
+    patching = await preflight.patching(plan.targets)
+    return doctor.examine(plan, Facts(principals, permissions, conditions, sizes, locks, patching))
+
+
+async def other_patchers(connection: Connection, plan: Plan) -> tuple[doctor.Finding, ...]:
+    """Return who else patches the targets of a plan that patches; nothing is asked for another. Raises AzureUnusable."""
+    if not patchers.is_patching(plan) or not plan.targets:
+        return ()
+    return patchers.warnings(plan, await connection.preflight.patching(plan.targets))
+
+
+def check_gates(plan: Plan, environ: Mapping[str, str]) -> None:
+    """See that this process could ask the plan's webhooks. Raises InvalidInput."""
+    if any(gate.webhook for gate in plan.gates):
+        from fleet.azure.webhooks import check_tokens
+
+        check_tokens(plan, environ)
+
+
+def check_cloud(plan: Plan, config: Config, lab: str | None) -> None:
+    """Refuse to carry a run of one cloud over to another, or to a lab: the same id may be another VM there."""
+    code = "other_cloud"
+    if plan.cloud == "lab" and lab is None:
+        raise Refused("this run belongs to a lab", hint="name the lab with --lab, --lab=FILE or --lab=URL", code=code)
+    if plan.cloud != "lab" and lab is not None:
+        raise Refused("this run belongs to a real cloud, not to a lab", hint="leave out --lab", code=code)
+    if lab is None and plan.cloud != (named := cloud_name(config)):
+        message = f"this run belongs to the cloud {plan.cloud}, and the settings name {named}"
+        raise Refused(message, hint="set azure.cloud as it was when the run began", code=code)

@@ -1,0 +1,284 @@
+"""What the verbs that send something share: ask, drive a run under the eyes of whoever watches, tell how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleet.app import connect, plans, runs
+from fleet.app.connect import Connection
+from fleet.app.runs import OpenRun
+from fleet.app.search import Narrowing
+from fleet.cli.options import CarryOptions, ReportFile
+from fleet.cli.render import check_writable, pieces, render_plan, reports_of_playbook, write_reports
+from fleet.cli.signals import Stopping
+from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, say, settings
+from fleet.clock import Clock, SystemClock
+from fleet.config.load import Config
+from fleet.errors import AzureUnusable, FleetError, Refused
+from fleet.plan.build import Settings
+from fleet.plan.model import Plan
+from fleet.playbook.model import Lease, Transport
+from fleet.report.aggregate import aggregate
+from fleet.report.model import Report
+from fleet.report.safe import terminal
+from fleet.report.words import plural
+from fleet.run.events import Event
+from fleet.run.state import Run
+
+if TYPE_CHECKING:
+    from fleet.cli.jsonl import Stream
+
+
+def config_of(flags: Mapping[str, Any]) -> Config:
+    """Load the settings for the flags of ``options.connecting``."""
+    return settings(flags["config_file"], flags["verbose"], flags["quiet"], azure__tenant=flags["tenant"])[0]
+
+
+def config_to_carry(carry: CarryOptions) -> Config:
+    """Load the settings, and find out before anything is sent whether reports can be written where flags say."""
+    config, _ = settings(carry.config_file, carry.verbose, carry.quiet, azure__tenant=carry.tenant)
+    check_writable(carry.report_files)
+    return config
+
+
+def narrowing_of(flags: Mapping[str, Any]) -> Narrowing:
+    """What the flags of ``options.narrowing`` ask for."""
+    return Narrowing(
+        subscriptions=flags["subscriptions"],
+        limit=flags["limit"],
+        exclude=flags["exclude"],
+        pick=flags["pick"],
+        seed=flags["seed"],
+        max_targets=flags["max_targets"],
+    )
+
+
+def settings_of(config: Config, flags: Mapping[str, Any]) -> Settings:
+    """What the config says about runs, with the flags of ``options.launching`` on top."""
+    base = plans.settings_of(config)
+    return replace(
+        base,
+        transport=Transport(flags["transport"]) if flags["transport"] else base.transport,
+        override_concurrency=flags["concurrency"],
+        override_max_failures=flags["max_failures"],
+        override_max_unreachable=flags["max_unreachable"],
+        override_timeout=flags["timeout"],
+        override_lease=Lease(flags["lease"]) if flags["lease"] else None,
+        override_slow_start=flags["slow_start"],
+    )
+
+
+def tell_notes(connection: Connection, quiet: int) -> None:
+    """Say what the cloud has to say about itself."""
+    for note in connection.notes:
+        say(f"note: {note}", quiet=quiet)
+
+
+def confirm(plan: Plan, *, yes: bool) -> None:
+    """Show the plan and ask, where there is somebody to ask; elsewhere ``-y`` is the answer."""
+    what = f"run {plan.playbook.name} on {plural(len(plan.targets) - len(plan.left), 'target')}"
+    agree(what, lambda: render_plan(plan, "table", colour=False), yes=yes)
+
+
+def agree(what: str, picture: Callable[[], str], *, yes: bool) -> None:
+    """Show what is about to be done and ask. Raises Refused where it is not wanted, or nobody is there to say so."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Refused(
+            f"nobody is here to confirm: {what}", hint="add -y (--yes) to run without asking", code="unconfirmed"
+        )
+    say(picture())
+    if not click.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
+        raise Refused("not confirmed; nothing was sent", code="unconfirmed")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a verb that carries a run out ended: the run's report, None where it came to none, and the exit code."""
+
+    report: Report | None
+    code: int
+
+
+Show = Callable[[Report], None]
+"""Puts a report on stdout."""
+
+
+NOTHING_BEGUN = "interrupted: no run was started, and nothing was sent"
+
+
+def conduct(verb: Callable[[Stopping], Coroutine[Any, Any, Ended]], last_words: str = NOTHING_BEGUN) -> Ended:
+    """Carry a verb out from its preparation to its end, under the terminal's signals.
+
+    ``last_words`` is what is said where an interrupt ends it before a run is in its hands.
+    """
+    stopping = Stopping(lambda: last_words)
+    with stopping.listening():
+        try:
+            return asyncio.run(verb(stopping))
+        except (KeyboardInterrupt, click.Abort):
+            if not stopping.asked:
+                raise
+            click.echo(last_words, err=True)
+            stopping.finished(stopping.code)
+            return Ended(None, stopping.code)
+
+
+async def carry_out(
+    config: Config,
+    connection: Connection,
+    plan: Plan,
+    secrets: Mapping[str, str],
+    carry: CarryOptions,
+    stopping: Stopping,
+    show: Show | None = None,
+) -> Ended:
+    """Begin a new run of a plan and drive it."""
+    clock = SystemClock()
+    stopping.hold()
+    return await drive(
+        runs.begin(config, plan, secrets, clock, os.environ), connection, secrets, carry, stopping, clock, show
+    )
+
+
+async def drive(
+    opened: OpenRun,
+    connection: Connection,
+    secrets: Mapping[str, str],
+    carry: CarryOptions,
+    stopping: Stopping,
+    clock: Clock,
+    show: Show | None = None,
+) -> Ended:
+    """Carry a run out under the eyes of whoever watches, and report it however it ends."""
+    from fleet.cli.lease_notes import LeaseNotes
+    from fleet.cli.progress import Progress
+
+    run = opened.run
+    stopping.last_words = lambda: _how_to_continue(run, carry, interrupted=True)
+    say(
+        f"run {run.run_id}: {plural(len(run.jobs), 'job')} in {plural(len(run.plan.waves), 'wave')}",
+        quiet=carry.quiet,
+    )
+    watched = _is_watched(carry)
+    progress = Progress(run, enabled=watched)
+    notes = LeaseNotes(run, lambda line: say(line, quiet=carry.quiet or watched))
+    stream = _stream(run, carry)
+    stopping.listeners += [progress.interrupted, lambda times: progress.stop() if times >= 3 else None]
+
+    def observe(event: Event) -> None:
+        progress.observe(event)
+        notes.observe(event)
+        if stream is not None:
+            stream.observe(event)
+
+    failure: FleetError | None = None
+    try:
+        with progress:
+            await runs.carry_out(opened, connection, secrets, clock, observe, stopping, waits=_waits(carry))
+    except FleetError as error:
+        failure, run = error, opened.run
+    interrupted = stopping.asked > 0 and not run.finished
+    report = aggregate(
+        run.record(), interrupted=interrupted, allow_empty=carry.allow_empty, resumable=opened.is_resumable
+    )
+    code = report.exit_code
+    try:
+        files = reports_of_playbook(run.plan.report, opened.folder) if run.finished and opened.is_resumable else ()
+        tell(report, carry, stream, files, show)
+    except FleetError as error:
+        failure = failure or error
+    if failure is not None:
+        _say_failure(failure)
+        code = failure.exit_code
+    elif interrupted:
+        code = stopping.code
+    if not run.finished and opened.is_resumable:
+        click.echo(_how_to_continue(run, carry, interrupted=interrupted), err=True)
+    stopping.finished(code)
+    return Ended(report, code)
+
+
+def _waits(carry: CarryOptions) -> bool:
+    """Whether to stay while a person is awaited: as asked, else where there is one to see it."""
+    return sys.stderr.isatty() if carry.wait is None else carry.wait
+
+
+def _is_watched(carry: CarryOptions) -> bool:
+    """Whether a live picture can be drawn: on a terminal, with nothing else written to it meanwhile."""
+    beside = carry.quiet or carry.verbose or (carry.output_format == "jsonl" and sys.stdout.isatty())
+    return sys.stderr.isatty() and not beside and os.environ.get("TERM") != "dumb"
+
+
+def _stream(run: Run, carry: CarryOptions) -> Stream | None:
+    if carry.output_format != "jsonl":
+        return None
+    from fleet.cli.jsonl import Stream
+
+    return Stream(run)
+
+
+def _say_failure(failure: FleetError) -> None:
+    what = "Azure cannot be used: " if isinstance(failure, AzureUnusable) else ""
+    click.echo(f"{label('error', 'red')}: {terminal(f'{what}{failure}')} [{failure.code}]", err=True)
+    if failure.hint:
+        click.echo(f"  hint: {terminal(failure.hint)}", err=True)
+
+
+def _how_to_continue(run: Run, carry: CarryOptions, *, interrupted: bool) -> str:
+    """Say what ended with the command; the last line is the exact command that continues the run.
+
+    A run that was left because nobody stays to approve a wave is continued by approving it.
+    """
+    verb = "resume" if run.awaiting is None or interrupted else "approve"
+    line = command_line(verb, run.run_id, run.plan, carry)
+    if carry.lab is not None and not connect.is_url(carry.lab):
+        return (
+            f"note: this lab ended with the command, and what ran in it; `fleet lab up` serves one that stays\n{line}"
+        )
+    return line
+
+
+def command_line(verb: str, run_id: str, plan: Plan, carry: CarryOptions) -> str:
+    """Return the command that continues a run as this one was carried out."""
+    words = ["fleet", verb, run_id]
+    if carry.lab is not None:
+        words.append("--lab" if carry.lab == connect.DEFAULT_LAB else f"--lab={carry.lab}")
+    if carry.config_file:
+        words += ["--config", carry.config_file]
+    if carry.tenant:
+        words += ["--tenant", carry.tenant]
+    words += [word for item in carry.given if _is_of_secret(item, plan) for word in ("-e", item)]
+    return shlex.join(words)
+
+
+def _is_of_secret(item: str, plan: Plan) -> bool:
+    """Whether a ``-e`` is needed again: those of secrets (by reference only), and files that may hold one."""
+    return bool(plan.secrets) and (item.startswith("@") or item.partition("=")[0] in plan.secrets)
+
+
+def tell(
+    report: Report,
+    carry: CarryOptions,
+    stream: Stream | None = None,
+    files: Iterable[ReportFile] = (),
+    show: Show | None = None,
+) -> None:
+    """The report on stdout first, then into ``files`` and those that flags ask for."""
+    if stream is not None:
+        stream.finish(report)
+    elif show is not None:
+        show(report)
+    else:
+        emit_pieces(pieces(report, report_form(carry.output_format), colour=colour_on(carry.colour)))
+    for path in write_reports(report, [*files, *carry.report_files]):
+        say(f"wrote {path}", quiet=carry.quiet)

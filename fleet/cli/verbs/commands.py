@@ -1,0 +1,317 @@
+"""The verbs for the managed commands that lie on VMs: list, show, update, delete; leftovers of other tools included."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fleet.app import connect, search
+from fleet.app.connect import Connection
+from fleet.app.parameters import secret_of
+from fleet.cli import options
+from fleet.cli.command_tables import describe, listing, listing_of_changes, outcomes, shown
+from fleet.cli.execute import agree, config_of, narrowing_of, tell_notes
+from fleet.cli.release import told_to_runs
+from fleet.cli.signals import run_interruptible
+from fleet.cli.terminal import emit, say, warn
+from fleet.cli.verbs.targets import selection_of, warn_about
+from fleet.clock import SystemClock, wall_time
+from fleet.commands.bulk import Ended, Fate
+from fleet.commands.model import Change, ManagedCommand, chosen
+from fleet.config.load import Config
+from fleet.documents.files import read_text
+from fleet.engine import bulk
+from fleet.errors import ExitCode, InvalidInput, Problem
+from fleet.report.words import plural
+from fleet.store.sqlite.runs import RunsFolder, RunState
+from fleet.targets.expand import require_some
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS = ("table", "json", "jsonl", "csv")
+
+
+@click.group(invoke_without_command=False)
+def commands() -> None:
+    """Look after the managed commands that lie on VMs, whoever put them there.
+
+    A VM holds 25 of them. Fleet deletes its own once their result is read; what a run or another tool left behind is
+    found and removed here.
+    """
+
+
+def selecting(command: F) -> F:
+    """Which commands, on which VMs."""
+    for option in reversed(
+        (
+            click.argument("what", metavar="EXPR|PLAYBOOK"),
+            click.option("--name", "names", multiple=True, metavar="GLOB", help="Only commands so named; repeatable."),
+            click.option("--leftovers", is_flag=True, help="Only what Fleet's runs left behind: theirs, and ended."),
+            options.narrowing,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@commands.command(
+    name="list",
+    epilog="""\b
+Examples:
+  fleet commands list all
+  fleet commands list 'tag.app == "web"' --name 'deploy-*' -o csv
+  fleet commands list patch.yaml --leftovers
+""",
+)
+@selecting
+@options.showing(*FORMATS)
+@options.connecting
+def list_(what: str, **flags: Any) -> int:
+    """List the managed commands of the VMs that EXPR or PLAYBOOK selects: state, age, and whose they are.
+
+    Nothing is changed. Exits 4 if a VM could not be read.
+    """
+    found = run_interruptible(_looked(what, flags))
+    emit(listing(found.commands, flags["output_format"] or "table", wall_time()))
+    say(found.summary, quiet=flags["quiet"])
+    return found.code
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  fleet commands show 'name == "web01"' --name deploy
+  fleet commands show all --name 'fleet-*' -o json
+"""
+)
+@selecting
+@options.showing("table", "json")
+@options.connecting
+def show(what: str, **flags: Any) -> int:
+    """Show managed commands whole: what they run, as whom, and everything their instance view says.
+
+    A script is told by its digest and parameters by their names, since either may hold a secret.
+    """
+    found = run_interruptible(_looked(what, flags))
+    emit(shown(found.commands, flags["output_format"] or "table", wall_time()))
+    say(found.summary, quiet=flags["quiet"])
+    return found.code
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  fleet commands delete all --leftovers --dry-run
+  fleet commands delete 'tag.app == "web"' --name 'deploy-*' -y
+  fleet commands delete 'name == "web01"' --all --running
+"""
+)
+@selecting
+@click.option("--all", "everything", is_flag=True, help="Every command, where neither --name nor --leftovers is given.")
+@click.option("--running", is_flag=True, help="Also those not known to have ended: it ends their scripts.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
+@options.confirming
+@options.showing(*FORMATS)
+@options.connecting
+def delete(what: str, everything: bool, running: bool, dry_run: bool, **flags: Any) -> int:
+    """Delete managed commands. One that may still be running is kept unless --running is said.
+
+    Exits 4 if a VM could not be read or a command could not be deleted.
+    """
+    if not (flags["names"] or flags["leftovers"] or everything):
+        raise InvalidInput(
+            [Problem("nothing_named", "say which commands: --name GLOB, --leftovers, or --all", "commands delete")]
+        )
+
+    async def go() -> int:
+        async with connect.connect(config, flags["lab"], os.environ) as connection:
+            found = await _look(connection, config, what, flags)
+            doomed = tuple(command for command in found.commands if running or not command.running)
+            if kept := len(found.commands) - len(doomed):
+                say(f"{plural(kept, 'command')} may still be running and will stay; --running deletes them too")
+            if dry_run or not doomed:
+                emit(listing(doomed, flags["output_format"] or "table", wall_time()))
+                say(f"{plural(len(doomed), 'command')} would be deleted" if dry_run else "nothing to delete")
+                return found.code
+            ending = sum(command.running for command in doomed)
+            stops = f", ending {plural(ending, 'script')} that may be running" if ending else ""
+            agree(
+                f"delete {plural(len(doomed), 'managed command')} on {plural(_vms(doomed), 'VM')}{stops}",
+                lambda: listing(doomed, "table", wall_time()),
+                yes=flags["yes"],
+            )
+            async with told_to_runs(config, doomed) as freed:
+                with counting("deleting", len(doomed), flags) as seen:
+                    ended = await bulk.delete(connection.managed, doomed, connection.principals, SystemClock(), seen)
+                freed(ended)
+            return _told(doomed, ended, "deleted", found, flags)
+
+    config = config_of(flags)
+    return run_interruptible(go())
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  fleet commands update all --name agent-watch --timeout 10m
+  fleet commands update 'tag.app == "web"' --name watch --script watch.sh --parameter LEVEL=2
+  fleet commands update all --name 'watch*' --tag owner=ops --untag temp -y
+"""
+)
+@selecting
+@click.option("--script", type=click.Path(path_type=Path), metavar="FILE", help="Run this script instead.")
+@click.option("--timeout", type=options.TimeLimitType(), help="Azure's own time limit of the script: 45m, 1h30m, 90s.")
+@click.option("--parameter", "parameters", multiple=True, metavar="K=V", help="Set a parameter; repeatable.")
+@click.option(
+    "--protected",
+    multiple=True,
+    metavar="K=@FILE|env:NAME",
+    help="Set a protected parameter, by reference; repeatable.",
+)
+@click.option("--tag", "tags", multiple=True, metavar="K=V", help="Set a tag; repeatable.")
+@click.option("--untag", multiple=True, metavar="K", help="Take a tag away; repeatable.")
+@click.option("--running", is_flag=True, help="Also those not known to have ended: it ends their scripts.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@options.confirming
+@options.showing(*FORMATS)
+@options.connecting
+def update(what: str, **flags: Any) -> int:
+    """Change managed commands in place, by PATCH: script, time limit, parameters, tags.
+
+    Changed content runs again at once; tags alone do not. What changes is listed first. Exits 4 if a VM could not be read
+    or a command could not be changed.
+    """
+    change = _change(flags)
+    if not flags["names"] or change.is_nothing:
+        missing = "which commands: --name GLOB" if not flags["names"] else "what to change: --script, --timeout, ..."
+        raise InvalidInput([Problem("nothing_named", f"say {missing}", "commands update")])
+
+    async def go() -> int:
+        async with connect.connect(config, flags["lab"], os.environ) as connection:
+            found = await _look(connection, config, what, flags)
+            keep = change.runs_again and not flags["running"]
+            meant = tuple(
+                command for command in found.commands if not (keep and command.running) and describe(command, change)
+            )
+            busy = sum(command.running for command in found.commands) if keep else 0
+            if busy:
+                say(f"{plural(busy, 'command')} may still be running and will stay; --running changes them too")
+            table = listing_of_changes(meant, change, flags["output_format"] or "table")
+            if flags["dry_run"] or not meant:
+                emit(table)
+                say(f"{plural(len(meant), 'command')} would change" if flags["dry_run"] else "nothing to change")
+                return found.code
+            again = "; they run again" if change.runs_again else ""
+            what_for = f"change {plural(len(meant), 'managed command')} on {plural(_vms(meant), 'VM')}{again}"
+            agree(what_for, lambda: listing_of_changes(meant, change, "table"), yes=flags["yes"])
+            with counting("changing", len(meant), flags) as seen:
+                port, share = connection.managed, connection.principals
+                ended = await bulk.change(port, meant, change, share, SystemClock(), seen)
+            return _told(meant, ended, "changed", found, flags)
+
+    config = config_of(flags)
+    return run_interruptible(go())
+
+
+# -- what the verbs share --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The commands that were meant, and how many VMs were asked and could not be read."""
+
+    commands: tuple[ManagedCommand, ...]
+    vms: int
+    unread: int
+
+    @property
+    def code(self) -> int:
+        return ExitCode.NOT_REACHED if self.unread else ExitCode.OK
+
+    @property
+    def summary(self) -> str:
+        return f"{plural(len(self.commands), 'managed command')} on {plural(_vms(self.commands), 'VM')} of {self.vms:,}"
+
+
+async def _looked(what: str, flags: Mapping[str, Any]) -> Found:
+    config = config_of(flags)
+    async with connect.connect(config, flags["lab"], os.environ) as connection:
+        return await _look(connection, config, what, flags)
+
+
+async def _look(connection: Connection, config: Config, what: str, flags: Mapping[str, Any]) -> Found:
+    """Read the commands of every selected VM, and choose those that are meant."""
+    tell_notes(connection, flags["quiet"])
+    selection = selection_of(what, config.azure.subscriptions)
+    found = await search.find(connection, selection, narrowing_of(flags))
+    warn_about(found)
+    require_some(found.chosen, flags["allow_empty"])
+    targets = found.chosen.targets
+    with counting("reading", len(targets), flags) as seen:
+        read = await connection.managed.commands(targets, seen)
+    unread = [item for item in read if item.why]
+    for item in unread:
+        warn(f"{item.target.name}: its managed commands could not be read: {item.why}")
+    commands = [command for item in read for command in item.commands]
+    kept = RunsFolder(config.state_dir).list() if flags["leftovers"] else ()
+    known = {run.id: run.state is RunState.ENDED for run in kept}
+    meant = chosen(commands, flags["names"], flags["leftovers"], wall_time(), known)
+    return Found(meant, len(targets), len(unread) + len(found.chosen.unread))
+
+
+def _change(flags: Mapping[str, Any]) -> Change:
+    problems: list[Problem] = []
+    change = Change(
+        script=None if flags["script"] is None else read_text(flags["script"], "the script"),
+        timeout=flags["timeout"],
+        parameters=_pairs("--parameter", flags["parameters"], problems),
+        protected={
+            name: secret_of(name, text, os.environ, problems)
+            for name, text in _pairs("--protected", flags["protected"], problems).items()
+        },
+        tags=_pairs("--tag", flags["tags"], problems),
+        untag=flags["untag"],
+    )
+    if problems:
+        raise InvalidInput(problems)
+    return change
+
+
+def _pairs(flag: str, items: Sequence[str], problems: list[Problem]) -> dict[str, str]:
+    pairs = [item.partition("=") for item in items]
+    problems += [
+        Problem("bad_parameter", f"{flag} is not NAME=VALUE", flag, found=name)
+        for name, equals, _ in pairs
+        if not equals
+    ]
+    return {name: value for name, _, value in pairs}
+
+
+def _told(
+    meant: Sequence[ManagedCommand], ended: Sequence[Ended], word: str, found: Found, flags: Mapping[str, Any]
+) -> int:
+    emit(outcomes(meant, ended, word, flags["output_format"] or "table"))
+    done = sum(item.fate is Fate.DONE for item in ended)
+    say(f"{done:,} of {plural(len(meant), 'command')} {word}", quiet=flags["quiet"])
+    return found.code if done == len(meant) else ExitCode.NOT_REACHED
+
+
+def _vms(commands: Sequence[ManagedCommand]) -> int:
+    return len({command.target.key for command in commands})
+
+
+@contextmanager
+def counting(word: str, total: int, flags: Mapping[str, Any]) -> Iterator[Callable[[], None]]:
+    """Show on a terminal how many are done; yields what is to be called for each."""
+    if flags["quiet"] or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield lambda: None
+        return
+    with click.progressbar(length=total, label=word, file=sys.stderr, show_eta=False) as bar:
+        yield lambda: bar.update(1)

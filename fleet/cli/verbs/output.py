@@ -1,0 +1,174 @@
+"""The verb that prints what scripts printed: what the report holds, and on request all of it."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fleet.app import runs
+from fleet.cli import options
+from fleet.cli.fetch import fetch_missing
+from fleet.cli.follow import follow, row_to_follow
+from fleet.cli.signals import run_interruptible
+from fleet.cli.terminal import emit, emit_bytes, say, settings
+from fleet.cli.verbs.runs import tell_state
+from fleet.config.load import Config
+from fleet.errors import ExitCode, Refused, RunNotFound, StateError
+from fleet.inspection.query import NotFetched
+from fleet.report import safe
+from fleet.report.aggregate import aggregate
+from fleet.report.model import JobRow
+from fleet.report.verdict import exit_code
+from fleet.report.words import CUT, plural
+from fleet.run.model import Phase
+from fleet.run.state import Run
+from fleet.store.sqlite.files import write_private
+from fleet.store.sqlite.journal import SavedRun
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """A row and its streams, byte for byte as far as they are known."""
+
+    row: JobRow
+    whole: Mapping[str, bytes]
+    """Streams that were fetched whole, by name; the row has the text of the others."""
+
+    def wanted(self, which: str) -> list[tuple[str, str | bytes]]:
+        """The streams asked for, by name."""
+        both: dict[str, str | bytes] = {"stdout": self.row.stdout, "stderr": self.row.stderr, **self.whole}
+        return [(name, content) for name, content in both.items() if which in ("both", name)]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet output last web001
+  fleet output last 'web*' --stream stderr
+  fleet output last --outdir out/       one file per VM, step and stream
+  fleet output last web001 --full       all of it, fetched from the VM
+  fleet output last web001 --follow     as it comes, until the script has ended
+  fleet output last web001 --follow -e sas=env:SAS    through the step's blobs
+"""
+)
+@click.argument("run_id", metavar="RUN")
+@click.argument("names", metavar="[VM]...", nargs=-1)
+@click.option("--step", metavar="ID", help="Only this step.")
+@click.option(
+    "--stream", type=click.Choice(["both", "stdout", "stderr"]), default="both", help="Which stream (default both)."
+)
+@click.option("--full", is_flag=True, help="Fetch, from the VMs or their blobs, what was too long for the channel.")
+@click.option("--follow", is_flag=True, help="Show what one VM's script prints while it runs, until it has ended.")
+@click.option("--outdir", type=click.Path(path_type=Path), help="Write files into this folder instead.")
+@click.option("--raw", is_flag=True, help="Print what came, control characters included. Not on a terminal.")
+@options.values
+@options.connecting
+def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
+    """Print what the scripts of RUN printed, VM by VM; VM is a name or a glob.
+
+    Azure carries 4,096 bytes of each stream, which hold some 30 KB of packed text. A VM keeps longer output for seven
+    days: --full fetches it, proves it by its digest and keeps it with the run. That takes one run command for about
+    25 KB, some 20 seconds each.
+
+    --follow asks a VM whose script is running what is new, with a managed run command beside it: a few times at once,
+    then every 30 seconds, as often as Azure lets one. Its exit code is what a report of that row alone has. Ctrl-C ends
+    the following, never the job.
+
+    Where the step writes its output to blobs and -e gives the secret that signs their addresses, both read the blobs
+    instead, and the VM is asked nothing.
+    """
+    if flags["follow"] and (flags["full"] or flags["outdir"]):
+        raise click.UsageError("--follow goes with neither --full nor --outdir")
+    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    kept = runs.saved(config, run_id)
+    run = runs.replay(kept)
+    tell_state(kept, run, flags["quiet"])
+    found = aggregate(run.record())
+    chosen = [index for index, row in enumerate(found.jobs) if _is_meant(row, names, flags["step"])]
+    if not chosen:
+        wanted = " ".join((*names, *((f"--step {flags['step']}",) if flags["step"] else ())))
+        raise RunNotFound(
+            f"no row of run {found.run} fits {wanted or 'that'}",
+            hint=f"fleet show {found.run} lists them",
+            code="no_rows",
+        )
+    if flags["follow"]:
+        return _follow(config, kept, run, row_to_follow(run, chosen, kept.live), flags)
+    complete = True
+    whole: Mapping[int, Mapping[str, bytes]] = {}
+    if flags["full"]:
+        whole, complete = run_interruptible(fetch_missing(config, kept, run, chosen, flags, os.environ))
+    rows = [Streams(found.jobs[index], whole.get(index, {})) for index in chosen]
+    if flags["outdir"]:
+        _write(rows, flags["outdir"], flags["quiet"], flags["stream"])
+    else:
+        for each in rows:
+            _print(each, flags["stream"], raw=flags["raw"])
+    return ExitCode.OK if complete else ExitCode.NOT_REACHED
+
+
+def _follow(config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[str, Any]) -> int:
+    """Follow a row. Of one that has ended already, print what is kept."""
+    found = aggregate(run.record()).jobs[row]
+    if run.jobs[row].phase is Phase.DONE:
+        say(f"{found.name} {found.step} has ended: {found.status.value}", quiet=flags["quiet"])
+        _print(Streams(found, {}), flags["stream"], raw=flags["raw"])
+        return exit_code([found])
+    try:
+        return run_interruptible(follow(config, kept, run, row, flags, os.environ))
+    except KeyboardInterrupt:
+        say(f"\nno longer following {found.name}; its job goes on", quiet=flags["quiet"])
+        return ExitCode.INTERRUPTED
+    except NotFetched as error:
+        message = f"{found.name} cannot be followed: {error.cause.message}"
+        raise Refused(message, hint=error.cause.hint, code="not_followed") from error
+
+
+def _is_meant(row: JobRow, names: tuple[str, ...], step: str | None) -> bool:
+    if step is not None and row.step != step:
+        return False
+    return not names or any(fnmatch.fnmatchcase(row.name.casefold(), name.casefold()) for name in names)
+
+
+def _print(streams: Streams, which: str, *, raw: bool) -> None:
+    row = streams.row
+    head = safe.terminal_line(f"{row.name}  {row.step}  {row.status.value}")
+    for name, content in streams.wanted(which):
+        if not content and name != which:
+            continue
+        cut = row.truncated and isinstance(content, str)
+        say(f"-- {head}  {name}{f' ({CUT}: --full fetches all of it)' if cut else ''}")
+        if isinstance(content, bytes):
+            if raw:
+                emit_bytes(content)
+                continue
+            content = content.decode("utf-8", "replace")
+        emit(content if raw else safe.terminal(content))
+
+
+def write_streams(rows: Sequence[JobRow], folder: Path, quiet: int) -> None:
+    """One file per row and stream, of what the rows hold."""
+    _write([Streams(row, {}) for row in rows], folder, quiet, "both")
+
+
+def _write(rows: Sequence[Streams], folder: Path, quiet: int, which: str) -> None:
+    """One file per row and stream. The number in front keeps hostile and twin names apart; no path comes from a VM."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "name a folder that you may write to, or one that can be made"
+        raise StateError(f"the folder {folder} cannot be made: {error.strerror}", hint=hint, code="outdir") from error
+    tidy = True
+    for number, streams in enumerate(rows, start=1):
+        row = streams.row
+        plain = "".join(char if char.isascii() and (char.isalnum() or char == "-") else "_" for char in row.name)[:80]
+        for name, content in streams.wanted(which):
+            write_private(folder / f"{number:05}-{plain}-{row.step}.{name}", content, tidy=tidy)
+            tidy = False
+    say(f"wrote the output of {plural(len(rows), 'row')} to {folder}", quiet=quiet)

@@ -1,0 +1,339 @@
+"""The verbs that make something happen: run, plan, apply, resume, rerun."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fleet import codec
+from fleet.app import connect, plans, runs, search
+from fleet.app import parameters as parameter_values
+from fleet.app.connect import Connection
+from fleet.cli import options
+from fleet.cli.approvals import BESIDE, check_approval, refuse_unapproved
+from fleet.cli.execute import (
+    Ended,
+    carry_out,
+    command_line,
+    conduct,
+    config_of,
+    config_to_carry,
+    confirm,
+    drive,
+    narrowing_of,
+    settings_of,
+    tell,
+    tell_notes,
+)
+from fleet.cli.options import CarryOptions
+from fleet.cli.render import render_plan
+from fleet.cli.signals import Stopping, run_interruptible
+from fleet.cli.terminal import colour_on, emit, say
+from fleet.cli.verbs.doctor import warn_of_patchers
+from fleet.cli.verbs.runs import tell_damage
+from fleet.cli.verbs.targets import warn_about
+from fleet.clock import SystemClock
+from fleet.config.load import Config
+from fleet.documents.files import read_text
+from fleet.errors import ExitCode, InvalidInput, Problem, Refused
+from fleet.plan import file as plan_files
+from fleet.plan.compare import Difference, differences, drift
+from fleet.plan.model import Plan
+from fleet.playbook.model import Amount, ParameterValue, Playbook
+from fleet.preflight.doctor import Finding
+from fleet.report.aggregate import aggregate
+from fleet.report.safe import terminal_line
+from fleet.report.words import plural
+from fleet.run.model import Status
+from fleet.store.sqlite.durations import newest_times
+from fleet.store.sqlite.files import write_private
+from fleet.store.sqlite.journal import SavedRun
+from fleet.store.sqlite.runs import RunsFolder
+
+FORMATS = ("table", "json", "jsonl", "csv", "md")
+PLAN_FORMATS = ("table", "json", "md")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet run playbooks/linux-health.yaml --lab -y
+  fleet run patch.yaml -l 'web*' -e scope=security --max-failures 2%
+  fleet run patch.yaml -y -o json > report.json
+  fleet run patch.yaml --report html=patch.html --report junit=patch.xml
+"""
+)
+@click.argument("playbook", type=click.Path())
+@options.values
+@options.narrowing
+@options.launching
+@options.confirming
+@click.option("--dry-run", "--check", is_flag=True, help="Plan and stop, as `fleet plan` does.")
+@options.carrying_out(*FORMATS)
+def run(playbook: str, dry_run: bool, carry: CarryOptions, **flags: Any) -> int:
+    """Run PLAYBOOK over its targets: plan, ask, carry out, report.
+
+    On a terminal the plan is shown and you are asked before anything is sent; elsewhere -y is needed. The exit code is 0
+    only if every target ended well, with proof.
+
+    The first interrupt (Ctrl-C, or SIGTERM) stops launching and waits for what runs. The second cancels what can be
+    cancelled and leaves, within seconds if Azure does not answer. The third leaves at once. The last line printed is
+    then the command that continues the run.
+    """
+    if dry_run:
+        return _planned(playbook, flags)
+    config = config_to_carry(carry)
+    refuse_unapproved(config)
+    loaded = plans.load_playbook(Path(playbook))
+    values, secrets = parameter_values.parameters(loaded, carry.given, os.environ)
+
+    async def go(stopping: Stopping) -> Ended:
+        async with connect.connect(config, carry.lab, os.environ) as connection:
+            tell_notes(connection, carry.quiet)
+            plan = await _plan(connection, config, loaded, values, flags)
+            await warn_of_patchers(connection, plan)
+            confirm(plan, yes=flags["yes"])
+            return await carry_out(config, connection, plan, secrets, carry, stopping)
+
+    return conduct(go).code
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet plan patch.yaml
+  fleet plan patch.yaml -l 'tag.env == "dev"' -o json
+  fleet plan patch.yaml -o md        for a pull request
+  fleet plan patch.yaml --out patch.plan && fleet apply patch.plan
+  fleet plan patch.yaml --diff patch.plan --detailed-exitcode
+"""
+)
+@click.argument("playbook", type=click.Path())
+@options.values
+@options.narrowing
+@options.launching
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Also freeze the plan into this file.")
+@click.option(
+    "--diff", type=click.Path(path_type=Path), metavar="FILE", help="Show how it differs from this plan file."
+)
+@click.option("--detailed-exitcode", is_flag=True, help="With --diff: exit 10 if there are differences.")
+@options.showing(*PLAN_FORMATS)
+@options.connecting
+def plan(playbook: str, **flags: Any) -> int:
+    """Show the targets, waves, calls and time of a run of PLAYBOOK. Nothing is sent to any VM.
+
+    A plan file holds the frozen targets, scripts and parameters (never the value of a secret); `fleet apply` carries out
+    exactly that.
+    """
+    return _planned(playbook, flags)
+
+
+def _planned(playbook: str, flags: dict[str, Any]) -> int:
+    options.check_form(flags["output_format"], PLAN_FORMATS, "a plan")
+    if flags.get("diff"):
+        options.check_form(flags["output_format"], ("table", "json"), "a list of differences")
+    config = config_of(flags)
+    loaded = plans.load_playbook(Path(playbook))
+    values, _ = parameter_values.parameters(loaded, flags["given"], os.environ)
+
+    async def go() -> int:
+        async with connect.connect(config, flags["lab"], os.environ) as connection:
+            tell_notes(connection, flags["quiet"])
+            made = await _plan(connection, config, loaded, values, flags)
+            return _shown(made, await warn_of_patchers(connection, made), flags)
+
+    return run_interruptible(go())
+
+
+def _shown(made: Plan, patchers: Sequence[Finding], flags: dict[str, Any]) -> int:
+    """Freeze the plan where asked, and print it or what differs. Who else patches is no part of what is frozen."""
+    if flags.get("out"):
+        write_private(flags["out"], plan_files.dump(made))
+        say(f"wrote {flags['out']}", quiet=flags["quiet"])
+    if not flags.get("diff"):
+        emit(render_plan(made, flags["output_format"] or "table", colour=colour_on(flags["colour"]), patchers=patchers))
+        return ExitCode.OK
+    found = differences(_plan_file(flags["diff"]), made)
+    emit(json.dumps(codec.encode(found), indent=1) if flags["output_format"] == "json" else _listed(found))
+    say(f"{plural(len(found), 'difference')} to {flags['diff']}", quiet=flags["quiet"])
+    return ExitCode.DIFFERENCES if found and flags["detailed_exitcode"] else ExitCode.OK
+
+
+def _listed(found: tuple[Difference, ...]) -> str:
+    return "".join(f"{terminal_line(str(item))}\n" for item in found)
+
+
+def _plan_file(path: Path) -> Plan:
+    return plan_files.load(read_text(path, "the plan file", most=plan_files.MAX_BYTES), file=str(path))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet apply patch.plan
+  fleet apply patch.plan --tolerance 2% -y
+  fleet apply patch.plan --approved --by-other
+"""
+)
+@click.argument("plan_file", metavar="PLANFILE", type=click.Path(path_type=Path))
+@options.values
+@click.option("--tolerance", type=options.AmountType(), help="Differences of targets that are still fine (default 0).")
+@click.option(
+    "--approved",
+    is_flag=False,
+    flag_value=BESIDE,
+    metavar="[=FILE]",
+    help="Refuse a plan that nobody approved with `fleet approve`; FILE if it is not PLANFILE.approval.",
+)
+@click.option("--by-other", is_flag=True, help="Refuse a plan that no other user than you approved.")
+@options.confirming
+@options.carrying_out(*FORMATS)
+def apply(plan_file: Path, carry: CarryOptions, **flags: Any) -> int:
+    """Carry out exactly what PLANFILE froze: its targets, scripts, parameters and waves.
+
+    Before anything is sent, the targets are selected again. If more of them came, went or changed than the tolerance
+    allows, the plan is refused with the list of differences. Within the tolerance a VM that is no longer selected is not
+    run, and its rows are `skipped` (`left_selection`); one that is new is not run either.
+    """
+    config = config_to_carry(carry)
+    frozen = _plan_file(plan_file)
+    check_approval(frozen, plan_file, config, flags)
+    plans.check_cloud(frozen, config, carry.lab)
+    secrets = parameter_values.secrets_of(frozen.declared, carry.given, os.environ)
+
+    async def go(stopping: Stopping) -> Ended:
+        async with connect.connect(config, carry.lab, os.environ) as connection:
+            tell_notes(connection, carry.quiet)
+            present = await search.find_again(connection, frozen)
+            _check_drift(frozen, drift(frozen.targets, present.chosen.targets), flags)
+            plan = search.without_left(frozen, present)
+            await warn_of_patchers(connection, plan)
+            confirm(plan, yes=flags["yes"])
+            return await carry_out(config, connection, plan, secrets, carry, stopping)
+
+    return conduct(go).code
+
+
+def _check_drift(frozen: Plan, found: tuple[Difference, ...], flags: Mapping[str, Any]) -> None:
+    """Tell the differences, and refuse the plan when there are more than the tolerance allows."""
+    allowed = (flags["tolerance"] or Amount(0)).of(len(frozen.targets))
+    for item in found:
+        say(str(item))
+    if len(found) > allowed:
+        message = f"the targets differ from the plan in {plural(len(found), 'place')}; {allowed} would be fine"
+        raise Refused(message, hint="make a new plan, or allow more with --tolerance", code="plan_drift")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet resume last
+  fleet resume 20260301-0203 --lab=http://127.0.0.1:8080
+"""
+)
+@click.argument("run_id", metavar="RUN")
+@options.values
+@options.carrying_out(*FORMATS)
+def resume(run_id: str, carry: CarryOptions, **flags: Any) -> int:
+    """Go on with RUN (an id, a unique prefix, or `last`) where it was left.
+
+    What was on its way when the run was cut off is looked up, never blindly sent again. Secret parameters are not kept
+    with a run and are given again.
+    """
+    config = config_to_carry(carry)
+    return go_on(config, runs.saved(config, run_id), carry)
+
+
+def go_on(config: Config, kept: SavedRun, carry: CarryOptions) -> int:
+    """Take a kept run over and drive it to its end."""
+    plans.check_cloud(kept.plan, config, carry.lab)
+    secrets = parameter_values.secrets_of(kept.plan.declared, carry.given, os.environ)
+    finished = runs.replay(kept)
+    if finished.finished:
+        tell_damage(kept)
+        say(f"run {kept.run_id} has ended; this is its report", quiet=carry.quiet)
+        report = aggregate(finished.record())
+        tell(report, carry)
+        return report.exit_code
+    plans.check_gates(kept.plan, os.environ)
+
+    async def go(stopping: Stopping) -> Ended:
+        async with connect.connect(config, carry.lab, os.environ) as connection:
+            tell_notes(connection, carry.quiet)
+            clock = SystemClock()
+            stopping.hold()
+            opened = runs.take_over(config, kept.run_id, secrets, clock)
+            return await drive(opened, connection, secrets, carry, stopping, clock)
+
+    return conduct(go, command_line("resume", kept.run_id, kept.plan, carry)).code
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fleet rerun last                                   on those that failed or were not reached
+  fleet rerun last:failed,timed_out -y
+  fleet rerun 20260301-0203:not_started
+"""
+)
+@click.argument("selection", metavar="RUN[:STATUS,...]")
+@options.values
+@options.confirming
+@options.carrying_out(*FORMATS)
+def rerun(selection: str, carry: CarryOptions, **flags: Any) -> int:
+    """Begin a new run of the same plan on the targets of RUN that ended with one of the statuses.
+
+    Without statuses: failed, timed_out, unreachable, unverified, unknown, cancelled and not_started.
+    """
+    config = config_to_carry(carry)
+    refuse_unapproved(config)
+    text, statuses = _statuses(selection)
+    kept = runs.saved(config, text)
+    plans.check_cloud(kept.plan, config, carry.lab)
+    secrets = parameter_values.secrets_of(kept.plan.declared, carry.given, os.environ)
+    tell_damage(kept)
+    plan = runs.plan_again(kept, statuses)
+
+    async def go(stopping: Stopping) -> Ended:
+        async with connect.connect(config, carry.lab, os.environ) as connection:
+            tell_notes(connection, carry.quiet)
+            await warn_of_patchers(connection, plan)
+            confirm(plan, yes=flags["yes"])
+            return await carry_out(config, connection, plan, secrets, carry, stopping)
+
+    return conduct(go).code
+
+
+def _statuses(selection: str) -> tuple[str, tuple[Status, ...]]:
+    text, colon, names = selection.partition(":")
+    if not colon:
+        return text, runs.RERUN
+    wanted = [name.strip().replace("-", "_") for name in names.split(",") if name.strip()]
+    known = [status.value for status in Status]
+    wrong = [name for name in wanted if name not in known]
+    if wrong or not wanted:
+        found = wrong[0] if wrong else names
+        message = f"{found!r} is not a status"
+        raise InvalidInput([Problem("bad_status", message, "RUN:STATUS", hint=f"statuses are: {', '.join(known)}")])
+    return text, tuple(Status(name) for name in wanted)
+
+
+async def _plan(
+    connection: Connection,
+    config: Config,
+    loaded: Playbook,
+    values: Mapping[str, ParameterValue],
+    flags: Mapping[str, Any],
+) -> Plan:
+    """Find the targets, warn of what looks like a slip, and freeze the plan."""
+    found = await search.find_for(connection, loaded, narrowing_of(flags))
+    warn_about(found)
+    times = newest_times(RunsFolder(config.state_dir), loaded.name, connection.name)
+    known = replace(settings_of(config, flags), times=times)
+    return plans.make_plan(connection, loaded, found, values, known, allow_empty=flags["allow_empty"])
