@@ -1,0 +1,117 @@
+"""Fleet as a library: what a program does without a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import fleet
+from fleet import LAB, Fleet, Plan, Report, Stop
+from fleet.app.search import Narrowing
+from fleet.config.load import load
+from fleet.run.events import Event, SubmissionAccepted
+from tests.system.cli import PLAYBOOKS, ROOT, Machine
+
+SLOW, HELLO = PLAYBOOKS / "slow.yaml", PLAYBOOKS / "hello.yaml"
+FEW = Narrowing(limit=('tag.env == "dev"',), pick=4)
+
+
+def opened(folder: Path) -> Fleet:
+    """A Fleet on the default lab whose runs are kept in this folder."""
+    config = load(flags={}, environ={"FLEET_STATE_DIR": str(folder)}, cwd=folder, home=folder)[0]
+    return Fleet(config, lab=LAB)
+
+
+def test_importing_fleet_loads_nothing_else() -> None:
+    """The names of the face are there, and only their use loads what they need; an unknown one is an AttributeError."""
+    code = "import fleet, sys; print(sorted(n for n in sys.modules if n.startswith('fleet')), dir(fleet.Fleet)[:0])"
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("dir(fleet.Fleet)[:0]", "''")], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "['fleet']"
+    assert all(getattr(fleet, name) for name in fleet.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Flete'"):
+        _ = fleet.Flete
+
+
+def test_the_programs_of_the_readme_run(machine: Machine) -> None:
+    """Each Python block of the README ends without an error, and prints what a report says."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        environment = machine.environment(PYTHONPATH=str(ROOT))
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("0 ")
+
+
+def test_two_runs_in_one_loop_are_stopped_each_by_itself(tmp_path: Path) -> None:
+    """The one that is stopped leaves VMs that it did not start on; the other ends whole. The stopped one is resumed."""
+
+    async def go() -> tuple[Report, Report, Report]:
+        async with opened(tmp_path) as fleet:
+            plan = await fleet.plan(HELLO, narrowing=FEW, settings=None)
+            one_by_one = await fleet.plan(SLOW, narrowing=FEW)
+            stop = Stop()
+
+            def after_the_first(event: Event) -> None:
+                if isinstance(event, SubmissionAccepted):
+                    stop.ask()
+
+            stopped, whole = await asyncio.gather(
+                fleet.run(_narrow(one_by_one), observe=after_the_first, stop=stop), fleet.run(plan)
+            )
+            return stopped, whole, await fleet.resume(stopped.run)
+
+    stopped, whole, resumed = asyncio.run(go())
+    assert whole.exit_code == 0 and len(whole.jobs) == 4
+    assert {row.status.value for row in stopped.jobs} == {"succeeded", "not_started"}
+    assert resumed.run == stopped.run and {row.status.value for row in resumed.jobs} == {"succeeded"}
+
+
+def _narrow(plan: Plan) -> Plan:
+    """The same plan with one job in flight at a time."""
+    from dataclasses import replace
+
+    return replace(plan, limits=replace(plan.limits, concurrency=1))
+
+
+def test_a_run_needs_no_main_thread(tmp_path: Path) -> None:
+    """Planned, carried out and read back in a thread of its own."""
+    found: list[Report] = []
+
+    async def go() -> None:
+        async with opened(tmp_path) as fleet:
+            report = await fleet.run(await fleet.plan(HELLO, narrowing=FEW))
+            assert fleet.report("last") == report and [run.id for run in fleet.runs()] == [report.run]
+            found.append(report)
+
+    thread = threading.Thread(target=lambda: asyncio.run(go()))
+    thread.start()
+    thread.join(60)
+    assert [report.exit_code for report in found] == [0]
+
+
+def test_targets_that_failed_are_planned_again(tmp_path: Path) -> None:
+    """The plan of those that ended so, run as another run; none that did is refused in words."""
+
+    async def go() -> tuple[Report, Report]:
+        async with opened(tmp_path) as fleet:
+            chosen = await fleet.targets('tag.env == "dev"', FEW)
+            first = await fleet.run(await fleet.plan(HELLO, narrowing=FEW))
+            assert {row.target for row in first.jobs} == {target.id for target in chosen.targets}
+            with pytest.raises(Exception, match="no target of run"):
+                fleet.plan_again("last")
+            return first, await fleet.run(fleet.plan_again("last", [row.status for row in first.jobs]))
+
+    first, again = asyncio.run(go())
+    assert again.run != first.run and again.exit_code == 0
+    assert {row.target for row in again.jobs} == {row.target for row in first.jobs}
