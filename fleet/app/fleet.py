@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +23,8 @@ from fleet.playbook.parameters import resolve
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.run.events import Directive, Event
+from fleet.run.kept import RunSummary
 from fleet.run.model import Status
-from fleet.store.sqlite.durations import newest_times
-from fleet.store.sqlite.runs import RunsFolder, RunSummary
 from fleet.targets.model import TargetSet
 
 if TYPE_CHECKING:
@@ -131,8 +129,7 @@ class Fleet:
         allow_empty: bool = False,
     ) -> Plan:
         """As :meth:`plan`, of targets that were found. Kept runs of the playbook tell how long its targets take."""
-        times = newest_times(RunsFolder(self.config.state_dir), playbook.name, self.connection.name)
-        known = replace(settings or plans.settings_of(self.config), times=times)
+        known = plans.with_times(settings or plans.settings_of(self.config), self.config, playbook, self.connection)
         return plans.make_plan(self.connection, playbook, found, values, known, allow_empty=allow_empty)
 
     # -- runs --------------------------------------------------------------------------------------------------------
@@ -201,7 +198,7 @@ class Fleet:
 
     def runs(self) -> Sequence[RunSummary]:
         """Return the runs that are kept, newest first."""
-        return RunsFolder(self.config.state_dir).list()
+        return runs.summaries(self.config)
 
     def report(self, run: str) -> Report:
         """Return the report of a run (an id, a unique prefix, or ``last``), also of one that goes on.

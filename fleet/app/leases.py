@@ -15,10 +15,11 @@ from fleet.engine.reclaim import RoomMakingCloud
 from fleet.errors import StateError
 from fleet.playbook.model import Lease
 from fleet.run.events import Event
+from fleet.run.kept import RunState
 from fleet.run.state import Run
 from fleet.store.sqlite.files import make_folder
 from fleet.store.sqlite.leases import FileLeases
-from fleet.store.sqlite.runs import RunsFolder, RunState
+from fleet.store.sqlite.runs import RunsFolder
 from fleet.targets.model import Target
 
 

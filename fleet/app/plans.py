@@ -18,6 +18,8 @@ from fleet.playbook.model import ParameterValue, Playbook, Transport
 from fleet.preflight import doctor, patchers
 from fleet.preflight.facts import Facts, Permissions
 from fleet.run import command
+from fleet.store.sqlite.durations import newest_times
+from fleet.store.sqlite.runs import RunsFolder
 from fleet.targets.expand import require_some
 
 Values = Mapping[str, ParameterValue]
@@ -69,6 +71,11 @@ def settings_of(config: Config) -> Settings:
         start_timeout=run.start_timeout,
         answer_grace=run.answer_grace,
     )
+
+
+def with_times(settings: Settings, config: Config, playbook: Playbook, connection: Connection) -> Settings:
+    """Add how long targets took in the newest kept run of the playbook, so that the longest start first."""
+    return replace(settings, times=newest_times(RunsFolder(config.state_dir), playbook.name, connection.name))
 
 
 def _without_managed(config: Config) -> str:

@@ -29,22 +29,31 @@ from fleet.report.model import Report
 from fleet.run import command
 from fleet.run.answers import Command
 from fleet.run.events import Event, StopKind
+from fleet.run.kept import RunSummary, SavedRun
 from fleet.run.model import Status
 from fleet.run.record import RunRecord
 from fleet.run.state import Run
 from fleet.store.sqlite import journal as journals
 from fleet.store.sqlite.directives import Directives
-from fleet.store.sqlite.journal import Journal, SavedRun
+from fleet.store.sqlite.journal import Journal
 from fleet.store.sqlite.runs import RunsFolder, new_id
 
 RERUN = tuple(status for status in Status if status not in (Status.SUCCEEDED, Status.SKIPPED))
 """The statuses whose targets are run again where none are named."""
 
 
+class Stoppable(Protocol):
+    """A run that is carried out, as far as stopping it goes."""
+
+    def stop(self, kind: StopKind, who: str) -> None:
+        """Ask the run to stop. May be called from a signal handler of the loop."""
+        ...
+
+
 class StopHook(Protocol):
     """Decides when a run is asked to stop, such as the signals of a terminal."""
 
-    def steering(self, engine: Engine, who: str) -> AbstractContextManager[None]:
+    def steering(self, engine: Stoppable, who: str) -> AbstractContextManager[None]:
         """Pass requests to stop to the engine while the context is open, those that came before included."""
         ...
 
@@ -56,7 +65,7 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self._engine: Engine | None = None
+        self._engine: Stoppable | None = None
         self._who = ""
         self._asked = 0
         self._passed = 0
@@ -67,7 +76,7 @@ class Stop:
         self._pass_on()
 
     @contextmanager
-    def steering(self, engine: Engine, who: str) -> Iterator[None]:
+    def steering(self, engine: Stoppable, who: str) -> Iterator[None]:
         """Pass requests to the engine while the context is open."""
         self._engine, self._who = engine, who
         self._pass_on()
@@ -114,6 +123,11 @@ def take_over(config: Config, run_id: str, secrets: Mapping[str, str], clock: Cl
     folder = RunsFolder(config.state_dir).folder(run_id)
     opened = journals.open_for_writing(folder, owner=owner(), now=clock.now())
     return OpenRun(_folded(opened.plan, run_id, opened.events), opened.journal, opened.epoch, folder, config.state_dir)
+
+
+def summaries(config: Config) -> Sequence[RunSummary]:
+    """Return the runs that are kept, newest first."""
+    return RunsFolder(config.state_dir).list()
 
 
 def saved(config: Config, text: str) -> SavedRun:

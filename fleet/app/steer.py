@@ -7,8 +7,10 @@ import getpass
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from secrets import token_hex
 
 from fleet.clock import SystemClock
 from fleet.config.load import Config
@@ -39,6 +41,11 @@ def user() -> str:
         return getpass.getuser().encode("utf-8", "backslashreplace").decode()
     except (KeyError, OSError, ImportError):
         return f"uid-{os.getuid()}" if sys.platform != "win32" else "unknown"
+
+
+def new_directive() -> str:
+    """Make an id; ids sort in the order in which they were made."""
+    return f"{time.time_ns():020d}-{token_hex(4)}"
 
 
 def asker(name: str | None = None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fleet.app.reports import write_approval
 from fleet.app.steer import asker, user
 from fleet.cli.terminal import emit, say
 from fleet.clock import iso, wall_time
@@ -16,7 +17,6 @@ from fleet.plan import approval, file
 from fleet.plan.approval import Approval
 from fleet.plan.model import Plan
 from fleet.report.safe import terminal_line
-from fleet.store.sqlite.files import write_shared
 
 BESIDE = "beside"
 """What ``--approved`` without a file means: the one beside the plan."""
@@ -31,7 +31,7 @@ def approve_plan(plan_file: Path, flags: Mapping[str, Any]) -> None:
     """Leave an approval beside a plan file. Raises InvalidInput if it holds no plan, StateError."""
     plan = file.load(read_text(plan_file, "the plan file", most=file.MAX_BYTES), file=str(plan_file))
     made = Approval(plan.digest, user(), asker(flags["name"]), iso(wall_time()), flags["why"])
-    write_shared(place_of(plan_file), approval.dump(made))
+    write_approval(approval.dump(made), place_of(plan_file))
     emit(f"approved {terminal_line(plan.playbook.name)}, plan {plan.digest[:12]}, as {terminal_line(made.who)}")
     emit(f"wrote {terminal_line(str(place_of(plan_file)))}: a record, not a signature")
     say(f"fleet apply {plan_file} --approved carries it out", quiet=flags["quiet"])

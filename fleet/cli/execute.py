@@ -14,10 +14,11 @@ import click
 
 from fleet.app import connect, plans, runs
 from fleet.app.connect import Connection
+from fleet.app.reports import ReportFile, check_writable, reports_of_playbook, write_reports
 from fleet.app.runs import OpenRun
 from fleet.app.search import Narrowing
-from fleet.cli.options import CarryOptions, ReportFile
-from fleet.cli.render import check_writable, pieces, render_plan, reports_of_playbook, write_reports
+from fleet.cli.options import CarryOptions
+from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping
 from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, say, settings
 from fleet.clock import Clock, SystemClock
@@ -28,6 +29,7 @@ from fleet.plan.model import Plan
 from fleet.playbook.model import Lease, Transport
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
+from fleet.report.render import pieces
 from fleet.report.safe import terminal
 from fleet.report.words import plural
 from fleet.run.events import Event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
@@ -14,7 +14,6 @@ from fleet.app.parameters import secrets_given
 from fleet.cli.terminal import emit_bytes, say, warn
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config
-from fleet.engine.ports import Blobs
 from fleet.errors import ExitCode, Refused, RunNotFound
 from fleet.guest.envelope import wrapper_exit
 from fleet.guest.live import News, Part
@@ -28,10 +27,10 @@ from fleet.report.aggregate import aggregate
 from fleet.report.model import JobRow
 from fleet.report.verdict import exit_code
 from fleet.run.command import blobs, delivery_key, is_wrapped
+from fleet.run.kept import SavedRun
 from fleet.run.model import Phase
 from fleet.run.record import JobRecord
 from fleet.run.state import Run
-from fleet.store.sqlite.journal import SavedRun
 
 BEGIN_WITHIN = 60.0
 """Seconds that an accepted script may take to begin before somebody is told that it has not."""
@@ -200,7 +199,8 @@ async def follow(
     urls = blobs(kept.plan, record.job, secrets)
     if Stream.STDOUT in streams and all(stream in urls for stream in streams):
         async with connect.blobs(config) as reader:
-            code = await _through_blobs(session, reader, {stream: urls[stream] for stream in streams})
+            followed = {stream: urls[stream] for stream in streams}
+            code = await _through_blobs(session, lambda nonce: BlobFollower(reader, followed, nonce))
     else:
         code = await _asking(session, flags, environ)
     screen.end_line()
@@ -217,7 +217,7 @@ async def _asking(session: _Session, flags: Mapping[str, Any], environ: Mapping[
         return await _to_the_end(session, Follower(connection.cloud, session.clock, lambda: token_hex(16)))
 
 
-async def _through_blobs(session: _Session, reader: Blobs, urls: Mapping[Stream, str]) -> int | None:
+async def _through_blobs(session: _Session, followed: Callable[[str], BlobFollower]) -> int | None:
     """Show everything, reading the step's blobs. Return the wrapper's exit code where the receipt came."""
 
     def told() -> int | None:
@@ -231,7 +231,7 @@ async def _through_blobs(session: _Session, reader: Blobs, urls: Mapping[Stream,
             warn("the blobs do not hold what a receipt vouches for: what was shown may lack a part, or be another's")
 
     tries, nonce = session.job.retries, session.job.nonce
-    follower = BlobFollower(reader, urls, nonce)
+    follower = followed(nonce)
     while True:
         over = session.ended
         news = await follower.news(over=over)
@@ -248,7 +248,7 @@ async def _through_blobs(session: _Session, reader: Blobs, urls: Mapping[Stream,
             show_rest()
             session.show_from_the_start()
             tries, nonce = session.job.retries, session.job.nonce
-            follower = BlobFollower(reader, urls, nonce)
+            follower = followed(nonce)
         await session.wait(session.clock.now() + follower.pause)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from fleet.app.reports import ReportFile
 from fleet.playbook.model import Amount, Lease
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,14 +68,6 @@ class TimeLimitType(DurationType):
         if found <= 0:
             self.fail(f"{value!r} leaves no time; give more than 0s", param, ctx)
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class ReportFile:
-    """``--report FORMAT=FILE``."""
-
-    format: str
-    file: str
 
 
 class ReportType(click.ParamType[ReportFile]):

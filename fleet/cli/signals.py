@@ -19,7 +19,7 @@ from enum import Enum, auto
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from fleet.engine.loop import Engine
+from fleet.app.runs import Stoppable
 from fleet.run.events import StopKind
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Stopping:
     _stage: Stage = Stage.PREPARING
     _passed: int = 0
     """How many requests were passed to the run."""
-    _engine: Engine | None = None
+    _engine: Stoppable | None = None
     _who: str = ""
     _code: int | None = None
     """The exit code, once everything was said."""
@@ -85,7 +85,7 @@ class Stopping:
         self._stage, self._loop = Stage.CARRYING, asyncio.get_running_loop()
 
     @contextmanager
-    def steering(self, engine: Engine, who: str) -> Iterator[None]:
+    def steering(self, engine: Stoppable, who: str) -> Iterator[None]:
         """Pass interrupts to the run, those that came already included."""
         self.hold()
         self._engine, self._who = engine, who

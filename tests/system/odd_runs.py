@@ -19,7 +19,7 @@ from fleet.azure.managed import AzureManaged
 from fleet.azure.preflight import AzurePreflight
 from fleet.azure.wire.http import NoResponse, Request, Response
 from fleet.cli.command_tables import listing
-from fleet.cli.render import render_plan
+from fleet.cli.render_plan import render_plan
 from fleet.cli.verbs.doctor import render
 from fleet.engine.loop import Engine
 from fleet.engine.ports import CommandsOf

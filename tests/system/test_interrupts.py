@@ -100,11 +100,17 @@ def continued(machine: Machine, done: Done, flag: str) -> Any:
     return again.report
 
 
-@BOTH
-@pytest.mark.parametrize("phase", ["submission_intended", "submission_accepted"])
-@pytest.mark.parametrize(
-    "verb", ["exec", *(pytest.param(name, marks=pytest.mark.slow) for name in VERBS if name != "exec")]
-)
+ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+PHASES = ["submission_intended", "submission_accepted"]
+EACH = [
+    pytest.param(verb, phase, *ENDS[(place + turn) % 2], marks=() if verb == "exec" else pytest.mark.slow)
+    for place, verb in enumerate(VERBS)
+    for turn, phase in enumerate(PHASES)
+]
+"""Each verb in each phase, and each verb by each signal."""
+
+
+@pytest.mark.parametrize(("verb", "phase", "number", "code"), EACH)
 def test_every_verb_is_interrupted_and_resumed(
     machine: Machine, lab: LabUp, verb: str, phase: str, number: int, code: int
 ) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fleet.app.steer import Told, asker, direct
+from fleet.app.steer import Told, asker, direct, new_directive
 from fleet.config.load import AzureConfig, Config, RunConfig
 from fleet.errors import StateError
 from fleet.run.events import RunPaused
 from fleet.store.sqlite import journal as journals
-from fleet.store.sqlite.directives import Directives, new_directive
+from fleet.store.sqlite.directives import Directives
 from tests.unit.run.factory import plan
 from tests.unit.store.own_loop import finish
 

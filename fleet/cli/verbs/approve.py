@@ -10,7 +10,7 @@ import click
 
 from fleet.app import parameters as parameter_values
 from fleet.app import plans, runs
-from fleet.app.steer import asker, direct, user
+from fleet.app.steer import asker, direct, new_directive, user
 from fleet.cli import options
 from fleet.cli.approvals import approve_plan
 from fleet.cli.execute import config_to_carry
@@ -23,7 +23,6 @@ from fleet.cli.verbs.steer import steer, steering
 from fleet.errors import ExitCode, Refused
 from fleet.run.events import Directive, WaveApproved, WaveRejected
 from fleet.run.state import Run
-from fleet.store.sqlite.directives import new_directive
 
 
 @click.command(

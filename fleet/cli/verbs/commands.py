@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 import click
 
 from fleet.app import connect, search
+from fleet.app.commands import change_commands, delete_commands
 from fleet.app.connect import Connection
 from fleet.app.parameters import secret_of
+from fleet.app.release import told_to_runs
+from fleet.app.runs import summaries
 from fleet.cli import options
 from fleet.cli.command_tables import describe, listing, listing_of_changes, outcomes, shown
 from fleet.cli.execute import agree, config_of, narrowing_of, tell_notes
-from fleet.cli.release import told_to_runs
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, warn
 from fleet.cli.verbs.targets import selection_of, warn_about
@@ -27,10 +29,9 @@ from fleet.commands.bulk import Ended, Fate
 from fleet.commands.model import Change, ManagedCommand, chosen
 from fleet.config.load import Config
 from fleet.documents.files import read_text
-from fleet.engine import bulk
 from fleet.errors import ExitCode, InvalidInput, Problem
 from fleet.report.words import plural
-from fleet.store.sqlite.runs import RunsFolder, RunState
+from fleet.run.kept import RunState
 from fleet.targets.expand import require_some
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -149,7 +150,9 @@ def delete(what: str, everything: bool, running: bool, dry_run: bool, **flags: A
             )
             async with told_to_runs(config, doomed) as freed:
                 with counting("deleting", len(doomed), flags) as seen:
-                    ended = await bulk.delete(connection.managed, doomed, connection.principals, SystemClock(), seen)
+                    ended = await delete_commands(
+                        connection.managed, doomed, connection.principals, SystemClock(), seen
+                    )
                 freed(ended)
             return _told(doomed, ended, "deleted", found, flags)
 
@@ -213,7 +216,7 @@ def update(what: str, **flags: Any) -> int:
             agree(what_for, lambda: listing_of_changes(meant, change, "table"), yes=flags["yes"])
             with counting("changing", len(meant), flags) as seen:
                 port, share = connection.managed, connection.principals
-                ended = await bulk.change(port, meant, change, share, SystemClock(), seen)
+                ended = await change_commands(port, meant, change, share, SystemClock(), seen)
             return _told(meant, ended, "changed", found, flags)
 
     config = config_of(flags)
@@ -260,7 +263,7 @@ async def _look(connection: Connection, config: Config, what: str, flags: Mappin
     for item in unread:
         warn(f"{item.target.name}: its managed commands could not be read: {item.why}")
     commands = [command for item in read for command in item.commands]
-    kept = RunsFolder(config.state_dir).list() if flags["leftovers"] else ()
+    kept = summaries(config) if flags["leftovers"] else ()
     known = {run.id: run.state is RunState.ENDED for run in kept}
     meant = chosen(commands, flags["names"], flags["leftovers"], wall_time(), known)
     return Found(meant, len(targets), len(unread) + len(found.chosen.unread))

@@ -15,7 +15,7 @@ from fleet.app import parameters as parameter_values
 from fleet.app.connect import Connection
 from fleet.cli import options
 from fleet.cli.execute import config_of, narrowing_of, settings_of, tell_notes
-from fleet.cli.render import finding_document
+from fleet.cli.render_plan import finding_document
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, settings, table, warn
 from fleet.cli.verbs.targets import warn_about

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +13,25 @@ from typing import Any
 import click
 
 from fleet.app import runs
+from fleet.app.output import fetch_missing
+from fleet.app.reports import write_output
 from fleet.cli import options
-from fleet.cli.fetch import fetch_missing
 from fleet.cli.follow import follow, row_to_follow
 from fleet.cli.signals import run_interruptible
-from fleet.cli.terminal import emit, emit_bytes, say, settings
+from fleet.cli.terminal import emit, emit_bytes, say, settings, warn
 from fleet.cli.verbs.runs import tell_state
 from fleet.config.load import Config
 from fleet.errors import ExitCode, Refused, RunNotFound, StateError
+from fleet.guest.spool import Stream
 from fleet.inspection.query import NotFetched
 from fleet.report import safe
 from fleet.report.aggregate import aggregate
 from fleet.report.model import JobRow
 from fleet.report.verdict import exit_code
 from fleet.report.words import CUT, plural
+from fleet.run.kept import SavedRun
 from fleet.run.model import Phase
 from fleet.run.state import Run
-from fleet.store.sqlite.files import write_private
-from fleet.store.sqlite.journal import SavedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,12 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     complete = True
     whole: Mapping[int, Mapping[str, bytes]] = {}
     if flags["full"]:
-        whole, complete = run_interruptible(fetch_missing(config, kept, run, chosen, flags, os.environ))
+        streams = [stream for stream in Stream if flags["stream"] in ("both", stream)]
+        telling = _Telling(flags["quiet"])
+        fetching = fetch_missing(
+            config, kept, run, chosen, streams, telling, lab=flags["lab"], given=flags["given"], environ=os.environ
+        )
+        whole, complete = run_interruptible(fetching)
     rows = [Streams(found.jobs[index], whole.get(index, {})) for index in chosen]
     if flags["outdir"]:
         _write(rows, flags["outdir"], flags["quiet"], flags["stream"])
@@ -111,6 +118,28 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
         for each in rows:
             _print(each, flags["stream"], raw=flags["raw"])
     return ExitCode.OK if complete else ExitCode.NOT_REACHED
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """Shows on stderr what is fetched."""
+
+    quiet: int
+
+    def say(self, text: str) -> None:
+        """Show a note."""
+        say(text, quiet=self.quiet)
+
+    def warn(self, text: str) -> None:
+        """Show a warning."""
+        warn(text)
+
+    def fetching(self, what: str, length: int, done: int, count: int) -> None:
+        """Show the progress: a counter on a terminal, elsewhere one line when it starts."""
+        if done == 1 and not sys.stderr.isatty():
+            say(f"fetching {what}: {length:,} bytes in {count} pieces", quiet=self.quiet)
+        elif sys.stderr.isatty() and not self.quiet:
+            click.echo(f"\rfetching {what}: {done} of {count} pieces", nl=done == count, err=True)
 
 
 def _follow(config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[str, Any]) -> int:
@@ -169,6 +198,6 @@ def _write(rows: Sequence[Streams], folder: Path, quiet: int, which: str) -> Non
         row = streams.row
         plain = "".join(char if char.isascii() and (char.isalnum() or char == "-") else "_" for char in row.name)[:80]
         for name, content in streams.wanted(which):
-            write_private(folder / f"{number:05}-{plain}-{row.step}.{name}", content, tidy=tidy)
+            write_output(content, folder / f"{number:05}-{plain}-{row.step}.{name}", tidy=tidy)
             tidy = False
     say(f"wrote the output of {plural(len(rows), 'row')} to {folder}", quiet=quiet)

@@ -12,12 +12,13 @@ from typing import Any
 import click
 
 from fleet.app import connect, leases, plans, runs
+from fleet.app.commands import delete_commands
 from fleet.app.connect import Connection
+from fleet.app.release import asked, concluded
 from fleet.app.steer import asker, direct_all
 from fleet.cli import options
 from fleet.cli.execute import agree
 from fleet.cli.probe_pages import SAID, Freed, Probed, freeings, probes
-from fleet.cli.release import asked, concluded
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, settings
 from fleet.cli.verbs.commands import counting
@@ -26,7 +27,6 @@ from fleet.cli.verbs.steer import steering
 from fleet.clock import SystemClock, wall_time
 from fleet.commands.model import ManagedCommand
 from fleet.config.load import Config
-from fleet.engine import bulk
 from fleet.errors import ExitCode, RunNotFound
 from fleet.guest.probe import GRACE, Findings, Standing
 from fleet.inspection.probe import Prober, each
@@ -36,10 +36,10 @@ from fleet.report.words import plural
 from fleet.run.command import command_name, delivery_key
 from fleet.run.events import Freeing
 from fleet.run.job_state import JobState
+from fleet.run.kept import SavedRun
 from fleet.run.model import Cause, Phase
 from fleet.run.state import Run
 from fleet.run.stragglers import stragglers
-from fleet.store.sqlite.journal import SavedRun
 from fleet.targets.model import Os, Target
 
 
@@ -182,7 +182,7 @@ async def _free(
             seen()
 
         commands = [ManagedCommand(job.job.target, command_name(run_id, job.job, job.retry)) for job in deleted]
-        ended = await bulk.delete(connection.managed, commands, connection.principals, SystemClock(), seen)
+        ended = await delete_commands(connection.managed, commands, connection.principals, SystemClock(), seen)
         for job, end in zip(deleted, ended, strict=True):
             message = "its command is being deleted, which ends the script" if end.cause is None else ""
             why = f"{end.cause.code.value}: {end.cause.message}" if end.cause is not None else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from fleet import codec
 from fleet.app import connect, plans, runs, search
 from fleet.app import parameters as parameter_values
 from fleet.app.connect import Connection
+from fleet.app.reports import write_plan
 from fleet.cli import options
 from fleet.cli.approvals import BESIDE, check_approval, refuse_unapproved
 from fleet.cli.execute import (
@@ -32,7 +32,7 @@ from fleet.cli.execute import (
     tell_notes,
 )
 from fleet.cli.options import CarryOptions
-from fleet.cli.render import render_plan
+from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping, run_interruptible
 from fleet.cli.terminal import colour_on, emit, say
 from fleet.cli.verbs.doctor import warn_of_patchers
@@ -50,11 +50,8 @@ from fleet.preflight.doctor import Finding
 from fleet.report.aggregate import aggregate
 from fleet.report.safe import terminal_line
 from fleet.report.words import plural
+from fleet.run.kept import SavedRun
 from fleet.run.model import Status
-from fleet.store.sqlite.durations import newest_times
-from fleet.store.sqlite.files import write_private
-from fleet.store.sqlite.journal import SavedRun
-from fleet.store.sqlite.runs import RunsFolder
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 PLAN_FORMATS = ("table", "json", "md")
@@ -154,7 +151,7 @@ def _planned(playbook: str, flags: dict[str, Any]) -> int:
 def _shown(made: Plan, patchers: Sequence[Finding], flags: dict[str, Any]) -> int:
     """Freeze the plan where asked, and print it or what differs. Who else patches is no part of what is frozen."""
     if flags.get("out"):
-        write_private(flags["out"], plan_files.dump(made))
+        write_plan(made, flags["out"])
         say(f"wrote {flags['out']}", quiet=flags["quiet"])
     if not flags.get("diff"):
         emit(render_plan(made, flags["output_format"] or "table", colour=colour_on(flags["colour"]), patchers=patchers))
@@ -334,6 +331,5 @@ async def _plan(
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
     found = await search.find_for(connection, loaded, narrowing_of(flags))
     warn_about(found)
-    times = newest_times(RunsFolder(config.state_dir), loaded.name, connection.name)
-    known = replace(settings_of(config, flags), times=times)
+    known = plans.with_times(settings_of(config, flags), config, loaded, connection)
     return plans.make_plan(connection, loaded, found, values, known, allow_empty=flags["allow_empty"])

@@ -7,19 +7,19 @@ from typing import Any
 
 import click
 
-from fleet.app.runs import replay, saved
+from fleet.app.reports import check_writable, write_reports
+from fleet.app.runs import replay, saved, summaries
 from fleet.cli import options
 from fleet.cli.progress import slow_jobs, waiting_jobs
-from fleet.cli.render import check_writable, pieces, write_reports
 from fleet.cli.terminal import colour_on, emit, emit_pieces, report_form, say, settings, table, warn
 from fleet.clock import iso, wall_time
 from fleet.errors import ExitCode, StateError
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
+from fleet.report.render import pieces
 from fleet.report.words import plural
+from fleet.run.kept import SavedRun
 from fleet.run.state import Run
-from fleet.store.sqlite.journal import SavedRun
-from fleet.store.sqlite.runs import RunsFolder
 
 STRAGGLERS_SHOWN = 9
 
@@ -43,7 +43,7 @@ def keeping(command: Any) -> Any:
 def runs(**flags: Any) -> int:
     """List the runs kept here, newest first."""
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
-    kept = RunsFolder(config.state_dir).list()
+    kept = summaries(config)
     if flags["output_format"] == "json":
         emit(json.dumps([_run_document(run) for run in kept], indent=1))
         return ExitCode.OK

@@ -15,10 +15,10 @@ import click
 from fleet.app import connect, plans, search
 from fleet.app import parameters as parameter_values
 from fleet.app.connect import Connection
+from fleet.app.reports import check_writable
 from fleet.app.search import Found
 from fleet.cli import options
 from fleet.cli.execute import narrowing_of, settings_of, tell
-from fleet.cli.render import check_writable
 from fleet.cli.terminal import emit, say, settings
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem

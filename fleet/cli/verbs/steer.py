@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fleet.app import runs
-from fleet.app.steer import asker, direct
+from fleet.app.steer import asker, direct, new_directive
 from fleet.cli import options
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, settings
@@ -19,7 +19,6 @@ from fleet.playbook.model import Amount
 from fleet.run.directives import NONE
 from fleet.run.events import Directive, LimitsChanged, RunCancelled, RunPaused, RunUnpaused, StopKind
 from fleet.run.state import Run
-from fleet.store.sqlite.directives import new_directive
 
 NOBODY = "no process carries the run out: it is kept, and holds for whoever goes on with it"
 

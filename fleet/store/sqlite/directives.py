@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from secrets import token_hex
 
 from fleet.errors import StateError
 from fleet.run.events import Directive, Event
@@ -23,11 +21,6 @@ FOLDER = "directives"
 _MOST = 1 << 20
 """Bytes of a file here that are read: a directive is a few hundred."""
 _ID = re.compile(r"[0-9]{20}-[0-9a-f]{8}")
-
-
-def new_directive() -> str:
-    """Make an id; ids sort in the order in which they were made."""
-    return f"{time.time_ns():020d}-{token_hex(4)}"
 
 
 class Directives:

@@ -9,8 +9,9 @@ from fleet.errors import StateError
 from fleet.plan.launch_order import NO_TIMES, Times
 from fleet.plan.model import JobId, Plan
 from fleet.run.events import Event, ResultReceived, SubmissionIntended
+from fleet.run.kept import RunState
 from fleet.store.sqlite import journal
-from fleet.store.sqlite.runs import RunsFolder, RunState
+from fleet.store.sqlite.runs import RunsFolder
 
 
 def newest_times(runs: RunsFolder, playbook: str, cloud: str) -> Times:

@@ -18,6 +18,7 @@ from pathlib import Path
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
+from fleet.run.kept import SavedRun
 from fleet.store.sqlite import acknowledged, database, reading, wal
 from fleet.store.sqlite.acknowledged import Note
 from fleet.store.sqlite.database import FORMAT, Connect, as_state_error, log_of, obstructed
@@ -97,23 +98,6 @@ class OpenedRun:
     plan: Plan
     events: tuple[Event, ...]
     epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class SavedRun:
-    """A run as its journal tells it. Times are epoch seconds.
-
-    ``live`` says that a process holds it now. ``damage`` is empty, or a sentence about what is wrong;
-    ``events`` is then the good part before it.
-    """
-
-    run_id: str
-    plan: Plan
-    events: tuple[Event, ...]
-    epoch: int
-    created: float
-    live: bool
-    damage: str = ""
 
 
 def create(

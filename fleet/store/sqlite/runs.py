@@ -9,13 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from random import Random
 
 from fleet.errors import RunNotFound, StateError
+from fleet.run.kept import RunState, RunSummary
 from fleet.store.sqlite import acknowledged, database, reading
 from fleet.store.sqlite.database import as_state_error, obstructed
 from fleet.store.sqlite.files import is_locked, is_obstructed, is_plain_file, make_folder
@@ -29,33 +28,6 @@ _STAMP = re.compile(r"([0-9]{8}-[0-9]{6})-[a-z0-9]+")
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 """Without i, l, o and u: ids are read out aloud and typed again."""
 _SHOWN = 8
-
-
-class RunState(StrEnum):
-    """How a kept run stands."""
-
-    LIVE = "live"
-    """A process is carrying it out now."""
-    ENDED = "ended"
-    UNFINISHED = "unfinished"
-    """Begun and neither ended nor live: it can be resumed."""
-    DAMAGED = "damaged"
-    """Not a journal, or one that cannot be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """One line of the list.
-
-    ``created`` in epoch seconds, 0.0 where unknown; ``detail`` says why it is damaged.
-    """
-
-    id: str
-    state: RunState
-    playbook: str = ""
-    created: float = 0.0
-    targets: int = 0
-    detail: str = ""
 
 
 def new_id(now: float, rng: Random) -> str:

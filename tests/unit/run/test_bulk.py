@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet.app.commands import carry_out
 from fleet.clock import SystemClock
 from fleet.commands.bulk import AT_ONCE, TRIES, Bulk, BulkAnswer, Ended, Fate, Kind, Send, Wait
-from fleet.engine.bulk import carry_out
 from fleet.engine.ports import Reply
 from fleet.errors import AzureUnusable
 from fleet.playbook.model import Transport

@@ -13,8 +13,9 @@ import pytest
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
+from fleet.run.kept import RunState
 from fleet.store.sqlite import acknowledged, journal, wal
-from fleet.store.sqlite.runs import RunsFolder, RunState
+from fleet.store.sqlite.runs import RunsFolder
 from tests.unit.store.own_loop import finish
 
 LOG = f"{journal.DATABASE}-wal"

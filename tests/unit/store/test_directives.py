@@ -5,8 +5,9 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from fleet.app.steer import new_directive
 from fleet.run.events import RunPaused, RunUnpaused
-from fleet.store.sqlite.directives import FOLDER, Directives, new_directive
+from fleet.store.sqlite.directives import FOLDER, Directives
 
 
 def test_a_directive_waits_until_it_is_answered(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from fleet.plan.model import Plan
 from fleet.run.events import Event, SubmissionIntended
+from fleet.run.kept import RunState
 from fleet.store.sqlite import journal
-from fleet.store.sqlite.runs import RunsFolder, RunState
+from fleet.store.sqlite.runs import RunsFolder
 from tests.unit.store.own_loop import finish
 
 OWNER = """

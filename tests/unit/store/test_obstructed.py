@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from fleet.app.steer import new_directive
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event, RunPaused
+from fleet.run.kept import RunState
 from fleet.store.sqlite import acknowledged, journal, outputs, wal
-from fleet.store.sqlite.directives import FOLDER, Directives, new_directive
+from fleet.store.sqlite.directives import FOLDER, Directives
 from fleet.store.sqlite.files import is_locked, open_plain, read_plain, sync_folder
 from fleet.store.sqlite.leases import FILE, FileLeases
-from fleet.store.sqlite.runs import RunsFolder, RunState
+from fleet.store.sqlite.runs import RunsFolder
 from tests.unit.store.own_loop import finish
 from tests.unit.store.test_damage import keep
 

@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from fleet.app import runs
-from fleet.app.steer import asker, direct_all
+from fleet.app.runs import summaries
+from fleet.app.steer import asker, direct_all, new_directive
 from fleet.commands.bulk import Ended, Fate
 from fleet.commands.model import ManagedCommand
 from fleet.config.load import Config
 from fleet.run.command import command_name
 from fleet.run.events import Freeing, FreeingStage, JobUnstuck
 from fleet.run.job_state import JobState
+from fleet.run.kept import RunState
 from fleet.run.model import Phase
-from fleet.store.sqlite.directives import new_directive
-from fleet.store.sqlite.runs import RunsFolder, RunState
 
 WHY = "fleet commands delete"
 
@@ -57,7 +57,7 @@ def _of_runs(config: Config, commands: Sequence[ManagedCommand]) -> dict[str, di
     for place, command in enumerate(commands):
         if command.run:
             places[command.run][command.target.key, command.name.casefold()] = place
-    unfinished = {run.id for run in RunsFolder(config.state_dir).list() if run.state is not RunState.ENDED}
+    unfinished = {run.id for run in summaries(config) if run.state is not RunState.ENDED}
     found: dict[str, dict[int, JobUnstuck]] = {}
     for run_id in places.keys() & unfinished:
         run = runs.replay(runs.saved(config, run_id))

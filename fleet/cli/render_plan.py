@@ -1,4 +1,4 @@
-"""From reports and plans to text in the form asked for, and into files."""
+"""A plan as text, JSON or Markdown."""
 
 from __future__ import annotations
 
@@ -6,105 +6,19 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from fleet import codec
-from fleet.cli.options import ReportFile
-from fleet.cli.terminal import table, width
-from fleet.errors import InvalidInput, Problem
+from fleet.cli.terminal import table
 from fleet.plan import estimate as estimates
 from fleet.plan.estimate import Estimate
 from fleet.plan.model import Gate, Limits, Plan, PlannedStep, Wave
 from fleet.playbook.model import OnExisting, Strategy, Turn
 from fleet.preflight.doctor import Finding
-from fleet.report.model import Report
 from fleet.report.words import KINDS, duration, plural, unread
-from fleet.store.sqlite.files import obstacle, write_private
 from fleet.targets.folding import fold
 from fleet.targets.model import Kind
 from fleet.targets.traits import trait
-
-WHOLE = 1_000_000
-"""More groups and lines than any report has."""
-
-
-def render(report: Report, form: str, *, colour: bool = False, whole: bool = False) -> str:
-    """Render a report in one of the forms of ``-o`` and ``--report``; ``whole`` leaves nothing out of the text."""
-    match form:
-        case "json" | "jsonl":
-            return "".join(pieces(report, form))
-        case "csv":
-            from fleet.report import render_csv
-
-            return render_csv.render(report)
-        case "md":
-            from fleet.report import render_markdown
-
-            return render_markdown.render(report)
-        case "junit":
-            from fleet.report import render_junit
-
-            return render_junit.render(report)
-        case "html":
-            from fleet.report import render_html
-
-            return render_html.render(report)
-        case _:
-            from fleet.report import render_text
-
-            if whole:
-                return render_text.render(report, width=width(), colour=colour, limit=WHOLE, tail=WHOLE, brief=WHOLE)
-            return render_text.render(report, width=width(), colour=colour)
-
-
-def pieces(report: Report, form: str, *, colour: bool = False, whole: bool = False) -> Iterable[str]:
-    """The same text in pieces, so that the large forms need not be in memory as a whole."""
-    match form:
-        case "json":
-            from fleet.report import render_json
-
-            yield from render_json.pieces(report)
-        case "jsonl":
-            from fleet.report import render_jsonl
-
-            yield from map(render_jsonl.row_line, report.jobs)
-            yield render_jsonl.report_line(report)
-        case _:
-            yield render(report, form, colour=colour, whole=whole)
-
-
-SUFFIXES = {"junit": "xml"}
-"""File name endings of the formats that are not called like theirs."""
-
-
-def write_reports(report: Report, asked: Iterable[ReportFile]) -> Iterator[Path]:
-    """Write reports to files, and name each as it is there. Raises StateError where one cannot be written."""
-    for item in asked:
-        path = Path(item.file)
-        write_private(path, pieces(report, item.format))
-        yield path
-
-
-def check_writable(asked: Iterable[ReportFile]) -> None:
-    """Find out before a run whether its reports will have a place. Raises InvalidInput."""
-    problems = [
-        Problem(
-            "no_folder",
-            f"{item.file} cannot be written: {obstacle(Path(item.file))}",
-            "--report",
-            hint="name a file in a folder that exists",
-        )
-        for item in asked
-        if obstacle(Path(item.file))
-    ]
-    if problems:
-        raise InvalidInput(problems)
-
-
-def reports_of_playbook(formats: Sequence[str], folder: Path) -> list[ReportFile]:
-    """The files that a playbook's ``report`` asks for: they lie with the run."""
-    return [ReportFile(form, str(folder / f"report.{SUFFIXES.get(form, form)}")) for form in formats]
 
 
 def render_plan(plan: Plan, form: str, *, colour: bool = False, patchers: Sequence[Finding] = ()) -> str:

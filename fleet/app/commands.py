@@ -14,7 +14,7 @@ from fleet.engine.ports import ManagedCommands, Reply
 Call = Callable[[int], Awaitable[Reply[BulkAnswer]]]
 
 
-async def delete(
+async def delete_commands(
     port: ManagedCommands, commands: Sequence[ManagedCommand], principals: int, clock: Clock, seen: Callable[[], None]
 ) -> tuple[Ended, ...]:
     """Delete managed commands; ``seen`` hears of each once. Raises :class:`fleet.errors.AzureUnusable`."""
@@ -28,7 +28,7 @@ async def delete(
     return tuple(bulk.ended[item] for item in range(len(commands)))
 
 
-async def change(
+async def change_commands(
     port: ManagedCommands,
     commands: Sequence[ManagedCommand],
     wanted: Change,

@@ -1,0 +1,73 @@
+"""Writes files for people: reports, plan files, output. Each replaces an older one whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.errors import InvalidInput, Problem
+from fleet.plan import file as plan_files
+from fleet.plan.model import Plan
+from fleet.report.model import Report
+from fleet.report.render import pieces
+from fleet.store.sqlite.files import obstacle, write_private, write_shared
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFile:
+    """``--report FORMAT=FILE``."""
+
+    format: str
+    file: str
+
+
+SUFFIXES = {"junit": "xml"}
+"""File name endings of the formats that are not called like theirs."""
+
+
+def write_reports(report: Report, asked: Iterable[ReportFile]) -> Iterator[Path]:
+    """Write reports to files, and name each as it is there. Raises StateError where one cannot be written."""
+    for item in asked:
+        path = Path(item.file)
+        write_private(path, pieces(report, item.format))
+        yield path
+
+
+def check_writable(asked: Iterable[ReportFile]) -> None:
+    """Find out before a run whether its reports will have a place. Raises InvalidInput."""
+    problems = [
+        Problem(
+            "no_folder",
+            f"{item.file} cannot be written: {obstacle(Path(item.file))}",
+            "--report",
+            hint="name a file in a folder that exists",
+        )
+        for item in asked
+        if obstacle(Path(item.file))
+    ]
+    if problems:
+        raise InvalidInput(problems)
+
+
+def reports_of_playbook(formats: Sequence[str], folder: Path) -> list[ReportFile]:
+    """The files that a playbook's ``report`` asks for: they lie with the run."""
+    return [ReportFile(form, str(folder / f"report.{SUFFIXES.get(form, form)}")) for form in formats]
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Freeze a plan into a file that only its owner may read. Raises StateError."""
+    write_private(path, plan_files.dump(plan))
+
+
+def write_approval(text: str, path: Path) -> None:
+    """Write an approval, which others may read. Raises StateError."""
+    write_shared(path, text)
+
+
+def write_output(content: str | bytes, path: Path, *, tidy: bool) -> None:
+    """Write what a script printed, for its owner alone. Raises StateError.
+
+    ``tidy`` also removes what killed writers left in the folder, which reads the whole folder.
+    """
+    write_private(path, content, tidy=tidy)
