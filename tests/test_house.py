@@ -170,14 +170,6 @@ def test_links_lead_somewhere(page: str, target: str) -> None:
     assert (folder / target).exists()
 
 
-def test_homes_named_in_the_readme_exist() -> None:
-    """Every path in the README's table of homes is there."""
-    table = README.partition("## Where do I find")[2]
-    paths = re.findall(r"`([a-z_]+/[a-z_./]*)`", table)
-    assert len(paths) >= 15
-    assert [path for path in paths if not (PACKAGE / path).exists() and not (ROOT / path).exists()] == []
-
-
 def test_the_readme_has_its_two_commands() -> None:
     """The two commands that a newcomer runs stand in the README where CI looks for them, one line each."""
     for mark in ("first-command", "second-command"):
@@ -196,3 +188,15 @@ def test_names_say_what_a_thing_is() -> None:
             if isinstance(node, ast.ClassDef) and FORBIDDEN_NAMES.search(node.name):
                 wrong.append(f"{path.name}: {node.name}")
     assert wrong == []
+
+
+def test_the_architecture_page_names_what_is_there() -> None:
+    """Each file and folder that the page names, with or without a link, is in the tree."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    links = [ROOT / "docs" / link for link in re.findall(r"\]\((\.\./[^)#]+)\)", page)]
+    names = [
+        PACKAGE / name.removeprefix("fleet/") if not name.startswith("tests/") else ROOT / name
+        for name in re.findall(r"`((?:fleet/)?[a-z_]+/[a-z_./]*)`", page)
+    ]
+    assert len(links) > 12 and len(names) > 30
+    assert [str(path) for path in (*links, *names) if not path.exists()] == []

@@ -9,7 +9,6 @@ import hashlib
 import random
 from dataclasses import replace
 
-from fleet.engine import loop
 from fleet.guest.receipt import Receipt, render
 from fleet.plan.model import JobId, Limits, Plan, PlannedStep, PlaybookRef
 from fleet.plan.waves import split
@@ -18,6 +17,7 @@ from fleet.report.aggregate import aggregate
 from fleet.run import answers as a
 from fleet.run import effects as f
 from fleet.run import events as e
+from fleet.run import translate
 from fleet.run.answers import Answer, LostReason, Operation, Refusal
 from fleet.run.job_state import JobState
 from fleet.run.model import Phase
@@ -131,7 +131,7 @@ class Walk:
             self._calls.append(("ask", effect.gate))
         else:
             self._check_gates(effect)
-        event = loop.begun(effect, self._now)
+        event = translate.begun(effect, self._now)
         if isinstance(event, e.SubmissionIntended) and self._run.is_without_nonce(event.job):
             event = replace(event, nonce=f"{self._rng.getrandbits(128):032x}")
         self._tell(event)
@@ -167,7 +167,7 @@ class Walk:
         self._now += self._rng.choice((0.0, 0.1, 1.0, 20.0))
         if kind == "ask":
             said = self._rng.choice((a.Said(True), a.Said(True), a.Said(False), a.Silent("HTTP 503")))
-            self._tell(loop.gate_event(said, self._now, number))
+            self._tell(translate.gate_event(said, self._now, number))
             return
         job = JobId(number)
         lost = a.Lost(self._rng.choice([reason for reason in LostReason if reason is not LostReason.CRASHED]))
@@ -176,22 +176,22 @@ class Walk:
         match kind:
             case "submit":
                 submitted = self._rng.choice((a.Accepted(operation), a.Accepted(operation), refused, lost))
-                self._tell(loop.submission_event(submitted, self._now, job))
+                self._tell(translate.submission_event(submitted, self._now, job))
             case "look":
                 ended = a.Finished(self._ended(self._run.jobs[job]))
                 failed = self._rng.choice(_FAILURES)
                 running = a.StillRunning(started=self._rng.choice(("", "", "10:00")))
                 seen = self._rng.choice((running, running, ended, ended, failed, refused, lost))
-                self._tell(loop.look_event(seen, self._now, job))
+                self._tell(translate.look_event(seen, self._now, job))
             case "find":
                 found = self._rng.choice((a.Found(operation), a.Missing(), a.Missing(), refused, lost))
-                self._tell(loop.find_event(found, self._now, job))
+                self._tell(translate.find_event(found, self._now, job))
             case "agent":
                 report = a.AgentReport(self._rng.random() < 0.5)
-                self._tell(loop.agent_event(self._rng.choice((report, report, refused, lost)), self._now, job))
+                self._tell(translate.agent_event(self._rng.choice((report, report, refused, lost)), self._now, job))
             case _:
                 removed = self._rng.choice((a.Removed(), a.Removed(), refused, lost))
-                self._tell(loop.removal_event(removed, self._now, job, 0))  # no step is tried again here
+                self._tell(translate.removal_event(removed, self._now, job, 0))  # no step is tried again here
 
     def _ended(self, state: JobState) -> Answer:
         """How the service says that a script ended: by an instance view, or by what the wrapper printed."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fleet.engine import loop
 from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Transport
 from fleet.run import effects as f
 from fleet.run import events as e
+from fleet.run import translate
 from fleet.run.answers import Answer, Operation
 from fleet.run.state import Run
 from tests.unit.engine.harness import RUN_ID
@@ -47,4 +47,4 @@ def due(run: Run, now: float) -> list[f.Effect]:
 
 def begin(run: Run, effect: f.Effect, now: float) -> None:
     """Apply the event by which an effect begins; what is asked of the cloud stays unanswered."""
-    run.apply(loop.begun(effect, now))
+    run.apply(translate.begun(effect, now))
