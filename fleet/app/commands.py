@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from fleet.clock import Clock
-from fleet.commands.bulk import Bulk, BulkAnswer, Ended, Kind, Send
+from fleet.commands.bulk import Bulk, BulkAnswer, BulkKind, Ended, Send
 from fleet.commands.model import Change, ManagedCommand
 from fleet.engine.ports import ManagedCommands, Reply
 
@@ -23,7 +23,7 @@ async def delete_commands(
         reply = await port.remove(commands[item])
         return Reply(reply.answer, reply.quota)
 
-    bulk = Bulk(Kind.DELETE, [command.target for command in commands], principals)
+    bulk = Bulk(BulkKind.DELETE, [command.target for command in commands], principals)
     await carry_out(bulk, call, clock, lambda item, ended: seen())
     return tuple(bulk.ended[item] for item in range(len(commands)))
 
@@ -42,7 +42,7 @@ async def change_commands(
         reply = await port.change(commands[item], wanted)
         return Reply(reply.answer, reply.quota)
 
-    bulk = Bulk(Kind.CHANGE, [command.target for command in commands], principals)
+    bulk = Bulk(BulkKind.CHANGE, [command.target for command in commands], principals)
     await carry_out(bulk, call, clock, lambda item, ended: seen())
     return tuple(bulk.ended[item] for item in range(len(commands)))
 

@@ -114,11 +114,11 @@ async def _connected(
     from fleet.azure.inventory import AzureInventory
     from fleet.azure.managed import AzureManaged
     from fleet.azure.preflight import AzurePreflight
-    from fleet.azure.transport import Transport as HttpTransport
+    from fleet.azure.transport import Transport
     from fleet.azure.wire.versions import Api
 
     chosen = {Api(name): version for name, version in (versions or {}).items()}
-    async with HttpTransport(url, tokens, ca_file=ca_file, versions=chosen) as transport:
+    async with Transport(url, tokens, ca_file=ca_file, versions=chosen) as transport:
         if len(tokens) > 1:
             await transport.principals.sign_in()
         pool = transport.principals

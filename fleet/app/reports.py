@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.errors import InvalidInput, Problem
-from fleet.plan import file as plan_files
+from fleet.plan.file import dump
 from fleet.plan.model import Plan
 from fleet.report.model import Report
 from fleet.report.render import pieces
@@ -57,7 +57,7 @@ def reports_of_playbook(formats: Sequence[str], folder: Path) -> list[ReportFile
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Freeze a plan into a file that only its owner may read. Raises StateError."""
-    write_private(path, plan_files.dump(plan))
+    write_private(path, dump(plan))
 
 
 def write_approval(text: str, path: Path) -> None:

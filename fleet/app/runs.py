@@ -33,9 +33,8 @@ from fleet.run.kept import RunSummary, SavedRun
 from fleet.run.model import Status
 from fleet.run.record import RunRecord
 from fleet.run.state import Run
-from fleet.store.sqlite import journal as journals
 from fleet.store.sqlite.directives import Directives
-from fleet.store.sqlite.journal import Journal
+from fleet.store.sqlite.journal import Journal, create, open_for_writing, read
 from fleet.store.sqlite.runs import RunsFolder, new_id
 
 RERUN = tuple(status for status in Status if status not in (Status.SUCCEEDED, Status.SKIPPED))
@@ -114,14 +113,14 @@ def begin(config: Config, plan: Plan, secrets: Mapping[str, str], clock: Clock, 
     run_id = new_id(clock.now(), random.SystemRandom())
     command.check(plan, run_id, secrets)
     folder = runs.folder(run_id)
-    journal = journals.create(folder, run_id=run_id, plan=plan, owner=owner(), now=clock.now())
+    journal = create(folder, run_id=run_id, plan=plan, owner=owner(), now=clock.now())
     return OpenRun(Run(plan, run_id), journal, 1, folder, config.state_dir)
 
 
 def take_over(config: Config, run_id: str, secrets: Mapping[str, str], clock: Clock) -> OpenRun:
     """Own a run that an earlier process left unfinished. Raises StateError, InvalidInput (a secret is missing)."""
     folder = RunsFolder(config.state_dir).folder(run_id)
-    opened = journals.open_for_writing(folder, owner=owner(), now=clock.now())
+    opened = open_for_writing(folder, owner=owner(), now=clock.now())
     return OpenRun(_folded(opened.plan, run_id, opened.events), opened.journal, opened.epoch, folder, config.state_dir)
 
 
@@ -133,7 +132,7 @@ def summaries(config: Config) -> Sequence[RunSummary]:
 def saved(config: Config, text: str) -> SavedRun:
     """Read a kept run by id, unique prefix or ``last``. Raises RunNotFound, StateError."""
     runs = RunsFolder(config.state_dir)
-    return journals.read(runs.folder(runs.find(text)))
+    return read(runs.folder(runs.find(text)))
 
 
 def replay(kept: SavedRun) -> Run:
@@ -246,7 +245,7 @@ def _as_known(opened: OpenRun, run: Run) -> Run:
 def _on_disk(opened: OpenRun) -> Run:
     """The run as its journal has it: what could not be written did not happen, and is never reported."""
     try:
-        return replay(journals.read(opened.folder))
+        return replay(read(opened.folder))
     except StateError:
         return opened.run  # the disk can be neither written nor read; the error says so
 

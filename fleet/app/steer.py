@@ -17,8 +17,8 @@ from fleet.config.load import Config
 from fleet.errors import StateError
 from fleet.run.directives import sentence
 from fleet.run.events import Directive
-from fleet.store.sqlite import journal as journals
 from fleet.store.sqlite.directives import Directives
+from fleet.store.sqlite.journal import OpenedRun, open_for_writing
 from fleet.store.sqlite.runs import RunsFolder
 
 PATIENCE = 20.0
@@ -79,7 +79,7 @@ async def direct_all(
             return told
         try:
             now = SystemClock().now()
-            opened = journals.open_for_writing(folder, owner=asker(), now=now)
+            opened = open_for_writing(folder, owner=asker(), now=now)
         except StateError as error:
             if error.code != "run_is_live":
                 raise
@@ -111,7 +111,7 @@ def _told(directives: Directives, events: Sequence[Directive], answers: dict[str
     return tuple(Told(answers[event.directive], live=True) for event in events)
 
 
-async def _append(opened: journals.OpenedRun, events: Sequence[Directive], now: float) -> None:
+async def _append(opened: OpenedRun, events: Sequence[Directive], now: float) -> None:
     """Journal those that an owner that has ended did not journal already."""
     try:
         known = {getattr(kept, "directive", "") for kept in opened.events}

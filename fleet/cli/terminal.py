@@ -26,13 +26,13 @@ def settings(
     config_file: str | None = None, verbose: int = 0, quiet: int = 0, **flags: object
 ) -> tuple[Config, Origins]:
     """Set up the log and load the settings. ``flags`` are dotted keys with ``__`` for the dot; None is not given."""
-    from fleet.config import load as configs
+    from fleet.config.load import load
 
     logs.set_up(verbose=verbose, quiet=quiet)
     given = {key.replace("__", "."): str(value) for key, value in flags.items() if value is not None}
     if config_file:
         given["config"] = config_file
-    return configs.load(flags=given, environ=os.environ, cwd=_working_folder(), home=_home())
+    return load(flags=given, environ=os.environ, cwd=_working_folder(), home=_home())
 
 
 def _working_folder() -> Path:

@@ -16,8 +16,7 @@ from fleet.run.limits import LaneRates, SubscriptionRates
 from fleet.run.model import Cause, CauseCode
 from fleet.run.retry import Again, backoff, judge_refusal
 from fleet.targets.glob import same_case
-from fleet.targets.model import Kind as TargetKind
-from fleet.targets.model import Target
+from fleet.targets.model import Kind, Target
 
 AT_ONCE = 48
 """Calls on the wire at one time."""
@@ -29,7 +28,7 @@ PATIENCE = 1800.0
 """Seconds after its first call in which a command is tried again."""
 
 
-class Kind(StrEnum):
+class BulkKind(StrEnum):
     """What is done to every command."""
 
     DELETE = "delete"
@@ -87,13 +86,13 @@ class _Lane:
 class Bulk:
     """One call for each target, in the order given as far as the limits allow."""
 
-    def __init__(self, kind: Kind, targets: Sequence[Target], principals: int = 1) -> None:
+    def __init__(self, kind: BulkKind, targets: Sequence[Target], principals: int = 1) -> None:
         self._kind = kind
         self.ended: dict[int, Ended] = {}
         self._flying = 0
         self._lanes: list[_Lane] = []
         self._items: list[_Item] = []
-        places: dict[tuple[str, str, TargetKind], int] = {}
+        places: dict[tuple[str, str, Kind], int] = {}
         arm: dict[str, SubscriptionRates] = {}
         for number, target in enumerate(targets):
             place = same_case(target.subscription), same_case(target.location), target.kind
@@ -126,7 +125,7 @@ class Bulk:
         return Wait(min(moments, default=None))
 
     def _allowed(self, rates: LaneRates) -> float:
-        return rates.remove_at() if self._kind is Kind.DELETE else rates.submit_at()
+        return rates.remove_at() if self._kind is BulkKind.DELETE else rates.submit_at()
 
     def sent(self, item: int, at: float) -> None:
         """A call is about to leave."""
@@ -134,7 +133,7 @@ class Bulk:
         lane = self._lanes[state.lane]
         _, first = heapq.heappop(lane.waiting)
         assert first == item, "only what next() named is sent"
-        (lane.rates.removed if self._kind is Kind.DELETE else lane.rates.submitted)(at)
+        (lane.rates.removed if self._kind is BulkKind.DELETE else lane.rates.submitted)(at)
         state.first = at if state.first is None else state.first
         state.tries += 1
         self._flying += 1
@@ -144,7 +143,7 @@ class Bulk:
         self._flying -= 1
         if quota is not None:
             place = same_case(quota.subscription), same_case(quota.location)
-            for kind in TargetKind:
+            for kind in Kind:
                 if (lane := self._of_place.get((*place, kind))) is not None:
                     self._lanes[lane].rates.note(at, quota)
         verdict = self._judged(item, at, answer)
@@ -163,12 +162,12 @@ class Bulk:
                 if refusal.status == 429:
                     state.tries -= 1
                     rates = self._lanes[state.lane].rates
-                    refused = rates.refused_removal if self._kind is Kind.DELETE else rates.refused_submission
+                    refused = rates.refused_removal if self._kind is BulkKind.DELETE else rates.refused_submission
                     refused(at, refusal.retry_after, refusal.code)
                 verdict = judge_refusal(refusal, now=at, tries=max(state.tries, 1), salt=str(item))
                 return verdict if isinstance(verdict, Again) else Ended(Fate.FAILED, verdict.cause)
             case Lost(reason, detail, retry_after):
                 cause = Cause(CauseCode.ANSWER_LOST, detail or reason.value, "look again: fleet commands list")
-                if self._kind is Kind.CHANGE and reason is not LostReason.NOT_CONNECTED:
+                if self._kind is BulkKind.CHANGE and reason is not LostReason.NOT_CONNECTED:
                     return Ended(Fate.UNKNOWN, cause)
                 return Again(at + max(backoff(state.tries, str(item)), retry_after or 0.0), cause)

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from fleet.app import parameters as parameter_values
 from fleet.app import plans, runs
+from fleet.app.parameters import secrets_of
 from fleet.app.steer import asker, direct, new_directive, user
 from fleet.cli import options
 from fleet.cli.approvals import approve_plan
@@ -58,7 +58,7 @@ def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int
     event = WaveApproved(0.0, _wave(run), asker(flags["name"]), flags["why"], new_directive())
     if not (kept.live or record):
         plans.check_cloud(kept.plan, config, carry.lab)
-        parameter_values.secrets_of(kept.plan.declared, carry.given, os.environ)
+        secrets_of(kept.plan.declared, carry.given, os.environ)
         plans.check_gates(kept.plan, os.environ)
     told = run_interruptible(direct(config, kept.run_id, event))
     say(f"run {kept.run_id}: {told.text}", quiet=carry.quiet)

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from fleet.app import connect, plans, search
-from fleet.app import parameters as parameter_values
 from fleet.app.connect import Connection
+from fleet.app.parameters import parameters
 from fleet.cli import options
 from fleet.cli.execute import config_of, narrowing_of, settings_of, tell_notes
 from fleet.cli.render_plan import finding_document
@@ -22,8 +22,7 @@ from fleet.cli.verbs.targets import warn_about
 from fleet.errors import ExitCode
 from fleet.plan.model import Plan
 from fleet.playbook.model import Playbook, Transport
-from fleet.preflight import doctor as verdicts
-from fleet.preflight.doctor import BLOCKING, Finding, Level
+from fleet.preflight.doctor import BLOCKING, Finding, Level, exit_code, kept_out
 from fleet.preflight.patchers import PURPOSE
 from fleet.preflight.rights import DOCTOR, LOCKS, PATCHERS, Right, rights, role, scopes
 from fleet.report.words import plural
@@ -104,7 +103,7 @@ def doctor(playbook: str, **flags: Any) -> int:
     """
     config = config_of(flags)
     loaded = plans.load_playbook(Path(playbook))
-    values, secrets = parameter_values.parameters(loaded, flags["given"], os.environ)
+    values, secrets = parameters(loaded, flags["given"], os.environ)
 
     async def go() -> tuple[Plan, tuple[Finding, ...]]:
         async with connect.connect(config, flags["lab"], os.environ) as connection:
@@ -118,12 +117,12 @@ def doctor(playbook: str, **flags: Any) -> int:
 
     plan, findings = run_interruptible(go())
     emit(render(plan, findings, flags["output_format"] or "table"))
-    return verdicts.exit_code(findings)
+    return exit_code(findings)
 
 
 def render(plan: Plan, findings: Sequence[Finding], form: str) -> str:
     """Render findings as a table for people, or as JSON."""
-    out = verdicts.kept_out(findings)
+    out = kept_out(findings)
     reached = len(plan.targets) - len(out)
     if form == "json":
         return json.dumps(_document(plan, findings, out), indent=1)
@@ -165,7 +164,7 @@ def _document(plan: Plan, findings: Sequence[Finding], out: frozenset[Target]) -
     return {
         "schema": "urn:fleet:doctor:v1",
         "playbook": plan.playbook.name,
-        "exit_code": int(verdicts.exit_code(findings)),
+        "exit_code": int(exit_code(findings)),
         "targets": len(plan.targets),
         "reached": len(plan.targets) - len(out),
         "not_reached": [target.id for target in plan.targets if target in out],

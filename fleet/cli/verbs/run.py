@@ -12,8 +12,8 @@ import click
 
 from fleet import codec
 from fleet.app import connect, plans, runs, search
-from fleet.app import parameters as parameter_values
 from fleet.app.connect import Connection
+from fleet.app.parameters import parameters, secrets_of
 from fleet.app.reports import write_plan
 from fleet.cli import options
 from fleet.cli.approvals import BESIDE, check_approval, refuse_unapproved
@@ -42,8 +42,8 @@ from fleet.clock import SystemClock
 from fleet.config.load import Config
 from fleet.documents.files import read_text
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
-from fleet.plan import file as plan_files
 from fleet.plan.compare import Difference, differences, drift
+from fleet.plan.file import MAX_BYTES, load
 from fleet.plan.model import Plan
 from fleet.playbook.model import Amount, ParameterValue, Playbook
 from fleet.preflight.doctor import Finding
@@ -88,7 +88,7 @@ def run(playbook: str, dry_run: bool, carry: CarryOptions, **flags: Any) -> int:
     config = config_to_carry(carry)
     refuse_unapproved(config)
     loaded = plans.load_playbook(Path(playbook))
-    values, secrets = parameter_values.parameters(loaded, carry.given, os.environ)
+    values, secrets = parameters(loaded, carry.given, os.environ)
 
     async def go(stopping: Stopping) -> Ended:
         async with connect.connect(config, carry.lab, os.environ) as connection:
@@ -137,7 +137,7 @@ def _planned(playbook: str, flags: dict[str, Any]) -> int:
         options.check_form(flags["output_format"], ("table", "json"), "a list of differences")
     config = config_of(flags)
     loaded = plans.load_playbook(Path(playbook))
-    values, _ = parameter_values.parameters(loaded, flags["given"], os.environ)
+    values, _ = parameters(loaded, flags["given"], os.environ)
 
     async def go() -> int:
         async with connect.connect(config, flags["lab"], os.environ) as connection:
@@ -167,7 +167,7 @@ def _listed(found: tuple[Difference, ...]) -> str:
 
 
 def _plan_file(path: Path) -> Plan:
-    return plan_files.load(read_text(path, "the plan file", most=plan_files.MAX_BYTES), file=str(path))
+    return load(read_text(path, "the plan file", most=MAX_BYTES), file=str(path))
 
 
 @click.command(
@@ -202,7 +202,7 @@ def apply(plan_file: Path, carry: CarryOptions, **flags: Any) -> int:
     frozen = _plan_file(plan_file)
     check_approval(frozen, plan_file, config, flags)
     plans.check_cloud(frozen, config, carry.lab)
-    secrets = parameter_values.secrets_of(frozen.declared, carry.given, os.environ)
+    secrets = secrets_of(frozen.declared, carry.given, os.environ)
 
     async def go(stopping: Stopping) -> Ended:
         async with connect.connect(config, carry.lab, os.environ) as connection:
@@ -250,7 +250,7 @@ def resume(run_id: str, carry: CarryOptions, **flags: Any) -> int:
 def go_on(config: Config, kept: SavedRun, carry: CarryOptions) -> int:
     """Take a kept run over and drive it to its end."""
     plans.check_cloud(kept.plan, config, carry.lab)
-    secrets = parameter_values.secrets_of(kept.plan.declared, carry.given, os.environ)
+    secrets = secrets_of(kept.plan.declared, carry.given, os.environ)
     finished = runs.replay(kept)
     if finished.finished:
         tell_damage(kept)
@@ -293,7 +293,7 @@ def rerun(selection: str, carry: CarryOptions, **flags: Any) -> int:
     text, statuses = _statuses(selection)
     kept = runs.saved(config, text)
     plans.check_cloud(kept.plan, config, carry.lab)
-    secrets = parameter_values.secrets_of(kept.plan.declared, carry.given, os.environ)
+    secrets = secrets_of(kept.plan.declared, carry.given, os.environ)
     tell_damage(kept)
     plan = runs.plan_again(kept, statuses)
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleet.app import connect, plans, search
-from fleet.app import parameters as parameter_values
 from fleet.app.connect import Connection
+from fleet.app.parameters import VARIABLE, parameters
 from fleet.app.reports import check_writable
 from fleet.app.search import Found
 from fleet.cli import options
@@ -22,7 +22,7 @@ from fleet.cli.execute import narrowing_of, settings_of, tell
 from fleet.cli.terminal import emit, say, settings
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem
-from fleet.plan import file as plan_files
+from fleet.plan.file import load
 from fleet.plan.model import Plan
 from fleet.playbook.model import Playbook
 from fleet.report.words import duration, number
@@ -127,7 +127,7 @@ def _rehearse(path: Path, flags: dict[str, Any]) -> int:
     wanted = RehearsalOptions(flags["faults"], flags["duration"], seed)
     text = read_text(path, "the playbook")
     if text.lstrip().startswith("{"):
-        frozen = plan_files.load(text, file=str(path))
+        frozen = load(text, file=str(path))
         spec = _lab_of(flags) or _of_plan(frozen, seed)
         secrets = dict.fromkeys(frozen.secrets, "rehearsed-secret")
 
@@ -136,13 +136,13 @@ def _rehearse(path: Path, flags: dict[str, Any]) -> int:
 
     else:
         loaded = plans.playbook_of(text, path)
-        values, secrets = parameter_values.parameters(
+        values, secrets = parameters(
             loaded,
             _with_secrets(loaded, flags),
             {
                 **os.environ,
                 **{
-                    f"{parameter_values.VARIABLE}{parameter.name}": "rehearsed-secret"
+                    f"{VARIABLE}{parameter.name}": "rehearsed-secret"
                     for parameter in loaded.parameters
                     if parameter.secret
                 },

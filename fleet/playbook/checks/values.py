@@ -14,7 +14,7 @@ from fleet.errors import Problem
 from fleet.guest.delivery import CUT_HINT, is_cut_by_powershell
 from fleet.playbook.checks import steps
 from fleet.playbook.keys import playbook
-from fleet.playbook.keys import rollout as rollout_keys
+from fleet.playbook.keys.rollout import Rollout, WavesBy
 from fleet.playbook.model import Amount, Parameter, ParameterValue
 from fleet.playbook.parameters import misfits
 from fleet.playbook.template import Reference, has_expressions, read_template, references, spelled
@@ -159,10 +159,10 @@ def _where(document: Document) -> Iterator[Problem]:
 
 
 def _waves(document: Document) -> Iterator[Problem]:
-    rollout = partial(document, rollout_keys.Rollout, ("rollout",))
+    rollout = partial(document, Rollout, ("rollout",))
     waves = rollout.waves if rollout else []
-    written, where = (waves.each, ("each",)) if isinstance(waves, rollout_keys.WavesBy) else (waves, ())
-    if isinstance(waves, rollout_keys.WavesBy):
+    written, where = (waves.each, ("each",)) if isinstance(waves, WavesBy) else (waves, ())
+    if isinstance(waves, WavesBy):
         yield from _twice(document, ("rollout", "waves", "order"), [alike(value) for value in waves.order])
     last: Amount | None = None
     for index, wave in enumerate(written):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fleet.app.commands import carry_out
 from fleet.clock import SystemClock
-from fleet.commands.bulk import AT_ONCE, TRIES, Bulk, BulkAnswer, Ended, Fate, Kind, Send, Wait
+from fleet.commands.bulk import AT_ONCE, TRIES, Bulk, BulkAnswer, BulkKind, Ended, Fate, Send, Wait
 from fleet.engine.ports import Reply
 from fleet.errors import AzureUnusable
 from fleet.playbook.model import Transport
@@ -40,7 +40,7 @@ def targets(count: int, subscriptions: int = 1) -> list[Target]:
     ]
 
 
-def one(kind: Kind, *answers: BulkAnswer) -> tuple[Ended, list[float]]:
+def one(kind: BulkKind, *answers: BulkAnswer) -> tuple[Ended, list[float]]:
     """Answer one item's calls in turn; return its end and when the calls left."""
     bulk, now, sent = Bulk(kind, targets(1)), 1000.0, list[float]()
     told = list(answers)
@@ -59,38 +59,38 @@ def one(kind: Kind, *answers: BulkAnswer) -> tuple[Ended, list[float]]:
 
 def test_what_was_taken_is_done() -> None:
     """One call, and that was it."""
-    assert one(Kind.DELETE, Removed()) == (Ended(Fate.DONE), [1000.0])
-    assert one(Kind.CHANGE, TAKEN) == (Ended(Fate.DONE), [1000.0])
+    assert one(BulkKind.DELETE, Removed()) == (Ended(Fate.DONE), [1000.0])
+    assert one(BulkKind.CHANGE, TAKEN) == (Ended(Fate.DONE), [1000.0])
 
 
 def test_a_busy_vm_is_asked_again_and_a_missing_one_is_not() -> None:
     """What passes by itself is waited for, within bounds; what does not is told at once."""
-    assert one(Kind.DELETE, BUSY, Removed())[0].fate is Fate.DONE
-    ended, sent = one(Kind.DELETE, BUSY)
+    assert one(BulkKind.DELETE, BUSY, Removed())[0].fate is Fate.DONE
+    ended, sent = one(BulkKind.DELETE, BUSY)
     assert (ended.fate, len(sent)) == (Fate.FAILED, TRIES)
     assert ended.cause is not None and ended.cause.code is CauseCode.BUSY
-    ended, sent = one(Kind.CHANGE, GONE)
+    ended, sent = one(BulkKind.CHANGE, GONE)
     assert (ended.fate, len(sent)) == (Fate.FAILED, 1)
 
 
 def test_a_refusal_for_the_limits_is_waited_out() -> None:
     """As long as Azure asks, and it does not count as a try."""
-    ended, sent = one(Kind.DELETE, *[FULL] * (TRIES + 2), Removed())
+    ended, sent = one(BulkKind.DELETE, *[FULL] * (TRIES + 2), Removed())
     assert ended.fate is Fate.DONE
     assert all(after - before >= 7.0 for before, after in itertools.pairwise(sent))
 
 
 def test_a_lost_answer_is_asked_again_for_a_deletion_only() -> None:
     """Deleting is safe to repeat; a change would run its script again."""
-    assert one(Kind.DELETE, RESET, Removed())[0].fate is Fate.DONE
-    ended, sent = one(Kind.CHANGE, RESET, TAKEN)
+    assert one(BulkKind.DELETE, RESET, Removed())[0].fate is Fate.DONE
+    ended, sent = one(BulkKind.CHANGE, RESET, TAKEN)
     assert (ended.fate, len(sent)) == (Fate.UNKNOWN, 1)
-    assert one(Kind.CHANGE, AWAY, TAKEN)[0].fate is Fate.DONE
+    assert one(BulkKind.CHANGE, AWAY, TAKEN)[0].fate is Fate.DONE
 
 
 def test_calls_keep_to_the_rate_of_each_subscription() -> None:
     """A subscription's bucket is used up at once, then at the documented rate; another's is its own."""
-    bulk, now, sent = Bulk(Kind.DELETE, targets(800, 2)), 1000.0, Counter[tuple[str, int]]()
+    bulk, now, sent = Bulk(BulkKind.DELETE, targets(800, 2)), 1000.0, Counter[tuple[str, int]]()
     names = targets(800, 2)
     while not bulk.finished:
         effect = bulk.next(now)
@@ -113,8 +113,8 @@ answers = st.sampled_from([Removed(), BUSY, FULL, GONE, RESET, AWAY])
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(answers, min_size=1, max_size=4), min_size=1, max_size=60), st.sampled_from(Kind))
-def test_everything_ends_once_and_never_too_much_is_on_the_wire(told: list[list[BulkAnswer]], kind: Kind) -> None:
+@given(st.lists(st.lists(answers, min_size=1, max_size=4), min_size=1, max_size=60), st.sampled_from(BulkKind))
+def test_everything_ends_once_and_never_too_much_is_on_the_wire(told: list[list[BulkAnswer]], kind: BulkKind) -> None:
     """Whatever is answered, each command has one end, and no change is sent after an answer that may hide one."""
     flying, most, seen, calls = 0, 0, Counter[int](), Counter[int]()
     maybe: set[int] = set()
@@ -128,9 +128,9 @@ def test_everything_ends_once_and_never_too_much_is_on_the_wire(told: list[list[
         flying -= 1
         answer = told[item][min(calls[item], len(told[item]) - 1)]
         calls[item] += 1
-        if kind is Kind.CHANGE and isinstance(answer, Removed):
+        if kind is BulkKind.CHANGE and isinstance(answer, Removed):
             answer = TAKEN
-        if kind is Kind.CHANGE and answer == RESET:
+        if kind is BulkKind.CHANGE and answer == RESET:
             maybe.add(item)
         return Reply(answer)
 
@@ -155,7 +155,7 @@ def test_an_unusable_azure_ends_all_with_one_error() -> None:
             raise AzureUnusable("no token", code="no_token")
         return Reply(Removed())
 
-    bulk = Bulk(Kind.DELETE, targets(10))
+    bulk = Bulk(BulkKind.DELETE, targets(10))
     with pytest.raises(AzureUnusable, match="no token"):
         virtual.run(carry_out(bulk, call, clock, lambda item, end: ended.append(item)))
     assert ended == [0, 1, 2]
@@ -165,7 +165,7 @@ def test_a_quota_is_that_of_its_place() -> None:
     """What an answer says is left of a subscription's calls slows the calls to that subscription, and no other."""
     low = Quota("S0", "WE", {"deletes": 0})
     for quota, slowed in ((None, False), (low, True), (replace(low, subscription="s1"), False)):
-        bulk = Bulk(Kind.DELETE, targets(2))
+        bulk = Bulk(BulkKind.DELETE, targets(2))
         bulk.sent(0, 1000.0)
         bulk.heard(0, 1000.0, Removed(), quota)
         effect = bulk.next(1000.01)
