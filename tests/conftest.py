@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import aioresponses.core
 import pytest
 from aiohttp import ClientResponse
+from hypothesis import settings
 
 # looptime asks for the current event loop around every test; before the first asynchronous one that would
 # make a loop
 # which nobody closes. Saying that there is none makes it leave plain tests alone.
 asyncio.set_event_loop(None)
+
+# A machine that others use as well breaks any limit of time for one example.
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("ci", max_examples=100, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 class _Writer:

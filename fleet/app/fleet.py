@@ -15,7 +15,6 @@ from fleet.app.runs import Stop, StopHook
 from fleet.app.search import Narrowing
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config, load
-from fleet.errors import Refused
 from fleet.plan.build import Settings
 from fleet.plan.model import Plan
 from fleet.playbook.model import Playbook, Selection
@@ -81,11 +80,9 @@ class Fleet:
 
     @property
     def connection(self) -> Connection:
-        """The open cloud. Raises Refused outside the context."""
+        """The open cloud. Raises RuntimeError outside the context."""
         if self._connection is None:
-            raise Refused(
-                "the cloud is not open", hint="use it as a context: async with Fleet() as fleet", code="not_open"
-            )
+            raise RuntimeError("the cloud is not open: use it as a context, async with Fleet() as fleet")
         return self._connection
 
     # -- before a run ------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from tests.powershell.guest import AGAIN, KEY, NONCE, Guest, Started, delivery, 
 from tests.powershell.system import LINE, is_alive, plays, read_text, sleeper, sleeping
 from tests.powershell.test_wrapper import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def guest(pwsh: str, tmp_path: Path) -> Guest:
@@ -49,7 +51,6 @@ def ask(guest: Guest, text: str) -> Findings:
     return probe.read_report(piece, NONCE)
 
 
-@pytest.mark.slow
 def test_a_follower_can_say_that_nothing_is_new(guest: Guest) -> None:
     """Before the first line, while a script is quiet, and at its end no bytes are an answer; the end has an exit code."""
     go = guest.folder / "go"
@@ -67,7 +68,6 @@ def test_a_follower_can_say_that_nothing_is_new(guest: Guest) -> None:
     assert (nothing.stdout.data, nothing.stderr.data, nothing.exit) == (b"", b"", 3)
 
 
-@pytest.mark.slow
 def test_a_probe_shows_a_script_at_work(guest: Guest) -> None:
     """State, processes, machine and the ends of both streams; then the script and all below it are ended, and no other."""
     started = begun(guest, f"'out'; [Console]::Error.WriteLine('err')\n{sleeping(301, '-Wait')}")
@@ -92,7 +92,6 @@ def test_a_probe_shows_a_script_at_work(guest: Guest) -> None:
     assert ask(guest, probe.prober(KEY, NONCE, windows=True)).standing is Standing.ENDED
 
 
-@pytest.mark.slow
 def test_nothing_is_ended_in_place_of_a_script_that_is_gone(guest: Guest) -> None:
     """A program that has the script in its command line, or the number of its process, is not the script."""
     order = delivery("'x'")
@@ -110,7 +109,6 @@ def test_nothing_is_ended_in_place_of_a_script_that_is_gone(guest: Guest) -> Non
     assert order.key == KEY
 
 
-@pytest.mark.slow
 @plays("WMI")
 def test_a_probe_needs_no_wmi(guest: Guest) -> None:
     """Where some classes fail and others never answer, all else comes in time, and the script's own process with it."""
@@ -232,7 +230,6 @@ def test_a_clock_that_was_set_in_a_young_boot_is_no_restart(guest: Guest) -> Non
     assert answers(guest, restart.back(Shell.PWSH), cases) == ["0 back"]  # and the time that it has been up decides
 
 
-@pytest.mark.slow
 @plays("boots and shutdown.exe")
 def test_a_receipt_tells_the_boot_that_a_restart_is_held_against(guest: Guest) -> None:
     """The whole way: the receipt's boot, asked in it, asked after it, and a WMI that hangs; each inside the wrapper."""

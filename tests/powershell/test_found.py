@@ -6,8 +6,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from fleet.lab.guests.windows.powershell import SWITCHES, VARIABLE, environment, find
 from tests.powershell.system import ON_WINDOWS
+
+pytestmark = pytest.mark.slow
 
 
 def test_it_runs(pwsh: str) -> None:

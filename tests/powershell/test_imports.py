@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LIKE_WINDOWS = """
 import asyncio, ctypes, importlib, os, pathlib, signal, subprocess, sys, tempfile

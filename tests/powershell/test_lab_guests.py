@@ -22,6 +22,7 @@ from tests.lab.test_server import finished as polled
 
 REASON = sandbox.supported()
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.sandbox,
     pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}"),
     pytest.mark.timeout(600),
@@ -109,7 +110,6 @@ async def served(count: int = 1, **more: Any) -> AsyncIterator[Wire]:
         yield Wire(lab, session)
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_exit_codes_have_32_bits() -> None:
     """Every exit code arrives whole, from the script's exit and from .NET's. Beyond 32 bits PowerShell itself ends with 0."""
@@ -153,7 +153,6 @@ Write-Error -Message 'red'
         assert other["output"].splitlines()[1].endswith("/pwsh.exe") and "\x1b[" in other["error"]
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_guests_do_not_see_each_other() -> None:
     """Files, processes and services of one guest are not there for another. What a script changes is there for the next."""
@@ -175,7 +174,6 @@ async def test_guests_do_not_see_each_other() -> None:
     assert other == ["[]", "Stopped", "vm2", "False"]
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_time_limit_and_a_deletion_end_the_whole_tree() -> None:
     """What ran out of time ends with -1, what is deleted is gone, and none of their processes is left."""
@@ -248,7 +246,6 @@ Start-Sleep 600
 """
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_restart_ends_the_script_and_the_next_boot_shows_it() -> None:
     """The guest restarts while the script that asked still runs, which ends without a word. Then every measure shows another
@@ -294,7 +291,6 @@ async def receipt(wire: Wire, path: str, order: Delivery) -> Reading:
     return read(view["output"], view["error"], order.nonce)
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_wrapped_script_runs_once() -> None:
     """Its receipt has the whole exit code and proves the streams; a second delivery returns the kept answer."""
@@ -311,7 +307,6 @@ async def test_a_wrapped_script_runs_once() -> None:
     assert (reading.stdout, reading.stderr) == ("h\u00e9 \u65e5\n", "e")
 
 
-@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_script_that_a_restart_cut_off_is_not_run_again() -> None:
     """After the restart a second delivery says that the first one was cut off, with what that had printed until then."""

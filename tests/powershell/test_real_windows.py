@@ -10,7 +10,10 @@ from tests.powershell.system import ON_WINDOWS
 from tests.powershell.windows import Windows
 
 Make = Callable[..., Windows]
-pytestmark = pytest.mark.skipif(not ON_WINDOWS, reason="reads the disks, services and WMI of a real Windows")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not ON_WINDOWS, reason="reads the disks, services and WMI of a real Windows"),
+]
 
 
 def test_the_health_script_reads_this_machine(windows: Make) -> None:

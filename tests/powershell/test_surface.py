@@ -8,6 +8,8 @@ import pytest
 
 from tests.powershell.surface import allowed, scripts, used
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def found(pwsh: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
@@ -16,14 +18,12 @@ def found(pwsh: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list
     return used(pwsh, scripts(folder), folder)
 
 
-@pytest.mark.slow
 def test_scripts_use_nothing_that_windows_powershell_lacks(found: dict[str, list[str]]) -> None:
     """Each cmdlet, parameter, class, member and piece of syntax is on the list, with the page that gives it for 5.1."""
     more = {use: places[:3] for use, places in found.items() if use not in allowed()}
     assert not more, "\n".join(f"{use}  at {', '.join(places)}" for use, places in sorted(more.items()))
 
 
-@pytest.mark.slow
 def test_the_list_holds_nothing_that_no_script_uses(found: dict[str, list[str]]) -> None:
     """What is no longer used leaves the list."""
     assert sorted(allowed().keys() - found.keys()) == []

@@ -10,7 +10,7 @@ import pytest
 from tests.powershell.system import plays
 from tests.powershell.windows import Ended, Windows
 
-pytestmark = plays("disks, services, the registry and WMI")
+pytestmark = [pytest.mark.slow, plays("disks, services, the registry and WMI")]
 Make = Callable[..., Windows]
 WINDOWS = r"SOFTWARE\Microsoft\Windows\CurrentVersion"
 CONTROL = r"SYSTEM\CurrentControlSet"

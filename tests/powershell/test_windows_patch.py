@@ -11,6 +11,8 @@ import pytest
 from tests.powershell.system import ON_WINDOWS
 from tests.powershell.windows import Windows, installed, update
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "windows-patch.ps1"
 Make = Callable[..., Windows]
 
@@ -687,7 +689,6 @@ def test_no_update_is_started_in_the_last_15_minutes(case: Case, windows: Make) 
     check(case, windows)
 
 
-@pytest.mark.slow
 def test_two_hundred_updates_are_installed(windows: Make) -> None:
     """Each is named, and the list for the report stays within the length of a fact."""
     done = windows(*(update(n) for n in range(100, 300))).run(SCRIPT)

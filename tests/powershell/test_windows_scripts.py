@@ -16,6 +16,8 @@ from fleet.lab.guests.windows.state import VARIABLE
 from tests.powershell.system import ON_WINDOWS
 from tests.powershell.windows import PARTS, SCRIPTS, PowerShell, Windows, update
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Windows]
 SHIPPED = sorted(SCRIPTS.glob("*.ps1"))
 PARSE = """

@@ -10,7 +10,7 @@ import pytest
 from tests.powershell.system import plays
 from tests.powershell.windows import Windows
 
-pytestmark = plays("services and the registry")
+pytestmark = [pytest.mark.slow, plays("services and the registry")]
 Make = Callable[..., Windows]
 CBS = r"SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing"
 

@@ -16,6 +16,8 @@ from fleet.lab.guests.windows.machine import quote
 from tests.powershell.guest import AGAIN, KEY, NONCE, Answer, Guest, delivery, verified
 from tests.powershell.system import LINE, ON_WINDOWS, administrator, code, is_alive, on_linux, plays, sleeping
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def guest(pwsh: str, tmp_path: Path) -> Guest:
@@ -70,7 +72,6 @@ def test_a_colour_that_was_asked_for_stays(guest: Guest) -> None:
     assert "<>" in answer.stdout
 
 
-@pytest.mark.slow
 def test_long_output_comes_packed_and_whole_by_pieces(guest: Guest) -> None:
     """Both ends arrive packed; the reader brings every byte of both streams, also of an empty one."""
     order = delivery("1..6000 | ForEach-Object { 'line ' + $_ }")
@@ -98,7 +99,6 @@ def test_the_reader_says_what_is_missing(guest: Guest) -> None:
     assert read_piece(guest.run(reader(wanted, windows=True)).message, wanted) is Absence.MISSING
 
 
-@pytest.mark.slow
 def test_the_time_limit_ends_the_tree(guest: Guest) -> None:
     """At the limit the script and what it started are gone; what they printed until then is kept."""
     script = f"""
@@ -112,7 +112,6 @@ def test_the_time_limit_ends_the_tree(guest: Guest) -> None:
     assert not is_alive(int((guest.folder / "below").read_text("ascii")))
 
 
-@pytest.mark.slow
 def test_what_a_script_leaves_behind_is_waited_for_a_little(guest: Guest) -> None:
     """A process that holds a stream open delays the answer by seconds; more may come, so the receipt says partial."""
     answer, receipt = guest.receipt(delivery(f"{sleeping(30)}; 'said'"))
@@ -128,7 +127,6 @@ def test_a_script_that_cannot_be_started_is_told_apart(guest: Guest) -> None:
     assert "cannot be started" in answer.stderr
 
 
-@pytest.mark.slow
 @plays("WMI")
 def test_a_question_that_hangs_keeps_no_answer_back(guest: Guest) -> None:
     """Where WMI gives no answer for good, the script's end is told all the same, without the boot's time."""
@@ -138,7 +136,6 @@ def test_a_question_that_hangs_keeps_no_answer_back(guest: Guest) -> None:
     assert receipt.boot_id.startswith("x-x-")
 
 
-@pytest.mark.slow
 @on_linux("starts a shell of Linux that outlives the script")
 @pytest.mark.parametrize("moment", ["held", "for good"])
 def test_an_answer_that_cannot_be_kept_is_told(guest: Guest, moment: str) -> None:
@@ -187,7 +184,6 @@ def test_a_folder_of_another_owner_is_refused(guest: Guest) -> None:
     assert f"belongs to another user, {GUESTS}; the script was not started" in refused.stderr
 
 
-@pytest.mark.slow
 def test_rights_of_others_are_taken_and_read_back(guest: Guest) -> None:
     """Entries that somebody added to the list of a folder, or of the one above it, are gone before anything runs."""
     guest.spool.mkdir(parents=True)
@@ -275,7 +271,6 @@ def test_a_second_delivery_waits_for_a_script_without_its_wrapper(guest: Guest) 
     assert not is_alive(child)
 
 
-@pytest.mark.slow
 @on_linux(WITHOUT_WRAPPER)
 def test_a_second_delivery_keeps_the_time_limit_of_a_script_without_its_wrapper(guest: Guest) -> None:
     """A script that outlives its wrapper and its limit is ended by the delivery that waits for it."""
@@ -302,7 +297,6 @@ def test_a_script_ends_with_its_wrapper(guest: Guest) -> None:
     assert not is_alive(int(ran.read_text("ascii")))
 
 
-@pytest.mark.slow
 def test_an_earlier_delivery_that_goes_on_is_not_called_a_script_that_was_not_started(guest: Guest) -> None:
     """A later delivery that has waited for long enough says that it did not start the script again."""
     ran = guest.folder / "ran"
@@ -351,7 +345,6 @@ def full(guest: Guest, script: str, before: str, between: str) -> list[Answer]:
     ]
 
 
-@pytest.mark.slow
 @on_linux(SMALL_DISK)
 def test_on_a_full_disk_nothing_is_started(guest: Guest) -> None:
     """The receipt says that the script was not started; once there is room, the same delivery runs it."""
@@ -362,7 +355,6 @@ def test_on_a_full_disk_nothing_is_started(guest: Guest) -> None:
     assert (second.code, later.fault, later.replayed) == (0, "", False)
 
 
-@pytest.mark.slow
 @on_linux(SMALL_DISK)
 def test_a_disk_that_fills_while_the_script_runs_is_said(guest: Guest) -> None:
     """The script goes on to its end although its output has no room; a later delivery has the same answer."""

@@ -11,6 +11,8 @@ import pytest
 
 from tests.system.cli import Here, LabUp, Machine, lab_up
 
+pytestmark = pytest.mark.slow
+
 MUTE = """
 apiVersion: fleet/v1
 kind: Lab
@@ -112,7 +114,6 @@ def test_states_that_cannot_be_read_stop_nothing(here: Here, machine: Machine, k
         assert done.err.count("agents_unread") == 1
 
 
-@pytest.mark.slow
 def test_an_agent_that_dies_after_acceptance_holds_no_wave(machine: Machine) -> None:
     """Its row is unknown once the time to start is over, the next wave opens, and its command is gone; VMs whose views lag
     behind that time are followed to a good end.

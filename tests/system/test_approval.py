@@ -9,6 +9,8 @@ import pytest
 
 from tests.system.cli import Here, LabUp, Machine, counted, ended, kill, read_until
 
+pytestmark = pytest.mark.slow
+
 PLAY = """
 apiVersion: fleet/v1
 kind: Playbook

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.system.cli import LABS, PLAYBOOKS, Here, LabUp
+
+pytestmark = pytest.mark.slow
 
 
 def test_between_the_vms_of_a_run(here: Here) -> None:

@@ -18,6 +18,7 @@ from tests.system.conftest import Labs
 from tests.verification.disk_faults import Fault, compile_library, compiler, failing, start
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the library that fails calls is made for glibc"),
     pytest.mark.skipif(compiler() is None, reason="needs a C compiler"),
 ]

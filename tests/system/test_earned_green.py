@@ -11,6 +11,8 @@ from fleet.lab.guests import sandbox
 from tests.system.between import Passing, between
 from tests.system.cli import Here, LabUp, Machine, kill, wait_for
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_SANDBOXES = sandbox.supported()
 really_run = pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 
@@ -190,7 +192,6 @@ def test_a_put_that_is_sent_again_is_the_first_byte_for_byte(here: Here, machine
     assert door.bodies("PUT", "/runCommands/")[0] not in sent
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["reset", "lost_answer"])
 def test_a_kill_between_two_submissions_runs_no_script_twice(machine: Machine, lab: LabUp, fault: str) -> None:
     """``kill -9`` after the first PUT left; whether it was carried out or not, the next owner sends the same or nothing."""

@@ -11,6 +11,8 @@ import pytest
 
 from tests.system.cli import LABS, PLAYBOOKS, Here, LabUp, Machine, lab_up
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING = PLAYBOOKS / "everything.yaml"
 
 

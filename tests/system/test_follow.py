@@ -17,6 +17,8 @@ from fleet.lab.guests import sandbox
 from tests.system.cli import Here, LabUp, Machine, ended, lab_up, wait_for
 from tests.system.test_full_output import playbook
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_SANDBOXES = sandbox.supported()
 LAB = """
 apiVersion: fleet/v1

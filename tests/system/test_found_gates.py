@@ -9,6 +9,8 @@ import pytest
 
 from tests.system.cli import Here, LabUp, Machine, counted, kill, lab_up, read_until
 
+pytestmark = pytest.mark.slow
+
 LAB = """
 apiVersion: fleet/v1
 kind: Lab

@@ -11,6 +11,8 @@ from fleet.lab.guests import sandbox
 from tests.system.cli import LABS, Here, Machine, lab_up
 from tests.system.test_streams import mode
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_SANDBOXES = sandbox.supported()
 
 LINES = (

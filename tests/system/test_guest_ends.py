@@ -15,6 +15,8 @@ from fleet.guest.receipt import Receipt, read, verify
 from fleet.guest.wrapper import wrap
 from tests.system.test_guest_shells import Guest, delivery, guest, interpreter, spool
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["guest", "interpreter", "spool"]
 
 AGAIN = "fedcba9876543210"

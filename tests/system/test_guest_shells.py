@@ -19,6 +19,8 @@ from fleet.guest.delivery import Delivery, Shell, script_digest, secret_paramete
 from fleet.guest.receipt import Reading, Receipt, read, verify
 from fleet.guest.wrapper import wrap
 
+pytestmark = pytest.mark.slow
+
 INTERPRETERS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
 NASTY = [
     "",

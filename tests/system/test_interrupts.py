@@ -19,6 +19,8 @@ import pytest
 from tests.system.cli import PLAYBOOKS, Done, LabUp, Machine, counted, ended, kill, read_until, wait_for
 from tests.system.hole import Hole, hole_up
 
+pytestmark = pytest.mark.slow
+
 SLOW = PLAYBOOKS / "slow.yaml"
 COMMAND = ("--", "echo this takes a while")
 
@@ -103,9 +105,7 @@ def continued(machine: Machine, done: Done, flag: str) -> Any:
 ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 PHASES = ["submission_intended", "submission_accepted"]
 EACH = [
-    pytest.param(verb, phase, *ENDS[(place + turn) % 2], marks=() if verb == "exec" else pytest.mark.slow)
-    for place, verb in enumerate(VERBS)
-    for turn, phase in enumerate(PHASES)
+    (verb, phase, *ENDS[(place + turn) % 2]) for place, verb in enumerate(VERBS) for turn, phase in enumerate(PHASES)
 ]
 """Each verb in each phase, and each verb by each signal."""
 

@@ -11,6 +11,8 @@ from tests.system.cli import PLAYBOOKS, Machine, counted, read_until
 from tests.system.conftest import Labs
 from tests.verification.process_kills import survive
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.timeout(600)
 def test_a_hundred_kills_at_random_moments(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from tests.system.cli import PLAYBOOKS, Machine, counted, kill, read_until
 from tests.system.conftest import Labs
 
+pytestmark = pytest.mark.slow
+
 MOMENTS = (("submission_intended", 1), ("submission_accepted", 25), ("result_received", 6))
 """The run is killed when its stream has told so many of these: at the start, while sending, while reading."""
 

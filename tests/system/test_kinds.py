@@ -9,8 +9,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.system.cli import PLAYBOOKS, Here, Machine, counted, kill, read_until
 from tests.system.conftest import Labs
+
+pytestmark = pytest.mark.slow
 
 EVERY = 'kind in ["vm", "scale_set", "arc"]'
 OFF = {"idle_0": "vm_not_running", "away1": "disconnected", "away2": "disconnected"}

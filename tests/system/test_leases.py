@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.system.cli import PLAYBOOKS, Machine, counted, ended, kill, read_until
 from tests.system.conftest import Labs
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_held_vm_is_refused_then_free(machine: Machine, labs: Labs) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from tests.system.cli import Done, Here, LabUp, Machine, kill, lab_up, read_until
 
+pytestmark = pytest.mark.slow
+
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 VM = {"guest": "scripted", "tags": {"env": "prod"}}
 
@@ -205,7 +207,6 @@ def test_a_rerun_leaves_out_who_had_left(scene: Scene, machine: Machine) -> None
         assert not any(vm.endswith("/web3") for vm in lab.executions(before) | before)
 
 
-@pytest.mark.slow
 def test_a_resumed_run_leaves_out_who_had_left(scene: Scene, machine: Machine) -> None:
     """What was found when the plan was applied is in the run: a new owner does not run it either."""
     scene.planned(ALL, rollout={"waves": [1, "100%"]})

@@ -18,6 +18,8 @@ from fleet.config.load import load
 from fleet.run.events import Event, SubmissionAccepted
 from tests.system.cli import PLAYBOOKS, ROOT, Machine
 
+pytestmark = pytest.mark.slow
+
 SLOW, HELLO = PLAYBOOKS / "slow.yaml", PLAYBOOKS / "hello.yaml"
 FEW = Narrowing(limit=('tag.env == "dev"',), pick=4)
 

@@ -15,6 +15,8 @@ from tests.system.cli import ROOT, SHIPPED, Machine
 from tests.system.conftest import Labs
 from tests.test_promises import known_tests
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs" / "patching.md").read_text(encoding="utf-8")
 PATCH = (SHIPPED / "scripts" / "linux-patch.sh").read_text(encoding="utf-8")
 AFTER = (SHIPPED / "scripts" / "after-patch.sh").read_text(encoding="utf-8")

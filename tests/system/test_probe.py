@@ -16,6 +16,7 @@ from tests.system.test_full_output import playbook
 
 WITHOUT_SANDBOXES = sandbox.supported()
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.sandbox,
     pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES)),
 ]

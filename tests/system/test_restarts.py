@@ -10,6 +10,8 @@ from fleet.lab.guests import sandbox
 from tests.system.cli import PLAYBOOKS, Machine, kill, read_until
 from tests.system.conftest import Labs
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_SANDBOXES = sandbox.supported()
 
 

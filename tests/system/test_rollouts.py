@@ -8,6 +8,8 @@ import pytest
 
 from tests.system.cli import Here, Machine, lab_up
 
+pytestmark = pytest.mark.slow
+
 LAB = """
 apiVersion: fleet/v1
 kind: Lab

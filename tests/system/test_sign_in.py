@@ -25,6 +25,8 @@ from fleet.clock import wall_time
 from tests.system.cli import Done, Machine
 from tests.system.proxy import proxy_up
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hunter2-and-more~very.secret"
 CLIENT = "00000000-0000-4000-8000-000000000001"
 SOON = 5.0

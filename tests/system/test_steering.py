@@ -9,6 +9,8 @@ import pytest
 
 from tests.system.cli import PLAYBOOKS, Done, Here, LabUp, Machine, counted, ended, kill, read_until, wait_for
 
+pytestmark = pytest.mark.slow
+
 SLOW, ENDLESS = PLAYBOOKS / "slow.yaml", PLAYBOOKS / "endless.yaml"
 
 

@@ -9,6 +9,8 @@ import pytest
 from fleet.lab.guests import sandbox
 from tests.system.cli import PLAYBOOKS, Here
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_SANDBOXES = sandbox.supported()
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from tests.system.cli import PLAYBOOKS, Here, LabUp, Machine
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING = PLAYBOOKS / "everything.yaml"
 
 

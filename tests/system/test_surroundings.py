@@ -11,6 +11,8 @@ import pytest
 
 from tests.system.cli import PLAYBOOKS, Done, Here, LabUp, Machine
 
+pytestmark = pytest.mark.slow
+
 HELLO = PLAYBOOKS / "hello.yaml"
 FULL = Path("/dev/full")
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.system.cli import LabUp, Machine, counted, kill, read_until, wait_for
 
+pytestmark = pytest.mark.slow
+
 PLAY = """
 apiVersion: fleet/v1
 kind: Playbook

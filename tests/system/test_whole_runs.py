@@ -11,6 +11,8 @@ import pytest
 from fleet.lab.guests import sandbox
 from tests.system.cli import LABS, PLAYBOOKS, ROOT, SHIPPED, Here, LabUp, Machine, ended, lab_up
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_SANDBOXES = sandbox.supported()
 
 
