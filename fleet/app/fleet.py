@@ -33,6 +33,14 @@ LAB = DEFAULT_LAB
 """The lab that ships with Fleet, served for as long as the :class:`Fleet` is open."""
 
 
+def _home() -> Path | None:
+    """The user's home; None where there is none, as in containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def _nothing(event: Event) -> None:
     pass
 
@@ -61,7 +69,7 @@ class Fleet:
         clock: Clock | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self.config = config or load(flags={}, environ=environ, cwd=Path.cwd(), home=Path.home())[0]
+        self.config = config or load(flags={}, environ=environ, cwd=Path.cwd(), home=_home())[0]
         self.lab = lab
         self._clock = clock or SystemClock()
         self._environ = environ
@@ -114,20 +122,9 @@ class Fleet:
         """
         loaded = playbook if isinstance(playbook, Playbook) else plans.load_playbook(Path(playbook))
         found = await search.find_for(self.connection, loaded, narrowing or Narrowing())
-        return self.freeze(loaded, found, resolve(loaded, values or {}), settings, allow_empty=allow_empty)
-
-    def freeze(
-        self,
-        playbook: Playbook,
-        found: search.Found,
-        values: plans.Values,
-        settings: Settings | None = None,
-        *,
-        allow_empty: bool = False,
-    ) -> Plan:
-        """As :meth:`plan`, of targets that were found. Kept runs of the playbook tell how long its targets take."""
-        known = plans.with_times(settings or plans.settings_of(self.config), self.config, playbook, self.connection)
-        return plans.make_plan(self.connection, playbook, found, values, known, allow_empty=allow_empty)
+        known = plans.with_times(settings or plans.settings_of(self.config), self.config, loaded, self.connection)
+        given = resolve(loaded, values or {})
+        return plans.make_plan(self.connection, loaded, found, given, known, allow_empty=allow_empty)
 
     # -- runs --------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from fleet.app.connect import Connection
 from fleet.clock import Clock
 from fleet.engine.leasing import LeasingCloud, idle
 from fleet.engine.ports import Cloud
-from fleet.engine.reclaim import RoomMakingCloud
+from fleet.engine.reclaim import SlotReclaimingCloud
 from fleet.errors import StateError
 from fleet.playbook.model import Lease
 from fleet.run.events import Event
@@ -28,7 +28,7 @@ async def leasing(
     connection: Connection, clock: Clock, run: Run, state_dir: Path
 ) -> AsyncIterator[tuple[Cloud, tuple[Callable[[Event], None], ...], tuple[FileLeases, ...]]]:
     """Put the VMs' leases before the cloud, where the plan heeds them and others can reach the same VMs."""
-    roomy = RoomMakingCloud(connection.cloud, connection.managed, partial(_have_ended, state_dir), clock)
+    roomy = SlotReclaimingCloud(connection.cloud, connection.managed, partial(_have_ended, state_dir), clock)
     if connection.leases is None or run.plan.lease is Lease.NONE:
         yield roomy, (), ()
         return

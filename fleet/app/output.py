@@ -21,7 +21,7 @@ from fleet.guest.packing import CHANNEL_TAIL
 from fleet.guest.spool import Stream
 from fleet.inspection.blob import whole
 from fleet.inspection.fetch import Fetcher
-from fleet.inspection.query import NotFetched, Source
+from fleet.inspection.query import QueryFailed, Source
 from fleet.plan.model import Plan
 from fleet.run.command import blobs, delivery_key, transport_of
 from fleet.run.kept import SavedRun
@@ -201,7 +201,7 @@ async def _fetched(fetcher: Fetcher, kept: SavedRun, each: _Missing, tell: Telle
 
     try:
         return await fetcher.fetch(_source(kept.plan, kept.run_id, each.job), each.stream, each.extent, progress)
-    except NotFetched as error:
+    except QueryFailed as error:
         tell.warn(f"{what} could not be fetched: {error.cause.message}; {error.cause.hint}".rstrip("; "))
         return None
 

@@ -18,7 +18,7 @@ from fleet.app.leases import leasing
 from fleet.app.steer import user
 from fleet.clock import Clock
 from fleet.config.load import Config
-from fleet.engine.directives import Desk
+from fleet.engine.directives import DirectiveInbox
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Kept
 from fleet.errors import FleetError, Refused, StateError
@@ -205,8 +205,8 @@ async def carry_out(
 
     try:
         async with leasing(connection, clock, opened.run, opened.state_dir) as (cloud, observers, leases):
-            desk = Desk(Directives(opened.folder), run)
-            seen = _each(observe, desk.observe, *observers)
+            inbox = DirectiveInbox(Directives(opened.folder), run)
+            seen = _each(observe, inbox.observe, *observers)
             kept: tuple[Kept, ...] = (opened.journal, *leases)
             engine = Engine(
                 run,
@@ -219,7 +219,7 @@ async def carry_out(
                 nonces=new_nonce,
                 kept=kept,
             )
-            with stop.steering(engine, owner()), desk.open(engine):
+            with stop.steering(engine, owner()), inbox.open(engine):
                 await engine.drive(opened.epoch, owner(), connection.principals, waits=waits)
     except FleetError as error:
         failure = error

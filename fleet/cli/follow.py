@@ -20,7 +20,7 @@ from fleet.guest.live import News, Part
 from fleet.guest.spool import Stream
 from fleet.inspection.blob import BlobFollower
 from fleet.inspection.follow import Follower, Places
-from fleet.inspection.query import NotFetched, Source
+from fleet.inspection.query import QueryFailed, Source
 from fleet.playbook.model import Transport
 from fleet.report import safe
 from fleet.report.aggregate import aggregate
@@ -188,7 +188,7 @@ async def follow(
 ) -> int:
     """Show what a job prints until it has ended, and return the exit code that a report of its row alone has.
 
-    Raises NotFetched where the VM cannot be asked.
+    Raises QueryFailed where the VM cannot be asked.
     """
     record = run.record().jobs[row]
     streams = tuple(stream for stream in Stream if flags["stream"] in ("both", stream))
@@ -265,7 +265,7 @@ async def _to_the_end(session: _Session, follower: Follower) -> int | None:
         was_ended = session.ended
         try:
             news = await follower.news(_source(session), session.places)
-        except NotFetched:
+        except QueryFailed:
             if session.kept.live:
                 session.read_again()
             if not session.ended:

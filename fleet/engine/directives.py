@@ -1,4 +1,4 @@
-"""Where a run's owner hears what people ask of it from elsewhere, and answers once that is on disk."""
+"""Polls for directives from other terminals, and acknowledges each once it is journalled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERY = 0.5
 """Seconds between two looks: a person waits no longer for an answer."""
 
 
-class Desk:
+class DirectiveInbox:
     """Takes up the directives of one run. ``observe`` must see every event of it."""
 
     def __init__(self, directives: Directives, run: Run) -> None:

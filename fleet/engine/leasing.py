@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from fleet.clock import Clock
 from fleet.engine.ports import Cloud, Holder, Leases, Reply
+from fleet.engine.wrapper import WrappedCloud
 from fleet.plan.model import JobId, Plan
 from fleet.playbook.model import Lease
 from fleet.run import answers as a
@@ -25,11 +26,11 @@ ASK_AGAIN_AFTER = 2.0
 """Seconds. The pause grows with every refusal, see :mod:`fleet.run.retry`."""
 
 
-class LeasingCloud:
+class LeasingCloud(WrappedCloud):
     """Carries a run's commands to ``cloud`` while the run holds their VMs' leases."""
 
     def __init__(self, cloud: Cloud, leases: Leases, run: Run, clock: Clock) -> None:
-        self._cloud = cloud
+        super().__init__(cloud)
         self._leases = leases
         self._run = run
         self._clock = clock
@@ -45,18 +46,6 @@ class LeasingCloud:
             return Reply(a.Refused(_refusal(self._run.plan, holder)))
         self._held[command.target.key] = command.target
         return await self._cloud.submit(command)
-
-    async def look(self, target: Target, operation: a.Operation) -> Reply[a.LookAnswer]:
-        return await self._cloud.look(target, operation)
-
-    async def find(self, target: Target, name: str) -> Reply[a.FindAnswer]:
-        return await self._cloud.find(target, name)
-
-    async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
-        return await self._cloud.remove(target, name)
-
-    async def agent(self, target: Target) -> Reply[a.AgentAnswer]:
-        return await self._cloud.agent(target)
 
     def observe(self, event: Event) -> None:
         """Let go of the event's VM if the run is done with it."""

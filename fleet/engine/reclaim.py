@@ -14,6 +14,7 @@ from dataclasses import replace
 from fleet.clock import Clock
 from fleet.commands.model import chosen
 from fleet.engine.ports import Cloud, ManagedCommands, Reply
+from fleet.engine.wrapper import WrappedCloud
 from fleet.run import answers as a
 from fleet.run.retry import is_full, said
 from fleet.targets.model import Target
@@ -27,11 +28,11 @@ Known = Callable[[Sequence[str]], Mapping[str, bool]]
 """Says of those of these runs that are kept here whether they have ended."""
 
 
-class RoomMakingCloud:
+class SlotReclaimingCloud(WrappedCloud):
     """Carries commands to ``cloud``, and makes room on VMs that have none left."""
 
     def __init__(self, cloud: Cloud, managed: ManagedCommands, known: Known, clock: Clock) -> None:
-        self._cloud = cloud
+        super().__init__(cloud)
         self._managed = managed
         self._known = known
         self._clock = clock
@@ -50,18 +51,6 @@ class RoomMakingCloud:
             return reply
         message = f"{answer.refusal.message} Leftovers could not be deleted: {why}"
         return replace(reply, answer=a.Refused(replace(answer.refusal, message=message)))
-
-    async def look(self, target: Target, operation: a.Operation) -> Reply[a.LookAnswer]:
-        return await self._cloud.look(target, operation)
-
-    async def find(self, target: Target, name: str) -> Reply[a.FindAnswer]:
-        return await self._cloud.find(target, name)
-
-    async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
-        return await self._cloud.remove(target, name)
-
-    async def agent(self, target: Target) -> Reply[a.AgentAnswer]:
-        return await self._cloud.agent(target)
 
     async def _make_room(self, target: Target) -> list[a.RemoveAnswer]:
         """Begin to delete leftovers and return the answers."""

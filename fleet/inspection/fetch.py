@@ -13,7 +13,7 @@ from collections.abc import Callable
 from fleet.clock import Clock
 from fleet.engine.ports import Cloud
 from fleet.guest.spool import LARGEST, Absence, Piece, Stream, Wanted, joined, read_piece, reader
-from fleet.inspection.query import Asker, NotFetched, Question, Source
+from fleet.inspection.query import GuestQuery, QueryFailed, Question, Source
 from fleet.playbook.model import Transport
 from fleet.run.model import Cause, CauseCode, Extent
 from fleet.targets.model import Os
@@ -34,30 +34,30 @@ class Fetcher:
     """Fetches streams through a cloud. ``nonce`` gives fresh hex for each question."""
 
     def __init__(self, cloud: Cloud, clock: Clock, nonce: Callable[[], str]) -> None:
-        self._asker = Asker(cloud, clock, nonce)
+        self._asker = GuestQuery(cloud, clock, nonce)
 
     async def fetch(self, source: Source, stream: Stream, extent: Extent, progress: Progress) -> bytes:
-        """Return a whole stream, proven by the length and digest of the receipt. Raises NotFetched, AzureUnusable.
+        """Return a whole stream, proven by the length and digest of the receipt. Raises QueryFailed, AzureUnusable.
 
         Memory is bounded by ``extent``, of which nothing above 64 MiB is asked for: the VM keeps no more.
         """
         if extent.length == 0:
             return b""
         if extent.length > LARGEST:
-            raise NotFetched(
+            raise QueryFailed(
                 _gone(f"the VM keeps the last 64 MiB of a stream, and this one had {extent.length:,} bytes")
             )
         first = await self._piece(source, stream, 0)
         if first.total > extent.length + extent.length // 1000 + _OVERHEAD:
-            raise NotFetched(_wrong("what the VM offers is longer than the script's output can be"))
+            raise QueryFailed(_wrong("what the VM offers is longer than the script's output can be"))
         progress(1, first.count)
         pieces = [first, *await self._others(source, stream, first.count, progress)]
         try:
             data = joined(pieces, extent.length)
         except ValueError as error:
-            raise NotFetched(_wrong(f"what the VM keeps is not what the script printed: {error}")) from error
+            raise QueryFailed(_wrong(f"what the VM keeps is not what the script printed: {error}")) from error
         if extent.digest not in ("-", hashlib.sha256(data).hexdigest()):
-            raise NotFetched(_wrong("what the VM keeps is not what the script printed: its digest differs"))
+            raise QueryFailed(_wrong("what the VM keeps is not what the script printed: its digest differs"))
         return data
 
     async def _others(self, source: Source, stream: Stream, count: int, progress: Progress) -> list[Piece]:
@@ -87,7 +87,7 @@ class Fetcher:
 
         found = await self._asker.ask(source, question)
         if isinstance(found, Absence):
-            raise NotFetched(_absent(found))
+            raise QueryFailed(_absent(found))
         return found
 
 

@@ -9,7 +9,7 @@ from fleet.clock import Clock
 from fleet.engine.ports import Cloud
 from fleet.guest.live import News, Part, Since, follower, read_news
 from fleet.guest.spool import Absence, Stream
-from fleet.inspection.query import Asker, NotFetched, Question, Source
+from fleet.inspection.query import GuestQuery, QueryFailed, Question, Source
 from fleet.run.model import Cause, CauseCode
 from fleet.targets.model import Os
 
@@ -53,7 +53,7 @@ class Follower:
     """Asks one VM, no more often than the service lets it. ``nonce`` gives fresh hex for each question."""
 
     def __init__(self, cloud: Cloud, clock: Clock, nonce: Callable[[], str]) -> None:
-        self._asker = Asker(cloud, clock, nonce)
+        self._asker = GuestQuery(cloud, clock, nonce)
         self._clock = clock
         self._full = 0.0
 
@@ -62,7 +62,7 @@ class Follower:
         return self._full - (AT_FIRST - 1) * INTERVAL
 
     async def news(self, source: Source, places: Places) -> News | None:
-        """Ask once what is new; None where the script has not begun. Raises NotFetched, AzureUnusable."""
+        """Ask once what is new; None where the script has not begun. Raises QueryFailed, AzureUnusable."""
         self._full = max(self._full, self._clock.now()) + INTERVAL
         wait = WAIT if places.shown else 0
 
@@ -76,5 +76,5 @@ class Follower:
             return found
         if places.shown:
             hint = "the VM forgot it: was its disk replaced?"
-            raise NotFetched(Cause(CauseCode.OPERATION_GONE, "the VM does not keep this output any more", hint))
+            raise QueryFailed(Cause(CauseCode.OPERATION_GONE, "the VM does not keep this output any more", hint))
         return None

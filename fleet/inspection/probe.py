@@ -16,7 +16,7 @@ from fleet.clock import Clock
 from fleet.engine.ports import Cloud
 from fleet.guest.probe import Findings, prober, read_report, releaser
 from fleet.guest.spool import Absence, Piece, Stream, Wanted, read_piece
-from fleet.inspection.query import Asker, NotFetched, Question, Source
+from fleet.inspection.query import GuestQuery, QueryFailed, Question, Source
 from fleet.playbook.model import Transport
 from fleet.run.model import Cause, CauseCode
 from fleet.targets.model import Os
@@ -65,10 +65,10 @@ class Prober:
         # A VM takes one action at a time, and it may be the very one that hangs.
         beside = replace(source, transport=Transport.MANAGED)
         try:
-            found = await Asker(self.cloud, self.clock, self.nonce, purpose, TRIES, PATIENCE).ask(beside, question)
+            found = await GuestQuery(self.cloud, self.clock, self.nonce, purpose, TRIES, PATIENCE).ask(beside, question)
             assert not isinstance(found, Absence), "read() takes none for an answer"
             return read_report(*found)
-        except NotFetched as error:
+        except QueryFailed as error:
             return error.cause
         except ValueError as error:
             return Cause(CauseCode.NO_ANSWER, f"what the VM answered cannot be read: {error}", "look at the VM")

@@ -49,7 +49,7 @@ class Question(Generic[A]):
     read: Callable[[str], A | Absence | None]
 
 
-class NotFetched(Exception):
+class QueryFailed(Exception):
     """An answer could not be had; ``cause`` says why and what to do. The rest goes on without it."""
 
     def __init__(self, cause: Cause) -> None:
@@ -58,7 +58,7 @@ class NotFetched(Exception):
 
 
 @dataclass(slots=True)
-class Asker:
+class GuestQuery:
     """Asks through a cloud. ``nonce`` gives fresh hex for each question."""
 
     cloud: Cloud
@@ -72,14 +72,14 @@ class Asker:
     """Seconds that the quickest answer took: nobody looks much sooner, as each look counts too."""
 
     async def ask(self, source: Source, question: Callable[[str], Question[A]]) -> A | Absence:
-        """Ask, again and again if need be, until there is an answer. Raises NotFetched, AzureUnusable."""
+        """Ask, again and again if need be, until there is an answer. Raises QueryFailed, AzureUnusable."""
         trouble = Cause(CauseCode.NO_ANSWER, "the VM gave no usable answer", "try again later")
         for tries in range(1, self.tries + 1):
             found = await self._once(source, question(self.nonce()), tries)
             if found is not None and not isinstance(found, Cause):
                 return found
             trouble = found or trouble
-        raise NotFetched(trouble)
+        raise QueryFailed(trouble)
 
     async def _once(self, source: Source, asked: Question[A], tries: int) -> A | Absence | Cause | None:
         """Send a script once and wait for its answer. A cause says why there is none; then some time has passed."""
@@ -89,7 +89,7 @@ class Asker:
             if isinstance(answer, a.Refused):
                 verdict = judge_refusal(answer.refusal, now=self.clock.now(), tries=tries, salt=asked.nonce)
                 if isinstance(verdict, GiveUp):
-                    raise NotFetched(verdict.cause)
+                    raise QueryFailed(verdict.cause)
                 await asyncio.sleep(max(verdict.at - self.clock.now(), 0.0))
                 return verdict.cause
             if isinstance(answer, a.Lost):

@@ -32,7 +32,7 @@ BUILT_IN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
+class Incompatibility:
     """Why a step does not fit; ``fatal`` if it cannot work at all. ``kind`` is ``shell``, ``size`` or ``time``."""
 
     kind: str
@@ -41,26 +41,32 @@ class Misfit:
     fatal: bool = True
 
 
-def misfits(plan: Plan, step: PlannedStep, system: Os, size: int) -> Iterator[Misfit]:
+def misfits(plan: Plan, step: PlannedStep, system: Os, size: int) -> Iterator[Incompatibility]:
     """Say what does not fit between a step and a system. ``size`` is the script's, as sent, in bytes; 0 for none."""
     if step.script.command_id:
         yield from _built_in(step.script.command_id, system)
     elif text := _wrong_shell(plan, step, system):
-        yield Misfit("shell", text, f"narrow targets.where to the other system, or give a script for {system.value}")
+        yield Incompatibility(
+            "shell", text, f"narrow targets.where to the other system, or give a script for {system.value}"
+        )
     yield from _size(plan, step, system, size)
     if is_action(step, plan.transport) and step.timeout > ACTION_SECONDS:
         hint = "use --transport managed, or a shorter timeout"
-        yield Misfit("time", "the action is given up after 90 minutes, before the step's own time limit", hint)
+        yield Incompatibility("time", "the action is given up after 90 minutes, before the step's own time limit", hint)
 
 
-def _built_in(command: str, system: Os) -> Iterator[Misfit]:
+def _built_in(command: str, system: Os) -> Iterator[Incompatibility]:
     known = {name.casefold(): owner for owner, names in BUILT_IN.items() for name in names}
     owner = known.get(command.casefold())
     if owner is None:
-        yield Misfit("shell", f"{command} is no built-in command that Fleet knows", "check its spelling", fatal=False)
+        yield Incompatibility(
+            "shell", f"{command} is no built-in command that Fleet knows", "check its spelling", fatal=False
+        )
     elif owner is not system:
         hint = f'narrow targets.where to os == "{owner.value}"'
-        yield Misfit("shell", f"{command} is a built-in command for {owner.value}, not for {system.value}", hint)
+        yield Incompatibility(
+            "shell", f"{command} is a built-in command for {owner.value}, not for {system.value}", hint
+        )
 
 
 def _wrong_shell(plan: Plan, step: PlannedStep, system: Os) -> str:
@@ -94,12 +100,12 @@ def too_long(size: int) -> str:
     return f"the script is too long for the action: {size:,} bytes encoded, {ACTION_SCRIPT:,} at most"
 
 
-def _size(plan: Plan, step: PlannedStep, system: Os, size: int) -> Iterator[Misfit]:
+def _size(plan: Plan, step: PlannedStep, system: Os, size: int) -> Iterator[Incompatibility]:
     if is_action(step, plan.transport):
         if system is Os.LINUX and encoded(size) > ACTION_SCRIPT:
-            yield Misfit(
+            yield Incompatibility(
                 "size", too_long(encoded(size)), "let a short script fetch the rest, or use --transport managed"
             )
     elif size > MANAGED_SCRIPT:
         text = f"the script has {size:,} bytes; beyond {MANAGED_SCRIPT:,} nothing is promised"
-        yield Misfit("size", text, "let a short script fetch the rest", fatal=False)
+        yield Incompatibility("size", text, "let a short script fetch the rest", fatal=False)

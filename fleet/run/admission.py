@@ -31,7 +31,7 @@ class _Standing:
         return self.left > 0 and (self.flying > 0 or self.ran)
 
 
-class Pace:
+class Admission:
     """Which targets are under way, and whether one more may begin. Written by :class:`fleet.run.state.Run` alone."""
 
     def __init__(self, plan: Plan) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fleet.plan.model import JobId, Plan
-from fleet.run.admission import Pace
+from fleet.run.admission import Admission
 from fleet.run.answers import Quota
 from fleet.run.job_state import JobState
 from fleet.run.limits import LaneRates, SubscriptionRates
@@ -98,7 +98,7 @@ class Lane:
 class Lanes:
     """Every lane of a run, whose turn it is, and how many jobs each subscription has in flight."""
 
-    def __init__(self, plan: Plan, jobs: Sequence[JobState], pace: Pace) -> None:
+    def __init__(self, plan: Plan, jobs: Sequence[JobState], pace: Admission) -> None:
         self._plan = plan
         self._jobs = jobs
         self._pace = pace

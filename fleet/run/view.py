@@ -8,7 +8,7 @@ from fleet.errors import defect
 from fleet.plan.model import Job, JobId, Limits, Plan
 from fleet.playbook.model import Transport
 from fleet.run import events as e
-from fleet.run.admission import Pace
+from fleet.run.admission import Admission
 from fleet.run.answers import Command
 from fleet.run.command import build, command_name, guest_digest, is_wrapped, transport_of
 from fleet.run.directives import Control, budgets
@@ -33,7 +33,7 @@ from fleet.run.effects import (
 from fleet.run.expiry import cutoff
 from fleet.run.facts import Known
 from fleet.run.gates.checks import Findings, judge
-from fleet.run.gates.webhooks import Asking
+from fleet.run.gates.webhooks import WebhookGates
 from fleet.run.job_state import JobState
 from fleet.run.limits import CALLS_AT_ONCE, Budget
 from fleet.run.longstanding import StandingCommand
@@ -73,7 +73,7 @@ class RunView:
         self.awaiting: int | None = None
         """The wave for whose approval the run waits."""
         self._gates = frozenset(gate.wave for gate in plan.gates if gate.is_approval)
-        self.asking = Asking(plan, run_id)
+        self.asking = WebhookGates(plan, run_id)
         self.findings = Findings(plan)
         self._waits = True
         self.budget = Budget(plan.limits)
@@ -103,7 +103,7 @@ class RunView:
         self._wave_closed: float | None = None
         self._spent: set[int] = set()
         """Targets that count against a budget already."""
-        self.pace = Pace(plan)
+        self.pace = Admission(plan)
         self._lanes = Lanes(plan, self.jobs, self.pace)
         self._opened = 0.0
         self._heard = 0.0

@@ -23,7 +23,7 @@ from fleet.cli.verbs.runs import tell_state
 from fleet.config.load import Config
 from fleet.errors import ExitCode, Refused, RunNotFound, StateError
 from fleet.guest.spool import Stream
-from fleet.inspection.query import NotFetched
+from fleet.inspection.query import QueryFailed
 from fleet.report import safe
 from fleet.report.aggregate import aggregate
 from fleet.report.model import JobRow
@@ -154,7 +154,7 @@ def _follow(config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[s
     except KeyboardInterrupt:
         say(f"\nno longer following {found.name}; its job goes on", quiet=flags["quiet"])
         return ExitCode.INTERRUPTED
-    except NotFetched as error:
+    except QueryFailed as error:
         message = f"{found.name} cannot be followed: {error.cause.message}"
         raise Refused(message, hint=error.cause.hint, code="not_followed") from error
 

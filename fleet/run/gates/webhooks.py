@@ -24,7 +24,7 @@ SCHEMA = "fleet/gate/v1"
 
 
 @dataclass(slots=True)
-class Asked:
+class WebhookState:
     """One gate's webhook, and how far the asking has come."""
 
     gate: int
@@ -47,15 +47,17 @@ class Asked:
         return StopLaunching(CauseCode.GATE_UNANSWERED, f"{self.webhook.url} gave no answer{last}")
 
 
-class Asking:
+class WebhookGates:
     """Every webhook of a plan."""
 
     def __init__(self, plan: Plan, run_id: str) -> None:
         self._run_id = run_id
         self._all = {
-            number: Asked(number, gate.webhook) for number, gate in enumerate(plan.gates) if gate.webhook is not None
+            number: WebhookState(number, gate.webhook)
+            for number, gate in enumerate(plan.gates)
+            if gate.webhook is not None
         }
-        self._of_wave: dict[int, list[Asked]] = {}
+        self._of_wave: dict[int, list[WebhookState]] = {}
         for number, asked in self._all.items():
             self._of_wave.setdefault(plan.gates[number].wave, []).append(asked)
 
@@ -68,7 +70,7 @@ class Asking:
     def answers(self) -> tuple[e.GateAnswered, ...]:
         return tuple(asked.answer for asked in self._all.values() if asked.answer is not None)
 
-    def before(self, wave: int) -> Asked | None:
+    def before(self, wave: int) -> WebhookState | None:
         """Who has to be asked next before this wave opens."""
         return next((asked for asked in self._of_wave.get(wave, ()) if asked.answer is None), None)
 
@@ -92,7 +94,7 @@ class Asking:
             case e.GateAnswered():
                 asked.answer = event
 
-    def _salt(self, asked: Asked) -> str:
+    def _salt(self, asked: WebhookState) -> str:
         return f"{self._run_id}/gate/{asked.gate}"
 
 

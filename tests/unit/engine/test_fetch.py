@@ -12,7 +12,7 @@ from fleet.clock import SystemClock
 from fleet.engine.ports import Reply
 from fleet.guest.spool import LARGEST, Stream, Wanted, asked, shown
 from fleet.inspection.fetch import AT_ONCE, Fetcher
-from fleet.inspection.query import NotFetched, Source
+from fleet.inspection.query import QueryFailed, Source
 from fleet.playbook.model import Transport
 from fleet.run import answers as a
 from fleet.run.answers import Command, LostReason, Operation, Refusal
@@ -126,7 +126,7 @@ def test_trouble_on_the_way_costs_time_only() -> None:
 )
 def test_what_cannot_be_had_is_said(vm: Vm, code: CauseCode, said: str) -> None:
     """Each way to fail has a cause and a sentence; nothing unproven is ever returned."""
-    with pytest.raises(NotFetched, match=said) as caught:
+    with pytest.raises(QueryFailed, match=said) as caught:
         fetch(vm)
     assert caught.value.cause.code is code
     assert caught.value.cause.hint
@@ -137,7 +137,7 @@ def test_nothing_is_asked_in_vain() -> None:
     """An empty stream is known, and of one that the VM cannot keep whole nothing is asked."""
     vm = Vm()
     assert fetch(vm, of=extent(b"")) == b""
-    with pytest.raises(NotFetched, match="64 MiB"):
+    with pytest.raises(QueryFailed, match="64 MiB"):
         fetch(vm, of=Extent(LARGEST + 1, "-"))
     assert vm.sent == []
 
@@ -177,7 +177,7 @@ def test_a_reader_of_which_nothing_is_heard(answer: a.LookAnswer, code: CauseCod
         if whole:
             assert fetch(vm) == DATA
         else:
-            with pytest.raises(NotFetched, match=said) as caught:
+            with pytest.raises(QueryFailed, match=said) as caught:
                 fetch(vm)
             assert caught.value.cause.code is code
             assert len(vm.sent) < 20
@@ -187,7 +187,7 @@ def test_a_reader_of_which_nothing_is_heard(answer: a.LookAnswer, code: CauseCod
 def test_a_script_that_has_not_ended_is_told() -> None:
     """Its output cannot be had yet, and that is what is said."""
     vm = Vm(trick=lambda wanted, n: shown(wanted, {}, running=True))
-    with pytest.raises(NotFetched, match="has not ended") as caught:
+    with pytest.raises(QueryFailed, match="has not ended") as caught:
         fetch(vm)
     assert "wait until it ends" in caught.value.cause.hint
 
@@ -195,7 +195,7 @@ def test_a_script_that_has_not_ended_is_told() -> None:
 def test_one_lost_piece_is_the_reason() -> None:
     """Where one of the pieces that are fetched side by side is gone, that is the error, and no reader is left behind."""
     vm = Vm(trick=lambda wanted, n: shown(wanted, None) if wanted.number == 5 else None)
-    with pytest.raises(NotFetched, match="does not keep") as caught:
+    with pytest.raises(QueryFailed, match="does not keep") as caught:
         fetch(vm)
     assert caught.value.cause.code is CauseCode.OPERATION_GONE
     assert vm.present == set()

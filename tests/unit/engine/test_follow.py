@@ -12,7 +12,7 @@ from fleet.engine.ports import Reply
 from fleet.guest.live import News, Part, asked, shown
 from fleet.guest.spool import Stream
 from fleet.inspection.follow import AT_FIRST, INTERVAL, Follower, Places
-from fleet.inspection.query import NotFetched, Source
+from fleet.inspection.query import QueryFailed, Source
 from fleet.playbook.model import Transport
 from fleet.run import answers as a
 from fleet.run.answers import Command, Operation, Refusal
@@ -91,12 +91,12 @@ def test_a_few_at_once_then_twice_a_minute() -> None:
 def test_what_cannot_be_asked_is_said() -> None:
     """A VM that is off is told as such; one where nothing began yet is no trouble, one that forgot is."""
     off = Vm(Refusal(409, "OperationNotAllowed", "requires the VM to be running"))
-    with pytest.raises(NotFetched, match="running"):
+    with pytest.raises(QueryFailed, match="running"):
         in_virtual_time(follower_of(off).news(SOURCE, Places((Stream.STDOUT,))))
     vm = Vm()
     vm.begun = False
     assert in_virtual_time(follower_of(vm).news(SOURCE, Places((Stream.STDOUT,)))) is None
-    with pytest.raises(NotFetched, match="does not keep"):
+    with pytest.raises(QueryFailed, match="does not keep"):
         in_virtual_time(follower_of(vm).news(SOURCE, Places((Stream.STDOUT,), {Stream.STDOUT: 4})))
 
 

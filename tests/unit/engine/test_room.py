@@ -10,7 +10,7 @@ from fleet.clock import SystemClock
 from fleet.commands.model import Change, ManagedCommand
 from fleet.engine.loop import Engine
 from fleet.engine.ports import CommandsOf, Reply
-from fleet.engine.reclaim import AT_ONCE, RoomMakingCloud
+from fleet.engine.reclaim import AT_ONCE, SlotReclaimingCloud
 from fleet.plan.model import Limits
 from fleet.run import answers as a
 from fleet.run.model import CauseCode, Status
@@ -64,7 +64,7 @@ async def carry_out(shelf: Shelf) -> RunRecord:
     frozen = plan(1, limits=Limits(deliver_timeout=300))
     run = Run(frozen, RUN_ID)
     known = {ENDED: True, LIVE: False}
-    cloud = RoomMakingCloud(
+    cloud = SlotReclaimingCloud(
         ScriptedCloud(behave), shelf, lambda ids: {i: known[i] for i in ids if i in known}, SystemClock()
     )
     journal = MemoryRuns().create(RUN_ID, frozen)
