@@ -29,7 +29,7 @@ PAGES: Mapping[str, str] = {
 
 _ROOT = Path(__file__).parents[2]
 _TOOL = Path(__file__).with_name("surface.ps1")
-_PLAYED = _ROOT / "fleet" / "lab" / "windows"
+_PLAYED = _ROOT / "fleet" / "lab" / "guests" / "windows"
 
 
 def scripts(folder: Path) -> list[Path]:
