@@ -36,6 +36,8 @@ UNREPORTED = (
     "has not reported status",
 )
 """Codes and words of an operation whose failure says nothing of the script."""
+BUSY = frozenset({"Conflict", "RetryableError", "AnotherOperationInProgress", "ConflictingConcurrentWriteNotAllowed"})
+"""Codes of a 409 by which Azure says that something else is at work on the VM, whatever the message (seen)."""
 NOTHING_MORE = frozenset({CauseCode.AZURE_UNUSABLE, CauseCode.CANCELLED_BY_USER})
 """Stops after which nothing is cleaned up either."""
 BETWEEN_LOOKS = 59.999
@@ -249,7 +251,9 @@ def _refused(promise: Promise, refusal: Refusal) -> Promise:
     """400, 403, 404, a stopped VM: not run, and over. 429, 408, busy: not run, and again. 401: either, some time."""
     back = _not_sent(promise)
     end = Status.UNKNOWN if promise.may_have_run else Status.UNREACHABLE
-    if refusal.status in (408, 429) or (refusal.status == 409 and "rogress" in refusal.message):
+    being_deleted = "VM extension" in refusal.message and "marked for deletion" in refusal.message
+    busy = "rogress" in refusal.message or refusal.code in BUSY or being_deleted
+    if refusal.status in (408, 429) or (refusal.status == 409 and busy):
         return back
     if refusal.status == 401:
         return replace(back, ends=back.ends | {end})
