@@ -132,7 +132,9 @@ def _is_as_said(row: JobRow, tries: list[_Try], history: History) -> bool:
             return not row.verified and (killed or waited)
         case Status.FAILED:  # a view that says so and holds no exit code
             failed = any(
-                Ending.VIEW_WITHOUT_CODE in each.said and any(run.exit_code for run in each.runs) for each in tries
+                Ending.VIEW_WITHOUT_CODE in each.said
+                and (Ending.NO_RECEIPT in each.said or any(run.exit_code for run in each.runs))  # its wrapper failed
+                for each in tries
             )
             return not row.verified and failed
         case Status.CANCELLED:
