@@ -20,7 +20,7 @@ from fleet.app.search import Narrowing
 from fleet.cli.options import CarryOptions
 from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping
-from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, say, settings
+from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, say, settings, width
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config
 from fleet.errors import AzureUnusable, FleetError, Refused
@@ -281,6 +281,6 @@ def tell(
     elif show is not None:
         show(report)
     else:
-        emit_pieces(pieces(report, report_form(carry.output_format), colour=colour_on(carry.colour)))
+        emit_pieces(pieces(report, report_form(carry.output_format), width=width(), colour=colour_on(carry.colour)))
     for path in write_reports(report, [*files, *carry.report_files]):
         say(f"wrote {path}", quiet=carry.quiet)

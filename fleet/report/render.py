@@ -11,7 +11,10 @@ WHOLE = 1_000_000
 
 
 def render(report: Report, form: str, *, width: int = 100, colour: bool = False, whole: bool = False) -> str:
-    """Render a report in one of the forms of ``-o`` and ``--report``; ``whole`` leaves nothing out of the text."""
+    """Render a report in one of the forms of ``-o`` and ``--report``; ``whole`` leaves nothing out of the text.
+
+    ``width`` is that of the text, in columns.
+    """
     match form:
         case "json" | "jsonl":
             return "".join(pieces(report, form))

@@ -239,6 +239,16 @@ def test_completion_completes(machine: Machine) -> None:
     assert [line.rpartition(",")[2] for line in done.stdout.split()] == ["resume", "rerun", "reject", "report"]
 
 
+def test_a_report_takes_the_width_of_the_terminal(machine: Machine, here: Here, lab: LabUp) -> None:
+    """`show` and `report` fold their lines where the terminal ends, which COLUMNS names where there is none."""
+    here("run", PLAYBOOKS / "hello.yaml", lab.flag, "-y", "-q")
+    for verb in ("show", "report"):
+        narrow, wide = (
+            machine.run(verb, "last", "-o", "table", env={"COLUMNS": columns}).out for columns in ("60", "200")
+        )
+        assert max(map(len, narrow.splitlines())) <= 60 < max(map(len, wide.splitlines()))
+
+
 def test_a_bare_lab_takes_no_playbook_for_its_file(here: Here) -> None:
     """`--lab PLAYBOOK` means the default lab, and a value without an equals sign is told."""
     assert here("targets", "--lab", 'name == "web001"', "-o", "names").out == "web001\n"

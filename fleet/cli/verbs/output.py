@@ -106,7 +106,7 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     whole: Mapping[int, Mapping[str, bytes]] = {}
     if flags["full"]:
         streams = [stream for stream in Stream if flags["stream"] in ("both", stream)]
-        telling = _Telling(flags["quiet"])
+        telling = _Stderr(flags["quiet"])
         fetching = fetch_missing(
             config, kept, run, chosen, streams, telling, lab=flags["lab"], given=flags["given"], environ=os.environ
         )
@@ -121,7 +121,7 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Telling:
+class _Stderr:
     """Shows on stderr what is fetched."""
 
     quiet: int

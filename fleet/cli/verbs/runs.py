@@ -11,7 +11,7 @@ from fleet.app.reports import check_writable, write_reports
 from fleet.app.runs import replay, saved, summaries
 from fleet.cli import options
 from fleet.cli.progress import slow_jobs, waiting_jobs
-from fleet.cli.terminal import colour_on, emit, emit_pieces, report_form, say, settings, table, warn
+from fleet.cli.terminal import colour_on, emit, emit_pieces, report_form, say, settings, table, warn, width
 from fleet.clock import iso, wall_time
 from fleet.errors import ExitCode, StateError
 from fleet.report.aggregate import aggregate
@@ -90,7 +90,7 @@ def show(run_id: str, **flags: Any) -> int:
     """
     found = report_of(run_id, flags)
     form, colour = report_form(flags["output_format"]), colour_on(flags["colour"])
-    emit_pieces(pieces(found, form, colour=colour, whole=flags["all"]))
+    emit_pieces(pieces(found, form, width=width(), colour=colour, whole=flags["all"]))
     return found.exit_code
 
 
@@ -113,7 +113,8 @@ def report(run_id: str, **flags: Any) -> int:
     for path in write_reports(found, flags["report_files"]):
         say(f"wrote {path}", quiet=flags["quiet"])
     if flags["output_format"] or not flags["report_files"]:
-        emit_pieces(pieces(found, report_form(flags["output_format"]), colour=colour_on(flags["colour"])))
+        form = report_form(flags["output_format"])
+        emit_pieces(pieces(found, form, width=width(), colour=colour_on(flags["colour"])))
     return ExitCode.OK
 
 
