@@ -67,7 +67,7 @@ BREACHES = {
     "a signal in the engine": (
         "engine/loop.py",
         "import signal",
-        "What carries out a run knows no store, environment or signal",
+        "What carries out a run knows no store and no signal",
     ),
     "a second door to azure-identity": ("azure/cloud.py", "import azure.identity", "azure-identity has one door"),
     "a fourth door to aiohttp": ("azure/cloud.py", "import aiohttp", "aiohttp has three doors"),

@@ -1,4 +1,4 @@
-"""Carries a :class:`fleet.commands.bulk.Bulk` out: calls on the wire, answers back, and nobody waits longer than needed."""
+"""Deletes or changes many managed commands: sends the calls that :class:`fleet.commands.bulk.Bulk` decides on."""
 
 from __future__ import annotations
 

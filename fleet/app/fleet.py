@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from fleet.app import plans, runs, search, steer
 from fleet.app.connect import DEFAULT_LAB, Connection, connect
-from fleet.app.parameters import secrets_among
+from fleet.app.parameters import hidden_apart, secrets_among
 from fleet.app.runs import Stop, StopHook
 from fleet.app.search import Narrowing
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config, load
+from fleet.plan.approval import Approval
 from fleet.plan.build import Settings
 from fleet.plan.model import Plan
 from fleet.playbook.model import Playbook, Selection
-from fleet.playbook.parameters import resolve
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.run.events import Directive, Event
@@ -123,7 +123,7 @@ class Fleet:
         loaded = playbook if isinstance(playbook, Playbook) else plans.load_playbook(Path(playbook))
         found = await search.find_for(self.connection, loaded, narrowing or Narrowing())
         known = plans.with_times(settings or plans.settings_of(self.config), self.config, loaded, self.connection)
-        given = resolve(loaded, values or {})
+        given, _ = hidden_apart(loaded, values or {})
         return plans.make_plan(self.connection, loaded, found, given, known, allow_empty=allow_empty)
 
     # -- runs --------------------------------------------------------------------------------------------------------
@@ -133,16 +133,19 @@ class Fleet:
         plan: Plan,
         secrets: Mapping[str, str] | None = None,
         *,
+        approval: Approval | None = None,
         observe: Callable[[Event], None] = _nothing,
         stop: StopHook | None = None,
     ) -> Report:
         """Carry a plan out to its end, or until it is stopped, and return the report.
 
         ``secrets`` are the values of its secret parameters. ``observe`` is called with each event once it is journalled.
-        Raises InvalidInput (a secret is missing, a script is too large), Refused (another cloud's plan), StateError,
-        AzureUnusable; after the last two the run is kept and can be resumed.
+        ``approval`` is needed where the setting ``run.require_approval`` is on. Raises InvalidInput (a secret is missing, a
+        script is too large), Refused (another cloud's plan, ``not_approved``), StateError, AzureUnusable; after the last
+        two the run is kept and can be resumed.
         """
         plans.check_cloud(plan, self.config, self.lab)
+        plans.check_approved(plan, self.config, approval)
         secret = secrets_among(plan.declared, secrets or {})
         opened = runs.begin(self.config, plan, secret, self._clock, self._environ)
         return await self._carry_out(opened, secret, observe, stop)
@@ -164,6 +167,7 @@ class Fleet:
         folded = runs.replay(kept)
         if folded.finished:
             return aggregate(folded.record())
+        plans.check_gates(kept.plan, self._environ)
         secret = secrets_among(kept.plan.declared, secrets or {})
         opened = runs.take_over(self.config, kept.run_id, secret, self._clock)
         return await self._carry_out(opened, secret, observe, stop)

@@ -23,7 +23,14 @@ def parameters(
 
     Flags win over the environment. Raises InvalidInput with every problem.
     """
-    values = resolve(playbook, collect(playbook.parameters, given, environ))
+    return hidden_apart(playbook, collect(playbook.parameters, given, environ))
+
+
+def hidden_apart(
+    playbook: Playbook, given: Mapping[str, object]
+) -> tuple[Mapping[str, ParameterValue], dict[str, str]]:
+    """As :func:`parameters`, of values by name. The secret ones are hidden from every log from now on."""
+    values = resolve(playbook, given)
     secrets = {parameter.name for parameter in playbook.parameters if parameter.secret}
     hidden = {name: str(value) for name, value in values.items() if name in secrets}
     for value in hidden.values():

@@ -11,6 +11,7 @@ from fleet.app.search import Found
 from fleet.config.load import Config
 from fleet.documents.files import MOST_READ, is_own_stream, read_bounded, read_text
 from fleet.errors import Refused
+from fleet.plan.approval import Approval
 from fleet.plan.build import MANAGED_SINCE, Settings, build
 from fleet.plan.model import Plan
 from fleet.playbook.load import load
@@ -114,6 +115,13 @@ def check_gates(plan: Plan, environ: Mapping[str, str]) -> None:
         from fleet.azure.webhooks import check_tokens
 
         check_tokens(plan, environ)
+
+
+def check_approved(plan: Plan, config: Config, approval: Approval | None) -> None:
+    """Refuse a plan that has no approval of its own, where the config asks for one. Raises Refused ``not_approved``."""
+    if config.run.require_approval and (approval is None or approval.plan != plan.digest):
+        hint = "have this plan approved, and hand in the approval: fleet approve PLANFILE makes one"
+        raise Refused("run.require_approval is set, and the plan is not approved", hint=hint, code="not_approved")
 
 
 def check_cloud(plan: Plan, config: Config, lab: str | None) -> None:

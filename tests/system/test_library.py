@@ -15,6 +15,9 @@ import fleet
 from fleet import LAB, Fleet, Plan, Report, Stop
 from fleet.app.search import Narrowing
 from fleet.config.load import load
+from fleet.errors import InvalidInput, Refused
+from fleet.plan.approval import Approval
+from fleet.plan.file import dump
 from fleet.run.events import Event, SubmissionAccepted
 from tests.system.cli import PLAYBOOKS, ROOT, Machine
 
@@ -117,3 +120,45 @@ def test_targets_that_failed_are_planned_again(tmp_path: Path) -> None:
     first, again = asyncio.run(go())
     assert again.run != first.run and again.exit_code == 0
     assert {row.target for row in again.jobs} == {row.target for row in first.jobs}
+
+
+SECRET = """
+apiVersion: fleet/v1
+kind: Playbook
+metadata: {name: secretive}
+parameters: {token: {type: string, secret: true}}
+targets: {where: tag.env == "dev"}
+steps: [{id: use, run: {inline: 'test "${#TOKEN}" = 9'}, env: {TOKEN: "{{ params.token }}"}}]
+"""
+
+
+def test_a_secret_is_in_no_plan_and_is_given_again(tmp_path: Path) -> None:
+    """It is needed to plan and to run, reaches the script, and is nowhere in the plan; without it nothing is sent."""
+    (tmp_path / "play.yaml").write_text(SECRET)
+
+    async def go() -> Report:
+        async with opened(tmp_path) as fleet:
+            plan = await fleet.plan(tmp_path / "play.yaml", {"token": "hush-hush"}, narrowing=FEW)
+            assert "hush-hush" not in dump(plan)
+            with pytest.raises(InvalidInput, match="token"):
+                await fleet.run(plan)
+            assert not fleet.runs()
+            return await fleet.run(plan, {"token": "hush-hush"})
+
+    assert asyncio.run(go()).exit_code == 0
+
+
+def test_where_plans_must_be_approved_the_library_asks_for_that(tmp_path: Path) -> None:
+    """`run.require_approval` holds here too: no approval, or another plan's, is refused, and the right one is taken."""
+    environ = {"FLEET_STATE_DIR": str(tmp_path), "FLEET_RUN_REQUIRE_APPROVAL": "true"}
+    config = load(flags={}, environ=environ, cwd=tmp_path, home=tmp_path)[0]
+
+    async def go() -> Report:
+        async with Fleet(config, lab=LAB) as fleet:
+            plan = await fleet.plan(HELLO, narrowing=FEW)
+            for wrong in (None, Approval("0" * 64, "jo", "Jo", "2026-01-01T00:00:00Z")):
+                with pytest.raises(Refused, match="require_approval"):
+                    await fleet.run(plan, approval=wrong)
+            return await fleet.run(plan, approval=Approval(plan.digest, "jo", "Jo", "2026-01-01T00:00:00Z"))
+
+    assert asyncio.run(go()).exit_code == 0
