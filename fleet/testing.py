@@ -8,17 +8,21 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fleet.engine.ports import Holder, Reply
+from fleet.engine.run_store import ALL, RunFilter, Tail, Takeover
 from fleet.errors import StateError
 from fleet.guest import envelope
 from fleet.plan.model import Plan
 from fleet.playbook.model import Transport
 from fleet.run import answers as a
 from fleet.run.answers import Command, LostReason, Operation, Refusal
-from fleet.run.events import Event
+from fleet.run.events import Directive, Event, RunEnded
+from fleet.run.kept import RunState, RunSummary, SavedRun
+from fleet.run.model import Extent
+from fleet.run.run_id import check, find
 from fleet.targets.model import Target
 
 
@@ -44,64 +48,101 @@ class _Kept:
     events: list[Event] = field(default_factory=list)
     epoch: int = 0
     holder: MemoryJournal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryRun:
-    """A run as it is kept: its plan, its events, the epoch taken last, and whether an owner holds it now."""
-
-    run_id: str
-    plan: Plan
-    events: tuple[Event, ...]
-    epoch: int
-    created: float
-    live: bool
+    outputs: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    reports: dict[str, str] = field(default_factory=dict)
+    directives: MemoryDirectives = field(default_factory=lambda: MemoryDirectives())
 
 
 class MemoryRuns:
-    """The durable world of :class:`MemoryJournal`: what survives when an owner is killed.
+    """A state store in memory: what survives when an owner is killed. See :class:`fleet.engine.run_store.RunStore`.
 
     ``failing`` names the appends, counted from 1 over all runs, that meet a full disk.
     """
 
     def __init__(self, failing: Container[int] = ()) -> None:
         self._runs: dict[str, _Kept] = {}
+        self._leases: dict[str, MemoryLeases] = {}
         self._failing = failing
         self.appends = 0
         """How many appends were tried."""
 
-    def create(self, run_id: str, plan: Plan, *, now: float = 0.0) -> MemoryJournal:
-        """Begin a run under epoch 1. Raises StateError ``run_exists``."""
-        if run_id in self._runs:
+    async def create(self, run_id: str, plan: Plan, *, owner: str = "test", now: float = 0.0) -> MemoryJournal:
+        """Keep a new run and own it under epoch 1."""
+        if check(run_id) in self._runs:
             raise StateError(f"the run {run_id} exists already", code="run_exists")
         self._runs[run_id] = _Kept(plan, now)
-        return self.open_for_writing(run_id)
+        return (await self.take_over(run_id, owner=owner, now=now)).journal
 
-    def open_for_writing(self, run_id: str) -> MemoryJournal:
-        """Take a run over under the next epoch. Raises StateError ``run_is_live``, ``no_journal``."""
+    async def take_over(self, run_id: str, *, owner: str = "test", now: float = 0.0) -> MemoryTakeover:
+        """Own a run under the next epoch, and read it."""
         kept = self._find(run_id)
         if kept.holder is not None:
             raise StateError(f"the run {run_id} is being carried out", code="run_is_live")
         kept.epoch += 1
         kept.holder = MemoryJournal(self, run_id, kept.epoch)
-        return kept.holder
+        return MemoryTakeover(kept.holder, kept.plan, tuple(kept.events))
 
-    def read(self, run_id: str) -> MemoryRun:
-        """Return a run as it stands. Raises StateError ``no_journal``."""
+    async def read(self, run_id: str) -> SavedRun:
+        """Return a run as it is now."""
         kept = self._find(run_id)
-        return MemoryRun(run_id, kept.plan, tuple(kept.events), kept.epoch, kept.created, kept.holder is not None)
+        return SavedRun(run_id, kept.plan, tuple(kept.events), kept.epoch, kept.created, kept.holder is not None)
+
+    async def events(self, run_id: str, *, after: int) -> Tail:
+        """Return the events that follow one."""
+        kept = self._find(run_id)
+        if after > len(kept.events):
+            return Tail((), after, kept.holder is not None, f"event {after} of run {run_id} is missing")
+        return Tail(tuple(kept.events[after:]), len(kept.events), kept.holder is not None)
+
+    async def find(self, text: str) -> str:
+        """Return the id that a text stands for."""
+        newest = (await self.list())[0].id if self._runs else ""
+        return find(text, self._runs, lambda: newest, "memory")
+
+    async def list(self, wanted: RunFilter = ALL) -> tuple[RunSummary, ...]:
+        """Return the runs that the filter admits, newest first."""
+        found = sorted((self._summary(run_id) for run_id in self._runs), key=lambda run: (run.created, run.id))
+        return tuple(run for run in reversed(found) if wanted.admits(run))
+
+    async def output(self, run_id: str, job: int, stream: str, extent: Extent) -> bytes | None:
+        """Return a whole stream that was kept."""
+        data = self._find(run_id).outputs.get((job, stream))
+        return data if data is not None and extent.fits(data) else None
+
+    async def keep_output(self, run_id: str, job: int, stream: str, data: bytes) -> None:
+        """Keep a whole stream."""
+        self._find(run_id).outputs[job, stream] = data
+
+    async def keep_report(self, run_id: str, name: str, pieces: Iterable[str]) -> str:
+        """Keep a report."""
+        self._find(run_id).reports[name] = "".join(pieces)
+        return f"memory:{run_id}/{name}"
+
+    def directives(self, run_id: str) -> MemoryDirectives:
+        """Return the directives of one run."""
+        return self._find(run_id).directives
+
+    async def leases(self, cloud: str) -> MemoryLeases:
+        """Open the leases of a cloud's VMs."""
+        return self._leases.setdefault(cloud, MemoryLeases())
 
     def drop_lock(self, run_id: str) -> None:
-        """Let go of the run as the kernel does when its owner dies, or as a person who deletes the lock file.
+        """Release the run as the kernel does when its owner dies, or as a person who deletes the lock file.
 
-        The journal of the owner before stays usable until somebody else takes the run over.
+        The journal of the owner before stays usable until another takes the run over.
         """
         self._find(run_id).holder = None
 
     def _find(self, run_id: str) -> _Kept:
-        if run_id not in self._runs:
+        if check(run_id) not in self._runs:
             raise StateError(f"there is no run {run_id}", code="no_journal")
         return self._runs[run_id]
+
+    def _summary(self, run_id: str) -> RunSummary:
+        kept = self._runs[run_id]
+        state = RunState.ENDED if any(isinstance(event, RunEnded) for event in kept.events) else RunState.UNFINISHED
+        state = state if kept.holder is None else RunState.LIVE
+        return RunSummary(run_id, state, kept.plan.playbook.name, kept.created, len(kept.plan.targets))
 
     def _keep(self, journal: MemoryJournal, events: Sequence[Event]) -> None:
         kept = self._find(journal.run_id)
@@ -119,7 +160,10 @@ class MemoryRuns:
 
 
 class MemoryJournal:
-    """A journal whose disk is a :class:`MemoryRuns`; fenced, and ended by its first failure."""
+    """A journal whose disk is a :class:`MemoryRuns`; fenced, and ended by its first failure. It is never lost."""
+
+    loss: StateError | None = None
+    saved: tuple[Event, ...] | None = None
 
     def __init__(self, runs: MemoryRuns, run_id: str, epoch: int) -> None:
         self._runs = runs
@@ -140,18 +184,65 @@ class MemoryJournal:
             self._failure = error
             raise
 
+    async def look(self) -> None:
+        """Find the journal where it was."""
+
     async def close(self) -> None:
-        """Let go of the run. Safe to repeat."""
+        """Release the run. Safe to repeat."""
         self._failure = self._failure or StateError("the journal is closed", code="journal_closed")
         self._runs._let_go(self)
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryTakeover(Takeover):
+    """A run taken over in memory."""
+
+    journal: MemoryJournal
+
+
+class MemoryDirectives:
+    """What people ask of one run, and the answers."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Directive] = {}
+        self._answers: dict[str, str] = {}
+
+    async def leave(self, event: Directive) -> None:
+        """Leave a directive for the run's owner."""
+        self._waiting[event.directive] = event
+
+    async def pending(self) -> Sequence[Directive]:
+        """Return what waits for the owner, oldest first."""
+        return [self._waiting[directive] for directive in sorted(self._waiting)]
+
+    async def answer(self, directive: str, text: str) -> None:
+        """Say what became of a directive, which waits no longer."""
+        self._answers[directive] = text
+        await self.withdraw(directive)
+
+    async def answered(self, directive: str) -> str | None:
+        """Return the answer, once."""
+        return self._answers.pop(directive, None)
+
+    async def withdraw(self, directive: str) -> None:
+        """Remove a directive that still waits."""
+        self._waiting.pop(directive, None)
+
+
 class MemoryLeases:
-    """The leases of one cloud's VMs, for as many runs as share them."""
+    """The leases of one cloud's VMs, for as many runs as share them. They are never lost."""
+
+    loss: StateError | None = None
 
     def __init__(self) -> None:
         self.held: dict[str, Holder] = {}
         """Who holds which VM, by the target's key."""
+
+    async def look(self) -> None:
+        """Find the leases where they were."""
+
+    async def close(self) -> None:
+        """Leave what is held as it is."""
 
     async def take(self, target: Target, run_id: str, *, now: float, until: float) -> Holder | None:
         """Take a VM's lease or renew it, unless another run holds it."""

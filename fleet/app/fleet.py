@@ -13,8 +13,10 @@ from fleet.app.connect import DEFAULT_LAB, Connection, connect
 from fleet.app.parameters import hidden_apart, secrets_among
 from fleet.app.runs import Stop, StopHook
 from fleet.app.search import Narrowing
+from fleet.app.stores import durations_in, open_store
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config, load
+from fleet.engine.run_store import ALL, RunFilter, RunStore
 from fleet.plan.approval import Approval
 from fleet.plan.build import Settings
 from fleet.plan.model import Plan
@@ -58,7 +60,8 @@ class Fleet:
     Runs of one process share neither rates nor budgets. Use it as an asynchronous context: it opens the cloud, and closes it.
 
     ``lab`` is :data:`LAB`, a lab file, or the URL of a lab that is up; None is the real cloud. ``config`` is by default what
-    files and environment say, as at the command line. Raises InvalidInput where the settings cannot be used.
+    files and environment say, as at the command line. ``store`` keeps the runs; by default it is the folder that the
+    settings name. Raises InvalidInput where the settings cannot be used.
     """
 
     def __init__(
@@ -66,11 +69,13 @@ class Fleet:
         config: Config | None = None,
         *,
         lab: str | None = None,
+        store: RunStore | None = None,
         clock: Clock | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.config = config or load(flags={}, environ=environ, cwd=Path.cwd(), home=_home())[0]
         self.lab = lab
+        self.store = store or open_store(self.config)
         self._clock = clock or SystemClock()
         self._environ = environ
         self._open = AsyncExitStack()
@@ -122,7 +127,9 @@ class Fleet:
         """
         loaded = playbook if isinstance(playbook, Playbook) else plans.load_playbook(Path(playbook))
         found = await search.find_for(self.connection, loaded, narrowing or Narrowing())
-        known = plans.with_times(settings or plans.settings_of(self.config), self.config, loaded, self.connection)
+        known = await plans.with_times(
+            settings or plans.settings_of(self.config), durations_in(self.store), loaded, self.connection
+        )
         given, _ = hidden_apart(loaded, values or {})
         return plans.make_plan(self.connection, loaded, found, given, known, allow_empty=allow_empty)
 
@@ -147,7 +154,7 @@ class Fleet:
         plans.check_cloud(plan, self.config, self.lab)
         plans.check_approved(plan, self.config, approval)
         secret = secrets_among(plan.declared, secrets or {})
-        opened = runs.begin(self.config, plan, secret, self._clock, self._environ)
+        opened = await runs.begin(self.store, plan, secret, self._clock, self._environ)
         return await self._carry_out(opened, secret, observe, stop)
 
     async def resume(
@@ -162,14 +169,14 @@ class Fleet:
 
         Raises as :meth:`run`, and RunNotFound.
         """
-        kept = runs.saved(self.config, run)
+        kept = await runs.saved(self.store, run)
         plans.check_cloud(kept.plan, self.config, self.lab)
         folded = runs.replay(kept)
         if folded.finished:
             return aggregate(folded.record())
         plans.check_gates(kept.plan, self._environ)
         secret = secrets_among(kept.plan.declared, secrets or {})
-        opened = runs.take_over(self.config, kept.run_id, secret, self._clock)
+        opened = await runs.take_over(self.store, kept.run_id, self._clock)
         return await self._carry_out(opened, secret, observe, stop)
 
     async def _carry_out(
@@ -178,29 +185,29 @@ class Fleet:
         record = await runs.carry_out(opened, self.connection, secrets, self._clock, observe, stop or Stop())
         return aggregate(record)
 
-    def plan_again(self, run: str, statuses: Sequence[Status] = runs.RERUN) -> Plan:
+    async def plan_again(self, run: str, statuses: Sequence[Status] = runs.RERUN) -> Plan:
         """Return the plan of a run that has ended, over its targets that ended with one of these statuses.
 
         Raises RunNotFound, StateError, Refused where the run has not ended or no target ended so.
         """
-        return runs.plan_again(runs.saved(self.config, run), statuses)
+        return runs.plan_again(await runs.saved(self.store, run), statuses)
 
     async def steer(self, run: str, directive: Directive) -> str:
         """Have a directive journalled by whoever carries the run out, or here where no process does.
 
         Return what became of it, as a sentence. Raises RunNotFound, StateError (``no_answer``).
         """
-        return (await steer.direct(self.config, runs.saved(self.config, run).run_id, directive)).text
+        return (await steer.direct(self.store, await self.store.find(run), directive)).text
 
     # -- what is kept ------------------------------------------------------------------------------------------------
 
-    def runs(self) -> Sequence[RunSummary]:
+    async def runs(self, wanted: RunFilter = ALL) -> Sequence[RunSummary]:
         """Return the runs that are kept, newest first."""
-        return runs.summaries(self.config)
+        return await self.store.list(wanted)
 
-    def report(self, run: str) -> Report:
+    async def report(self, run: str) -> Report:
         """Return the report of a run (an id, a unique prefix, or ``last``), also of one that goes on.
 
         Raises RunNotFound, StateError.
         """
-        return runs.report_of(runs.saved(self.config, run))
+        return runs.report_of(await runs.saved(self.store, run))

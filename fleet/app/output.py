@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from secrets import token_hex
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from fleet.app.parameters import secrets_given
 from fleet.clock import SystemClock
 from fleet.config.load import Config
 from fleet.engine.ports import Blobs
+from fleet.engine.run_store import RunStore
 from fleet.errors import Refused
 from fleet.guest.packing import CHANNEL_TAIL
 from fleet.guest.spool import Stream
@@ -28,8 +28,6 @@ from fleet.run.kept import SavedRun
 from fleet.run.model import Extent
 from fleet.run.record import JobRecord
 from fleet.run.state import Run
-from fleet.store.sqlite import outputs
-from fleet.store.sqlite.runs import RunsFolder
 
 Whole = Mapping[int, Mapping[str, bytes]]
 """Streams by row and name."""
@@ -63,6 +61,7 @@ class _Missing:
 
 async def fetch_missing(
     config: Config,
+    store: RunStore,
     kept: SavedRun,
     run: Run,
     chosen: Sequence[int],
@@ -78,11 +77,10 @@ async def fetch_missing(
     What was fetched before is read from beside the run, and Azure is asked nothing. ``tell`` receives what cannot be had.
     ``given`` are parameters as at the command line, for the addresses of blobs. Raises Refused, AzureUnusable, StateError.
     """
-    folder = RunsFolder(config.state_dir).folder(kept.run_id)
     found: defaultdict[int, dict[str, bytes]] = defaultdict(dict)
     missing: list[_Missing] = []
     for each in _missing(run, chosen, streams):
-        data = _local(folder, each)
+        data = await _kept(store, kept.run_id, each)
         if data is None:
             missing.append(each)
         else:
@@ -90,7 +88,7 @@ async def fetch_missing(
     complete = _tell_unkept(run, chosen, tell)
     for each, data in await _from_blobs(config, kept, missing, given, environ, tell):
         missing.remove(each)
-        outputs.keep(folder, each.job.job.id, each.stream, data)
+        await store.keep_output(kept.run_id, each.job.job.id, each.stream, data)
         found[each.row][each.stream] = data
     async with AsyncExitStack() as stack:
         fetcher: Fetcher | None = None
@@ -103,7 +101,7 @@ async def fetch_missing(
             if data is None:
                 complete = False
                 continue
-            outputs.keep(folder, each.job.job.id, each.stream, data)
+            await store.keep_output(kept.run_id, each.job.job.id, each.stream, data)
             found[each.row][each.stream] = data
     return found, complete
 
@@ -139,7 +137,7 @@ async def _row_from_blobs(
         return []
     found = []
     for each in (each for each in row if each.stream in held):
-        if outputs.fits(held[each.stream], each.extent.length, each.extent.digest):
+        if each.extent.fits(held[each.stream]):
             found.append((each, held[each.stream]))
         else:
             why = "its blob does not hold what the receipt vouches for"
@@ -168,9 +166,8 @@ def _extent(job: JobRecord, stream: Stream) -> Extent | None:
     return None if extent is None or len(text.encode("utf-8", "replace")) == extent.length else extent
 
 
-def _local(folder: Path, each: _Missing) -> bytes | None:
-    extent = each.extent
-    return outputs.kept(folder, each.job.job.id, each.stream, length=extent.length, digest=extent.digest)
+async def _kept(store: RunStore, run_id: str, each: _Missing) -> bytes | None:
+    return await store.output(run_id, each.job.job.id, each.stream, each.extent)
 
 
 def _tell_unkept(run: Run, chosen: Sequence[int], tell: Teller) -> bool:

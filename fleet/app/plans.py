@@ -10,6 +10,7 @@ from fleet.app.connect import Connection, cloud_name
 from fleet.app.search import Found
 from fleet.config.load import Config
 from fleet.documents.files import MOST_READ, is_own_stream, read_bounded, read_text
+from fleet.engine.run_store import Durations
 from fleet.errors import Refused
 from fleet.plan.approval import Approval
 from fleet.plan.build import MANAGED_SINCE, Settings, build
@@ -19,8 +20,6 @@ from fleet.playbook.model import ParameterValue, Playbook, Transport
 from fleet.preflight import doctor, patchers
 from fleet.preflight.facts import Facts, Permissions
 from fleet.run import command
-from fleet.store.sqlite.durations import newest_times
-from fleet.store.sqlite.runs import RunsFolder
 from fleet.targets.expand import require_some
 
 Values = Mapping[str, ParameterValue]
@@ -74,9 +73,9 @@ def settings_of(config: Config) -> Settings:
     )
 
 
-def with_times(settings: Settings, config: Config, playbook: Playbook, connection: Connection) -> Settings:
+async def with_times(settings: Settings, durations: Durations, playbook: Playbook, connection: Connection) -> Settings:
     """Add how long targets took in the newest kept run of the playbook, so that the longest start first."""
-    return replace(settings, times=newest_times(RunsFolder(config.state_dir), playbook.name, connection.name))
+    return replace(settings, times=await durations.newest(playbook.name, connection.name))
 
 
 def _without_managed(config: Config) -> str:

@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from fleet.app import runs
-from fleet.app.runs import summaries
 from fleet.app.steer import asker, direct_all, new_directive
 from fleet.commands.bulk import Ended, Fate
 from fleet.commands.model import ManagedCommand
-from fleet.config.load import Config
+from fleet.engine.run_store import RunFilter, RunStore
 from fleet.run.command import command_name
 from fleet.run.events import Freeing, FreeingStage, JobUnstuck
 from fleet.run.job_state import JobState
@@ -35,32 +34,32 @@ def concluded(event: JobUnstuck, *, done: bool) -> JobUnstuck:
 
 @asynccontextmanager
 async def told_to_runs(
-    config: Config, commands: Sequence[ManagedCommand]
+    store: RunStore, commands: Sequence[ManagedCommand]
 ) -> AsyncIterator[Callable[[Sequence[Ended]], None]]:
     """Tell the runs kept here whose scripts these commands run, before they are deleted, and how that ended.
 
     Yields what is to be called with the ends of all commands, in their order.
     """
-    events = _of_runs(config, commands)
+    events = await _of_runs(store, commands)
     for run_id, theirs in events.items():
-        await direct_all(config, run_id, list(theirs.values()))
+        await direct_all(store, run_id, list(theirs.values()))
     ends: list[Ended] = []
     yield ends.extend
     for run_id, theirs in events.items():
         done = {place: place < len(ends) and ends[place].fate is Fate.DONE for place in theirs}
-        await direct_all(config, run_id, [concluded(event, done=done[place]) for place, event in theirs.items()])
+        await direct_all(store, run_id, [concluded(event, done=done[place]) for place, event in theirs.items()])
 
 
-def _of_runs(config: Config, commands: Sequence[ManagedCommand]) -> dict[str, dict[int, JobUnstuck]]:
+async def _of_runs(store: RunStore, commands: Sequence[ManagedCommand]) -> dict[str, dict[int, JobUnstuck]]:
     """The commands that belong to jobs in progress, by their run and their place."""
     places: defaultdict[str, dict[tuple[str, str], int]] = defaultdict(dict)
     for place, command in enumerate(commands):
         if command.run:
             places[command.run][command.target.key, command.name.casefold()] = place
-    unfinished = {run.id for run in summaries(config) if run.state is not RunState.ENDED}
+    unfinished = RunFilter(ids=frozenset(places), states=frozenset(RunState) - {RunState.ENDED})
     found: dict[str, dict[int, JobUnstuck]] = {}
-    for run_id in places.keys() & unfinished:
-        run = runs.replay(runs.saved(config, run_id))
+    for run_id in [run.id for run in await store.list(unfinished)]:
+        run = runs.replay(await store.read(run_id))
         theirs = {
             places[run_id][key]: asked(job, Freeing.DELETED, asker(), WHY)
             for job in run.jobs

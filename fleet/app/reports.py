@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.engine.run_store import RunStore
 from fleet.errors import InvalidInput, Problem
 from fleet.plan.file import dump
 from fleet.plan.model import Plan
@@ -50,9 +51,10 @@ def check_writable(asked: Iterable[ReportFile]) -> None:
         raise InvalidInput(problems)
 
 
-def reports_of_playbook(formats: Sequence[str], folder: Path) -> list[ReportFile]:
-    """The files that a playbook's ``report`` asks for: they lie with the run."""
-    return [ReportFile(form, str(folder / f"report.{SUFFIXES.get(form, form)}")) for form in formats]
+async def keep_reports(store: RunStore, report: Report, formats: Iterable[str]) -> AsyncIterator[str]:
+    """Keep the reports that a playbook asks for with their run, and name the place of each. Raises StateError."""
+    for form in formats:
+        yield await store.keep_report(report.run, f"report.{SUFFIXES.get(form, form)}", pieces(report, form))
 
 
 def write_plan(plan: Plan, path: Path) -> None:

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from fleet.app import plans
@@ -17,10 +16,10 @@ from fleet.app.connect import Connection
 from fleet.app.leases import leasing
 from fleet.app.steer import user
 from fleet.clock import Clock
-from fleet.config.load import Config
 from fleet.engine.directives import DirectiveInbox
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Kept
+from fleet.engine.run_store import RunJournal, RunStore
 from fleet.errors import FleetError, Refused, StateError
 from fleet.plan.model import JobId, Plan
 from fleet.plan.rerun import narrowed
@@ -29,13 +28,11 @@ from fleet.report.model import Report
 from fleet.run import command
 from fleet.run.answers import Command
 from fleet.run.events import Event, StopKind
-from fleet.run.kept import RunSummary, SavedRun
+from fleet.run.kept import SavedRun
 from fleet.run.model import Status
 from fleet.run.record import RunRecord
+from fleet.run.run_id import new_id
 from fleet.run.state import Run
-from fleet.store.sqlite.directives import Directives
-from fleet.store.sqlite.journal import Journal, create, open_for_writing, read
-from fleet.store.sqlite.runs import RunsFolder, new_id
 
 RERUN = tuple(status for status in Status if status not in (Status.SUCCEEDED, Status.SKIPPED))
 """The statuses whose targets are run again where none are named."""
@@ -95,44 +92,34 @@ class OpenRun:
     """A run that this process owns."""
 
     run: Run
-    journal: Journal
-    epoch: int
-    folder: Path
-    state_dir: Path
+    journal: RunJournal
+    store: RunStore
     is_resumable: bool = True
     """Whether the run can be gone on with; false once its journal was lost."""
 
 
-def begin(config: Config, plan: Plan, secrets: Mapping[str, str], clock: Clock, environ: Mapping[str, str]) -> OpenRun:
-    """Make a new run on disk and own it. Raises StateError, and InvalidInput if a script cannot be carried or a gate's
-    token is missing.
+async def begin(
+    store: RunStore, plan: Plan, secrets: Mapping[str, str], clock: Clock, environ: Mapping[str, str]
+) -> OpenRun:
+    """Keep a new run and own it. Raises StateError, and InvalidInput if a script cannot be carried or a gate's token is
+    missing.
     """
     plans.check_gates(plan, environ)
-    runs = RunsFolder(config.state_dir)
-    runs.prepare()
-    run_id = new_id(clock.now(), random.SystemRandom())
+    now = clock.now()
+    run_id = new_id(now, random.SystemRandom())
     command.check(plan, run_id, secrets)
-    folder = runs.folder(run_id)
-    journal = create(folder, run_id=run_id, plan=plan, owner=owner(), now=clock.now())
-    return OpenRun(Run(plan, run_id), journal, 1, folder, config.state_dir)
+    return OpenRun(Run(plan, run_id), await store.create(run_id, plan, owner=owner(), now=now), store)
 
 
-def take_over(config: Config, run_id: str, secrets: Mapping[str, str], clock: Clock) -> OpenRun:
-    """Own a run that an earlier process left unfinished. Raises StateError, InvalidInput (a secret is missing)."""
-    folder = RunsFolder(config.state_dir).folder(run_id)
-    opened = open_for_writing(folder, owner=owner(), now=clock.now())
-    return OpenRun(_folded(opened.plan, run_id, opened.events), opened.journal, opened.epoch, folder, config.state_dir)
+async def take_over(store: RunStore, run_id: str, clock: Clock) -> OpenRun:
+    """Own a run that an earlier process left unfinished. Raises StateError."""
+    taken = await store.take_over(run_id, owner=owner(), now=clock.now())
+    return OpenRun(_folded(taken.plan, run_id, taken.events), taken.journal, store)
 
 
-def summaries(config: Config) -> Sequence[RunSummary]:
-    """Return the runs that are kept, newest first."""
-    return RunsFolder(config.state_dir).list()
-
-
-def saved(config: Config, text: str) -> SavedRun:
+async def saved(store: RunStore, text: str) -> SavedRun:
     """Read a kept run by id, unique prefix or ``last``. Raises RunNotFound, StateError."""
-    runs = RunsFolder(config.state_dir)
-    return read(runs.folder(runs.find(text)))
+    return await store.read(await store.find(text))
 
 
 def replay(kept: SavedRun) -> Run:
@@ -204,8 +191,8 @@ async def carry_out(
         return run.command(job, secrets)
 
     try:
-        async with leasing(connection, clock, opened.run, opened.state_dir) as (cloud, observers, leases):
-            inbox = DirectiveInbox(Directives(opened.folder), run)
+        async with leasing(connection, clock, opened.run, opened.store) as (cloud, observers, leases):
+            inbox = DirectiveInbox(opened.store.directives(run.run_id), run)
             seen = _each(observe, inbox.observe, *observers)
             kept: tuple[Kept, ...] = (opened.journal, *leases)
             engine = Engine(
@@ -219,12 +206,13 @@ async def carry_out(
                 nonces=new_nonce,
                 kept=kept,
             )
-            with stop.steering(engine, owner()), inbox.open(engine):
-                await engine.drive(opened.epoch, owner(), connection.principals, waits=waits)
+            with stop.steering(engine, owner()):
+                async with inbox.open(engine):
+                    await engine.drive(opened.journal.epoch, owner(), connection.principals, waits=waits)
     except FleetError as error:
         failure = error
         if isinstance(error, StateError):
-            opened.run = _on_disk(opened)
+            opened.run = await _as_kept(opened)
     finally:
         await opened.journal.close()
     if (loss := opened.journal.loss) is not None:
@@ -242,12 +230,12 @@ def _as_known(opened: OpenRun, run: Run) -> Run:
     return run if saved is None else _folded(run.plan, run.run_id, saved)
 
 
-def _on_disk(opened: OpenRun) -> Run:
-    """The run as its journal has it: what could not be written did not happen, and is never reported."""
+async def _as_kept(opened: OpenRun) -> Run:
+    """The run as the store has it: what could not be written did not happen, and is never reported."""
     try:
-        return replay(read(opened.folder))
+        return replay(await opened.store.read(opened.run.run_id))
     except StateError:
-        return opened.run  # the disk can be neither written nor read; the error says so
+        return opened.run  # the store can be neither written nor read; the error says so
 
 
 def _each(*observers: Callable[[Event], None]) -> Callable[[Event], None]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shlex
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ import click
 
 from fleet.app import connect, plans, runs
 from fleet.app.connect import Connection
-from fleet.app.reports import ReportFile, check_writable, reports_of_playbook, write_reports
+from fleet.app.reports import check_writable, keep_reports, write_reports
 from fleet.app.runs import OpenRun
 from fleet.app.search import Narrowing
+from fleet.app.stores import open_store
 from fleet.cli.options import CarryOptions
 from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping
@@ -147,9 +148,8 @@ async def carry_out(
     """Begin a new run of a plan and drive it."""
     clock = SystemClock()
     stopping.hold()
-    return await drive(
-        runs.begin(config, plan, secrets, clock, os.environ), connection, secrets, carry, stopping, clock, show
-    )
+    opened = await runs.begin(open_store(config), plan, secrets, clock, os.environ)
+    return await drive(opened, connection, secrets, carry, stopping, clock, show)
 
 
 async def drive(
@@ -195,8 +195,11 @@ async def drive(
     )
     code = report.exit_code
     try:
-        files = reports_of_playbook(run.plan.report, opened.folder) if run.finished and opened.is_resumable else ()
-        tell(report, carry, stream, files, show)
+        show_report(report, carry, stream, show)
+        if run.finished and opened.is_resumable:
+            async for place in keep_reports(opened.store, report, run.plan.report):
+                say(f"wrote {place}", quiet=carry.quiet)
+        write_files(report, carry)
     except FleetError as error:
         failure = failure or error
     if failure is not None:
@@ -268,19 +271,17 @@ def _is_of_secret(item: str, plan: Plan) -> bool:
     return bool(plan.secrets) and (item.startswith("@") or item.partition("=")[0] in plan.secrets)
 
 
-def tell(
-    report: Report,
-    carry: CarryOptions,
-    stream: Stream | None = None,
-    files: Iterable[ReportFile] = (),
-    show: Show | None = None,
-) -> None:
-    """The report on stdout first, then into ``files`` and those that flags ask for."""
+def show_report(report: Report, carry: CarryOptions, stream: Stream | None = None, show: Show | None = None) -> None:
+    """Put the report on stdout, in the form that was asked for."""
     if stream is not None:
         stream.finish(report)
     elif show is not None:
         show(report)
     else:
         emit_pieces(pieces(report, report_form(carry.output_format), width=width(), colour=colour_on(carry.colour)))
-    for path in write_reports(report, [*files, *carry.report_files]):
+
+
+def write_files(report: Report, carry: CarryOptions) -> None:
+    """Write the report into the files that flags ask for."""
+    for path in write_reports(report, carry.report_files):
         say(f"wrote {path}", quiet=carry.quiet)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
 
-from fleet.app import connect, plans, runs
+from fleet.app import connect, plans
 from fleet.app.parameters import secrets_given
+from fleet.app.stores import open_store
 from fleet.cli.terminal import emit_bytes, say, warn
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config
@@ -21,6 +22,7 @@ from fleet.guest.spool import Stream
 from fleet.inspection.blob import BlobFollower
 from fleet.inspection.follow import Follower, Places
 from fleet.inspection.query import QueryFailed, Source
+from fleet.plan.model import Plan
 from fleet.playbook.model import Transport
 from fleet.report import safe
 from fleet.report.aggregate import aggregate
@@ -35,8 +37,8 @@ from fleet.run.state import Run
 BEGIN_WITHIN = 60.0
 """Seconds that an accepted script may take to begin before somebody is told that it has not."""
 
-_GLANCE = 0.5
-"""Seconds between looks at the journal, at least. Reading a large one takes longer, and is done less often."""
+READ_EVERY = 0.5
+"""Seconds between two reads of the journal."""
 
 _BEGUN = (Phase.SUBMITTING, Phase.FINDING, Phase.RUNNING)
 
@@ -109,12 +111,14 @@ class _Session:
 
     config: Config
     row: int
-    kept: SavedRun
+    plan: Plan
     run: Run
+    known: int
+    """How many events of the run are folded."""
+    live: bool
     places: Places
     screen: _Screen
     clock: Clock
-    _read_took: float = 0.0
 
     @property
     def job(self) -> JobRecord:
@@ -124,27 +128,27 @@ class _Session:
     def ended(self) -> bool:
         return self.run.jobs[self.row].phase is Phase.DONE
 
-    def read_again(self) -> None:
-        """Read the journal as it is now."""
-        begun = self.clock.now()
-        self.kept = runs.saved(self.config, self.kept.run_id)
-        self.run = runs.replay(self.kept)
-        self._read_took = self.clock.now() - begun
+    async def read_on(self) -> None:
+        """Fold what has come to the journal meanwhile."""
+        tail = await open_store(self.config).events(self.run.run_id, after=self.known)
+        for event in tail.events:
+            self.run.apply(event)
+        self.known, self.live = tail.last, tail.live
 
     async def wait(self, until: float) -> None:
         """Wait until a moment, or until the journal says that a job that was under way has ended."""
         under_way = not self.ended
         while (left := until - self.clock.now()) > 0 and not (under_way and self.ended):
-            await asyncio.sleep(min(left, max(_GLANCE, 10 * self._read_took)))
-            if under_way and self.kept.live:
-                self.read_again()
+            await asyncio.sleep(min(left, READ_EVERY))
+            if under_way and self.live:
+                await self.read_on()
 
     def may_try_again(self, tries: int, exit_code: int) -> bool:
         """Whether another try follows, or may follow, the one after so many that ended so."""
         record, step = self.job, self.job.job.step
         if record.retries > tries:
             return True
-        return self.kept.live and not self.ended and tries < step.flow.retries and exit_code not in step.ok_exit
+        return self.live and not self.ended and tries < step.flow.retries and exit_code not in step.ok_exit
 
     def show_from_the_start(self) -> None:
         """Another try has begun: what it prints begins anew."""
@@ -194,7 +198,17 @@ async def follow(
     streams = tuple(stream for stream in Stream if flags["stream"] in ("both", stream))
     head = safe.terminal_line(f"{record.job.target.name}  {record.job.step.id}")
     screen = _Screen(head, len(streams) > 1, flags["raw"], flags["quiet"])
-    session = _Session(config, row, kept, run, Places(streams), screen, SystemClock())
+    session = _Session(
+        config,
+        row,
+        kept.plan,
+        run,
+        len(kept.events),
+        kept.live,
+        Places(streams),
+        screen,
+        SystemClock(),
+    )
     secrets = secrets_given(kept.plan.declared, flags["given"], environ)
     urls = blobs(kept.plan, record.job, secrets)
     if Stream.STDOUT in streams and all(stream in urls for stream in streams):
@@ -205,14 +219,14 @@ async def follow(
         code = await _asking(session, flags, environ)
     screen.end_line()
     # The script has ended: a run that goes on hears of it within its next look or two.
-    if session.kept.live and not session.ended:
+    if session.live and not session.ended:
         await session.wait(session.clock.now() + BEGIN_WITHIN)
     return _told(session, code, flags["quiet"])
 
 
 async def _asking(session: _Session, flags: Mapping[str, Any], environ: Mapping[str, str]) -> int | None:
     """Show everything, asking the VM. Return the wrapper's exit code where the VM told it."""
-    plans.check_cloud(session.kept.plan, session.config, flags["lab"])
+    plans.check_cloud(session.plan, session.config, flags["lab"])
     async with connect.connect(session.config, flags["lab"], environ) as connection:
         return await _to_the_end(session, Follower(connection.cloud, session.clock, lambda: token_hex(16)))
 
@@ -242,8 +256,8 @@ async def _through_blobs(session: _Session, followed: Callable[[str], BlobFollow
         if is_last or (over and news is None and not follower.troubled):
             show_rest()
             return code
-        if session.kept.live:
-            session.read_again()
+        if session.live:
+            await session.read_on()
         if session.job.nonce not in ("", nonce):  # each try makes the blobs anew, once it is sent
             show_rest()
             session.show_from_the_start()
@@ -266,14 +280,14 @@ async def _to_the_end(session: _Session, follower: Follower) -> int | None:
         try:
             news = await follower.news(_source(session), session.places)
         except QueryFailed:
-            if session.kept.live:
-                session.read_again()
+            if session.live:
+                await session.read_on()
             if not session.ended:
                 raise
             warn("the VM could not be asked for the rest; what follows may lack a part")
             return None
-        if session.kept.live:
-            session.read_again()
+        if session.live:
+            await session.read_on()
         if news is not None:
             session.show(news)
             # Of a job that was given up or cancelled the VM may never tell an end.
@@ -291,7 +305,7 @@ async def _to_the_end(session: _Session, follower: Follower) -> int | None:
 def _source(session: _Session) -> Source:
     """Questions are managed commands whatever carries the job: an action runs beside nothing, they beside anything."""
     record = session.job
-    key = delivery_key(session.kept.run_id, record.job, record.retries)
+    key = delivery_key(session.run.run_id, record.job, record.retries)
     return Source(record.job.target, Transport.MANAGED, key, record.job.step.run_as)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ from fleet.run.answers import (
     RemoveAnswer,
     SubmitAnswer,
 )
-from fleet.run.events import Directive, Event
+from fleet.run.events import Event
 from fleet.targets.kinds import USUAL
 from fleet.targets.model import Kind, Subscription, Target, UnreadScope, UnreadSubscription
 from fleet.targets.partial import PartialTarget
@@ -202,18 +202,6 @@ class Blobs(Protocol):
 
     async def added(self, url: str, start: int, most: int) -> Added | Unread:
         """Read from byte ``start`` on, at most so many bytes. What the service says is told, not raised."""
-        ...
-
-
-class Directives(Protocol):
-    """What people ask of one run from elsewhere, and the answers to them."""
-
-    def pending(self) -> Iterable[Directive]:
-        """Yield what waits to be taken up, oldest first."""
-        ...
-
-    def answer(self, directive: str, text: str) -> None:
-        """Say what became of a directive; it waits no longer. Raises :class:`fleet.errors.StateError`."""
         ...
 
 

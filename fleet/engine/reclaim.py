@@ -8,7 +8,7 @@ the moment at which asking again makes sense.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fleet.clock import Clock
@@ -24,7 +24,7 @@ AT_ONCE = 5
 ROOM_AFTER = 15.0
 """Seconds after which a place is asked for again: a delete is over after 10 to 12 (recorded)."""
 
-Known = Callable[[Sequence[str]], Mapping[str, bool]]
+Known = Callable[[Sequence[str]], Awaitable[Mapping[str, bool]]]
 """Says of those of these runs that are kept here whether they have ended."""
 
 
@@ -55,6 +55,6 @@ class SlotReclaimingCloud(WrappedCloud):
     async def _make_room(self, target: Target) -> list[a.RemoveAnswer]:
         """Begin to delete leftovers and return the answers."""
         (found,) = await self._managed.commands((target,), lambda: None)
-        known = self._known([command.run for command in found.commands if command.run])
+        known = await self._known([command.run for command in found.commands if command.run])
         left = chosen(found.commands, (), True, self._clock.now(), known)[:AT_ONCE]
         return [(await self._managed.remove(command)).answer for command in left]

@@ -32,8 +32,8 @@ from fleet.rehearsal.network import MemoryTransport, Network
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.run.events import Event
+from fleet.run.run_id import new_id
 from fleet.run.state import Run
-from fleet.store.sqlite.runs import new_id
 from fleet.testing import MemoryRuns
 
 LATENCY = (0.03, 0.12)
@@ -115,7 +115,7 @@ async def _rehearse(spec: LabSpec, planner: Planner, wanted: RehearsalOptions, s
     _play(plane, plan, wanted, rng)
     network.set_rates({kind: rate for kind, rate in wanted.faults.items() if isinstance(kind, Fault)})
     run = Run(plan, new_id(clock.now(), rng))
-    journal = MemoryRuns().create(run.run_id, plan, now=clock.now())
+    journal = await MemoryRuns().create(run.run_id, plan, now=clock.now())
     engine = Engine(
         run,
         connection.cloud,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -107,6 +108,10 @@ class Extent:
 
     length: int
     digest: str
+
+    def fits(self, data: bytes) -> bool:
+        """Whether this is the stream. Without a digest its length alone decides."""
+        return len(data) == self.length and self.digest in ("-", hashlib.sha256(data).hexdigest())
 
 
 _SURELY_OVER = frozenset(

@@ -188,7 +188,7 @@ async def _carried_out(world: World, way: Way, book: str) -> Report:
     connection, plan = world.connection, await _plan(world, way, book)
     codec.to_json(plan)
     made = Run(plan, "20260101-000000-oddy")
-    journal = MemoryRuns().create(made.run_id, plan)
+    journal = await MemoryRuns().create(made.run_id, plan)
 
     chance = random.Random(1)
 

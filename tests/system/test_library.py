@@ -19,6 +19,8 @@ from fleet.errors import InvalidInput, Refused
 from fleet.plan.approval import Approval
 from fleet.plan.file import dump
 from fleet.run.events import Event, SubmissionAccepted
+from fleet.run.kept import RunState
+from fleet.testing import MemoryRuns
 from tests.system.cli import PLAYBOOKS, ROOT, Machine
 
 pytestmark = pytest.mark.slow
@@ -96,13 +98,31 @@ def test_a_run_needs_no_main_thread(tmp_path: Path) -> None:
     async def go() -> None:
         async with opened(tmp_path) as fleet:
             report = await fleet.run(await fleet.plan(HELLO, narrowing=FEW))
-            assert fleet.report("last") == report and [run.id for run in fleet.runs()] == [report.run]
+            assert await fleet.report("last") == report
+            assert [run.id for run in await fleet.runs()] == [report.run]
             found.append(report)
 
     thread = threading.Thread(target=lambda: asyncio.run(go()))
     thread.start()
     thread.join(60)
     assert [report.exit_code for report in found] == [0]
+
+
+def test_a_store_of_ones_own_keeps_the_runs(tmp_path: Path) -> None:
+    """Handed in, it holds everything, and the settings' folder is not even made; what it kept is read back and resumed."""
+    config = load(flags={}, environ={"FLEET_STATE_DIR": str(tmp_path / "state")}, cwd=tmp_path, home=tmp_path)[0]
+
+    async def go() -> tuple[Report, Report]:
+        store = MemoryRuns()
+        async with Fleet(config, lab=LAB, store=store) as fleet:
+            report = await fleet.run(await fleet.plan(HELLO, narrowing=FEW))
+            assert [run.state for run in await store.list()] == [RunState.ENDED]
+            assert await fleet.report(report.run[:-1]) == report
+            return report, await fleet.resume("last")
+
+    report, again = asyncio.run(go())
+    assert report == again and report.exit_code == 0
+    assert not (tmp_path / "state").exists()
 
 
 def test_targets_that_failed_are_planned_again(tmp_path: Path) -> None:
@@ -114,8 +134,8 @@ def test_targets_that_failed_are_planned_again(tmp_path: Path) -> None:
             first = await fleet.run(await fleet.plan(HELLO, narrowing=FEW))
             assert {row.target for row in first.jobs} == {target.id for target in chosen.targets}
             with pytest.raises(Exception, match="no target of run"):
-                fleet.plan_again("last")
-            return first, await fleet.run(fleet.plan_again("last", [row.status for row in first.jobs]))
+                await fleet.plan_again("last")
+            return first, await fleet.run(await fleet.plan_again("last", [row.status for row in first.jobs]))
 
     first, again = asyncio.run(go())
     assert again.run != first.run and again.exit_code == 0
@@ -142,7 +162,7 @@ def test_a_secret_is_in_no_plan_and_is_given_again(tmp_path: Path) -> None:
             assert "hush-hush" not in dump(plan)
             with pytest.raises(InvalidInput, match="token"):
                 await fleet.run(plan)
-            assert not fleet.runs()
+            assert not await fleet.runs()
             return await fleet.run(plan, {"token": "hush-hush"})
 
     assert asyncio.run(go()).exit_code == 0

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from fleet.app.steer import Told, asker, direct, new_directive
-from fleet.config.load import AzureConfig, Config, RunConfig
 from fleet.errors import StateError
 from fleet.run.events import RunPaused
 from fleet.store.sqlite import journal as journals
-from fleet.store.sqlite.directives import Directives
+from fleet.store.sqlite.directives import DirectiveFiles
+from fleet.store.sqlite.store import SqliteRuns
 from tests.unit.run.factory import plan
 from tests.unit.store.own_loop import finish
 
@@ -22,11 +22,11 @@ class Kept:
     """A run that somebody holds, and what is asked of it."""
 
     def __init__(self, folder: Path) -> None:
-        self.config = Config(AzureConfig(), RunConfig(), folder)
+        self.store = SqliteRuns(folder)
         self.folder = folder / "runs" / "r1"
         self.journal = journals.create(self.folder, run_id="r1", plan=plan(1), owner="jo", now=1.0)
         self.event = RunPaused(0.0, "me", "slow", new_directive())
-        self.box = Directives(self.folder)
+        self.box = DirectiveFiles(self.folder)
 
     def give(self, meanwhile: Callable[[], Awaitable[None]], patience: float = 60.0) -> Told:
         """Give it, while the owner does something."""
@@ -34,7 +34,7 @@ class Kept:
         async def both() -> Told:
             async with asyncio.TaskGroup() as group:
                 group.create_task(meanwhile())  # type: ignore[arg-type]
-                told = group.create_task(direct(self.config, "r1", self.event, patience))
+                told = group.create_task(direct(self.store, "r1", self.event, patience))
             return told.result()
 
         return finish(both())

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from fleet.engine.run_store import RunJournal
 from fleet.errors import ExitCode, StateError
 from fleet.store.sqlite import acknowledged, journal
 from tests.fuzz import sound
@@ -113,7 +114,7 @@ def _resumed(folder: Path, said: str) -> str:
     return said if opened.events == sound.EVENTS else "RESUMED WITH A LOSS"
 
 
-def _finish(kept: journal.Journal) -> None:
+def _finish(kept: RunJournal) -> None:
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(kept.close())

@@ -28,6 +28,7 @@ from fleet.app.connect import Connection
 from fleet.cli.signals import Stopping
 from fleet.config.load import Config
 from fleet.config.load import load as load_config
+from fleet.engine.run_store import RunJournal
 from fleet.errors import StateError
 from fleet.plan.model import Limits, Plan
 from fleet.playbook.model import Amount
@@ -35,7 +36,8 @@ from fleet.rehearsal.virtual import LoopClock, VirtualLoop
 from fleet.rehearsal.virtual import run as run_virtually
 from fleet.run.events import Event
 from fleet.store.sqlite import journal as journals
-from fleet.store.sqlite.journal import Journal
+from fleet.store.sqlite.store import SqliteRuns
+from fleet.store.sqlite.threads import at_once
 from fleet.testing import ScriptedCloud
 from tests.unit.run.factory import plan as make_plan
 
@@ -104,7 +106,7 @@ class Disk:
 class Recording:
     """The real journal; the clock stands still while it writes, and what it acknowledges is counted."""
 
-    def __init__(self, journal: Journal, world: World) -> None:
+    def __init__(self, journal: RunJournal, world: World) -> None:
         self._journal = journal
         self._world = world
         self._world.appended = self._world.appended[: self._world.acknowledged]
@@ -157,14 +159,15 @@ class World:
     async def _live(self) -> None:
         clock = LoopClock(ORIGIN)
         connection = Connection(self.cloud, None, None, None, "lab")  # type: ignore[arg-type]
+        store = SqliteRuns(self.config.state_dir, at_once)
         if self.run_id:
-            opened = runs.take_over(self.config, self.run_id, {}, clock)
-            found = journals.read(opened.folder).events
+            opened = await runs.take_over(store, self.run_id, clock)
+            found = (await store.read(self.run_id)).events
             self.appended, self.acknowledged = list(found), len(found)
         else:
-            opened = runs.begin(self.config, self.plan, {}, clock, {})
+            opened = await runs.begin(store, self.plan, {}, clock, {})
             self.run_id = opened.run.run_id
-        opened.journal = Recording(opened.journal, self)  # type: ignore[assignment]
+        opened.journal = Recording(opened.journal, self)
         await runs.carry_out(opened, connection, {}, clock, lambda event: None, Stopping())
 
     def wrong(self) -> Iterator[str]:

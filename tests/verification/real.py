@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fleet.clock import Clock
+from fleet.engine.run_store import RunJournal
 from fleet.plan.model import Plan
 from fleet.rehearsal.virtual import VirtualLoop
 from fleet.run.events import Event
 from fleet.store.sqlite import journal as journals
-from fleet.store.sqlite.journal import LOCK, Journal
+from fleet.store.sqlite.journal import LOCK
 from fleet.store.sqlite.records import to_row
 from tests.verification.disk import Disk, Owner
 from tests.verification.scenario import RUN_ID, Blow, Moment
@@ -25,7 +26,7 @@ class RealDisk:
         self._folder = folder / "run"
         self._clock = clock
         self._plan = plan
-        self._left_open: list[Journal] = []
+        self._left_open: list[RunJournal] = []
         """Journals of owners that stand still and hold the lock no more."""
         self.damage = ""
         """What a reader of the folder finds wrong with it."""
@@ -35,11 +36,13 @@ class RealDisk:
         """Own the run until the block ends."""
         now = self._clock.now()
         if not self._folder.exists():
-            journal = journals.create(self._folder, run_id=RUN_ID, plan=self._plan, owner="simulated", now=now)
+            journal: RunJournal = journals.create(
+                self._folder, run_id=RUN_ID, plan=self._plan, owner="simulated", now=now
+            )
             epoch, events = 1, tuple[Event, ...]()
         else:
             opened = journals.open_for_writing(self._folder, owner="simulated", now=now)
-            journal, epoch, events = opened.journal, opened.epoch, opened.events
+            journal, epoch, events = opened.journal, opened.journal.epoch, opened.events
         owned = RealJournal(journal)
         try:
             yield owned, epoch, events
@@ -74,7 +77,7 @@ class RealDisk:
 class RealJournal:
     """One owner's hand on the real journal; dies before or after a write, never in it (see the kill tests for that)."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: RunJournal) -> None:
         self._journal = journal
         self._owner: Owner | None = None
         self._writes = 0

@@ -136,7 +136,7 @@ def carry_out(plan: Plan, *prepared: Prepared) -> Carried:
     async def carried() -> Carried:
         service = Service(prepared)
         run, runs = Run(plan, RUN_ID), MemoryRuns()
-        cloud, journal = AzureCloud(service), runs.create(RUN_ID, plan)
+        cloud, journal = AzureCloud(service), await runs.create(RUN_ID, plan)
         draw = "0123456789abcdef0123456789abcdef"
         engine = Engine(
             run,
@@ -149,7 +149,7 @@ def carry_out(plan: Plan, *prepared: Prepared) -> Carried:
         )
         await engine.drive(1, "tester")
         report, replayed = aggregate(run.record()), Run(plan, RUN_ID)
-        for event in runs.read(RUN_ID).events:
+        for event in (await runs.read(RUN_ID)).events:
             replayed.apply(records.from_row(records.to_row(event)))
         assert aggregate(replayed.record()) == report, "the journal gives the same report"
         return Carried(report, service.asked, service.moments)

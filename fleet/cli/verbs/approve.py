@@ -11,9 +11,11 @@ import click
 from fleet.app import plans, runs
 from fleet.app.parameters import secrets_of
 from fleet.app.steer import asker, direct, new_directive, user
+from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.approvals import approve_plan
 from fleet.cli.execute import config_to_carry
+from fleet.cli.kept_runs import saved
 from fleet.cli.options import CarryOptions
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import say
@@ -52,7 +54,7 @@ def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int
     if os.path.isfile(run_id) or run_id.endswith(".plan"):  # noqa: PTH113  unlike Path's, it takes a name of any length
         approve_plan(Path(run_id), flags)
         return ExitCode.OK
-    kept = runs.saved(config, run_id)
+    kept = saved(config, run_id)
     tell_damage(kept)
     run = runs.replay(kept)
     event = WaveApproved(0.0, _wave(run), asker(flags["name"]), flags["why"], new_directive())
@@ -60,11 +62,11 @@ def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int
         plans.check_cloud(kept.plan, config, carry.lab)
         secrets_of(kept.plan.declared, carry.given, os.environ)
         plans.check_gates(kept.plan, os.environ)
-    told = run_interruptible(direct(config, kept.run_id, event))
+    told = run_interruptible(direct(open_store(config), kept.run_id, event))
     say(f"run {kept.run_id}: {told.text}", quiet=carry.quiet)
     if told.live or record:
         return ExitCode.OK
-    return go_on(config, runs.saved(config, kept.run_id), carry)
+    return go_on(config, saved(config, kept.run_id), carry)
 
 
 @click.command(epilog="\b\nExamples:\n  fleet reject last --why 'two of the canaries are slow'\n")

@@ -15,9 +15,10 @@ import click
 from fleet.app import connect, search
 from fleet.app.commands import change_commands, delete_commands
 from fleet.app.connect import Connection
+from fleet.app.leases import have_ended
 from fleet.app.parameters import secret_of
 from fleet.app.release import told_to_runs
-from fleet.app.runs import summaries
+from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.command_tables import describe, listing, listing_of_changes, outcomes, shown
 from fleet.cli.execute import agree, config_of, narrowing_of, tell_notes
@@ -31,7 +32,6 @@ from fleet.config.load import Config
 from fleet.documents.files import read_text
 from fleet.errors import ExitCode, InvalidInput, Problem
 from fleet.report.words import plural
-from fleet.run.kept import RunState
 from fleet.targets.expand import require_some
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -148,7 +148,7 @@ def delete(what: str, everything: bool, running: bool, dry_run: bool, **flags: A
                 lambda: listing(doomed, "table", wall_time()),
                 yes=flags["yes"],
             )
-            async with told_to_runs(config, doomed) as freed:
+            async with told_to_runs(open_store(config), doomed) as freed:
                 with counting("deleting", len(doomed), flags) as seen:
                     ended = await delete_commands(
                         connection.managed, doomed, connection.principals, SystemClock(), seen
@@ -263,8 +263,8 @@ async def _look(connection: Connection, config: Config, what: str, flags: Mappin
     for item in unread:
         warn(f"{item.target.name}: its managed commands could not be read: {item.why}")
     commands = [command for item in read for command in item.commands]
-    kept = summaries(config) if flags["leftovers"] else ()
-    known = {run.id: run.state is RunState.ENDED for run in kept}
+    theirs = [command.run for command in commands if command.run] if flags["leftovers"] else []
+    known = await have_ended(open_store(config), theirs) if theirs else {}
     meant = chosen(commands, flags["names"], flags["leftovers"], wall_time(), known)
     return Found(meant, len(targets), len(unread) + len(found.chosen.unread))
 

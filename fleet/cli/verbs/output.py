@@ -15,8 +15,10 @@ import click
 from fleet.app import runs
 from fleet.app.output import fetch_missing
 from fleet.app.reports import write_output
+from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.follow import follow, row_to_follow
+from fleet.cli.kept_runs import saved
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, emit_bytes, say, settings, warn
 from fleet.cli.verbs.runs import tell_state
@@ -88,7 +90,7 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     if flags["follow"] and (flags["full"] or flags["outdir"]):
         raise click.UsageError("--follow goes with neither --full nor --outdir")
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
-    kept = runs.saved(config, run_id)
+    kept = saved(config, run_id)
     run = runs.replay(kept)
     tell_state(kept, run, flags["quiet"])
     found = aggregate(run.record())
@@ -108,7 +110,16 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
         streams = [stream for stream in Stream if flags["stream"] in ("both", stream)]
         telling = _Stderr(flags["quiet"])
         fetching = fetch_missing(
-            config, kept, run, chosen, streams, telling, lab=flags["lab"], given=flags["given"], environ=os.environ
+            config,
+            open_store(config),
+            kept,
+            run,
+            chosen,
+            streams,
+            telling,
+            lab=flags["lab"],
+            given=flags["given"],
+            environ=os.environ,
         )
         whole, complete = run_interruptible(fetching)
     rows = [Streams(found.jobs[index], whole.get(index, {})) for index in chosen]

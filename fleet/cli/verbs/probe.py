@@ -16,8 +16,10 @@ from fleet.app.commands import delete_commands
 from fleet.app.connect import Connection
 from fleet.app.release import asked, concluded
 from fleet.app.steer import asker, direct_all
+from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.execute import agree
+from fleet.cli.kept_runs import saved
 from fleet.cli.probe_pages import SAID, Freed, Probed, freeings, probes
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, settings
@@ -65,7 +67,7 @@ def probe(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     gave no answer.
     """
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
-    kept = runs.saved(config, run_id)
+    kept = saved(config, run_id)
     run = runs.replay(kept)
     tell_state(kept, run, flags["quiet"])
     jobs = _probed_jobs(run, names, flags["step"])
@@ -125,7 +127,7 @@ def unstick(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     free for other runs at once. Exits 4 if a VM was not freed.
     """
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
-    kept = runs.saved(config, run_id)
+    kept = saved(config, run_id)
     run = runs.replay(kept)
     tell_state(kept, run, flags["quiet"])
     jobs = _running_jobs(run, names, flags["step"])
@@ -151,18 +153,16 @@ async def _unstick(
 ) -> list[Freed]:
     """Journal what is asked, do it, and journal what came of it."""
     async with AsyncExitStack() as stack:
-        connection = await _connected(stack, config, kept, flags)
+        connection, store = await _connected(stack, config, kept, flags), open_store(config)
         who = asker(flags["name"])
         hows = {job.job.id: Freeing.DELETED if job in deleted else Freeing.IN_GUEST for job in jobs}
         events = {job.job.id: asked(job, hows[job.job.id], who, flags["why"]) for job in jobs}
-        await direct_all(config, kept.run_id, list(events.values()))
+        await direct_all(store, kept.run_id, list(events.values()))
         rows = await _free(connection, kept.run_id, jobs, deleted, flags)
-        told = await direct_all(config, kept.run_id, [concluded(events[row.job.job.id], done=row.done) for row in rows])
+        told = await direct_all(store, kept.run_id, [concluded(events[row.job.job.id], done=row.done) for row in rows])
         if not told[0].live:
-            now = runs.replay(runs.saved(config, kept.run_id))
-            await leases.release_freed(
-                config.state_dir, connection, now, [row.job.job.target for row in rows if row.done]
-            )
+            now = runs.replay(await store.read(kept.run_id))
+            await leases.release_freed(store, connection, now, [row.job.job.target for row in rows if row.done])
     return rows
 
 

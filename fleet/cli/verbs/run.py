@@ -15,6 +15,7 @@ from fleet.app import connect, plans, runs, search
 from fleet.app.connect import Connection
 from fleet.app.parameters import parameters, secrets_of
 from fleet.app.reports import write_plan
+from fleet.app.stores import durations_in, open_store
 from fleet.cli import options
 from fleet.cli.approvals import BESIDE, check_approval, refuse_unapproved
 from fleet.cli.execute import (
@@ -28,9 +29,11 @@ from fleet.cli.execute import (
     drive,
     narrowing_of,
     settings_of,
-    tell,
+    show_report,
     tell_notes,
+    write_files,
 )
+from fleet.cli.kept_runs import saved
 from fleet.cli.options import CarryOptions
 from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping, run_interruptible
@@ -244,7 +247,7 @@ def resume(run_id: str, carry: CarryOptions, **flags: Any) -> int:
     with a run and are given again.
     """
     config = config_to_carry(carry)
-    return go_on(config, runs.saved(config, run_id), carry)
+    return go_on(config, saved(config, run_id), carry)
 
 
 def go_on(config: Config, kept: SavedRun, carry: CarryOptions) -> int:
@@ -256,7 +259,8 @@ def go_on(config: Config, kept: SavedRun, carry: CarryOptions) -> int:
         tell_damage(kept)
         say(f"run {kept.run_id} has ended; this is its report", quiet=carry.quiet)
         report = aggregate(finished.record())
-        tell(report, carry)
+        show_report(report, carry)
+        write_files(report, carry)
         return report.exit_code
     plans.check_gates(kept.plan, os.environ)
 
@@ -265,7 +269,7 @@ def go_on(config: Config, kept: SavedRun, carry: CarryOptions) -> int:
             tell_notes(connection, carry.quiet)
             clock = SystemClock()
             stopping.hold()
-            opened = runs.take_over(config, kept.run_id, secrets, clock)
+            opened = await runs.take_over(open_store(config), kept.run_id, clock)
             return await drive(opened, connection, secrets, carry, stopping, clock)
 
     return conduct(go, command_line("resume", kept.run_id, kept.plan, carry)).code
@@ -291,7 +295,7 @@ def rerun(selection: str, carry: CarryOptions, **flags: Any) -> int:
     config = config_to_carry(carry)
     refuse_unapproved(config)
     text, statuses = _statuses(selection)
-    kept = runs.saved(config, text)
+    kept = saved(config, text)
     plans.check_cloud(kept.plan, config, carry.lab)
     secrets = secrets_of(kept.plan.declared, carry.given, os.environ)
     tell_damage(kept)
@@ -331,5 +335,5 @@ async def _plan(
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
     found = await search.find_for(connection, loaded, narrowing_of(flags))
     warn_about(found)
-    known = plans.with_times(settings_of(config, flags), config, loaded, connection)
+    known = await plans.with_times(settings_of(config, flags), durations_in(open_store(config)), loaded, connection)
     return plans.make_plan(connection, loaded, found, values, known, allow_empty=flags["allow_empty"])

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from fleet.app.reports import check_writable, write_reports
-from fleet.app.runs import replay, saved, summaries
+from fleet.app.runs import replay
 from fleet.cli import options
+from fleet.cli.kept_runs import listed, saved
 from fleet.cli.progress import slow_jobs, waiting_jobs
 from fleet.cli.terminal import colour_on, emit, emit_pieces, report_form, say, settings, table, warn, width
 from fleet.clock import iso, wall_time
@@ -43,7 +44,7 @@ def keeping(command: Any) -> Any:
 def runs(**flags: Any) -> int:
     """List the runs kept here, newest first."""
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
-    kept = summaries(config)
+    kept = listed(config)
     if flags["output_format"] == "json":
         emit(json.dumps([_run_document(run) for run in kept], indent=1))
         return ExitCode.OK

@@ -18,7 +18,7 @@ from fleet.app.parameters import VARIABLE, parameters
 from fleet.app.reports import check_writable
 from fleet.app.search import Found
 from fleet.cli import options
-from fleet.cli.execute import narrowing_of, settings_of, tell
+from fleet.cli.execute import narrowing_of, settings_of, show_report, write_files
 from fleet.cli.terminal import emit, say, settings
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem
@@ -161,7 +161,9 @@ def _rehearse(path: Path, flags: dict[str, Any]) -> int:
     say(
         "rehearsal: nothing is sent anywhere; Azure and the VMs are pretended, and no script runs", quiet=flags["quiet"]
     )
-    tell(rehearsed.report, options.carry_options(flags))
+    carry = options.carry_options(flags)
+    show_report(rehearsed.report, carry)
+    write_files(rehearsed.report, carry)
     on_stdout = (flags["output_format"] or ("table" if sys.stdout.isatty() else "json")) == "table"
     told = drawn(rehearsed.report) + "".join(f"{line}\n" for line in _facts(rehearsed))
     if on_stdout:

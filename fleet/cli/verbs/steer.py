@@ -10,7 +10,9 @@ import click
 
 from fleet.app import runs
 from fleet.app.steer import asker, direct, new_directive
+from fleet.app.stores import open_store
 from fleet.cli import options
+from fleet.cli.kept_runs import saved
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, settings
 from fleet.cli.verbs.runs import keeping, tell_damage
@@ -36,13 +38,13 @@ def steering(command: Any) -> Any:
 def steer(run_id: str, flags: dict[str, Any], make: Callable[[Run, str], Directive]) -> int:
     """Give a run a directive and say what became of it."""
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
-    kept = runs.saved(config, run_id)
+    kept = saved(config, run_id)
     tell_damage(kept)
     run = runs.replay(kept)
     if run.finished:
         raise Refused(f"run {kept.run_id} has ended", hint=f"fleet show {kept.run_id} shows how", code="run_has_ended")
     event = make(run, asker(flags["name"]))
-    answer = run_interruptible(direct(config, kept.run_id, event))
+    answer = run_interruptible(direct(open_store(config), kept.run_id, event))
     emit(f"run {kept.run_id}: {answer.text}" + ("" if answer.live else f"\n{NOBODY}: fleet resume {kept.run_id}"))
     return ExitCode.OK
 

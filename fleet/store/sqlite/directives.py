@@ -23,7 +23,7 @@ _MOST = 1 << 20
 _ID = re.compile(r"[0-9]{20}-[0-9a-f]{8}")
 
 
-class Directives:
+class DirectiveFiles:
     """The directives that wait in one run's folder, and the answers to those that were taken up."""
 
     def __init__(self, run_folder: Path) -> None:

@@ -12,9 +12,10 @@ import platform
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from fleet.engine.run_store import Tail, Takeover
 from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
@@ -90,16 +91,6 @@ class Journal:
             self._lock.release()
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedRun:
-    """A run taken over: the journal to go on with, and what it holds so far."""
-
-    journal: Journal
-    plan: Plan
-    events: tuple[Event, ...]
-    epoch: int
-
-
 def create(
     folder: Path, *, run_id: str, plan: Plan, owner: str, now: float, connect: Connect = database.connect
 ) -> Journal:
@@ -158,7 +149,7 @@ def _sweep(runs: Path, now: float) -> None:
                 _take_away(making)
 
 
-def open_for_writing(folder: Path, *, owner: str, now: float, connect: Connect = database.connect) -> OpenedRun:
+def open_for_writing(folder: Path, *, owner: str, now: float, connect: Connect = database.connect) -> Takeover:
     """Take a run over under the next epoch, and read it.
 
     Raises StateError: ``run_is_live`` while another process (or another journal of this one) holds it,
@@ -183,7 +174,7 @@ def open_for_writing(folder: Path, *, owner: str, now: float, connect: Connect =
                 sync_folder(folder)
                 present = Presence((folder, *database.open_files(path)), growing=path)
         writer = Writer(connection, note, path, present, epoch=epoch, count=count, chain=found.chain)
-        return OpenedRun(Journal(writer, lock, epoch), found.plan, found.events, epoch)
+        return Takeover(Journal(writer, lock, epoch), found.plan, found.events)
 
 
 def read(folder: Path, *, connect: Connect = database.connect) -> SavedRun:
@@ -207,6 +198,20 @@ def read(folder: Path, *, connect: Connect = database.connect) -> SavedRun:
         live,
         found.damage or unclear,
     )
+
+
+def tail(folder: Path, after: int, *, connect: Connect = database.connect) -> Tail:
+    """Read the events that follow event ``after`` without changing anything. Raises StateError ``no_journal``."""
+    path = _existing(folder)
+    live = is_locked(folder / LOCK)
+    with _translated(path):
+        connection = database.open_to_read(path, connect)
+        try:
+            connection.execute("BEGIN")
+            found = reading.rest(connection, path, after)
+        finally:
+            connection.close()
+    return Tail(found.events, found.last, live, found.damage)
 
 
 def _undamaged(path: Path, connect: Connect) -> Contents:

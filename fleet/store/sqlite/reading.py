@@ -59,6 +59,15 @@ class Contents:
     damage: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The sound events after one that is known. ``damage`` is empty, or says what is wrong and from where on."""
+
+    events: tuple[Event, ...]
+    last: int
+    damage: str = ""
+
+
 class _Sound(NamedTuple):
     epoch: int
     row: Row
@@ -101,6 +110,31 @@ def contents(connection: sqlite3.Connection, path: Path, said: Acknowledged = NO
     except (_Damaged, *FAILURES) as error:
         damage = damage or f"the journal {path} is damaged: its owners cannot be read ({error})"
     return Contents(header, plan, tuple(events), epoch, chain, damage)
+
+
+def rest(connection: sqlite3.Connection, path: Path, after: int) -> Rest:
+    """Read the events that follow event ``after``, whose own row is taken to be sound. Raises StateError, sqlite3.Error."""
+    events: list[Event] = []
+    try:
+        chain = _chain_at(connection, path, after)
+        for sound in _sound_rows(connection, chain, after):
+            events.append(records.from_row(sound.row))
+            chain = sound.chain
+        _check_tail(connection, after + len(events), chain)
+    except (_Damaged, *FAILURES) as error:
+        last = after + len(events)
+        damage = f"the journal {path} is damaged after event {last} ({error}); what follows is not used"
+        return Rest(tuple(events), last, damage)
+    return Rest(tuple(events), after + len(events))
+
+
+def _chain_at(connection: sqlite3.Connection, path: Path, seq: int) -> str:
+    if seq == 0:
+        return read_header(connection, path).chain
+    found = connection.execute("SELECT chain FROM events WHERE seq = ?", (seq,)).fetchone()
+    if found is None:
+        raise _Damaged(f"event {seq} is missing")
+    return _text(found[0])
 
 
 def read_header(connection: sqlite3.Connection, path: Path) -> Header:
@@ -188,10 +222,11 @@ def holder(connection: sqlite3.Connection) -> str:
     return f"{owner or 'another process'} (process {pid} on {host})"
 
 
-def _sound_rows(connection: sqlite3.Connection, chain: str) -> Iterator[_Sound]:
-    """Yield rows as long as every row is the one that was written. Raises _Damaged."""
-    cursor = connection.execute("SELECT seq, epoch, kind, body, chain FROM events ORDER BY seq")
-    for expected, found in enumerate(cursor, start=1):
+def _sound_rows(connection: sqlite3.Connection, chain: str, after: int = 0) -> Iterator[_Sound]:
+    """Yield the rows after one that ends with ``chain``, as long as each is the one that was written. Raises _Damaged."""
+    columns = "seq, epoch, kind, body, chain"
+    cursor = connection.execute(f"SELECT {columns} FROM events WHERE seq > ? ORDER BY seq", (after,))  # noqa: S608  constant
+    for expected, found in enumerate(cursor, start=after + 1):
         seq, epoch = _whole(found[0]), _whole(found[1])
         row = Row(_text(found[2]), _text(found[3]))
         chain = records.link(chain, epoch, row)

@@ -1,4 +1,4 @@
-"""The folder of runs: new ids, the list, and finding one by what a person typed.
+"""The folder of runs: the list, and finding one by what a person typed.
 
 Layout: ``<state_dir>/runs/<run id>/``. What a person typed is only ever compared with names that are there;
 it never becomes part of a path.
@@ -6,38 +6,16 @@ it never becomes part of a path.
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Container
 from pathlib import Path
-from random import Random
 
-from fleet.errors import RunNotFound, StateError
+from fleet.errors import StateError
 from fleet.run.kept import RunState, RunSummary
+from fleet.run.run_id import check, find, is_id, stamp_of
 from fleet.store.sqlite import acknowledged, database, reading
 from fleet.store.sqlite.database import as_state_error, obstructed
 from fleet.store.sqlite.files import is_locked, is_obstructed, is_plain_file, make_folder
 from fleet.store.sqlite.journal import DATABASE, LOCK
-
-LAST = "last"
-"""The word for the newest run."""
-
-_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
-_STAMP = re.compile(r"([0-9]{8}-[0-9]{6})-[a-z0-9]+")
-_LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Without i, l, o and u: ids are read out aloud and typed again."""
-_SHOWN = 8
-
-
-def new_id(now: float, rng: Random) -> str:
-    """Make a run id such as ``20261122-191733-k3f9``: UTC time to the second, and four random characters.
-
-    Sortable by time; lower-case letters, digits and hyphens only, so that it may be part of an Azure resource
-    name.
-    """
-    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d-%H%M%S")
-    return f"{stamp}-{''.join(rng.choices(_LETTERS, k=4))}"
 
 
 class RunsFolder:
@@ -52,33 +30,19 @@ class RunsFolder:
 
     def folder(self, run_id: str) -> Path:
         """Return where the run of this id lies, or would lie. Raises RunNotFound if that is no run id."""
-        if not _ID.fullmatch(run_id):
-            raise RunNotFound(
-                f"{run_id!r} is not a run id",
-                hint="an id is lower-case letters, digits and hyphens; see fleet runs",
-            )
-        return self.path / run_id
+        return self.path / check(run_id)
 
-    def list(self) -> tuple[RunSummary, ...]:
-        """Return every run, newest first; what cannot be read is listed as damaged. Raises StateError."""
-        found = [self._summary(name) for name in self._names()]
+    def list(self, among: Container[str] | None = None) -> tuple[RunSummary, ...]:
+        """Return every run, or those of these ids, newest first; one that cannot be read is listed as damaged.
+
+        Raises StateError.
+        """
+        found = [self._summary(name) for name in self._names() if among is None or name in among]
         return tuple(sorted(found, key=lambda run: (run.created, run.id), reverse=True))
 
     def find(self, text: str) -> str:
         """Return the id that an id, a unique prefix of one, or ``last`` stands for. Raises RunNotFound."""
-        names = self._names()
-        if not names:
-            raise RunNotFound(f"there are no runs in {self.path}", hint="fleet run PLAYBOOK begins one")
-        if text == LAST:
-            return self.list()[0].id
-        fits = [name for name in names if text and name.startswith(text)]
-        if text in names or len(fits) == 1:
-            return text if text in names else fits[0]
-        if fits:
-            raise RunNotFound(f"{text!r} fits {len(fits)} runs: {_listed(fits)}", hint="type more of the id")
-        close = difflib.get_close_matches(text, names, n=3, cutoff=0.6)
-        hint = f"did you mean {' or '.join(close)}?" if close else "fleet runs lists the runs kept here"
-        raise RunNotFound(f"there is no run {text!r} in {self.path}", hint=hint)
+        return find(text, self._names(), lambda: self.list()[0].id, str(self.path))
 
     def _names(self) -> tuple[str, ...]:
         """Return the names of the folders here that may be run ids, in order. Links are not followed."""
@@ -91,7 +55,7 @@ class RunsFolder:
                 f"the runs in {self.path} cannot be listed ({error.strerror})",
                 hint="check the folder's permissions",
             ) from error
-        return tuple(sorted(entry.name for entry in entries if _ID.fullmatch(entry.name)))
+        return tuple(sorted(entry.name for entry in entries if is_id(entry.name)))
 
     def _summary(self, name: str) -> RunSummary:
         path = self.path / name / DATABASE
@@ -101,7 +65,7 @@ class RunsFolder:
             return _read_summary(name, path)
         except (StateError, *database.FAILURES) as error:
             said = error if isinstance(error, StateError) else as_state_error(error, path)
-            return RunSummary(name, RunState.DAMAGED, created=_stamped(name), detail=str(said))
+            return RunSummary(name, RunState.DAMAGED, created=stamp_of(name), detail=str(said))
 
 
 def _read_summary(name: str, path: Path) -> RunSummary:
@@ -121,19 +85,3 @@ def _read_summary(name: str, path: Path) -> RunSummary:
     if is_locked(path.with_name(LOCK)):
         state = RunState.LIVE
     return RunSummary(name, state, header.playbook, header.created, header.targets)
-
-
-def _stamped(name: str) -> float:
-    """Read the time out of an id, 0.0 if it bears none."""
-    fits = _STAMP.fullmatch(name)
-    if not fits:
-        return 0.0
-    try:
-        return datetime.strptime(fits[1], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[-_SHOWN:])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

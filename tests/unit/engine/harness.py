@@ -32,17 +32,16 @@ class Trial:
     """One that goes on while nobody drives; None: a new one for each drive."""
 
     async def start(self) -> RunRecord:
-        journal = self.runs.create(RUN_ID, self.plan)
+        journal = await self.runs.create(RUN_ID, self.plan)
         return await self._drive(Run(self.plan, RUN_ID), journal, 1)
 
     async def resume(self) -> RunRecord:
         self.runs.drop_lock(RUN_ID)
-        journal = self.runs.open_for_writing(RUN_ID)
-        kept = self.runs.read(RUN_ID)
+        taken = await self.runs.take_over(RUN_ID)
         run = Run(self.plan, RUN_ID)
-        for event in kept.events:
+        for event in taken.events:
             run.apply(event)
-        return await self._drive(run, journal, kept.epoch)
+        return await self._drive(run, taken.journal, taken.journal.epoch)
 
     def draw(self) -> str:
         """Draw a nonce: another one each time, and the same ones in each harness."""

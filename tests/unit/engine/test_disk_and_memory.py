@@ -18,6 +18,8 @@ from fleet.config import load
 from fleet.errors import StateError
 from fleet.run.events import Event, RunEnded
 from fleet.run.state import Run
+from fleet.store.sqlite.store import SqliteRuns
+from fleet.store.sqlite.threads import at_once
 from fleet.testing import ScriptedCloud
 from tests.unit.run.factory import plan
 from tests.virtual import VirtualLoop, run
@@ -60,7 +62,8 @@ def test_what_could_not_be_written_is_not_reported(tmp_path: Path) -> None:
         settings, _ = load.load(
             flags={}, environ={"FLEET_STATE_DIR": str(tmp_path / "state")}, cwd=tmp_path, home=tmp_path
         )
-        opened: OpenRun = runs.begin(settings, plan(3), {}, SystemClock(), {})
+        store = SqliteRuns(settings.state_dir, at_once)
+        opened: OpenRun = await runs.begin(store, plan(3), {}, SystemClock(), {})
         opened.journal = FullDisk(opened.journal)  # type: ignore[assignment]
         in_memory = opened.run
         connection = Connection(ScriptedCloud(), None, None, None, "lab")  # type: ignore[arg-type]

@@ -282,13 +282,13 @@ async def test_submissions_keep_to_the_documented_rate() -> None:
 async def test_a_clock_set_back_between_owners_does_not_stop_the_run() -> None:
     """A run begun under a clock that was a year ahead goes on at once when it is resumed under the right one."""
     trial = Trial(plan(10, limits=Limits(concurrency=2)), ScriptedCloud())
-    journal = trial.runs.create(RUN_ID, trial.plan)
+    journal = await trial.runs.create(RUN_ID, trial.plan)
     ahead = SystemClock().now() + 31_536_000.0
     await journal.append([e.RunOpened(ahead, 1), e.WaveOpened(ahead, 0), e.SubmissionIntended(ahead, JobId(0), 1)])
     record = await trial.resume()
     assert statuses(record) == {Status.SUCCEEDED: 10}
     assert asyncio.get_running_loop().time() < 300
-    moments = [event.at for event in trial.runs.read(RUN_ID).events]
+    moments = [event.at for event in (await trial.runs.read(RUN_ID)).events]
     assert moments == sorted(moments)
 
 
@@ -307,7 +307,7 @@ async def test_answers_that_arrived_are_kept_when_azure_becomes_unusable() -> No
     trial = Trial(plan(3, transport=Transport.ACTION, receipts=False), _SignsOut(lambda command, n: Behaviour()))
     with pytest.raises(AzureUnusable):
         await trial.start()
-    kept = [event for event in trial.runs.read(RUN_ID).events if isinstance(event, e.SubmissionAccepted)]
+    kept = [event for event in (await trial.runs.read(RUN_ID)).events if isinstance(event, e.SubmissionAccepted)]
     assert [event.job for event in kept] == [1, 2]
 
 
@@ -322,7 +322,7 @@ async def test_a_killed_run_tells_apart_what_was_sent_and_what_was_not() -> None
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     run = Run(trial.plan, RUN_ID)
-    for event in trial.runs.read(RUN_ID).events:
+    for event in (await trial.runs.read(RUN_ID)).events:
         run.apply(event)
     report = aggregate(run.record())
     assert [(row.status, row.cause.code) for row in report.jobs] == [

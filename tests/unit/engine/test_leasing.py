@@ -32,7 +32,7 @@ async def carry_out(run_id: str, frozen: Plan, cloud: ScriptedCloud, leases: Mem
     run = Run(frozen, run_id)
     clock = SystemClock()
     leasing = LeasingCloud(cloud, leases, run, clock)
-    journal = MemoryRuns().create(run_id, frozen)
+    journal = await MemoryRuns().create(run_id, frozen)
     engine = Engine(
         run, leasing, journal, clock, lambda job: run.command(job, {}), leasing.observe, nonces=lambda: "a" * 32
     )
@@ -141,7 +141,7 @@ async def test_waiting_is_said_with_the_run_and_the_time() -> None:
         leasing.observe(event)
         notes.observe(event)
 
-    journal = MemoryRuns().create("run-2", run.plan)
+    journal = await MemoryRuns().create("run-2", run.plan)
     engine = Engine(run, leasing, journal, clock, lambda job: run.command(job, {}), observe, nonces=lambda: "a" * 32)
     second = asyncio.create_task(engine.drive(1, "test"))
     await asyncio.sleep(10)

@@ -72,7 +72,7 @@ async def test_a_run_of_an_older_version_goes_on_with_its_nonce() -> None:
     frozen = plan(1, transport=Transport.ACTION)
     cloud = Watched()
     trial = Trial(frozen, cloud)
-    old: Journal = trial.runs.create(RUN_ID, frozen)
+    old: Journal = await trial.runs.create(RUN_ID, frozen)
     opening = [e.RunOpened(0.0, 1), e.WaveOpened(0.0, 0), e.SubmissionIntended(1.0, JobId(0), 1)]
     await old.append(opening)
     before = Run(frozen, RUN_ID)

@@ -135,10 +135,10 @@ async def test_what_has_ended_is_asked_for_no_more(transport: Transport) -> None
     """A run killed after its last result is on disk is resumed without a question to any of its VMs."""
     trial = Trial(plan(3, transport=transport), ScriptedCloud())
     await trial.start()
-    events = trial.runs.read(RUN_ID).events
+    events = (await trial.runs.read(RUN_ID)).events
     last = max(number for number, event in enumerate(events) if isinstance(event, e.ResultReceived))
     trial.runs = MemoryRuns()
-    await trial.runs.create(RUN_ID, trial.plan).append(events[: last + 1])
+    await (await trial.runs.create(RUN_ID, trial.plan)).append(events[: last + 1])
     before = dict(trial.cloud.calls)
     report = aggregate(await trial.resume())
     assert [row.status for row in report.jobs] == [Status.SUCCEEDED] * 3

@@ -64,10 +64,12 @@ async def carry_out(shelf: Shelf) -> RunRecord:
     frozen = plan(1, limits=Limits(deliver_timeout=300))
     run = Run(frozen, RUN_ID)
     known = {ENDED: True, LIVE: False}
-    cloud = SlotReclaimingCloud(
-        ScriptedCloud(behave), shelf, lambda ids: {i: known[i] for i in ids if i in known}, SystemClock()
-    )
-    journal = MemoryRuns().create(RUN_ID, frozen)
+
+    async def have_ended(ids: Sequence[str]) -> dict[str, bool]:
+        return {run_id: known[run_id] for run_id in ids if run_id in known}
+
+    cloud = SlotReclaimingCloud(ScriptedCloud(behave), shelf, have_ended, SystemClock())
+    journal = await MemoryRuns().create(RUN_ID, frozen)
     clock = SystemClock()
     engine = Engine(
         run, cloud, journal, clock, lambda job: run.command(job, {}), lambda event: None, nonces=lambda: "a" * 32

@@ -207,7 +207,7 @@ async def test_a_hard_stop_lets_it_run_on_and_a_resume_reads_its_end() -> None:
 async def test_after_a_resume_it_is_looked_at_anew() -> None:
     """What was seen before an interruption is not relied on: somebody may have changed the command since."""
     trial = Trial(standing(1), ScriptedCloud())
-    journal = trial.runs.create(RUN_ID, trial.plan)
+    journal = await trial.runs.create(RUN_ID, trial.plan)
     now = SystemClock().now()
     await journal.append([e.RunOpened(now, 1), e.WaveOpened(now, 0), e.CommandMissing(now, JobId(0))])
     await Trial(standing(1, script="echo 0\n"), trial.cloud).start()

@@ -31,11 +31,11 @@ class Vanishing:
             raise StateError("it is gone", code="state_lost")
 
 
-def begin(cloud: ScriptedCloud, kept: Vanishing, leases: MemoryLeases) -> tuple[Engine, LeasingCloud]:
+async def begin(cloud: ScriptedCloud, kept: Vanishing, leases: MemoryLeases) -> tuple[Engine, LeasingCloud]:
     frozen, clock = plan(3, steps=2), SystemClock()
     run = Run(frozen, "first")
     leasing = LeasingCloud(cloud, leases, run, clock)
-    journal = MemoryRuns().create("first", frozen)
+    journal = await MemoryRuns().create("first", frozen)
     engine = Engine(
         run,
         leasing,
@@ -52,7 +52,7 @@ def begin(cloud: ScriptedCloud, kept: Vanishing, leases: MemoryLeases) -> tuple[
 async def test_a_run_that_waits_ends_with_the_first_loss() -> None:
     """At the next look, though its scripts take an hour; what is running is not ended, and nothing else is begun."""
     cloud = ScriptedCloud(lambda command, n: Behaviour(duration=3600))
-    engine, _ = begin(cloud, Vanishing(4), MemoryLeases())
+    engine, _ = await begin(cloud, Vanishing(4), MemoryLeases())
     began = asyncio.get_running_loop().time()
     with pytest.raises(StateError, match="it is gone"):
         await engine.drive(1, "test")
@@ -63,7 +63,7 @@ async def test_a_run_that_waits_ends_with_the_first_loss() -> None:
 async def test_a_run_that_ends_is_watched_no_longer() -> None:
     """It ends when its jobs have, with no look after that."""
     kept = Vanishing(10_000)
-    engine, _ = begin(ScriptedCloud(lambda command, n: Behaviour(duration=2)), kept, MemoryLeases())
+    engine, _ = await begin(ScriptedCloud(lambda command, n: Behaviour(duration=2)), kept, MemoryLeases())
     await engine.drive(1, "test")
     seen = kept.looks
     await asyncio.sleep(10 * EVERY)
@@ -73,7 +73,7 @@ async def test_a_run_that_ends_is_watched_no_longer() -> None:
 async def test_vms_at_work_are_held_again_where_others_look_now() -> None:
     """In place of lost leases, those of the VMs with a running script are taken; what another run took stays its own."""
     cloud = ScriptedCloud(lambda command, n: Behaviour(duration=3600))
-    engine, leasing = begin(cloud, Vanishing(2), MemoryLeases())
+    engine, leasing = await begin(cloud, Vanishing(2), MemoryLeases())
     with pytest.raises(StateError):
         await engine.drive(1, "test")
     at_work = leasing.at_work()

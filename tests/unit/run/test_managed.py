@@ -7,7 +7,7 @@ import random
 import pytest
 
 from fleet.commands.model import LEFT_AFTER, Change, ManagedCommand, chosen, is_left, run_of
-from fleet.store.sqlite.runs import new_id
+from fleet.run.run_id import new_id
 from fleet.targets.model import Os, Target
 
 VM = Target("/subscriptions/s/vm", "s", "", "rg", "vm", "we", Os.LINUX)

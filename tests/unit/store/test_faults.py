@@ -103,7 +103,7 @@ def test_every_call_while_taking_over(tmp_path: Path, plan: Plan, life: tuple[Ev
             assert journal.read(folder).events == life
             continue
         epoch += 1
-        assert (opened.events, opened.epoch) == (life, epoch)
+        assert (opened.events, opened.journal.epoch) == (life, epoch)
         finish(opened.journal.close())
         if faulty.calls < number:
             break

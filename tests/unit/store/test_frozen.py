@@ -68,7 +68,7 @@ def test_a_thawed_owner_writes_nothing_more(tmp_path: Path, lines: int) -> None:
         said = owner.stdout.read().split()
         assert owner.wait() == 0
     assert said == [b"lease_lost"]
-    assert opened.epoch == 2
+    assert opened.journal.epoch == 2
     finish(opened.journal.append([SubmissionIntended(9.0, JobId(7), 2)]))
     finish(opened.journal.close())
     found = journal.read(folder)

@@ -58,7 +58,7 @@ def test_keeps_what_was_acknowledged(tmp_path: Path, lines: int) -> None:
     assert {(job, attempt) for job in said for attempt in (1, 2)} <= set(pairs)
     assert pairs[::2] == [(job, 1) for job, _ in pairs[1::2]]
     opened = journal.open_for_writing(folder, owner="heir", now=2.0)
-    assert (opened.events, opened.epoch) == (found.events, 2)
+    assert (opened.events, opened.journal.epoch) == (found.events, 2)
     finish(opened.journal.close())
 
 

@@ -15,8 +15,9 @@ from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event, RunPaused
 from fleet.run.kept import RunState
+from fleet.run.model import Extent
 from fleet.store.sqlite import acknowledged, journal, outputs, wal
-from fleet.store.sqlite.directives import FOLDER, Directives
+from fleet.store.sqlite.directives import FOLDER, DirectiveFiles
 from fleet.store.sqlite.files import is_locked, open_plain, read_plain, sync_folder
 from fleet.store.sqlite.leases import FILE, FileLeases
 from fleet.store.sqlite.runs import RunsFolder
@@ -111,7 +112,7 @@ def test_leases_cannot_be_taken_there(tmp_path: Path, thing: Callable[[Path], ob
 
 def test_a_directive_is_only_read_from_a_file(tmp_path: Path, thing: Callable[[Path], object]) -> None:
     """The run's owner looks twice a second: nothing may hold it up, and what is sound is taken up all the same."""
-    box = Directives(tmp_path)
+    box = DirectiveFiles(tmp_path)
     sound = RunPaused(0.0, "jo", "slow", new_directive())
     box.leave(sound)
     strange = new_directive()
@@ -126,7 +127,7 @@ def test_a_directive_is_only_read_from_a_file(tmp_path: Path, thing: Callable[[P
 def test_directives_are_only_looked_for_in_a_folder(tmp_path: Path) -> None:
     """A pipe in the folder's place holds none; leaving one there is a sentence."""
     os.mkfifo(tmp_path / FOLDER)
-    box = Directives(tmp_path)
+    box = DirectiveFiles(tmp_path)
     assert list(box.pending()) == []
     with pytest.raises(StateError, match=FOLDER):
         box.leave(RunPaused(0.0, "jo", "slow", new_directive()))
@@ -137,7 +138,7 @@ def test_a_directive_that_makes_no_sense_is_passed_over(tmp_path: Path, content:
     """Nested without end, of another shape, or larger than any."""
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / f"{new_directive()}.json").write_text(content)
-    assert list(Directives(tmp_path).pending()) == []
+    assert list(DirectiveFiles(tmp_path).pending()) == []
 
 
 def test_every_way_to_a_file_refuses_what_is_none(tmp_path: Path, thing: Callable[[Path], object]) -> None:
@@ -168,4 +169,4 @@ def test_fetched_output_is_only_read_from_a_file(tmp_path: Path, thing: Callable
     """Something else in its place is no output, and is fetched again."""
     (tmp_path / outputs.FOLDER).mkdir()
     thing(tmp_path / outputs.FOLDER / "3.stdout")
-    assert outputs.kept(tmp_path, 3, "stdout", length=0, digest="-") is None
+    assert outputs.kept(tmp_path, 3, "stdout", Extent(0, "-")) is None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import StateError
+from fleet.run.model import Extent
 from fleet.store.sqlite import outputs
 
 DATA = b"all\x00of\xffit"
@@ -15,7 +16,7 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
 def kept(folder: Path, *, length: int = len(DATA), digest: str = DIGEST) -> bytes | None:
-    return outputs.kept(folder, 3, "stdout", length=length, digest=digest)
+    return outputs.kept(folder, 3, "stdout", Extent(length, digest))
 
 
 def test_what_was_kept_is_there(tmp_path: Path) -> None:
@@ -23,7 +24,7 @@ def test_what_was_kept_is_there(tmp_path: Path) -> None:
     outputs.keep(tmp_path, 3, "stdout", b"first")
     outputs.keep(tmp_path, 3, "stdout", DATA)
     assert kept(tmp_path) == kept(tmp_path, digest="-") == DATA
-    assert outputs.kept(tmp_path, 4, "stdout", length=len(DATA), digest=DIGEST) is None
+    assert outputs.kept(tmp_path, 4, "stdout", Extent(len(DATA), DIGEST)) is None
     assert [path.name for path in (tmp_path / "output").iterdir()] == ["3.stdout"]
     assert (tmp_path / "output").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "output" / "3.stdout").stat().st_mode & 0o777 == 0o600

@@ -15,9 +15,10 @@ from fleet.errors import RunNotFound, StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
 from fleet.run.kept import RunState, RunSummary
+from fleet.run.run_id import new_id
 from fleet.store.sqlite import journal
 from fleet.store.sqlite.files import make_folder
-from fleet.store.sqlite.runs import RunsFolder, new_id
+from fleet.store.sqlite.runs import RunsFolder
 from tests.unit.store.own_loop import finish
 
 NOVEMBER = 1_795_375_053.0  # 2026-11-22 19:17:33 UTC
