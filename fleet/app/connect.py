@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +42,10 @@ class Connection:
     """Who asks the webhooks of gates."""
     leases: str | None = None
     """What names this cloud among VM leases; None for a lab of this process alone, which nobody else can reach."""
+
+
+Opening = Callable[[], AbstractAsyncContextManager[Connection]]
+"""Opens the cloud of a run that is kept, where it is needed at all."""
 
 
 @asynccontextmanager

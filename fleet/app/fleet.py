@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleet.app import plans, runs, search, steer
-from fleet.app.connect import DEFAULT_LAB, Connection, connect
+from fleet.app import inspect, plans, runs, search, steer
+from fleet.app.connect import DEFAULT_LAB, Connection, Opening, connect
+from fleet.app.follow import Followed, Screen, follow, row_to_follow
+from fleet.app.inspect import Freed
+from fleet.app.output import FetchNotes, NoNotes, StepOutput, fetch_missing
 from fleet.app.parameters import hidden_apart, secrets_among
+from fleet.app.release import delete_and_record
 from fleet.app.runs import Stop, StopHook
 from fleet.app.search import Narrowing
 from fleet.app.stores import durations_in, open_store
 from fleet.clock import Clock, SystemClock
+from fleet.commands.bulk import Ended
+from fleet.commands.model import ManagedCommand
 from fleet.config.load import Config, load
+from fleet.engine.ports import CommandsOf
 from fleet.engine.run_store import ALL, RunFilter, RunStore
+from fleet.errors import RunNotFound
+from fleet.guest.probe import Findings
+from fleet.guest.spool import Stream
 from fleet.plan.approval import Approval
 from fleet.plan.build import Settings
 from fleet.plan.model import Plan
 from fleet.playbook.model import Playbook, Selection
 from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
-from fleet.run.events import Directive, Event
-from fleet.run.kept import RunSummary
-from fleet.run.model import Status
+from fleet.run.events import Directive, Event, WaveApproved, WaveRejected
+from fleet.run.kept import RunSummary, SavedRun
+from fleet.run.model import Cause, Status
+from fleet.run.state import Run
 from fleet.targets.model import TargetSet
 
 if TYPE_CHECKING:
@@ -198,6 +209,126 @@ class Fleet:
         Return what became of it, as a sentence. Raises RunNotFound, StateError (``no_answer``).
         """
         return (await steer.direct(self.store, await self.store.find(run), directive)).text
+
+    async def decide(self, run: str, *, approve: bool, why: str = "", name: str | None = None) -> str:
+        """Approve or reject the wave that a run waits to open, as this machine's user. Nothing is carried out here.
+
+        Return what became of it, as a sentence. Raises RunNotFound, Refused (``no_approval_awaited``,
+        ``not_an_approver``), StateError.
+        """
+        kept = await runs.saved(self.store, run)
+        wave, who = steer.wave_to_decide(runs.replay(kept)), steer.asker(name)
+        kind = WaveApproved if approve else WaveRejected
+        event = kind(0.0, wave, who, why, steer.new_directive())
+        return (await steer.direct(self.store, kept.run_id, event)).text
+
+    # -- what runs in VMs --------------------------------------------------------------------------------------------
+
+    async def output(
+        self, run: str, vm: str, *, step: str | None = None, notes: FetchNotes | None = None
+    ) -> Sequence[StepOutput]:
+        """Return all that the scripts of a run printed on a VM: fetched from it where the report holds only the end.
+
+        ``notes`` receives what cannot be fetched, and the progress. Raises RunNotFound, Refused, AzureUnusable, StateError.
+        """
+        kept, folded, chosen = await self._rows(run, vm, step)
+        fetched, _ = await fetch_missing(
+            self.config,
+            self.store,
+            kept,
+            folded,
+            chosen,
+            tuple(Stream),
+            notes or NoNotes(),
+            opening=self._opening(kept),
+            given=(),
+            environ=self._environ,
+        )
+        rows = aggregate(folded.record()).jobs
+        return [StepOutput.of(rows[place], fetched.get(place, {})) for place in chosen]
+
+    async def follow(self, run: str, vm: str, screen: Screen, *, step: str | None = None) -> Followed:
+        """Pass what a VM's script prints to ``screen`` until it has ended; of several steps, the one that is running.
+
+        Raises RunNotFound, Refused (``not_begun``, ``not_followed``), QueryFailed, AzureUnusable, StateError.
+        """
+        kept, folded, chosen = await self._rows(run, vm, step)
+        row = row_to_follow(folded, chosen, kept.live)
+        return await follow(
+            self.config,
+            self.store,
+            kept,
+            folded,
+            row,
+            tuple(Stream),
+            screen,
+            self._clock,
+            opening=self._opening(kept),
+            given=(),
+            environ=self._environ,
+        )
+
+    def _opening(self, kept: SavedRun) -> Opening:
+        """Return what gives the open cloud to a run of it."""
+
+        def opened() -> AbstractAsyncContextManager[Connection]:
+            plans.check_cloud(kept.plan, self.config, self.lab)
+            return nullcontext(self.connection)
+
+        return opened
+
+    async def _rows(self, run: str, vm: str, step: str | None) -> tuple[SavedRun, Run, list[int]]:
+        kept = await runs.saved(self.store, run)
+        folded = runs.replay(kept)
+        places = [
+            place
+            for place, job in enumerate(folded.jobs)
+            if job.job.target.name == vm and step in (None, job.job.step.id)
+        ]
+        if not places:
+            raise RunNotFound(f"no row of run {kept.run_id} is about {vm}", code="no_rows")
+        return kept, folded, places
+
+    async def probe(self, run: str, *vms: str, step: str | None = None) -> Mapping[str, Findings | Cause]:
+        """Look into VMs while scripts of a run are running there; by VM name, what was found or why nothing could be seen.
+
+        ``vms`` are names or globs; none stands for the run's stragglers, else for all that runs. Raises RunNotFound,
+        AzureUnusable, StateError.
+        """
+        kept = await runs.saved(self.store, run)
+        jobs = inspect.jobs_to_probe(runs.replay(kept), vms, step, self._clock.now())
+        found = await inspect.probe(self.connection, kept.run_id, jobs, self._clock, lambda: None)
+        return {job.job.target.name: found[job.job.id] for job in jobs}
+
+    async def unstick(
+        self, run: str, *vms: str, step: str | None = None, in_guest: bool = False, why: str = ""
+    ) -> Sequence[Freed]:
+        """End the scripts of a run that hang in these VMs, and journal who asked and why. Raises as :meth:`probe`."""
+        kept = await runs.saved(self.store, run)
+        jobs = inspect.running_jobs(runs.replay(kept), vms, step)
+        return await inspect.unstick(
+            self.store,
+            self.connection,
+            kept.run_id,
+            jobs,
+            self._clock,
+            lambda: None,
+            in_guest=in_guest,
+            who=steer.asker(),
+            why=why,
+        )
+
+    async def commands(self, chosen: str, narrowing: Narrowing | None = None) -> Sequence[CommandsOf]:
+        """Return the managed commands that lie on the VMs that an expression selects. Raises as :meth:`targets`."""
+        found = await self.targets(chosen, narrowing)
+        return await self.connection.managed.commands(found.targets, lambda: None)
+
+    async def delete_commands(self, commands: Sequence[ManagedCommand]) -> Sequence[Ended]:
+        """Delete managed commands, which ends their scripts, and record it in the runs that they belong to.
+
+        Return how each ended, in their order. Raises AzureUnusable, StateError.
+        """
+        return await delete_and_record(self.store, self.connection, commands, self._clock, lambda: None)
 
     # -- what is kept ------------------------------------------------------------------------------------------------
 

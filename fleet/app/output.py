@@ -10,7 +10,8 @@ from itertools import groupby
 from secrets import token_hex
 from typing import Protocol
 
-from fleet.app import connect, plans
+from fleet.app import connect
+from fleet.app.connect import Opening
 from fleet.app.parameters import secrets_given
 from fleet.clock import SystemClock
 from fleet.config.load import Config
@@ -23,6 +24,7 @@ from fleet.inspection.blob import whole
 from fleet.inspection.fetch import Fetcher
 from fleet.inspection.query import QueryFailed, Source
 from fleet.plan.model import Plan
+from fleet.report.model import JobRow
 from fleet.run.command import blobs, delivery_key, transport_of
 from fleet.run.kept import SavedRun
 from fleet.run.model import Extent
@@ -33,7 +35,7 @@ Whole = Mapping[int, Mapping[str, bytes]]
 """Streams by row and name."""
 
 
-class Teller(Protocol):
+class FetchNotes(Protocol):
     """Receives what a person should know while output is fetched."""
 
     def say(self, text: str) -> None:
@@ -47,6 +49,36 @@ class Teller(Protocol):
     def fetching(self, what: str, length: int, done: int, count: int) -> None:
         """Receive that so many of the pieces of a stream with this many bytes have come."""
         ...
+
+
+class NoNotes:
+    """Receives notes and keeps none: :attr:`StepOutput.whole` says what matters."""
+
+    def say(self, text: str) -> None:
+        """Receive a note."""
+
+    def warn(self, text: str) -> None:
+        """Receive a warning."""
+
+    def fetching(self, what: str, length: int, done: int, count: int) -> None:
+        """Receive the progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What the script of one step printed on one VM. ``whole`` is false where only the end of it could be had."""
+
+    step: str
+    stdout: bytes
+    stderr: bytes
+    whole: bool
+
+    @staticmethod
+    def of(row: JobRow, fetched: Mapping[str, bytes]) -> StepOutput:
+        """Take each stream as it was fetched, else as the report has it."""
+        texts = {"stdout": row.stdout, "stderr": row.stderr}
+        both = {name: fetched.get(name, text.encode("utf-8", "replace")) for name, text in texts.items()}
+        return StepOutput(row.step, both["stdout"], both["stderr"], not row.truncated or bool(fetched))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +98,17 @@ async def fetch_missing(
     run: Run,
     chosen: Sequence[int],
     streams: Sequence[Stream],
-    tell: Teller,
+    notes: FetchNotes,
     *,
-    lab: str | None,
+    opening: Opening,
     given: Sequence[str],
     environ: Mapping[str, str],
 ) -> tuple[Whole, bool]:
     """Return the streams of these rows that the report does not hold whole, and whether all of them could be had.
 
-    What was fetched before is read from beside the run, and Azure is asked nothing. ``tell`` receives what cannot be had.
-    ``given`` are parameters as at the command line, for the addresses of blobs. Raises Refused, AzureUnusable, StateError.
+    What was fetched before is read from the store, and Azure is asked nothing. ``notes`` receives what cannot be had.
+    ``opening`` opens the cloud where a VM is to be asked. ``given`` are parameters as at the command line, for the
+    addresses of blobs. Raises Refused, AzureUnusable, StateError.
     """
     found: defaultdict[int, dict[str, bytes]] = defaultdict(dict)
     missing: list[_Missing] = []
@@ -85,8 +118,8 @@ async def fetch_missing(
             missing.append(each)
         else:
             found[each.row][each.stream] = data
-    complete = _tell_unkept(run, chosen, tell)
-    for each, data in await _from_blobs(config, kept, missing, given, environ, tell):
+    complete = _tell_unkept(run, chosen, notes)
+    for each, data in await _from_blobs(config, kept, missing, given, environ, notes):
         missing.remove(each)
         await store.keep_output(kept.run_id, each.job.job.id, each.stream, data)
         found[each.row][each.stream] = data
@@ -94,10 +127,9 @@ async def fetch_missing(
         fetcher: Fetcher | None = None
         for each in missing:
             if fetcher is None:
-                plans.check_cloud(kept.plan, config, lab)
-                connection = await stack.enter_async_context(connect.connect(config, lab, environ))
+                connection = await stack.enter_async_context(opening())
                 fetcher = Fetcher(connection.cloud, SystemClock(), lambda: token_hex(16))
-            data = await _fetched(fetcher, kept, each, tell)
+            data = await _fetched(fetcher, kept, each, notes)
             if data is None:
                 complete = False
                 continue
@@ -112,7 +144,7 @@ async def _from_blobs(
     missing: Sequence[_Missing],
     given: Sequence[str],
     environ: Mapping[str, str],
-    tell: Teller,
+    notes: FetchNotes,
 ) -> list[tuple[_Missing, bytes]]:
     """Return what lies whole in the signed blobs that a step wrote, where ``-e`` gives the secret of their addresses."""
     secrets = secrets_given(kept.plan.declared, given, environ)
@@ -121,11 +153,11 @@ async def _from_blobs(
     if not signed:
         return []
     async with connect.blobs(config) as reader:
-        return [held for row, urls in signed for held in await _row_from_blobs(reader, row, urls, tell)]
+        return [held for row, urls in signed for held in await _row_from_blobs(reader, row, urls, notes)]
 
 
 async def _row_from_blobs(
-    reader: Blobs, row: Sequence[_Missing], urls: Mapping[Stream, str], tell: Teller
+    reader: Blobs, row: Sequence[_Missing], urls: Mapping[Stream, str], notes: FetchNotes
 ) -> list[tuple[_Missing, bytes]]:
     """Return those streams of one row whose blobs hold what the receipt vouches for; the others are told."""
     job = row[0].job
@@ -133,7 +165,7 @@ async def _row_from_blobs(
     try:
         held = await whole(reader, urls, job.nonce)
     except Refused as error:
-        tell.say(f"{where}: {error}; the VM is asked")
+        notes.say(f"{where}: {error}; the VM is asked")
         return []
     found = []
     for each in (each for each in row if each.stream in held):
@@ -141,7 +173,7 @@ async def _row_from_blobs(
             found.append((each, held[each.stream]))
         else:
             why = "its blob does not hold what the receipt vouches for"
-            tell.say(f"{where} {each.stream}: {why}; the VM is asked")
+            notes.say(f"{where} {each.stream}: {why}; the VM is asked")
     return found
 
 
@@ -170,13 +202,13 @@ async def _kept(store: RunStore, run_id: str, each: _Missing) -> bytes | None:
     return await store.output(run_id, each.job.job.id, each.stream, each.extent)
 
 
-def _tell_unkept(run: Run, chosen: Sequence[int], tell: Teller) -> bool:
+def _tell_unkept(run: Run, chosen: Sequence[int], notes: FetchNotes) -> bool:
     """Say which rows may be cut and cannot be fetched, as a script without a receipt keeps nothing; False if any."""
     jobs = run.record().jobs
     bare = [jobs[row].job.target.name for row in chosen if _may_be_cut(jobs[row])]
     if bare:
         more = f" and {len(bare) - 1} more" if len(bare) > 1 else ""
-        tell.warn(
+        notes.warn(
             f"{bare[0]}{more}: scripts without a receipt keep no output in the VM; the last 4,096 bytes are all there is"
         )
     return not bare
@@ -189,17 +221,17 @@ def _may_be_cut(job: JobRecord) -> bool:
     return max(len(text.encode("utf-8", "replace")) for text in (outcome.stdout, outcome.stderr)) >= CHANNEL_TAIL - 3
 
 
-async def _fetched(fetcher: Fetcher, kept: SavedRun, each: _Missing, tell: Teller) -> bytes | None:
+async def _fetched(fetcher: Fetcher, kept: SavedRun, each: _Missing, notes: FetchNotes) -> bytes | None:
     target = each.job.job.target
     what = f"{target.name} {each.job.job.step.id} {each.stream}"
 
     def progress(done: int, count: int) -> None:
-        tell.fetching(what, each.extent.length, done, count)
+        notes.fetching(what, each.extent.length, done, count)
 
     try:
         return await fetcher.fetch(_source(kept.plan, kept.run_id, each.job), each.stream, each.extent, progress)
     except QueryFailed as error:
-        tell.warn(f"{what} could not be fetched: {error.cause.message}; {error.cause.hint}".rstrip("; "))
+        notes.warn(f"{what} could not be fetched: {error.cause.message}; {error.cause.hint}".rstrip("; "))
         return None
 
 

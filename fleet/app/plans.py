@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from fleet.app.connect import Connection, cloud_name
+from fleet.app.connect import Connection, Opening, cloud_name, connect
 from fleet.app.search import Found
 from fleet.config.load import Config
 from fleet.documents.files import MOST_READ, is_own_stream, read_bounded, read_text
@@ -121,6 +122,16 @@ def check_approved(plan: Plan, config: Config, approval: Approval | None) -> Non
     if config.run.require_approval and (approval is None or approval.plan != plan.digest):
         hint = "have this plan approved, and hand in the approval: fleet approve PLANFILE makes one"
         raise Refused("run.require_approval is set, and the plan is not approved", hint=hint, code="not_approved")
+
+
+def opening(plan: Plan, config: Config, lab: str | None, environ: Mapping[str, str]) -> Opening:
+    """Return what opens the cloud that a kept run belongs to, and refuses another as :func:`check_cloud` does."""
+
+    def opened() -> AbstractAsyncContextManager[Connection]:
+        check_cloud(plan, config, lab)
+        return connect(config, lab, environ)
+
+    return opened
 
 
 def check_cloud(plan: Plan, config: Config, lab: str | None) -> None:

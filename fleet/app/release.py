@@ -1,14 +1,16 @@
-"""What runs are told when the scripts of their jobs are ended from elsewhere: that it is asked for, and what came of it."""
+"""Ends scripts by deleting their managed commands, and has the runs that they belong to record it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fleet.app import runs
+from fleet.app.commands import delete_commands
+from fleet.app.connect import Connection
 from fleet.app.steer import asker, direct_all, new_directive
+from fleet.clock import Clock
 from fleet.commands.bulk import Ended, Fate
 from fleet.commands.model import ManagedCommand
 from fleet.engine.run_store import RunFilter, RunStore
@@ -32,22 +34,25 @@ def concluded(event: JobUnstuck, *, done: bool) -> JobUnstuck:
     return replace(event, stage=FreeingStage.DONE if done else FreeingStage.FAILED, directive=new_directive())
 
 
-@asynccontextmanager
-async def told_to_runs(
-    store: RunStore, commands: Sequence[ManagedCommand]
-) -> AsyncIterator[Callable[[Sequence[Ended]], None]]:
-    """Tell the runs kept here whose scripts these commands run, before they are deleted, and how that ended.
+async def delete_and_record(
+    store: RunStore,
+    connection: Connection,
+    commands: Sequence[ManagedCommand],
+    clock: Clock,
+    seen: Callable[[], None],
+) -> tuple[Ended, ...]:
+    """Delete managed commands, and have the runs kept here whose scripts they run journal it: before, and how it ended.
 
-    Yields what is to be called with the ends of all commands, in their order.
+    ``seen`` is called once for each. Return how each ended, in their order. Raises AzureUnusable, StateError.
     """
     events = await _of_runs(store, commands)
     for run_id, theirs in events.items():
         await direct_all(store, run_id, list(theirs.values()))
-    ends: list[Ended] = []
-    yield ends.extend
+    ends = await delete_commands(connection.managed, commands, connection.principals, clock, seen)
     for run_id, theirs in events.items():
-        done = {place: place < len(ends) and ends[place].fate is Fate.DONE for place in theirs}
+        done = {place: ends[place].fate is Fate.DONE for place in theirs}
         await direct_all(store, run_id, [concluded(event, done=done[place]) for place, event in theirs.items()])
+    return ends
 
 
 async def _of_runs(store: RunStore, commands: Sequence[ManagedCommand]) -> dict[str, dict[int, JobUnstuck]]:

@@ -14,9 +14,10 @@ from secrets import token_hex
 
 from fleet.clock import SystemClock
 from fleet.engine.run_store import Directives, RunStore, Takeover
-from fleet.errors import StateError
+from fleet.errors import Refused, StateError
 from fleet.run.directives import sentence
 from fleet.run.events import Directive
+from fleet.run.state import Run
 
 PATIENCE = 20.0
 """Seconds to wait for an answer of a run's owner, who looks twice a second."""
@@ -49,6 +50,18 @@ def asker(name: str | None = None) -> str:
     """Who gives a directive: the user of this machine, with the name they give themselves."""
     place = f"{user()}@{socket.gethostname()}"
     return f"{name} ({place})" if name else place
+
+
+def wave_to_decide(run: Run) -> int:
+    """Return the index of the wave that waits for approval and that this user may decide about. Raises Refused."""
+    if run.awaiting is None:
+        hint = f"fleet show {run.run_id} shows how it stands"
+        raise Refused(f"run {run.run_id} does not wait for approval", hint=hint, code="no_approval_awaited")
+    allowed = [name for gate in run.plan.gates if gate.wave == run.awaiting and gate.is_approval for name in gate.by]
+    if allowed and user() not in allowed:
+        message = f"{user()} may not decide about wave {run.awaiting + 1} of run {run.run_id}"
+        raise Refused(message, hint=f"ask {' or '.join(allowed)}", code="not_an_approver")
+    return run.awaiting
 
 
 async def direct(store: RunStore, run_id: str, event: Directive, patience: float = PATIENCE) -> Told:

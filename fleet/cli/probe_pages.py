@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fleet.app.inspect import SAID, Freed
 from fleet.cli.terminal import table
 from fleet.guest.probe import Disk, Findings, Standing
 from fleet.report.safe import terminal, terminal_line
@@ -19,17 +20,6 @@ LITTLE = 0.05
 LONG = 60
 """Seconds of silence that are worth a word."""
 
-SAID = {
-    Standing.MISSING: "the VM knows nothing of this script: it has not arrived, or went without a receipt",
-    Standing.STARTING: "the script is about to start",
-    Standing.ALIVE: "the script is running",
-    Standing.ENDED: "the script has ended, and its answer is kept",
-    Standing.GONE: "the wrapper is gone without an answer: it was killed",
-    Standing.REBOOTED: "the VM was restarted since the script began",
-    Standing.HIDDEN: "the script runs where its processes cannot be seen",
-    Standing.UNTOLD: "how the script stands was not told",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Probed:
@@ -37,16 +27,6 @@ class Probed:
 
     job: JobState
     said: Findings | Cause
-
-
-@dataclass(frozen=True, slots=True)
-class Freed:
-    """One job, and what came of freeing its VM."""
-
-    job: JobState
-    how: str
-    done: bool
-    message: str
 
 
 def remarks(found: Findings) -> tuple[str, ...]:

@@ -15,10 +15,11 @@ import fleet
 from fleet import LAB, Fleet, Plan, Report, Stop
 from fleet.app.search import Narrowing
 from fleet.config.load import load
-from fleet.errors import InvalidInput, Refused
+from fleet.errors import InvalidInput, Refused, RunNotFound
+from fleet.guest.probe import Findings
 from fleet.plan.approval import Approval
 from fleet.plan.file import dump
-from fleet.run.events import Event, SubmissionAccepted
+from fleet.run.events import ApprovalAwaited, Event, SubmissionAccepted
 from fleet.run.kept import RunState
 from fleet.testing import MemoryRuns
 from tests.system.cli import PLAYBOOKS, ROOT, Machine
@@ -123,6 +124,105 @@ def test_a_store_of_ones_own_keeps_the_runs(tmp_path: Path) -> None:
     report, again = asyncio.run(go())
     assert report == again and report.exit_code == 0
     assert not (tmp_path / "state").exists()
+
+
+class Seen:
+    """Keeps what a followed script prints."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, bytes] = {}
+        self.notes: list[str] = []
+
+    def show(self, stream: str, data: bytes, left_out: int) -> None:
+        self.streams[stream] = self.streams.get(stream, b"") + data
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    warn = note
+
+
+def test_a_running_script_is_followed_probed_and_ended(tmp_path: Path) -> None:
+    """While a run goes on in the same loop, its script is followed, looked at and ended; the row says who asked."""
+
+    async def go() -> None:
+        async with opened(tmp_path) as fleet:
+            plan = await fleet.plan(tmp_path / "play.yaml", narrowing=Narrowing(limit=('tag.env == "dev"',), pick=1))
+            vm = plan.targets[0].name
+            started = asyncio.Event()
+
+            def observe(event: Event) -> None:
+                if isinstance(event, SubmissionAccepted):
+                    started.set()
+
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(fleet.run(plan, observe=observe))
+                await started.wait()
+                seen = Seen()
+                following = tasks.create_task(fleet.follow("last", vm, seen))
+                while "hung" not in str(seen.streams):  # noqa: ASYNC110  the script prints it, no event says so
+                    await asyncio.sleep(0.1)
+                found = await fleet.probe("last", vm)
+                assert isinstance(found[vm], Findings)
+                (freed,) = await fleet.unstick("last", vm, in_guest=True, why="it hangs")
+                assert freed.done
+            (row,) = running.result().jobs
+            assert row.status.value == "cancelled" and "it hangs" in row.cause.message
+            assert following.result().code == running.result().exit_code
+            (output,) = await fleet.output("last", vm)
+            assert output.stdout == seen.streams["stdout"] == b"hung\n" and output.whole
+            with pytest.raises(RunNotFound):
+                await fleet.output("last", "no-such-vm")
+            (read,) = await fleet.commands("all", Narrowing(limit=(f"name == '{vm}'",)))
+            assert read.target.name == vm and not read.why
+            assert len(await fleet.delete_commands(read.commands)) == len(read.commands)
+
+    (tmp_path / "play.yaml").write_text(HANGING)
+    asyncio.run(go())
+
+
+HANGING = """
+apiVersion: fleet/v1
+kind: Playbook
+metadata: {name: hanging}
+targets: {where: tag.env == "dev"}
+steps: [{id: hang, run: {inline: 'echo hung; sleep 600'}, timeout: 10m}]
+"""
+
+APPROVED = """
+apiVersion: fleet/v1
+kind: Playbook
+metadata: {name: approved}
+targets: {where: tag.env == "dev"}
+rollout: {waves: [1, 100%], gates: [{before_wave: 2, approve: true}]}
+steps: [{id: hello, run: {inline: 'echo hello'}}]
+"""
+
+
+def test_a_wave_is_approved_from_the_same_loop(tmp_path: Path) -> None:
+    """A run waits for its second wave, which another task approves; nothing can be approved before or after."""
+    (tmp_path / "play.yaml").write_text(APPROVED)
+
+    async def go() -> Report:
+        async with opened(tmp_path) as fleet:
+            plan = await fleet.plan(tmp_path / "play.yaml", narrowing=FEW)
+            waiting = asyncio.Event()
+
+            def observe(event: Event) -> None:
+                if isinstance(event, ApprovalAwaited):
+                    waiting.set()
+
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(fleet.run(plan, observe=observe))
+                await waiting.wait()
+                said = await fleet.decide("last", approve=True, why="fine")
+                assert "approved" in said
+            with pytest.raises(Refused, match="does not wait"):
+                await fleet.decide("last", approve=True)
+            return running.result()
+
+    report = asyncio.run(go())
+    assert report.exit_code == 0 and len(report.jobs) == 4
 
 
 def test_targets_that_failed_are_planned_again(tmp_path: Path) -> None:

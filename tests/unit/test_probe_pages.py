@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.cli.probe_pages import Freed, Probed, freeings, probes, remarks
+from fleet.app.inspect import Freed
+from fleet.cli.probe_pages import Probed, freeings, probes, remarks
 from fleet.guest.probe import Disk, Findings, Process, Standing
 from fleet.run.job_state import JobState
 from fleet.run.model import Cause, CauseCode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.cli.follow import row_to_follow
+from fleet.app.follow import row_to_follow
 from fleet.errors import Refused, RunNotFound
 from tests.unit.run.driven import ended, opened, sent
 from tests.unit.run.factory import plan

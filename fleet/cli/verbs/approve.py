@@ -10,7 +10,7 @@ import click
 
 from fleet.app import plans, runs
 from fleet.app.parameters import secrets_of
-from fleet.app.steer import asker, direct, new_directive, user
+from fleet.app.steer import asker, direct, new_directive, wave_to_decide
 from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.approvals import approve_plan
@@ -22,7 +22,7 @@ from fleet.cli.terminal import say
 from fleet.cli.verbs.run import FORMATS, go_on
 from fleet.cli.verbs.runs import keeping, tell_damage
 from fleet.cli.verbs.steer import steer, steering
-from fleet.errors import ExitCode, Refused
+from fleet.errors import ExitCode
 from fleet.run.events import Directive, WaveApproved, WaveRejected
 from fleet.run.state import Run
 
@@ -57,7 +57,7 @@ def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int
     kept = saved(config, run_id)
     tell_damage(kept)
     run = runs.replay(kept)
-    event = WaveApproved(0.0, _wave(run), asker(flags["name"]), flags["why"], new_directive())
+    event = WaveApproved(0.0, wave_to_decide(run), asker(flags["name"]), flags["why"], new_directive())
     if not (kept.live or record):
         plans.check_cloud(kept.plan, config, carry.lab)
         secrets_of(kept.plan.declared, carry.given, os.environ)
@@ -77,18 +77,6 @@ def reject(run_id: str, **flags: Any) -> int:
     """Reject the wave that RUN waits to open: what has not begun is `not_started`, and the exit code of the run is 5."""
 
     def make(run: Run, who: str) -> Directive:
-        return WaveRejected(0.0, _wave(run), who, flags["why"], new_directive())
+        return WaveRejected(0.0, wave_to_decide(run), who, flags["why"], new_directive())
 
     return steer(run_id, flags, make)
-
-
-def _wave(run: Run) -> int:
-    """The wave that this user may decide about."""
-    if run.awaiting is None:
-        hint = f"fleet show {run.run_id} shows how it stands"
-        raise Refused(f"run {run.run_id} does not wait for approval", hint=hint, code="no_approval_awaited")
-    allowed = [name for gate in run.plan.gates if gate.wave == run.awaiting and gate.is_approval for name in gate.by]
-    if allowed and user() not in allowed:
-        message = f"{user()} may not decide about wave {run.awaiting + 1} of run {run.run_id}"
-        raise Refused(message, hint=f"ask {' or '.join(allowed)}", code="not_an_approver")
-    return run.awaiting

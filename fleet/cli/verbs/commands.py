@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import click
 
 from fleet.app import connect, search
-from fleet.app.commands import change_commands, delete_commands
+from fleet.app.commands import change_commands
 from fleet.app.connect import Connection
 from fleet.app.leases import have_ended
 from fleet.app.parameters import secret_of
-from fleet.app.release import told_to_runs
+from fleet.app.release import delete_and_record
 from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.command_tables import describe, listing, listing_of_changes, outcomes, shown
@@ -148,12 +148,8 @@ def delete(what: str, everything: bool, running: bool, dry_run: bool, **flags: A
                 lambda: listing(doomed, "table", wall_time()),
                 yes=flags["yes"],
             )
-            async with told_to_runs(open_store(config), doomed) as freed:
-                with counting("deleting", len(doomed), flags) as seen:
-                    ended = await delete_commands(
-                        connection.managed, doomed, connection.principals, SystemClock(), seen
-                    )
-                freed(ended)
+            with counting("deleting", len(doomed), flags) as seen:
+                ended = await delete_and_record(open_store(config), connection, doomed, SystemClock(), seen)
             return _told(doomed, ended, "deleted", found, flags)
 
     config = config_of(flags)

@@ -12,16 +12,18 @@ from typing import Any
 
 import click
 
-from fleet.app import runs
+from fleet.app import plans, runs
+from fleet.app.follow import follow, row_to_follow
 from fleet.app.output import fetch_missing
 from fleet.app.reports import write_output
 from fleet.app.stores import open_store
 from fleet.cli import options
-from fleet.cli.follow import follow, row_to_follow
+from fleet.cli.follow import FollowScreen
 from fleet.cli.kept_runs import saved
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, emit_bytes, say, settings, warn
 from fleet.cli.verbs.runs import tell_state
+from fleet.clock import SystemClock
 from fleet.config.load import Config
 from fleet.errors import ExitCode, Refused, RunNotFound, StateError
 from fleet.guest.spool import Stream
@@ -117,7 +119,7 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
             chosen,
             streams,
             telling,
-            lab=flags["lab"],
+            opening=plans.opening(kept.plan, config, flags["lab"], os.environ),
             given=flags["given"],
             environ=os.environ,
         )
@@ -161,13 +163,35 @@ def _follow(config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[s
         _print(Streams(found, {}), flags["stream"], raw=flags["raw"])
         return exit_code([found])
     try:
-        return run_interruptible(follow(config, kept, run, row, flags, os.environ))
+        return run_interruptible(_followed(config, kept, run, row, flags))
     except KeyboardInterrupt:
         say(f"\nno longer following {found.name}; its job goes on", quiet=flags["quiet"])
         return ExitCode.INTERRUPTED
     except QueryFailed as error:
         message = f"{found.name} cannot be followed: {error.cause.message}"
         raise Refused(message, hint=error.cause.hint, code="not_followed") from error
+
+
+async def _followed(config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[str, Any]) -> int:
+    job = run.jobs[row].job
+    streams = [stream for stream in Stream if flags["stream"] in ("both", stream)]
+    head = safe.terminal_line(f"{job.target.name}  {job.step.id}")
+    screen = FollowScreen(head, len(streams) > 1, flags["raw"], flags["quiet"])
+    followed = await follow(
+        config,
+        open_store(config),
+        kept,
+        run,
+        row,
+        streams,
+        screen,
+        SystemClock(),
+        opening=plans.opening(kept.plan, config, flags["lab"], os.environ),
+        given=flags["given"],
+        environ=os.environ,
+    )
+    screen.finish(followed)
+    return followed.code
 
 
 def _is_meant(row: JobRow, names: tuple[str, ...], step: str | None) -> bool:
