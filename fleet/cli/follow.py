@@ -7,10 +7,10 @@ import codecs
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import Any
 
 from fleet.app import connect, plans, runs
 from fleet.app.parameters import secrets_given
+from fleet.cli.options import Access
 from fleet.cli.terminal import emit_bytes, say, warn
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config
@@ -184,36 +184,46 @@ def _kept_part(job: JobRecord, stream: Stream) -> Part | None:
 
 
 async def follow(
-    config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[str, Any], environ: Mapping[str, str]
+    config: Config,
+    kept: SavedRun,
+    run: Run,
+    row: int,
+    access: Access,
+    given: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    stream: str,
+    raw: bool,
 ) -> int:
     """Show what a job prints until it has ended, and return the exit code that a report of its row alone has.
 
+    ``stream`` is the one to show, or ``both``; ``raw`` shows control characters as they came.
     Raises QueryFailed where the VM cannot be asked.
     """
     record = run.record().jobs[row]
-    streams = tuple(stream for stream in Stream if flags["stream"] in ("both", stream))
+    streams = tuple(each for each in Stream if stream in ("both", each))
     head = safe.terminal_line(f"{record.job.target.name}  {record.job.step.id}")
-    screen = _Screen(head, len(streams) > 1, flags["raw"], flags["quiet"])
+    screen = _Screen(head, len(streams) > 1, raw, access.quiet)
     session = _Session(config, row, kept, run, Places(streams), screen, SystemClock())
-    secrets = secrets_given(kept.plan.declared, flags["given"], environ)
+    secrets = secrets_given(kept.plan.declared, given, environ)
     urls = blobs(kept.plan, record.job, secrets)
-    if Stream.STDOUT in streams and all(stream in urls for stream in streams):
+    if Stream.STDOUT in streams and all(each in urls for each in streams):
         async with connect.blobs(config) as reader:
-            followed = {stream: urls[stream] for stream in streams}
+            followed = {each: urls[each] for each in streams}
             code = await _through_blobs(session, lambda nonce: BlobFollower(reader, followed, nonce))
     else:
-        code = await _asking(session, flags, environ)
+        code = await _asking(session, access.lab, environ)
     screen.end_line()
     # The script has ended: a run that goes on hears of it within its next look or two.
     if session.kept.live and not session.ended:
         await session.wait(session.clock.now() + BEGIN_WITHIN)
-    return _told(session, code, flags["quiet"])
+    return _told(session, code, access.quiet)
 
 
-async def _asking(session: _Session, flags: Mapping[str, Any], environ: Mapping[str, str]) -> int | None:
+async def _asking(session: _Session, lab: str | None, environ: Mapping[str, str]) -> int | None:
     """Show everything, asking the VM. Return the wrapper's exit code where the VM told it."""
-    plans.check_cloud(session.kept.plan, session.config, flags["lab"])
-    async with connect.connect(session.config, flags["lab"], environ) as connection:
+    plans.check_cloud(session.kept.plan, session.config, lab)
+    async with connect.connect(session.config, lab, environ) as connection:
         return await _to_the_end(session, Follower(connection.cloud, session.clock, lambda: token_hex(16)))
 
 

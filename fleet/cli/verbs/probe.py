@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from fnmatch import fnmatchcase
 from secrets import token_hex
-from typing import Any
 
 import click
 
@@ -18,12 +17,13 @@ from fleet.app.release import asked, concluded
 from fleet.app.steer import asker, direct_all
 from fleet.cli import options
 from fleet.cli.execute import agree
+from fleet.cli.options import Access, Output
 from fleet.cli.probe_pages import SAID, Freed, Probed, freeings, probes
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, settings
 from fleet.cli.verbs.commands import counting
 from fleet.cli.verbs.runs import tell_state
-from fleet.cli.verbs.steer import steering
+from fleet.cli.verbs.steer import Reason, steering
 from fleet.clock import SystemClock, wall_time
 from fleet.commands.model import ManagedCommand
 from fleet.config.load import Config
@@ -56,7 +56,7 @@ Examples:
 @click.option("--step", metavar="ID", help="Only this step.")
 @options.showing("table", "json")
 @options.connecting
-def probe(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
+def probe(access: Access, output: Output, *, run_id: str, names: tuple[str, ...], step: str | None) -> int:
     """Look into VMs while scripts of RUN run there: processes, last output, disk, memory, locks, the agent's log.
 
     VM is a name, a glob or an id; without one the run's stragglers are looked at, or, where there are none, every VM in
@@ -64,25 +64,25 @@ def probe(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     changed, and nothing of it is journalled. Command lines of processes are shown: they may hold secrets. Exits 4 if a VM
     gave no answer.
     """
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(access.config_file, access.verbose, access.quiet)
     kept = runs.saved(config, run_id)
     run = runs.replay(kept)
-    tell_state(kept, run, flags["quiet"])
-    jobs = _probed_jobs(run, names, flags["step"])
-    said = run_interruptible(_probe(config, kept, jobs, flags))
+    tell_state(kept, run, access.quiet)
+    jobs = _probed_jobs(run, names, step)
+    said = run_interruptible(_probe(config, kept, jobs, access))
     rows = [Probed(job, said[job.job.id]) for job in jobs]
-    emit(probes(rows, flags["output_format"] or "table"))
+    emit(probes(rows, output.form or "table"))
     return ExitCode.OK if all(isinstance(row.said, Findings) for row in rows) else ExitCode.NOT_REACHED
 
 
 async def _probe(
-    config: Config, kept: SavedRun, jobs: Sequence[JobState], flags: Mapping[str, Any]
+    config: Config, kept: SavedRun, jobs: Sequence[JobState], access: Access
 ) -> dict[int, Findings | Cause]:
     found: dict[int, Findings | Cause] = {}
     async with AsyncExitStack() as stack:
-        connection = await _connected(stack, config, kept, flags)
+        connection = await _connected(stack, config, kept, access.lab)
         prober = Prober(connection.cloud, SystemClock(), lambda: token_hex(16))
-        with counting("probing", len(jobs), flags) as seen:
+        with counting("probing", len(jobs), access.quiet) as seen:
 
             async def one(job: JobState) -> None:
                 found[job.job.id] = await prober.probe(_source(kept.run_id, job))
@@ -113,7 +113,18 @@ Examples:
 @options.confirming
 @options.showing("table", "json")
 @options.connecting
-def unstick(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
+def unstick(
+    access: Access,
+    output: Output,
+    reason: Reason,
+    *,
+    run_id: str,
+    names: tuple[str, ...],
+    step: str | None,
+    in_guest: bool,
+    dry_run: bool,
+    yes: bool,
+) -> int:
     """End the scripts of RUN that hang in these VMs. What they did is not undone.
 
     A managed command is deleted, the one way to cancel it that Azure documents. An action's script, and one of a standing
@@ -124,39 +135,42 @@ def unstick(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     result of the script arrives all the same. It counts against no budget, the exit code of the run is 3, and the VM is
     free for other runs at once. Exits 4 if a VM was not freed.
     """
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(access.config_file, access.verbose, access.quiet)
     kept = runs.saved(config, run_id)
     run = runs.replay(kept)
-    tell_state(kept, run, flags["quiet"])
-    jobs = _running_jobs(run, names, flags["step"])
-    deleted = [job for job in jobs if _is_deleted(job, flags["in_guest"])]
+    tell_state(kept, run, access.quiet)
+    jobs = _running_jobs(run, names, step)
+    deleted = [job for job in jobs if _is_deleted(job, in_guest)]
     planned = [Freed(job, _how(job, deleted), False, _meaning(job, deleted)) for job in jobs]
-    form = flags["output_format"] or "table"
-    if flags["dry_run"]:
+    form = output.form or "table"
+    if dry_run:
         emit(freeings(planned, form))
         say(f"{plural(len(jobs), 'script')} would be ended")
         return ExitCode.OK
-    agree(
-        f"end {plural(len(jobs), 'script')} that may be running", lambda: freeings(planned, "table"), yes=flags["yes"]
-    )
-    rows = run_interruptible(_unstick(config, kept, jobs, deleted, flags))
+    agree(f"end {plural(len(jobs), 'script')} that may be running", lambda: freeings(planned, "table"), yes=yes)
+    rows = run_interruptible(_unstick(config, kept, jobs, deleted, access, reason))
     emit(freeings(rows, form))
     freed = sum(row.done for row in rows)
-    say(f"{freed:,} of {plural(len(rows), 'VM')} freed", quiet=flags["quiet"])
+    say(f"{freed:,} of {plural(len(rows), 'VM')} freed", quiet=access.quiet)
     return ExitCode.OK if freed == len(rows) else ExitCode.NOT_REACHED
 
 
 async def _unstick(
-    config: Config, kept: SavedRun, jobs: Sequence[JobState], deleted: Sequence[JobState], flags: Mapping[str, Any]
+    config: Config,
+    kept: SavedRun,
+    jobs: Sequence[JobState],
+    deleted: Sequence[JobState],
+    access: Access,
+    reason: Reason,
 ) -> list[Freed]:
     """Journal what is asked, do it, and journal what came of it."""
     async with AsyncExitStack() as stack:
-        connection = await _connected(stack, config, kept, flags)
-        who = asker(flags["name"])
+        connection = await _connected(stack, config, kept, access.lab)
+        who = asker(reason.name)
         hows = {job.job.id: Freeing.DELETED if job in deleted else Freeing.IN_GUEST for job in jobs}
-        events = {job.job.id: asked(job, hows[job.job.id], who, flags["why"]) for job in jobs}
+        events = {job.job.id: asked(job, hows[job.job.id], who, reason.why) for job in jobs}
         await direct_all(config, kept.run_id, list(events.values()))
-        rows = await _free(connection, kept.run_id, jobs, deleted, flags)
+        rows = await _free(connection, kept.run_id, jobs, deleted, access.quiet)
         told = await direct_all(config, kept.run_id, [concluded(events[row.job.job.id], done=row.done) for row in rows])
         if not told[0].live:
             now = runs.replay(runs.saved(config, kept.run_id))
@@ -171,11 +185,11 @@ async def _free(
     run_id: str,
     jobs: Sequence[JobState],
     deleted: Sequence[JobState],
-    flags: Mapping[str, Any],
+    quiet: int,
 ) -> list[Freed]:
     rows: dict[int, Freed] = {}
     prober = Prober(connection.cloud, SystemClock(), lambda: token_hex(16))
-    with counting("freeing", len(jobs), flags) as seen:
+    with counting("freeing", len(jobs), quiet) as seen:
 
         async def one(job: JobState) -> None:
             rows[job.job.id] = _freed(job, await prober.free(_source(run_id, job)))
@@ -221,9 +235,9 @@ def _meaning(job: JobState, deleted: Sequence[JobState]) -> str:
     return f"end the script's process group in the VM: TERM, and KILL after {GRACE} seconds"
 
 
-async def _connected(stack: AsyncExitStack, config: Config, kept: SavedRun, flags: Mapping[str, Any]) -> Connection:
-    plans.check_cloud(kept.plan, config, flags["lab"])
-    return await stack.enter_async_context(connect.connect(config, flags["lab"], os.environ))
+async def _connected(stack: AsyncExitStack, config: Config, kept: SavedRun, lab: str | None) -> Connection:
+    plans.check_cloud(kept.plan, config, lab)
+    return await stack.enter_async_context(connect.connect(config, lab, os.environ))
 
 
 def _source(run_id: str, job: JobState) -> Source:
