@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fleet.app.reports import write_approval
 from fleet.app.steer import asker, user
@@ -27,23 +25,22 @@ def place_of(plan_file: Path) -> Path:
     return plan_file.with_name(f"{plan_file.name}.approval")
 
 
-def approve_plan(plan_file: Path, flags: Mapping[str, Any]) -> None:
+def approve_plan(plan_file: Path, name: str | None, why: str, *, quiet: int) -> None:
     """Leave an approval beside a plan file. Raises InvalidInput if it holds no plan, StateError."""
     plan = file.load(read_text(plan_file, "the plan file", most=file.MAX_BYTES), file=str(plan_file))
-    made = Approval(plan.digest, user(), asker(flags["name"]), iso(wall_time()), flags["why"])
+    made = Approval(plan.digest, user(), asker(name), iso(wall_time()), why)
     write_approval(approval.dump(made), place_of(plan_file))
     emit(f"approved {terminal_line(plan.playbook.name)}, plan {plan.digest[:12]}, as {terminal_line(made.who)}")
     emit(f"wrote {terminal_line(str(place_of(plan_file)))}: a record, not a signature")
-    say(f"fleet apply {plan_file} --approved carries it out", quiet=flags["quiet"])
+    say(f"fleet apply {plan_file} --approved carries it out", quiet=quiet)
 
 
-def check_approval(plan: Plan, plan_file: Path, config: Config, flags: Mapping[str, Any]) -> None:
-    """See that a plan is approved, where flags or config ask for it. Raises Refused ``not_approved``."""
-    if not (flags["approved"] or flags["by_other"] or config.run.require_approval):
+def check_approval(plan: Plan, plan_file: Path, config: Config, *, approved: str | None, by_other: bool) -> None:
+    """See that a plan is approved, where options or config ask for it. Raises Refused ``not_approved``."""
+    if not (approved or by_other or config.run.require_approval):
         return
-    given = flags["approved"]
-    path = place_of(plan_file) if given in (None, BESIDE) else Path(given)
-    if problem := _problem(plan, path, by_other=flags["by_other"]):
+    path = place_of(plan_file) if approved is None or approved == BESIDE else Path(approved)
+    if problem := _problem(plan, path, by_other=by_other):
         hint = f"have it approved: fleet approve {plan_file}"
         raise Refused(f"the plan is not approved: {problem}", hint=hint, code="not_approved")
 

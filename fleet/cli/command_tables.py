@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from fleet.cli.terminal import table
 from fleet.clock import iso
@@ -29,7 +28,7 @@ def _tabular(head: Sequence[str], rows: Sequence[Sequence[str]], form: str) -> s
     return table(head, rows)
 
 
-def _json(rows: Sequence[Mapping[str, Any]], form: str) -> str:
+def _json(rows: Sequence[Mapping[str, object]], form: str) -> str:
     if form == "jsonl":
         return "".join(json.dumps(row) + "\n" for row in rows)
     return json.dumps(list(rows), indent=1)
@@ -62,7 +61,7 @@ def owner_of(command: ManagedCommand) -> str:
     return f"run {command.run}" if command.run else "other"
 
 
-def document(command: ManagedCommand, now: float) -> dict[str, Any]:
+def document(command: ManagedCommand, now: float) -> dict[str, object]:
     """Return a command as data: no script, no values of parameters, no signature of a URL."""
     age = command.age(now)
     return {

@@ -18,7 +18,7 @@ from fleet.app.reports import check_writable, keep_reports, write_reports
 from fleet.app.runs import OpenRun
 from fleet.app.search import Narrowing
 from fleet.app.stores import open_store
-from fleet.cli.options import CarryOptions
+from fleet.cli.options import Access, Carry, Launch, Narrow
 from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping
 from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, say, settings, width
@@ -40,42 +40,42 @@ if TYPE_CHECKING:
     from fleet.cli.jsonl import Stream
 
 
-def config_of(flags: Mapping[str, Any]) -> Config:
-    """Load the settings for the flags of ``options.connecting``."""
-    return settings(flags["config_file"], flags["verbose"], flags["quiet"], azure__tenant=flags["tenant"])[0]
+def config_of(access: Access) -> Config:
+    """Load the settings, with the tenant that was asked for."""
+    return settings(access.config_file, access.verbose, access.quiet, access.tenant)[0]
 
 
-def config_to_carry(carry: CarryOptions) -> Config:
-    """Load the settings, and find out before anything is sent whether reports can be written where flags say."""
-    config, _ = settings(carry.config_file, carry.verbose, carry.quiet, azure__tenant=carry.tenant)
+def config_to_carry(carry: Carry) -> Config:
+    """Load the settings, and find out before anything is sent whether reports can be written where options say."""
+    config = config_of(carry)
     check_writable(carry.report_files)
     return config
 
 
-def narrowing_of(flags: Mapping[str, Any]) -> Narrowing:
-    """What the flags of ``options.narrowing`` ask for."""
+def narrowing_of(narrow: Narrow) -> Narrowing:
+    """What a selection is narrowed to."""
     return Narrowing(
-        subscriptions=flags["subscriptions"],
-        limit=flags["limit"],
-        exclude=flags["exclude"],
-        pick=flags["pick"],
-        seed=flags["seed"],
-        max_targets=flags["max_targets"],
+        subscriptions=narrow.subscriptions,
+        limit=narrow.limit,
+        exclude=narrow.exclude,
+        pick=narrow.pick,
+        seed=narrow.seed,
+        max_targets=narrow.max_targets,
     )
 
 
-def settings_of(config: Config, flags: Mapping[str, Any]) -> Settings:
-    """What the config says about runs, with the flags of ``options.launching`` on top."""
+def settings_of(config: Config, launch: Launch) -> Settings:
+    """What the config says about runs, with the options on top."""
     base = plans.settings_of(config)
     return replace(
         base,
-        transport=Transport(flags["transport"]) if flags["transport"] else base.transport,
-        override_concurrency=flags["concurrency"],
-        override_max_failures=flags["max_failures"],
-        override_max_unreachable=flags["max_unreachable"],
-        override_timeout=flags["timeout"],
-        override_lease=Lease(flags["lease"]) if flags["lease"] else None,
-        override_slow_start=flags["slow_start"],
+        transport=Transport(launch.transport) if launch.transport else base.transport,
+        override_concurrency=launch.concurrency,
+        override_max_failures=launch.max_failures,
+        override_max_unreachable=launch.max_unreachable,
+        override_timeout=launch.timeout,
+        override_lease=Lease(launch.lease) if launch.lease else None,
+        override_slow_start=launch.slow_start,
     )
 
 
@@ -141,7 +141,7 @@ async def carry_out(
     connection: Connection,
     plan: Plan,
     secrets: Mapping[str, str],
-    carry: CarryOptions,
+    carry: Carry,
     stopping: Stopping,
     show: Show | None = None,
 ) -> Ended:
@@ -156,7 +156,7 @@ async def drive(
     opened: OpenRun,
     connection: Connection,
     secrets: Mapping[str, str],
-    carry: CarryOptions,
+    carry: Carry,
     stopping: Stopping,
     clock: Clock,
     show: Show | None = None,
@@ -190,9 +190,8 @@ async def drive(
     except FleetError as error:
         failure, run = error, opened.run
     interrupted = stopping.asked > 0 and not run.finished
-    report = aggregate(
-        run.record(), interrupted=interrupted, allow_empty=carry.allow_empty, resumable=opened.is_resumable
-    )
+    # A plan without targets is refused before it comes here, unless that was allowed.
+    report = aggregate(run.record(), interrupted=interrupted, allow_empty=True, resumable=opened.is_resumable)
     code = report.exit_code
     try:
         show_report(report, carry, stream, show)
@@ -213,19 +212,19 @@ async def drive(
     return Ended(report, code)
 
 
-def _waits(carry: CarryOptions) -> bool:
+def _waits(carry: Carry) -> bool:
     """Whether to stay while a person is awaited: as asked, else where there is one to see it."""
     return sys.stderr.isatty() if carry.wait is None else carry.wait
 
 
-def _is_watched(carry: CarryOptions) -> bool:
+def _is_watched(carry: Carry) -> bool:
     """Whether a live picture can be drawn: on a terminal, with nothing else written to it meanwhile."""
-    beside = carry.quiet or carry.verbose or (carry.output_format == "jsonl" and sys.stdout.isatty())
+    beside = carry.quiet or carry.verbose or (carry.form == "jsonl" and sys.stdout.isatty())
     return sys.stderr.isatty() and not beside and os.environ.get("TERM") != "dumb"
 
 
-def _stream(run: Run, carry: CarryOptions) -> Stream | None:
-    if carry.output_format != "jsonl":
+def _stream(run: Run, carry: Carry) -> Stream | None:
+    if carry.form != "jsonl":
         return None
     from fleet.cli.jsonl import Stream
 
@@ -239,7 +238,7 @@ def _say_failure(failure: FleetError) -> None:
         click.echo(f"  hint: {terminal(failure.hint)}", err=True)
 
 
-def _how_to_continue(run: Run, carry: CarryOptions, *, interrupted: bool) -> str:
+def _how_to_continue(run: Run, carry: Carry, *, interrupted: bool) -> str:
     """Say what ended with the command; the last line is the exact command that continues the run.
 
     A run that was left because nobody stays to approve a wave is continued by approving it.
@@ -253,7 +252,7 @@ def _how_to_continue(run: Run, carry: CarryOptions, *, interrupted: bool) -> str
     return line
 
 
-def command_line(verb: str, run_id: str, plan: Plan, carry: CarryOptions) -> str:
+def command_line(verb: str, run_id: str, plan: Plan, carry: Carry) -> str:
     """Return the command that continues a run as this one was carried out."""
     words = ["fleet", verb, run_id]
     if carry.lab is not None:
@@ -271,17 +270,17 @@ def _is_of_secret(item: str, plan: Plan) -> bool:
     return bool(plan.secrets) and (item.startswith("@") or item.partition("=")[0] in plan.secrets)
 
 
-def show_report(report: Report, carry: CarryOptions, stream: Stream | None = None, show: Show | None = None) -> None:
+def show_report(report: Report, carry: Carry, stream: Stream | None = None, show: Show | None = None) -> None:
     """Put the report on stdout, in the form that was asked for."""
     if stream is not None:
         stream.finish(report)
     elif show is not None:
         show(report)
     else:
-        emit_pieces(pieces(report, report_form(carry.output_format), width=width(), colour=colour_on(carry.colour)))
+        emit_pieces(pieces(report, report_form(carry.form), width=width(), colour=colour_on(carry.colour)))
 
 
-def write_files(report: Report, carry: CarryOptions) -> None:
-    """Write the report into the files that flags ask for."""
+def write_files(report: Report, carry: Carry) -> None:
+    """Write the report into the files that options ask for."""
     for path in write_reports(report, carry.report_files):
         say(f"wrote {path}", quiet=carry.quiet)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fleet.app.inspect import SAID, Freed
 from fleet.cli.terminal import table
@@ -111,9 +110,9 @@ def _machine(found: Findings) -> Iterator[str]:
         yield "  " + terminal_line(", ".join(parts))
 
 
-def _document(row: Probed) -> dict[str, Any]:
+def _document(row: Probed) -> dict[str, object]:
     target, said = row.job.job.target, row.said
-    base: dict[str, Any] = {"vm": target.name, "target": target.id, "step": row.job.job.step.id}
+    base: dict[str, object] = {"vm": target.name, "target": target.id, "step": row.job.job.step.id}
     if isinstance(said, Cause):
         return {**base, "state": None, "cause": said.code.value, "message": said.message, "hint": said.hint}
     return {

@@ -23,13 +23,13 @@ Origins = Mapping[str, str]
 
 
 def settings(
-    config_file: str | None = None, verbose: int = 0, quiet: int = 0, **flags: object
+    config_file: str | None = None, verbose: int = 0, quiet: int = 0, tenant: str | None = None
 ) -> tuple[Config, Origins]:
-    """Set up the log and load the settings. ``flags`` are dotted keys with ``__`` for the dot; None is not given."""
+    """Set up the log and load the settings. ``tenant`` is ``azure.tenant``; None is not given."""
     from fleet.config.load import load
 
     logs.set_up(verbose=verbose, quiet=quiet)
-    given = {key.replace("__", "."): str(value) for key, value in flags.items() if value is not None}
+    given = {} if tenant is None else {"azure.tenant": tenant}
     if config_file:
         given["config"] = config_file
     return load(flags=given, environ=os.environ, cwd=_working_folder(), home=_home())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,12 +16,12 @@ from fleet.cli import options
 from fleet.cli.approvals import approve_plan
 from fleet.cli.execute import config_to_carry
 from fleet.cli.kept_runs import saved
-from fleet.cli.options import CarryOptions
+from fleet.cli.options import Carry, Common
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import say
 from fleet.cli.verbs.run import FORMATS, go_on
-from fleet.cli.verbs.runs import keeping, tell_damage
-from fleet.cli.verbs.steer import steer, steering
+from fleet.cli.verbs.runs import tell_damage
+from fleet.cli.verbs.steer import Reason, steer, steering
 from fleet.errors import ExitCode
 from fleet.run.events import Directive, WaveApproved, WaveRejected
 from fleet.run.state import Run
@@ -41,7 +41,7 @@ Examples:
 @click.option("--record", is_flag=True, help="Only record it; `fleet resume` goes on later.")
 @options.values
 @options.carrying_out(*FORMATS)
-def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int:
+def approve(carry: Carry, reason: Reason, *, run_id: str, record: bool, given: tuple[str, ...]) -> int:
     """Approve the wave that RUN waits to open, and go on with it where no process does; or approve PLANFILE.
 
     The approval of a wave is journalled with who and why. It is of this run and its frozen plan, and of one wave.
@@ -50,14 +50,15 @@ def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int
     nothing is sent: `fleet apply PLANFILE --approved` asks for it. It is a record, not a signature: whoever may write
     the file could have written it.
     """
+    carry = replace(carry, given=given)
     config = config_to_carry(carry)
     if os.path.isfile(run_id) or run_id.endswith(".plan"):  # noqa: PTH113  unlike Path's, it takes a name of any length
-        approve_plan(Path(run_id), flags)
+        approve_plan(Path(run_id), reason.name, reason.why, quiet=carry.quiet)
         return ExitCode.OK
     kept = saved(config, run_id)
     tell_damage(kept)
     run = runs.replay(kept)
-    event = WaveApproved(0.0, wave_to_decide(run), asker(flags["name"]), flags["why"], new_directive())
+    event = WaveApproved(0.0, wave_to_decide(run), asker(reason.name), reason.why, new_directive())
     if not (kept.live or record):
         plans.check_cloud(kept.plan, config, carry.lab)
         secrets_of(kept.plan.declared, carry.given, os.environ)
@@ -72,11 +73,11 @@ def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int
 @click.command(epilog="\b\nExamples:\n  fleet reject last --why 'two of the canaries are slow'\n")
 @click.argument("run_id", metavar="RUN")
 @steering
-@keeping
-def reject(run_id: str, **flags: Any) -> int:
+@options.keeping
+def reject(common: Common, reason: Reason, *, run_id: str) -> int:
     """Reject the wave that RUN waits to open: what has not begun is `not_started`, and the exit code of the run is 5."""
 
     def make(run: Run, who: str) -> Directive:
-        return WaveRejected(0.0, wave_to_decide(run), who, flags["why"], new_directive())
+        return WaveRejected(0.0, wave_to_decide(run), who, reason.why, new_directive())
 
-    return steer(run_id, flags, make)
+    return steer(run_id, common, reason, make)

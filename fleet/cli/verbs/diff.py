@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
 from fleet import codec
 from fleet.cli import options
+from fleet.cli.options import Common, Output
 from fleet.cli.terminal import colour_on, emit, say
-from fleet.cli.verbs.runs import keeping, report_of
+from fleet.cli.verbs.runs import report_of
 from fleet.errors import ExitCode
 from fleet.report import safe
 from fleet.report.compare import Deviation, Minority, between_hosts, between_runs
@@ -41,8 +41,8 @@ Examples:
 )
 @click.option("--exact", is_flag=True, help="Compare output byte for byte.")
 @options.showing("table", "json")
-@keeping
-def diff(first: str, second: str | None, masks: tuple[str, ...], exact: bool, **flags: Any) -> int:
+@options.keeping
+def diff(common: Common, output: Output, *, first: str, second: str | None, masks: tuple[str, ...], exact: bool) -> int:
     """Show what differs between the VMs of RUN, or between two runs.
 
     Host names, times, ids and addresses are left out of account, so that only what matters is told. Exits 10 if there are
@@ -51,14 +51,14 @@ def diff(first: str, second: str | None, masks: tuple[str, ...], exact: bool, **
     rules = () if exact else tuple(Rule(name) for name in masks) or DEFAULT
     found: Sequence[Deviation | Minority]
     if second is None:
-        found = between_hosts(report_of(first, flags), rules)
+        found = between_hosts(report_of(first, common), rules)
     else:
-        found = between_runs(report_of(first, flags), report_of(second, flags), rules)
-    if flags["output_format"] == "json":
+        found = between_runs(report_of(first, common), report_of(second, common), rules)
+    if output.form == "json":
         emit(json.dumps([codec.encode(item) for item in found], indent=1))
     else:
-        emit("".join(_shown(item, colour_on(flags["colour"])) for item in found))
-    say(f"{plural(len(found), 'difference')}", quiet=flags["quiet"])
+        emit("".join(_shown(item, colour_on(output.colour)) for item in found))
+    say(f"{plural(len(found), 'difference')}", quiet=common.quiet)
     return ExitCode.DIFFERENCES if found else ExitCode.OK
 
 

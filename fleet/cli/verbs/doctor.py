@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,6 +14,7 @@ from fleet.app.connect import Connection
 from fleet.app.parameters import parameters
 from fleet.cli import options
 from fleet.cli.execute import config_of, narrowing_of, settings_of, tell_notes
+from fleet.cli.options import Access, Launch, Narrow, Output
 from fleet.cli.render_plan import finding_document
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, settings, table, warn
@@ -50,33 +50,44 @@ Examples:
 @click.option("-o", "--output", "output_format", type=click.Choice(["json", "table"]), help="A role, or the reasons.")
 @click.option("--config", "config_file", metavar="FILE", help="Settings to use instead of ./config.yaml.")
 @click.option("-q", "--quiet", count=True, help="Say less on stderr.")
-def rbac(playbook: str, with_doctor: bool, **flags: Any) -> int:
+def rbac(
+    playbook: str,
+    transport: str | None,
+    given_scopes: tuple[str, ...],
+    name: str | None,
+    with_doctor: bool,
+    output_format: str | None,
+    config_file: str | None,
+    quiet: int,
+) -> int:
     """Print the smallest custom role that can carry out PLAYBOOK, as `az role definition create` reads it.
 
     Nothing is asked of Azure. Scopes are the subscriptions that the playbook names by id; others are given by --scope.
     """
-    config, _ = settings(flags["config_file"], 0, flags["quiet"])
+    config, _ = settings(config_file, 0, quiet)
     loaded = plans.load_playbook(Path(playbook))
     kinds = wanted_kinds(loaded.selection.kinds, selector.parse(loaded.selection.where).expression)
-    needed = rights(loaded.steps, Transport(flags["transport"] or config.run.transport), kinds)
+    needed = rights(loaded.steps, Transport(transport or config.run.transport), kinds)
     needed += (DOCTOR, LOCKS) if with_doctor else ()
     needed += PATCHERS if with_doctor or loaded.labels.get("purpose") == PURPOSE else ()
-    if flags["output_format"] == "table":
+    if output_format == "table":
         emit(table(("action", "where", "why"), [(right.action, right.reach.value, right.reason) for right in needed]))
         return ExitCode.OK
-    emit(json.dumps(_role(loaded, needed, flags), indent=2))
-    say("note: assign it on whole subscriptions: operations are read there, not in a group", quiet=flags["quiet"])
+    emit(json.dumps(_role(loaded, needed, name, given_scopes), indent=2))
+    say("note: assign it on whole subscriptions: operations are read there, not in a group", quiet=quiet)
     return ExitCode.OK
 
 
-def _role(loaded: Playbook, needed: Sequence[Right], flags: dict[str, Any]) -> dict[str, object]:
+def _role(
+    loaded: Playbook, needed: Sequence[Right], name: str | None, given_scopes: tuple[str, ...]
+) -> dict[str, object]:
     found, others = scopes(loaded.selection.subscriptions)
-    where = tuple(flags["given_scopes"]) or found
-    if others and not flags["given_scopes"]:
+    where = given_scopes or found
+    if others and not given_scopes:
         names = ", ".join(others)
         warn(f"{names}: no subscription id, so no scope; put the ids into AssignableScopes, or give --scope")
     description = f"What Fleet needs to carry out the playbook {loaded.name} {loaded.version}, and nothing else"
-    return role(flags["name"] or f"Fleet {loaded.name}", description, needed, where)
+    return role(name or f"Fleet {loaded.name}", description, needed, where)
 
 
 @click.command(
@@ -93,7 +104,9 @@ Examples:
 @options.launching
 @options.showing("table", "json")
 @options.connecting
-def doctor(playbook: str, **flags: Any) -> int:
+def doctor(
+    access: Access, output: Output, launch: Launch, narrow: Narrow, *, playbook: str, given: tuple[str, ...]
+) -> int:
     """Check what stands in the way of a run of PLAYBOOK: sign-in, rights, VMs, locks, and whether its scripts fit.
 
     It also names other patchers of the VMs: Azure, Windows, maintenance configurations.
@@ -101,22 +114,22 @@ def doctor(playbook: str, **flags: Any) -> int:
     Nothing is sent to any VM. Exits with 0 if every target would be reached, 4 if some would not, 7 if sign-in or rights
     are in the way, 2 if the playbook does not fit its targets. What could not be checked changes no exit code.
     """
-    config = config_of(flags)
+    config = config_of(access)
     loaded = plans.load_playbook(Path(playbook))
-    values, secrets = parameters(loaded, flags["given"], os.environ)
+    values, secrets = parameters(loaded, given, os.environ)
 
     async def go() -> tuple[Plan, tuple[Finding, ...]]:
-        async with connect.connect(config, flags["lab"], os.environ) as connection:
-            tell_notes(connection, flags["quiet"])
-            found = await search.find_for(connection, loaded, narrowing_of(flags))
+        async with connect.connect(config, access.lab, os.environ) as connection:
+            tell_notes(connection, access.quiet)
+            found = await search.find_for(connection, loaded, narrowing_of(narrow))
             warn_about(found)
             made = plans.make_plan(
-                connection, loaded, found, values, settings_of(config, flags), allow_empty=flags["allow_empty"]
+                connection, loaded, found, values, settings_of(config, launch), allow_empty=narrow.allow_empty
             )
             return made, await plans.examine(connection, made, secrets)
 
     plan, findings = run_interruptible(go())
-    emit(render(plan, findings, flags["output_format"] or "table"))
+    emit(render(plan, findings, output.form or "table"))
     return exit_code(findings)
 
 
@@ -160,7 +173,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _document(plan: Plan, findings: Sequence[Finding], out: frozenset[Target]) -> dict[str, Any]:
+def _document(plan: Plan, findings: Sequence[Finding], out: frozenset[Target]) -> dict[str, object]:
     return {
         "schema": "urn:fleet:doctor:v1",
         "playbook": plan.playbook.name,

@@ -7,7 +7,6 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -26,7 +25,7 @@ from fleet.cli.execute import (
     settings_of,
     tell_notes,
 )
-from fleet.cli.options import CarryOptions
+from fleet.cli.options import Carry, Launch, Narrow
 from fleet.cli.signals import Stopping
 from fleet.cli.terminal import colour_on, emit, say
 from fleet.cli.verbs.output import write_streams
@@ -62,7 +61,18 @@ Examples:
 @click.option("--outdir", type=click.Path(path_type=Path), help="Also write each VM's streams into this folder.")
 @options.confirming
 @options.carrying_out("table", "json", "jsonl", "csv", "md", waits=False)
-def execute(expression: str, words: tuple[str, ...], carry: CarryOptions, **flags: Any) -> int:
+def execute(
+    carry: Carry,
+    launch: Launch,
+    narrow: Narrow,
+    *,
+    expression: str,
+    words: tuple[str, ...],
+    shell: str,
+    diff: bool,
+    outdir: Path | None,
+    yes: bool,
+) -> int:
     """Run COMMAND on the VMs that EXPR selects (`all` is every VM), and show equal answers once.
 
     One word is a line for the shell, several are a program and its arguments. It is a run like any other: journalled,
@@ -70,22 +80,22 @@ def execute(expression: str, words: tuple[str, ...], carry: CarryOptions, **flag
     """
     config = config_to_carry(carry)
     refuse_unapproved(config)
-    playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, Shell(flags["shell"]))
+    playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, Shell(shell))
 
     async def go(stopping: Stopping) -> Ended:
         async with connect.connect(config, carry.lab, os.environ) as connection:
             tell_notes(connection, carry.quiet)
-            found = await search.find(connection, playbook.selection, narrowing_of(flags))
+            found = await search.find(connection, playbook.selection, narrowing_of(narrow))
             warn_about(found)
             plan = plans.make_plan(
-                connection, playbook, found, {}, settings_of(config, flags), allow_empty=flags["allow_empty"]
+                connection, playbook, found, {}, settings_of(config, launch), allow_empty=narrow.allow_empty
             )
-            confirm(plan, yes=flags["yes"])
-            return await carry_out(config, connection, plan, {}, carry, stopping, _show(carry, diff=flags["diff"]))
+            confirm(plan, yes=yes)
+            return await carry_out(config, connection, plan, {}, carry, stopping, _show(carry, diff=diff))
 
     ended = conduct(go)
-    if flags["outdir"] and ended.report is not None:
-        write_streams(ended.report.jobs, flags["outdir"], flags["quiet"])
+    if outdir and ended.report is not None:
+        write_streams(ended.report.jobs, outdir, carry.quiet)
     return ended.code
 
 
@@ -118,9 +128,9 @@ def _script(command: Sequence[str]) -> tuple[str, str]:
     return (command[0] if len(command) == 1 else shlex.join(command)) + "\n", ""
 
 
-def _show(carry: CarryOptions, *, diff: bool) -> Show | None:
+def _show(carry: Carry, *, diff: bool) -> Show | None:
     """How the report goes to stdout: folded groups, unless another form is asked for."""
-    if carry.output_format not in (None, "table"):
+    if carry.form not in (None, "table"):
         return None
     colour = colour_on(carry.colour)
 

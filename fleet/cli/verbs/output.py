@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -20,6 +19,7 @@ from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.follow import FollowScreen
 from fleet.cli.kept_runs import saved
+from fleet.cli.options import Access
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, emit_bytes, say, settings, warn
 from fleet.cli.verbs.runs import tell_state
@@ -52,6 +52,31 @@ class Streams:
         return [(name, content) for name, content in both.items() if which in ("both", name)]
 
 
+@dataclass(frozen=True, slots=True)
+class Printing:
+    """Which output is printed, how, and where to."""
+
+    step: str | None
+    stream: str
+    full: bool
+    follow: bool
+    outdir: Path | None
+    raw: bool
+
+
+printing = options.fill(
+    Printing,
+    click.option("--step", metavar="ID", help="Only this step."),
+    click.option(
+        "--stream", type=click.Choice(["both", "stdout", "stderr"]), default="both", help="Which stream (default both)."
+    ),
+    click.option("--full", is_flag=True, help="Fetch, from the VMs or their blobs, what was too long for the channel."),
+    click.option("--follow", is_flag=True, help="Show what one VM's script prints while it runs, until it has ended."),
+    click.option("--outdir", type=click.Path(path_type=Path), help="Write files into this folder instead."),
+    click.option("--raw", is_flag=True, help="Print what came, control characters included. Not on a terminal."),
+)
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -65,17 +90,10 @@ Examples:
 )
 @click.argument("run_id", metavar="RUN")
 @click.argument("names", metavar="[VM]...", nargs=-1)
-@click.option("--step", metavar="ID", help="Only this step.")
-@click.option(
-    "--stream", type=click.Choice(["both", "stdout", "stderr"]), default="both", help="Which stream (default both)."
-)
-@click.option("--full", is_flag=True, help="Fetch, from the VMs or their blobs, what was too long for the channel.")
-@click.option("--follow", is_flag=True, help="Show what one VM's script prints while it runs, until it has ended.")
-@click.option("--outdir", type=click.Path(path_type=Path), help="Write files into this folder instead.")
-@click.option("--raw", is_flag=True, help="Print what came, control characters included. Not on a terminal.")
+@printing
 @options.values
 @options.connecting
-def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
+def output(access: Access, printing: Printing, *, run_id: str, names: tuple[str, ...], given: tuple[str, ...]) -> int:
     """Print what the scripts of RUN printed, VM by VM; VM is a name or a glob.
 
     Azure carries 4,096 bytes of each stream, which hold some 30 KB of packed text. A VM keeps longer output for seven
@@ -89,28 +107,28 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     Where the step writes its output to blobs and -e gives the secret that signs their addresses, both read the blobs
     instead, and the VM is asked nothing.
     """
-    if flags["follow"] and (flags["full"] or flags["outdir"]):
+    if printing.follow and (printing.full or printing.outdir):
         raise click.UsageError("--follow goes with neither --full nor --outdir")
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(access.config_file, access.verbose, access.quiet)
     kept = saved(config, run_id)
     run = runs.replay(kept)
-    tell_state(kept, run, flags["quiet"])
+    tell_state(kept, run, access.quiet)
     found = aggregate(run.record())
-    chosen = [index for index, row in enumerate(found.jobs) if _is_meant(row, names, flags["step"])]
+    chosen = [index for index, row in enumerate(found.jobs) if _is_meant(row, names, printing.step)]
     if not chosen:
-        wanted = " ".join((*names, *((f"--step {flags['step']}",) if flags["step"] else ())))
+        wanted = " ".join((*names, *((f"--step {printing.step}",) if printing.step else ())))
         raise RunNotFound(
             f"no row of run {found.run} fits {wanted or 'that'}",
             hint=f"fleet show {found.run} lists them",
             code="no_rows",
         )
-    if flags["follow"]:
-        return _follow(config, kept, run, row_to_follow(run, chosen, kept.live), flags)
+    if printing.follow:
+        return _follow(config, kept, run, row_to_follow(run, chosen, kept.live), access, printing, given)
     complete = True
     whole: Mapping[int, Mapping[str, bytes]] = {}
-    if flags["full"]:
-        streams = [stream for stream in Stream if flags["stream"] in ("both", stream)]
-        telling = _Stderr(flags["quiet"])
+    if printing.full:
+        streams = [stream for stream in Stream if printing.stream in ("both", stream)]
+        telling = _Stderr(access.quiet)
         fetching = fetch_missing(
             config,
             open_store(config),
@@ -119,17 +137,17 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
             chosen,
             streams,
             telling,
-            opening=plans.opening(kept.plan, config, flags["lab"], os.environ),
-            given=flags["given"],
+            opening=plans.opening(kept.plan, config, access.lab, os.environ),
+            given=given,
             environ=os.environ,
         )
         whole, complete = run_interruptible(fetching)
     rows = [Streams(found.jobs[index], whole.get(index, {})) for index in chosen]
-    if flags["outdir"]:
-        _write(rows, flags["outdir"], flags["quiet"], flags["stream"])
+    if printing.outdir:
+        _write(rows, printing.outdir, access.quiet, printing.stream)
     else:
         for each in rows:
-            _print(each, flags["stream"], raw=flags["raw"])
+            _print(each, printing.stream, raw=printing.raw)
     return ExitCode.OK if complete else ExitCode.NOT_REACHED
 
 
@@ -155,28 +173,38 @@ class _Stderr:
             click.echo(f"\rfetching {what}: {done} of {count} pieces", nl=done == count, err=True)
 
 
-def _follow(config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[str, Any]) -> int:
+def _follow(
+    config: Config,
+    kept: SavedRun,
+    run: Run,
+    row: int,
+    access: Access,
+    printing: Printing,
+    given: Sequence[str],
+) -> int:
     """Follow a row. Of one that has ended already, print what is kept."""
     found = aggregate(run.record()).jobs[row]
     if run.jobs[row].phase is Phase.DONE:
-        say(f"{found.name} {found.step} has ended: {found.status.value}", quiet=flags["quiet"])
-        _print(Streams(found, {}), flags["stream"], raw=flags["raw"])
+        say(f"{found.name} {found.step} has ended: {found.status.value}", quiet=access.quiet)
+        _print(Streams(found, {}), printing.stream, raw=printing.raw)
         return exit_code([found])
     try:
-        return run_interruptible(_followed(config, kept, run, row, flags))
+        return run_interruptible(_followed(config, kept, run, row, access, printing, given))
     except KeyboardInterrupt:
-        say(f"\nno longer following {found.name}; its job goes on", quiet=flags["quiet"])
+        say(f"\nno longer following {found.name}; its job goes on", quiet=access.quiet)
         return ExitCode.INTERRUPTED
     except QueryFailed as error:
         message = f"{found.name} cannot be followed: {error.cause.message}"
         raise Refused(message, hint=error.cause.hint, code="not_followed") from error
 
 
-async def _followed(config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[str, Any]) -> int:
+async def _followed(
+    config: Config, kept: SavedRun, run: Run, row: int, access: Access, printing: Printing, given: Sequence[str]
+) -> int:
     job = run.jobs[row].job
-    streams = [stream for stream in Stream if flags["stream"] in ("both", stream)]
+    streams = [stream for stream in Stream if printing.stream in ("both", stream)]
     head = safe.terminal_line(f"{job.target.name}  {job.step.id}")
-    screen = FollowScreen(head, len(streams) > 1, flags["raw"], flags["quiet"])
+    screen = FollowScreen(head, len(streams) > 1, printing.raw, access.quiet)
     followed = await follow(
         config,
         open_store(config),
@@ -186,8 +214,8 @@ async def _followed(config: Config, kept: SavedRun, run: Run, row: int, flags: M
         streams,
         screen,
         SystemClock(),
-        opening=plans.opening(kept.plan, config, flags["lab"], os.environ),
-        given=flags["given"],
+        opening=plans.opening(kept.plan, config, access.lab, os.environ),
+        given=given,
         environ=os.environ,
     )
     screen.finish(followed)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
@@ -15,12 +14,13 @@ from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.execute import agree
 from fleet.cli.kept_runs import saved
+from fleet.cli.options import Access, Output
 from fleet.cli.probe_pages import Probed, freeings, probes
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, settings
 from fleet.cli.verbs.commands import counting
 from fleet.cli.verbs.runs import tell_state
-from fleet.cli.verbs.steer import steering
+from fleet.cli.verbs.steer import Reason, steering
 from fleet.clock import SystemClock, wall_time
 from fleet.config.load import Config
 from fleet.errors import ExitCode
@@ -44,7 +44,7 @@ Examples:
 @click.option("--step", metavar="ID", help="Only this step.")
 @options.showing("table", "json")
 @options.connecting
-def probe(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
+def probe(access: Access, output: Output, *, run_id: str, names: tuple[str, ...], step: str | None) -> int:
     """Look into VMs while scripts of RUN run there: processes, last output, disk, memory, locks, the agent's log.
 
     VM is a name, a glob or an id; without one the run's stragglers are looked at, or, where there are none, every VM in
@@ -52,23 +52,23 @@ def probe(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     changed, and nothing of it is journalled. Command lines of processes are shown: they may hold secrets. Exits 4 if a VM
     gave no answer.
     """
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(access.config_file, access.verbose, access.quiet)
     kept = saved(config, run_id)
     run = runs.replay(kept)
-    tell_state(kept, run, flags["quiet"])
-    jobs = jobs_to_probe(run, names, flags["step"], wall_time())
-    said = run_interruptible(_probe(config, kept, jobs, flags))
+    tell_state(kept, run, access.quiet)
+    jobs = jobs_to_probe(run, names, step, wall_time())
+    said = run_interruptible(_probe(config, kept, jobs, access))
     rows = [Probed(job, said[job.job.id]) for job in jobs]
-    emit(probes(rows, flags["output_format"] or "table"))
+    emit(probes(rows, output.form or "table"))
     return ExitCode.OK if all(isinstance(row.said, Findings) for row in rows) else ExitCode.NOT_REACHED
 
 
 async def _probe(
-    config: Config, kept: SavedRun, jobs: Sequence[JobState], flags: Mapping[str, Any]
+    config: Config, kept: SavedRun, jobs: Sequence[JobState], access: Access
 ) -> dict[int, Findings | Cause]:
-    plans.check_cloud(kept.plan, config, flags["lab"])
-    async with connect.connect(config, flags["lab"], os.environ) as connection:
-        with counting("probing", len(jobs), flags) as seen:
+    plans.check_cloud(kept.plan, config, access.lab)
+    async with connect.connect(config, access.lab, os.environ) as connection:
+        with counting("probing", len(jobs), access.quiet) as seen:
             return await inspect.probe(connection, kept.run_id, jobs, SystemClock(), seen)
 
 
@@ -93,7 +93,18 @@ Examples:
 @options.confirming
 @options.showing("table", "json")
 @options.connecting
-def unstick(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
+def unstick(
+    access: Access,
+    output: Output,
+    reason: Reason,
+    *,
+    run_id: str,
+    names: tuple[str, ...],
+    step: str | None,
+    in_guest: bool,
+    dry_run: bool,
+    yes: bool,
+) -> int:
     """End the scripts of RUN that hang in these VMs. What they did is not undone.
 
     A managed command is deleted, the one way to cancel it that Azure documents. An action's script, and one of a standing
@@ -104,31 +115,31 @@ def unstick(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     result of the script arrives all the same. It counts against no budget, the exit code of the run is 3, and the VM is
     free for other runs at once. Exits 4 if a VM was not freed.
     """
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(access.config_file, access.verbose, access.quiet)
     kept = saved(config, run_id)
     run = runs.replay(kept)
-    tell_state(kept, run, flags["quiet"])
-    jobs = running_jobs(run, names, flags["step"])
-    planned = planned_ends(jobs, in_guest=flags["in_guest"])
-    form = flags["output_format"] or "table"
-    if flags["dry_run"]:
+    tell_state(kept, run, access.quiet)
+    jobs = running_jobs(run, names, step)
+    planned = planned_ends(jobs, in_guest=in_guest)
+    form = output.form or "table"
+    if dry_run:
         emit(freeings(planned, form))
         say(f"{plural(len(jobs), 'script')} would be ended")
         return ExitCode.OK
-    agree(
-        f"end {plural(len(jobs), 'script')} that may be running", lambda: freeings(planned, "table"), yes=flags["yes"]
-    )
-    rows = run_interruptible(_unstick(config, kept, jobs, flags))
+    agree(f"end {plural(len(jobs), 'script')} that may be running", lambda: freeings(planned, "table"), yes=yes)
+    rows = run_interruptible(_unstick(config, kept, jobs, access, reason, in_guest=in_guest))
     emit(freeings(rows, form))
     freed = sum(row.done for row in rows)
-    say(f"{freed:,} of {plural(len(rows), 'VM')} freed", quiet=flags["quiet"])
+    say(f"{freed:,} of {plural(len(rows), 'VM')} freed", quiet=access.quiet)
     return ExitCode.OK if freed == len(rows) else ExitCode.NOT_REACHED
 
 
-async def _unstick(config: Config, kept: SavedRun, jobs: Sequence[JobState], flags: Mapping[str, Any]) -> list[Freed]:
-    plans.check_cloud(kept.plan, config, flags["lab"])
-    async with connect.connect(config, flags["lab"], os.environ) as connection:
-        with counting("freeing", len(jobs), flags) as seen:
+async def _unstick(
+    config: Config, kept: SavedRun, jobs: Sequence[JobState], access: Access, reason: Reason, *, in_guest: bool
+) -> list[Freed]:
+    plans.check_cloud(kept.plan, config, access.lab)
+    async with connect.connect(config, access.lab, os.environ) as connection:
+        with counting("freeing", len(jobs), access.quiet) as seen:
             return await inspect.unstick(
                 open_store(config),
                 connection,
@@ -136,7 +147,7 @@ async def _unstick(config: Config, kept: SavedRun, jobs: Sequence[JobState], fla
                 jobs,
                 SystemClock(),
                 seen,
-                in_guest=flags["in_guest"],
-                who=asker(flags["name"]),
-                why=flags["why"],
+                in_guest=in_guest,
+                who=asker(reason.name),
+                why=reason.why,
             )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -34,7 +34,8 @@ from fleet.cli.execute import (
     write_files,
 )
 from fleet.cli.kept_runs import saved
-from fleet.cli.options import CarryOptions
+from fleet.cli.option_types import AmountType
+from fleet.cli.options import Access, Carry, Launch, Narrow, Output
 from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping, run_interruptible
 from fleet.cli.terminal import colour_on, emit, say
@@ -60,6 +61,25 @@ FORMATS = ("table", "json", "jsonl", "csv", "md")
 PLAN_FORMATS = ("table", "json", "md")
 
 
+@dataclass(frozen=True, slots=True)
+class PlanFiles:
+    """The file that a plan is frozen into, and the one that it is compared with."""
+
+    out: Path | None = None
+    diff: Path | None = None
+    detailed_exitcode: bool = False
+
+
+freezing = options.fill(
+    PlanFiles,
+    click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Also freeze the plan into this file."),
+    click.option(
+        "--diff", type=click.Path(path_type=Path), metavar="FILE", help="Show how it differs from this plan file."
+    ),
+    click.option("--detailed-exitcode", is_flag=True, help="With --diff: exit 10 if there are differences."),
+)
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -76,7 +96,16 @@ Examples:
 @options.confirming
 @click.option("--dry-run", "--check", is_flag=True, help="Plan and stop, as `fleet plan` does.")
 @options.carrying_out(*FORMATS)
-def run(playbook: str, dry_run: bool, carry: CarryOptions, **flags: Any) -> int:
+def run(
+    carry: Carry,
+    launch: Launch,
+    narrow: Narrow,
+    *,
+    playbook: str,
+    given: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+) -> int:
     """Run PLAYBOOK over its targets: plan, ask, carry out, report.
 
     On a terminal the plan is shown and you are asked before anything is sent; elsewhere -y is needed. The exit code is 0
@@ -87,7 +116,8 @@ def run(playbook: str, dry_run: bool, carry: CarryOptions, **flags: Any) -> int:
     then the command that continues the run.
     """
     if dry_run:
-        return _planned(playbook, flags)
+        return _planned(playbook, given, narrow, launch, carry, carry.output, PlanFiles())
+    carry = replace(carry, given=given)
     config = config_to_carry(carry)
     refuse_unapproved(config)
     loaded = plans.load_playbook(Path(playbook))
@@ -96,9 +126,9 @@ def run(playbook: str, dry_run: bool, carry: CarryOptions, **flags: Any) -> int:
     async def go(stopping: Stopping) -> Ended:
         async with connect.connect(config, carry.lab, os.environ) as connection:
             tell_notes(connection, carry.quiet)
-            plan = await _plan(connection, config, loaded, values, flags)
+            plan = await _plan(connection, config, loaded, values, narrow, launch)
             await warn_of_patchers(connection, plan)
-            confirm(plan, yes=flags["yes"])
+            confirm(plan, yes=yes)
             return await carry_out(config, connection, plan, secrets, carry, stopping)
 
     return conduct(go).code
@@ -118,51 +148,64 @@ Examples:
 @options.values
 @options.narrowing
 @options.launching
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Also freeze the plan into this file.")
-@click.option(
-    "--diff", type=click.Path(path_type=Path), metavar="FILE", help="Show how it differs from this plan file."
-)
-@click.option("--detailed-exitcode", is_flag=True, help="With --diff: exit 10 if there are differences.")
+@freezing
 @options.showing(*PLAN_FORMATS)
 @options.connecting
-def plan(playbook: str, **flags: Any) -> int:
+def plan(
+    access: Access,
+    output: Output,
+    files: PlanFiles,
+    launch: Launch,
+    narrow: Narrow,
+    *,
+    playbook: str,
+    given: tuple[str, ...],
+) -> int:
     """Show the targets, waves, calls and time of a run of PLAYBOOK. Nothing is sent to any VM.
 
     A plan file holds the frozen targets, scripts and parameters (never the value of a secret); `fleet apply` carries out
     exactly that.
     """
-    return _planned(playbook, flags)
+    return _planned(playbook, given, narrow, launch, access, output, files)
 
 
-def _planned(playbook: str, flags: dict[str, Any]) -> int:
-    options.check_form(flags["output_format"], PLAN_FORMATS, "a plan")
-    if flags.get("diff"):
-        options.check_form(flags["output_format"], ("table", "json"), "a list of differences")
-    config = config_of(flags)
+def _planned(
+    playbook: str,
+    given: Sequence[str],
+    narrow: Narrow,
+    launch: Launch,
+    access: Access,
+    output: Output,
+    files: PlanFiles,
+) -> int:
+    options.check_form(output.form, PLAN_FORMATS, "a plan")
+    if files.diff:
+        options.check_form(output.form, ("table", "json"), "a list of differences")
+    config = config_of(access)
     loaded = plans.load_playbook(Path(playbook))
-    values, _ = parameters(loaded, flags["given"], os.environ)
+    values, _ = parameters(loaded, given, os.environ)
 
     async def go() -> int:
-        async with connect.connect(config, flags["lab"], os.environ) as connection:
-            tell_notes(connection, flags["quiet"])
-            made = await _plan(connection, config, loaded, values, flags)
-            return _shown(made, await warn_of_patchers(connection, made), flags)
+        async with connect.connect(config, access.lab, os.environ) as connection:
+            tell_notes(connection, access.quiet)
+            made = await _plan(connection, config, loaded, values, narrow, launch)
+            return _shown(made, await warn_of_patchers(connection, made), access.quiet, output, files)
 
     return run_interruptible(go())
 
 
-def _shown(made: Plan, patchers: Sequence[Finding], flags: dict[str, Any]) -> int:
+def _shown(made: Plan, patchers: Sequence[Finding], quiet: int, output: Output, files: PlanFiles) -> int:
     """Freeze the plan where asked, and print it or what differs. Who else patches is no part of what is frozen."""
-    if flags.get("out"):
-        write_plan(made, flags["out"])
-        say(f"wrote {flags['out']}", quiet=flags["quiet"])
-    if not flags.get("diff"):
-        emit(render_plan(made, flags["output_format"] or "table", colour=colour_on(flags["colour"]), patchers=patchers))
+    if files.out:
+        write_plan(made, files.out)
+        say(f"wrote {files.out}", quiet=quiet)
+    if not files.diff:
+        emit(render_plan(made, output.form or "table", colour=colour_on(output.colour), patchers=patchers))
         return ExitCode.OK
-    found = differences(_plan_file(flags["diff"]), made)
-    emit(json.dumps(codec.encode(found), indent=1) if flags["output_format"] == "json" else _listed(found))
-    say(f"{plural(len(found), 'difference')} to {flags['diff']}", quiet=flags["quiet"])
-    return ExitCode.DIFFERENCES if found and flags["detailed_exitcode"] else ExitCode.OK
+    found = differences(_plan_file(files.diff), made)
+    emit(json.dumps(codec.encode(found), indent=1) if output.form == "json" else _listed(found))
+    say(f"{plural(len(found), 'difference')} to {files.diff}", quiet=quiet)
+    return ExitCode.DIFFERENCES if found and files.detailed_exitcode else ExitCode.OK
 
 
 def _listed(found: tuple[Difference, ...]) -> str:
@@ -183,7 +226,7 @@ Examples:
 )
 @click.argument("plan_file", metavar="PLANFILE", type=click.Path(path_type=Path))
 @options.values
-@click.option("--tolerance", type=options.AmountType(), help="Differences of targets that are still fine (default 0).")
+@click.option("--tolerance", type=AmountType(), help="Differences of targets that are still fine (default 0).")
 @click.option(
     "--approved",
     is_flag=False,
@@ -194,16 +237,26 @@ Examples:
 @click.option("--by-other", is_flag=True, help="Refuse a plan that no other user than you approved.")
 @options.confirming
 @options.carrying_out(*FORMATS)
-def apply(plan_file: Path, carry: CarryOptions, **flags: Any) -> int:
+def apply(
+    carry: Carry,
+    *,
+    plan_file: Path,
+    given: tuple[str, ...],
+    tolerance: Amount | None,
+    approved: str | None,
+    by_other: bool,
+    yes: bool,
+) -> int:
     """Carry out exactly what PLANFILE froze: its targets, scripts, parameters and waves.
 
     Before anything is sent, the targets are selected again. If more of them came, went or changed than the tolerance
     allows, the plan is refused with the list of differences. Within the tolerance a VM that is no longer selected is not
     run, and its rows are `skipped` (`left_selection`); one that is new is not run either.
     """
+    carry = replace(carry, given=given)
     config = config_to_carry(carry)
     frozen = _plan_file(plan_file)
-    check_approval(frozen, plan_file, config, flags)
+    check_approval(frozen, plan_file, config, approved=approved, by_other=by_other)
     plans.check_cloud(frozen, config, carry.lab)
     secrets = secrets_of(frozen.declared, carry.given, os.environ)
 
@@ -211,18 +264,18 @@ def apply(plan_file: Path, carry: CarryOptions, **flags: Any) -> int:
         async with connect.connect(config, carry.lab, os.environ) as connection:
             tell_notes(connection, carry.quiet)
             present = await search.find_again(connection, frozen)
-            _check_drift(frozen, drift(frozen.targets, present.chosen.targets), flags)
+            _check_drift(frozen, drift(frozen.targets, present.chosen.targets), tolerance)
             plan = search.without_left(frozen, present)
             await warn_of_patchers(connection, plan)
-            confirm(plan, yes=flags["yes"])
+            confirm(plan, yes=yes)
             return await carry_out(config, connection, plan, secrets, carry, stopping)
 
     return conduct(go).code
 
 
-def _check_drift(frozen: Plan, found: tuple[Difference, ...], flags: Mapping[str, Any]) -> None:
+def _check_drift(frozen: Plan, found: tuple[Difference, ...], tolerance: Amount | None) -> None:
     """Tell the differences, and refuse the plan when there are more than the tolerance allows."""
-    allowed = (flags["tolerance"] or Amount(0)).of(len(frozen.targets))
+    allowed = (tolerance or Amount(0)).of(len(frozen.targets))
     for item in found:
         say(str(item))
     if len(found) > allowed:
@@ -240,17 +293,18 @@ Examples:
 @click.argument("run_id", metavar="RUN")
 @options.values
 @options.carrying_out(*FORMATS)
-def resume(run_id: str, carry: CarryOptions, **flags: Any) -> int:
+def resume(carry: Carry, *, run_id: str, given: tuple[str, ...]) -> int:
     """Go on with RUN (an id, a unique prefix, or `last`) where it was left.
 
     What was on its way when the run was cut off is looked up, never blindly sent again. Secret parameters are not kept
     with a run and are given again.
     """
+    carry = replace(carry, given=given)
     config = config_to_carry(carry)
     return go_on(config, saved(config, run_id), carry)
 
 
-def go_on(config: Config, kept: SavedRun, carry: CarryOptions) -> int:
+def go_on(config: Config, kept: SavedRun, carry: Carry) -> int:
     """Take a kept run over and drive it to its end."""
     plans.check_cloud(kept.plan, config, carry.lab)
     secrets = secrets_of(kept.plan.declared, carry.given, os.environ)
@@ -287,11 +341,12 @@ Examples:
 @options.values
 @options.confirming
 @options.carrying_out(*FORMATS)
-def rerun(selection: str, carry: CarryOptions, **flags: Any) -> int:
+def rerun(carry: Carry, *, selection: str, given: tuple[str, ...], yes: bool) -> int:
     """Begin a new run of the same plan on the targets of RUN that ended with one of the statuses.
 
     Without statuses: failed, timed_out, unreachable, unverified, unknown, cancelled and not_started.
     """
+    carry = replace(carry, given=given)
     config = config_to_carry(carry)
     refuse_unapproved(config)
     text, statuses = _statuses(selection)
@@ -305,7 +360,7 @@ def rerun(selection: str, carry: CarryOptions, **flags: Any) -> int:
         async with connect.connect(config, carry.lab, os.environ) as connection:
             tell_notes(connection, carry.quiet)
             await warn_of_patchers(connection, plan)
-            confirm(plan, yes=flags["yes"])
+            confirm(plan, yes=yes)
             return await carry_out(config, connection, plan, secrets, carry, stopping)
 
     return conduct(go).code
@@ -330,10 +385,12 @@ async def _plan(
     config: Config,
     loaded: Playbook,
     values: Mapping[str, ParameterValue],
-    flags: Mapping[str, Any],
+    narrow: Narrow,
+    launch: Launch,
 ) -> Plan:
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
-    found = await search.find_for(connection, loaded, narrowing_of(flags))
+    found = await search.find_for(connection, loaded, narrowing_of(narrow))
     warn_about(found)
-    known = await plans.with_times(settings_of(config, flags), durations_in(open_store(config)), loaded, connection)
-    return plans.make_plan(connection, loaded, found, values, known, allow_empty=flags["allow_empty"])
+    durations = durations_in(open_store(config))
+    known = await plans.with_times(settings_of(config, launch), durations, loaded, connection)
+    return plans.make_plan(connection, loaded, found, values, known, allow_empty=narrow.allow_empty)

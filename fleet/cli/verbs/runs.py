@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import click
 
-from fleet.app.reports import check_writable, write_reports
+from fleet.app.reports import ReportFile, check_writable, write_reports
 from fleet.app.runs import replay
 from fleet.cli import options
 from fleet.cli.kept_runs import listed, saved
+from fleet.cli.options import Common, Output
 from fleet.cli.progress import slow_jobs, waiting_jobs
 from fleet.cli.terminal import colour_on, emit, emit_pieces, report_form, say, settings, table, warn, width
 from fleet.clock import iso, wall_time
@@ -19,7 +19,7 @@ from fleet.report.aggregate import aggregate
 from fleet.report.model import Report
 from fleet.report.render import pieces
 from fleet.report.words import plural
-from fleet.run.kept import SavedRun
+from fleet.run.kept import RunSummary, SavedRun
 from fleet.run.state import Run
 
 STRAGGLERS_SHOWN = 9
@@ -27,36 +27,25 @@ STRAGGLERS_SHOWN = 9
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 
 
-def keeping(command: Any) -> Any:
-    """The flags of a verb that reads kept runs only."""
-    for option in (
-        click.option("--config", "config_file", metavar="FILE", help="Settings to use instead of ./config.yaml."),
-        click.option("-v", "--verbose", count=True, help="Say more on stderr."),
-        click.option("-q", "--quiet", count=True, help="Say less on stderr."),
-    ):
-        command = option(command)
-    return command
-
-
 @click.command(epilog="\b\nExamples:\n  fleet runs\n  fleet runs -o json\n")
 @options.showing("table", "json")
-@keeping
-def runs(**flags: Any) -> int:
+@options.keeping
+def runs(common: Common, output: Output) -> int:
     """List the runs kept here, newest first."""
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(common.config_file, common.verbose, common.quiet)
     kept = listed(config)
-    if flags["output_format"] == "json":
+    if output.form == "json":
         emit(json.dumps([_run_document(run) for run in kept], indent=1))
         return ExitCode.OK
     if not kept:
-        say("no runs yet; `fleet run PLAYBOOK` begins one", quiet=flags["quiet"])
+        say("no runs yet; `fleet run PLAYBOOK` begins one", quiet=common.quiet)
         return ExitCode.OK
     rows = [(run.id, run.state.value, run.playbook, str(run.targets), _when(run.created), run.detail) for run in kept]
     emit(table(("run", "state", "playbook", "targets", "begun", ""), rows))
     return ExitCode.OK
 
 
-def _run_document(run: Any) -> dict[str, object]:
+def _run_document(run: RunSummary) -> dict[str, object]:
     return {
         "id": run.id,
         "state": run.state.value,
@@ -81,17 +70,17 @@ Examples:
 """
 )
 @click.argument("run_id", metavar="RUN")
-@click.option("--all", is_flag=True, help="Every group and every line of output, nothing left out.")
+@click.option("--all", "everything", is_flag=True, help="Every group and every line of output, nothing left out.")
 @options.showing(*FORMATS)
-@keeping
-def show(run_id: str, **flags: Any) -> int:
+@options.keeping
+def show(common: Common, output: Output, *, run_id: str, everything: bool) -> int:
     """Show RUN (an id, a unique prefix, or `last`): how it stands, or how it ended.
 
     The exit code is that of the run's report.
     """
-    found = report_of(run_id, flags)
-    form, colour = report_form(flags["output_format"]), colour_on(flags["colour"])
-    emit_pieces(pieces(found, form, width=width(), colour=colour, whole=flags["all"]))
+    found = report_of(run_id, common)
+    form, colour = report_form(output.form), colour_on(output.colour)
+    emit_pieces(pieces(found, form, width=width(), colour=colour, whole=everything))
     return found.exit_code
 
 
@@ -106,29 +95,29 @@ Examples:
 @click.argument("run_id", metavar="RUN")
 @options.reporting
 @options.showing(*FORMATS)
-@keeping
-def report(run_id: str, **flags: Any) -> int:
+@options.keeping
+def report(common: Common, output: Output, *, run_id: str, report_files: tuple[ReportFile, ...]) -> int:
     """Render the report of RUN again. With --report and no -o, only the files are written."""
-    check_writable(flags["report_files"])
-    found = report_of(run_id, flags)
-    for path in write_reports(found, flags["report_files"]):
-        say(f"wrote {path}", quiet=flags["quiet"])
-    if flags["output_format"] or not flags["report_files"]:
-        form = report_form(flags["output_format"])
-        emit_pieces(pieces(found, form, width=width(), colour=colour_on(flags["colour"])))
+    check_writable(report_files)
+    found = report_of(run_id, common)
+    for path in write_reports(found, report_files):
+        say(f"wrote {path}", quiet=common.quiet)
+    if output.form or not report_files:
+        form = report_form(output.form)
+        emit_pieces(pieces(found, form, width=width(), colour=colour_on(output.colour)))
     return ExitCode.OK
 
 
 @click.command(epilog="\b\nExamples:\n  fleet verify last\n  fleet verify 20260301-0203\n")
 @click.argument("run_id", metavar="RUN")
-@keeping
-def verify(run_id: str, **flags: Any) -> int:
+@options.keeping
+def verify(common: Common, *, run_id: str) -> int:
     """Check that the journal of RUN is whole: each event is chained to the one before by its hash.
 
     A changed, missing or cut-off event is named, and the exit code is 1. The chain is not signed: it shows damage and
     careless edits, not the work of somebody who computes it anew.
     """
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(common.config_file, common.verbose, common.quiet)
     kept = saved(config, run_id)
     if kept.damage:
         hint = f"what lies before it can still be read: fleet show {kept.run_id}"
@@ -138,12 +127,12 @@ def verify(run_id: str, **flags: Any) -> int:
     return ExitCode.OK
 
 
-def report_of(run_id: str, flags: dict[str, Any]) -> Report:
+def report_of(run_id: str, common: Common) -> Report:
     """Read a kept run and aggregate it, and say on stderr what is unusual about it."""
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(common.config_file, common.verbose, common.quiet)
     kept = saved(config, run_id)
     run = replay(kept)
-    tell_state(kept, run, flags["quiet"])
+    tell_state(kept, run, common.quiet)
     return aggregate(run.record())
 
 

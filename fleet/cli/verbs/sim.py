@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +19,8 @@ from fleet.app.reports import check_writable
 from fleet.app.search import Found
 from fleet.cli import options
 from fleet.cli.execute import narrowing_of, settings_of, show_report, write_files
+from fleet.cli.option_types import DurationType
+from fleet.cli.options import Carry, Launch, Narrow
 from fleet.cli.terminal import emit, say, settings
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem
@@ -36,12 +38,12 @@ DEFAULT_VMS = 100
 MOST_VMS = 100_000
 
 
-class FaultsType(click.ParamType[dict[str, float]]):
+class FaultsType(click.ParamType["dict[AnyFault, float]"]):
     """``KIND=PERCENT,...``: what goes wrong, and how often."""
 
     name = "KIND=PERCENT,..."
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dict[AnyFault, float]:
         from fleet.rehearsal.faults import Fault, VmFault, parse_fault
 
         if isinstance(value, dict):
@@ -65,15 +67,47 @@ class SpanType(click.ParamType[tuple[float, float]]):
 
     name = "DURATION[..DURATION]"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
         if isinstance(value, tuple):
             return value
         shortest, dots, longest = str(value).partition("..")
-        first = options.DurationType().convert(shortest, param, ctx)
-        last = options.DurationType().convert(longest, param, ctx) if dots else first
+        first = DurationType().convert(shortest, param, ctx)
+        last = DurationType().convert(longest, param, ctx) if dots else first
         if last < first:
             self.fail(f"{value!r} ends before it begins", param, ctx)
         return first, last
+
+
+@dataclass(frozen=True, slots=True)
+class Pretend:
+    """The pretend fleet's size, and how its VMs and their Azure behave."""
+
+    vms: int | None
+    faults: Mapping[AnyFault, float]
+    duration: tuple[float, float]
+    """Seconds: the shortest and the longest."""
+
+
+pretending = options.fill(
+    Pretend,
+    click.option(
+        "--vms",
+        type=click.IntRange(1, MOST_VMS),
+        metavar="N",
+        help=f"Size of the pretend fleet (default {DEFAULT_VMS}).",
+    ),
+    click.option(
+        "--fault",
+        "faults",
+        type=FaultsType(),
+        default={},
+        help="What goes wrong: of requests 429, 409, 401, 5xx, "
+        "5xx-after, reset, lost, late, hang, torn, slow, unconnected; of VMs agent-down, stopped, failing, straggler.",
+    ),
+    click.option(
+        "--duration", type=SpanType(), default=(5.0, 30.0), help="How long the scripts take (default 5s..30s)."
+    ),
+)
 
 
 @click.command(
@@ -86,49 +120,32 @@ Examples:
 """
 )
 @click.argument("play", type=click.Path(), metavar="PLAYBOOK|PLANFILE")
-@click.option(
-    "--vms",
-    type=click.IntRange(1, MOST_VMS),
-    metavar="N",
-    help=f"Size of the pretend fleet (default {DEFAULT_VMS}).",
-)
-@click.option(
-    "--fault",
-    "faults",
-    type=FaultsType(),
-    default={},
-    help="What goes wrong: of requests 429, 409, 401, 5xx, "
-    "5xx-after, reset, lost, late, hang, torn, slow, unconnected; of VMs agent-down, stopped, failing, straggler.",
-)
-@click.option("--duration", type=SpanType(), default=(5.0, 30.0), help="How long the scripts take (default 5s..30s).")
+@pretending
 @options.values
 @options.narrowing
 @options.launching
-@options.reporting
-@options.showing("table", "json", "jsonl", "csv", "md")
-@options.connecting
-def sim(play: str, **flags: Any) -> int:
+@options.carrying_out("table", "json", "jsonl", "csv", "md", waits=False)
+def sim(carry: Carry, launch: Launch, narrow: Narrow, pretend: Pretend, *, play: str, given: tuple[str, ...]) -> int:
     """Rehearse PLAYBOOK (or a plan file) in virtual time, and print the report it would have had.
 
     The plan, the engine and every word on the wire are the real ones; Azure and the VMs are pretended, in this
     process: nothing is ever sent anywhere. The pretend fleet is derived from the playbook's own selection, or is that of
     --lab=FILE, or the plan file's frozen targets. Equal seeds give equal rehearsals.
     """
-    return _rehearse(Path(play), flags)
+    return _rehearse(Path(play), carry, launch, narrow, pretend, given)
 
 
-def _rehearse(path: Path, flags: dict[str, Any]) -> int:
+def _rehearse(path: Path, carry: Carry, launch: Launch, narrow: Narrow, pretend: Pretend, given: Sequence[str]) -> int:
     from fleet.cli.timeline import drawn
     from fleet.rehearsal.rehearse import RehearsalOptions, rehearse
 
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
-    check_writable(flags["report_files"])
-    seed = flags["seed"]
-    wanted = RehearsalOptions(flags["faults"], flags["duration"], seed)
+    config, _ = settings(carry.config_file, carry.verbose, carry.quiet)
+    check_writable(carry.report_files)
+    wanted = RehearsalOptions(pretend.faults, pretend.duration, narrow.seed)
     text = read_text(path, "the playbook")
     if text.lstrip().startswith("{"):
         frozen = load(text, file=str(path))
-        spec = _lab_of(flags) or _of_plan(frozen, seed)
+        spec = _lab_of(carry.lab, pretend.vms) or _of_plan(frozen, narrow.seed)
         secrets = dict.fromkeys(frozen.secrets, "rehearsed-secret")
 
         async def planned(connection: Connection) -> Plan:
@@ -138,7 +155,7 @@ def _rehearse(path: Path, flags: dict[str, Any]) -> int:
         loaded = plans.playbook_of(text, path)
         values, secrets = parameters(
             loaded,
-            _with_secrets(loaded, flags),
+            _with_secrets(loaded, given),
             {
                 **os.environ,
                 **{
@@ -148,44 +165,40 @@ def _rehearse(path: Path, flags: dict[str, Any]) -> int:
                 },
             },
         )
-        spec = _lab_of(flags) or _of_playbook(loaded, flags, seed)
+        spec = _lab_of(carry.lab, pretend.vms) or _of_playbook(loaded, narrow, pretend.vms)
 
         async def planned(connection: Connection) -> Plan:
-            found = await search.find_for(connection, loaded, narrowing_of(flags))
-            _check_derived(found, loaded, flags)
+            found = await search.find_for(connection, loaded, narrowing_of(narrow))
+            _check_derived(found, loaded, carry.lab, narrow)
             return plans.make_plan(
-                connection, loaded, found, values, settings_of(config, flags), allow_empty=flags["allow_empty"]
+                connection, loaded, found, values, settings_of(config, launch), allow_empty=narrow.allow_empty
             )
 
     rehearsed = rehearse(spec, planned, wanted, secrets)
-    say(
-        "rehearsal: nothing is sent anywhere; Azure and the VMs are pretended, and no script runs", quiet=flags["quiet"]
-    )
-    carry = options.carry_options(flags)
+    say("rehearsal: nothing is sent anywhere; Azure and the VMs are pretended, and no script runs", quiet=carry.quiet)
     show_report(rehearsed.report, carry)
     write_files(rehearsed.report, carry)
-    on_stdout = (flags["output_format"] or ("table" if sys.stdout.isatty() else "json")) == "table"
+    on_stdout = (carry.form or ("table" if sys.stdout.isatty() else "json")) == "table"
     told = drawn(rehearsed.report) + "".join(f"{line}\n" for line in _facts(rehearsed))
     if on_stdout:
         emit(told)
     else:
-        say(told.rstrip("\n"), quiet=flags["quiet"])
+        say(told.rstrip("\n"), quiet=carry.quiet)
     return rehearsed.report.exit_code
 
 
-def _with_secrets(loaded: Playbook, flags: Mapping[str, Any]) -> tuple[str, ...]:
+def _with_secrets(loaded: Playbook, given: Sequence[str]) -> tuple[str, ...]:
     """The values given, without those of secrets: a rehearsal needs none, and none is read."""
     secret = {parameter.name for parameter in loaded.parameters if parameter.secret}
-    return tuple(item for item in flags["given"] if item.partition("=")[0] not in secret)
+    return tuple(item for item in given if item.partition("=")[0] not in secret)
 
 
-def _lab_of(flags: Mapping[str, Any]) -> LabSpec | None:
-    lab = flags["lab"]
+def _lab_of(lab: str | None, vms: int | None) -> LabSpec | None:
     if lab is None:
         return None
     if connect.is_url(lab):
         raise click.UsageError("a rehearsal has a lab of its own: name a lab file, not a URL")
-    if flags["vms"] is not None:
+    if vms is not None:
         raise click.UsageError("--vms is the size of a derived fleet; the lab file says how many VMs it has")
     return connect.lab_spec(lab)
 
@@ -196,18 +209,18 @@ def _of_plan(frozen: Plan, seed: int) -> LabSpec:
     return from_targets(frozen.targets, seed)
 
 
-def _of_playbook(loaded: Playbook, flags: Mapping[str, Any], seed: int) -> LabSpec:
+def _of_playbook(loaded: Playbook, narrow: Narrow, vms: int | None) -> LabSpec:
     from fleet.rehearsal.pretend_fleet import from_selection
 
     selection = loaded.selection
-    if flags["subscriptions"]:
-        selection = replace(selection, subscriptions=flags["subscriptions"])
-    return from_selection(selection, flags["vms"] or min(selection.max or DEFAULT_VMS, DEFAULT_VMS), seed)
+    if narrow.subscriptions:
+        selection = replace(selection, subscriptions=narrow.subscriptions)
+    return from_selection(selection, vms or min(selection.max or DEFAULT_VMS, DEFAULT_VMS), narrow.seed)
 
 
-def _check_derived(found: Found, loaded: Playbook, flags: Mapping[str, Any]) -> None:
+def _check_derived(found: Found, loaded: Playbook, lab: str | None, narrow: Narrow) -> None:
     """Say so where no fleet could be thought up that the playbook's selection lets in."""
-    if flags["lab"] is None and found.rows and not found.chosen.targets and not (flags["limit"] or flags["exclude"]):
+    if lab is None and found.rows and not found.chosen.targets and not (narrow.limit or narrow.exclude):
         message = "no pretend fleet could be derived from the playbook's selection"
         hint = "name one with --lab=FILE, or rehearse a plan file (fleet plan PLAYBOOK --out FILE)"
         raise InvalidInput([Problem("no_pretend_fleet", message, loaded.file, hint=hint)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import click
 
@@ -13,9 +13,11 @@ from fleet.app.steer import asker, direct, new_directive
 from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.kept_runs import saved
+from fleet.cli.option_types import AmountType, ConcurrencyType
+from fleet.cli.options import Common
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, settings
-from fleet.cli.verbs.runs import keeping, tell_damage
+from fleet.cli.verbs.runs import tell_damage
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
 from fleet.playbook.model import Amount
 from fleet.run.directives import NONE
@@ -25,25 +27,30 @@ from fleet.run.state import Run
 NOBODY = "no process carries the run out: it is kept, and holds for whoever goes on with it"
 
 
-def steering(command: Any) -> Any:
+@dataclass(frozen=True, slots=True)
+class Reason:
     """Who asks, and why."""
-    for option in (
-        click.option("--as", "name", metavar="TEXT", help="Who asks, beside the name of the user."),
-        click.option("--why", default="", metavar="TEXT", help="Why; kept with the run and shown in its report."),
-    ):
-        command = option(command)
-    return command
+
+    name: str | None
+    why: str
 
 
-def steer(run_id: str, flags: dict[str, Any], make: Callable[[Run, str], Directive]) -> int:
+steering = options.fill(
+    Reason,
+    click.option("--why", default="", metavar="TEXT", help="Why; kept with the run and shown in its report."),
+    click.option("--as", "name", metavar="TEXT", help="Who asks, beside the name of the user."),
+)
+
+
+def steer(run_id: str, common: Common, reason: Reason, make: Callable[[Run, str], Directive]) -> int:
     """Give a run a directive and say what became of it."""
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
+    config, _ = settings(common.config_file, common.verbose, common.quiet)
     kept = saved(config, run_id)
     tell_damage(kept)
     run = runs.replay(kept)
     if run.finished:
         raise Refused(f"run {kept.run_id} has ended", hint=f"fleet show {kept.run_id} shows how", code="run_has_ended")
-    event = make(run, asker(flags["name"]))
+    event = make(run, asker(reason.name))
     answer = run_interruptible(direct(open_store(config), kept.run_id, event))
     emit(f"run {kept.run_id}: {answer.text}" + ("" if answer.live else f"\n{NOBODY}: fleet resume {kept.run_id}"))
     return ExitCode.OK
@@ -58,17 +65,17 @@ Examples:
 )
 @click.argument("run_id", metavar="RUN")
 @steering
-@keeping
-def pause(run_id: str, **flags: Any) -> int:
+@options.keeping
+def pause(common: Common, reason: Reason, *, run_id: str) -> int:
     """Launch nothing more in RUN until it is unpaused. What is in flight goes on and is awaited.
 
     Works from any terminal of the machine that carries the run out. If no process does, it holds for whoever resumes it.
     """
 
     def make(run: Run, who: str) -> Directive:
-        return RunPaused(0.0, who, flags["why"], new_directive())
+        return RunPaused(0.0, who, reason.why, new_directive())
 
-    return steer(run_id, flags, make)
+    return steer(run_id, common, reason, make)
 
 
 @click.command(
@@ -79,16 +86,16 @@ Examples:
 )
 @click.argument("run_id", metavar="RUN")
 @steering
-@keeping
-def unpause(run_id: str, **flags: Any) -> int:
+@options.keeping
+def unpause(common: Common, reason: Reason, *, run_id: str) -> int:
     """Let a paused RUN launch again."""
 
     def make(run: Run, who: str) -> Directive:
         if run.control.paused is None:
             raise Refused(f"run {run.run_id} is not paused", code="not_paused")
-        return RunUnpaused(0.0, who, flags["why"], new_directive())
+        return RunUnpaused(0.0, who, reason.why, new_directive())
 
-    return steer(run_id, flags, make)
+    return steer(run_id, common, reason, make)
 
 
 @click.command(
@@ -102,8 +109,8 @@ Examples:
 @click.option("--soft", "kind", flag_value="soft", default="soft", help="Await what is in flight (the default).")
 @click.option("--hard", "kind", flag_value="hard", help="Also end the scripts of managed commands in their VMs.")
 @steering
-@keeping
-def cancel(run_id: str, **flags: Any) -> int:
+@options.keeping
+def cancel(common: Common, reason: Reason, *, run_id: str, kind: str) -> int:
     """End RUN: launch nothing more; every job that has not begun is `not_started`.
 
     Unlike an interrupt this is for good: a resume awaits what is in flight and launches nothing. The exit code of the run
@@ -111,9 +118,9 @@ def cancel(run_id: str, **flags: Any) -> int:
     """
 
     def make(run: Run, who: str) -> Directive:
-        return RunCancelled(0.0, StopKind(flags["kind"]), who, flags["why"], new_directive())
+        return RunCancelled(0.0, StopKind(kind), who, reason.why, new_directive())
 
-    return steer(run_id, flags, make)
+    return steer(run_id, common, reason, make)
 
 
 class MaximumType(click.ParamType[Amount | None]):
@@ -122,7 +129,7 @@ class MaximumType(click.ParamType[Amount | None]):
     name = "N|N%|none"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Amount | None:
-        return Amount(NONE) if value == "none" else options.AmountType().convert(value, param, ctx)
+        return Amount(NONE) if value == "none" else AmountType().convert(value, param, ctx)
 
 
 CURRENT = "current"
@@ -169,15 +176,24 @@ Examples:
 @click.option(
     "-f",
     "--concurrency",
-    type=options.ConcurrencyType("; fleet pause RUN holds a run"),
+    type=ConcurrencyType("; fleet pause RUN holds a run"),
     help="How many VMs at a time, at least 1; `fleet pause` holds a run.",
 )
 @click.option("--max-failures", type=MaximumType(), help="Of the whole run, or the wave; none: never stop for them.")
 @click.option("--max-unreachable", type=MaximumType(), help="Of the whole run, or the wave; none: never stop for them.")
 @click.option("--wave", type=WaveType(), help="Change the budgets of this wave, beside the run's (`per_wave`).")
 @steering
-@keeping
-def tune(run_id: str, **flags: Any) -> int:
+@options.keeping
+def tune(
+    common: Common,
+    reason: Reason,
+    *,
+    run_id: str,
+    concurrency: Amount | None,
+    max_failures: Amount | None,
+    max_unreachable: Amount | None,
+    wave: int | str | None,
+) -> int:
     """Raise or lower the concurrency and the budgets of RUN while it goes on. Percents are of its targets.
 
     With --wave the budgets are those of one wave, and percents are of the wave's targets. A wave that is over, and one that
@@ -187,18 +203,23 @@ def tune(run_id: str, **flags: Any) -> int:
     """
 
     def make(run: Run, who: str) -> Directive:
-        wave = _wave_of(run, flags["wave"])
-        total = len(run.plan.targets if wave is None else run.plan.waves[wave].targets)
-        values = {name: flags[name] for name in ("concurrency", "max_failures", "max_unreachable")}
-        if all(value is None for value in values.values()):
+        index = _wave_of(run, wave)
+        total = len(run.plan.targets if index is None else run.plan.waves[index].targets)
+        if concurrency is None and max_failures is None and max_unreachable is None:
             hint = "give --concurrency, --max-failures or --max-unreachable"
             raise InvalidInput([Problem("nothing_to_change", "nothing is to be changed", "tune", hint=hint)])
-        numbers = {name: None if value is None else value.of(total) for name, value in values.items()}
-        if numbers["concurrency"] is not None:
-            numbers["concurrency"] = max(numbers["concurrency"], 1)
-        if wave is not None and numbers["concurrency"] is not None:
+        if index is not None and concurrency is not None:
             hint = "leave out --wave: it holds from now on, whatever the wave"
             raise InvalidInput([Problem("usage", "the concurrency is the run's, not a wave's", "--wave", hint=hint)])
-        return LimitsChanged(0.0, **numbers, who=who, why=flags["why"], directive=new_directive(), wave=wave)
+        return LimitsChanged(
+            0.0,
+            concurrency=None if concurrency is None else max(concurrency.of(total), 1),
+            max_failures=None if max_failures is None else max_failures.of(total),
+            max_unreachable=None if max_unreachable is None else max_unreachable.of(total),
+            who=who,
+            why=reason.why,
+            directive=new_directive(),
+            wave=index,
+        )
 
-    return steer(run_id, flags, make)
+    return steer(run_id, common, reason, make)

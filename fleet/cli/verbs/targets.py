@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,6 +14,7 @@ from fleet import codec
 from fleet.app import connect, plans, search
 from fleet.app.search import Found, Narrowing
 from fleet.cli import options
+from fleet.cli.options import Access, Narrow, Output
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, settings, table, warn, warn_of
 from fleet.documents.files import is_own_stream
@@ -43,7 +43,7 @@ Examples:
 @options.narrowing
 @options.showing("table", "json", "csv", "ids", "names")
 @options.connecting
-def targets(what: str, explain: bool, **flags: Any) -> int:
+def targets(access: Access, output: Output, narrow: Narrow, *, what: str, explain: bool) -> int:
     """List the machines that EXPR or PLAYBOOK selects; `all` is every VM that can be seen.
 
     Instances of uniform scale sets and Arc machines are looked for where a clause about `kind` or `scale_set`, or the
@@ -52,32 +52,32 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
     Nothing is sent to any VM.
     """
     if explain:
-        options.check_form(flags["output_format"], ("table", "json", "csv"), "--explain, which is about every VM,")
-    config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"], azure__tenant=flags["tenant"])
+        options.check_form(output.form, ("table", "json", "csv"), "--explain, which is about every VM,")
+    config, _ = settings(access.config_file, access.verbose, access.quiet, access.tenant)
     selection = selection_of(what, config.azure.subscriptions)
     narrowing = Narrowing(
-        subscriptions=flags["subscriptions"],
-        limit=flags["limit"],
-        exclude=flags["exclude"],
-        pick=flags["pick"],
-        seed=flags["seed"],
+        subscriptions=narrow.subscriptions,
+        limit=narrow.limit,
+        exclude=narrow.exclude,
+        pick=narrow.pick,
+        seed=narrow.seed,
     )
 
     async def go() -> Found:
-        async with connect.connect(config, flags["lab"], os.environ) as connection:
+        async with connect.connect(config, access.lab, os.environ) as connection:
             for note in connection.notes:
-                say(f"note: {note}", quiet=flags["quiet"])
+                say(f"note: {note}", quiet=access.quiet)
             return await search.find(connection, selection, narrowing, every_kind=explain)
 
     found = run_interruptible(go())
     warn_about(found)
     if explain:
-        emit(_explanation(found, flags["output_format"] or "table"))
+        emit(_explanation(found, output.form or "table"))
     else:
-        require_some(found.chosen, flags["allow_empty"])
-        emit(_listing(found.chosen.targets, flags["output_format"] or "table"))
-        say(_summary(found), quiet=flags["quiet"])
-    require_some(found.chosen, flags["allow_empty"])
+        require_some(found.chosen, narrow.allow_empty)
+        emit(_listing(found.chosen.targets, output.form or "table"))
+        say(_summary(found), quiet=access.quiet)
+    require_some(found.chosen, narrow.allow_empty)
     return ExitCode.NOT_REACHED if found.chosen.unread else ExitCode.OK
 
 

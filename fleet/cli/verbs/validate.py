@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -95,7 +94,7 @@ def config_show(origin: bool, config_file: str | None, output_format: str) -> in
     found, origins = settings(config_file)
     values = found.values()
     if output_format == "json":
-        document: dict[str, Any] = {
+        document: dict[str, object] = {
             key: {"value": value, "origin": origins[key]} if origin else value for key, value in values.items()
         }
         emit(json.dumps(document, indent=1))
