@@ -20,7 +20,7 @@ from fleet.app.search import Narrowing
 from fleet.cli.options import CarryOptions
 from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping
-from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, say, settings, width
+from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, say, settings, show_notes, width
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config
 from fleet.errors import AzureUnusable, FleetError, Refused
@@ -234,6 +234,7 @@ def _say_failure(failure: FleetError) -> None:
     click.echo(f"{label('error', 'red')}: {terminal(f'{what}{failure}')} [{failure.code}]", err=True)
     if failure.hint:
         click.echo(f"  hint: {terminal(failure.hint)}", err=True)
+    show_notes(failure)
 
 
 def _how_to_continue(run: Run, carry: CarryOptions, *, interrupted: bool) -> str:

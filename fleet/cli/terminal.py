@@ -144,6 +144,12 @@ def warn_of(problem: Problem) -> None:
     warn(str(problem) + (f"; {problem.hint}" if problem.hint else ""))
 
 
+def show_notes(error: BaseException) -> None:
+    """Show what else failed at the same time as an error, as :func:`fleet.engine.gather.most_telling` noted it."""
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"  {safe.terminal_line(logs.masked(note))}", err=True)
+
+
 def label(word: str, colour: str) -> str:
     """The first word of a message on stderr, coloured where that is wanted."""
     return click.style(word, fg=colour, bold=True) if colour_on("auto", sys.stderr) else word

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from fleet.clock import Clock
+from fleet.engine.gather import most_telling
 from fleet.engine.ports import Cloud, Gatekeeper, Journal, Kept, Reply
 from fleet.engine.watch import watch
 from fleet.errors import AzureUnusable, StateError, defect
@@ -124,7 +125,8 @@ class Engine:
         except* Exception as group:
             with suppress(StateError):
                 await self._keep_arrived()
-            raise _first(group) from None
+            error = most_telling(group)
+            raise error from error.__cause__
         if self._halted:
             await self._keep_arrived()
             await self._keep_lost()
@@ -308,11 +310,3 @@ class Engine:
     def _put(self, event: e.Event) -> None:
         self._inbox.append(event)
         self._arrived.set()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first real failure of a group: what went wrong, not how it was gathered."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
