@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import sys
@@ -20,7 +19,7 @@ from fleet.app.search import Narrowing
 from fleet.cli.options import CarryOptions
 from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping
-from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, say, settings, show_notes, width
+from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, run_loop, say, settings, show_notes, width
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config
 from fleet.errors import AzureUnusable, FleetError, Refused
@@ -126,7 +125,7 @@ def conduct(verb: Callable[[Stopping], Coroutine[Any, Any, Ended]], last_words: 
     stopping = Stopping(lambda: last_words)
     with stopping.listening():
         try:
-            return asyncio.run(verb(stopping))
+            return run_loop(verb, stopping)
         except (KeyboardInterrupt, click.Abort):
             if not stopping.asked:
                 raise
