@@ -13,6 +13,7 @@ from fleet.app.connect import DEFAULT_LAB, Connection, connect
 from fleet.app.parameters import hidden_apart, secrets_among
 from fleet.app.runs import Stop, StopHook
 from fleet.app.search import Narrowing
+from fleet.app.threads import in_thread
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config, load
 from fleet.plan.approval import Approval
@@ -120,7 +121,7 @@ class Fleet:
         ``values`` are those of its parameters; a secret one is given here and again to :meth:`run`, since a plan never
         holds it. Raises InvalidInput, Refused (no target, too many), AzureUnusable.
         """
-        loaded = playbook if isinstance(playbook, Playbook) else plans.load_playbook(Path(playbook))
+        loaded = playbook if isinstance(playbook, Playbook) else await in_thread(plans.load_playbook, Path(playbook))
         found = await search.find_for(self.connection, loaded, narrowing or Narrowing())
         known = plans.with_times(settings or plans.settings_of(self.config), self.config, loaded, self.connection)
         given, _ = hidden_apart(loaded, values or {})
