@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
 
 from fleet.errors import AzureUnusable, StateError
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 A = TypeVar("A")
 B = TypeVar("B")
