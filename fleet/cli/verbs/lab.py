@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import anyio
 import click
 
 from fleet.app import connect
@@ -51,6 +50,8 @@ def check(file: str) -> int:
 
 
 async def _serve(file: str, port: int, tls: bool, quiet: int) -> None:
+    import anyio
+
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as interrupts:
         async with connect.serve_lab(file, port=port, tls=tls) as served:
             emit(served.url)
