@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+
+import anyio
 
 from fleet.clock import Clock
 from fleet.commands.bulk import Bulk, BulkAnswer, BulkKind, Ended, Send
 from fleet.commands.model import Change, ManagedCommand
+from fleet.engine.gather import task_group
 from fleet.engine.ports import ManagedCommands, Reply
 
 Call = Callable[[int], Awaitable[Reply[BulkAnswer]]]
@@ -58,24 +60,13 @@ async def carry_out(bulk: Bulk, call: Call, clock: Clock, seen: Callable[[int, E
             seen(item, bulk.ended[item])
         arrived.set()
 
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            while not bulk.finished:
-                arrived.clear()
-                effect = bulk.next(clock.now())
-                if isinstance(effect, Send):
-                    bulk.sent(effect.item, clock.now())
-                    tasks.create_task(one(effect.item))
-                    continue
-                delay = None if effect.at is None else max(effect.at - clock.now(), 0.0)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(delay):
-                        await arrived.wait()
-    except BaseExceptionGroup as group:
-        raise _first(group) from None
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    async with task_group() as tasks:
+        while not bulk.finished:
+            arrived.clear()
+            effect = bulk.next(clock.now())
+            if isinstance(effect, Send):
+                bulk.sent(effect.item, clock.now())
+                tasks.start_soon(one, effect.item)
+                continue
+            with anyio.move_on_after(None if effect.at is None else max(effect.at - clock.now(), 0.0)):
+                await arrived.wait()

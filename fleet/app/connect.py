@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from fleet.app.threads import in_thread
 from fleet.clock import wall_time
 from fleet.config.load import Config
 from fleet.documents.files import read_text
@@ -62,7 +63,7 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
     if lab is None:
         ends = endpoints(config.azure.cloud)
         where = SignIn(ends.authority, ends.scope, config.azure.tenant or "", _text(config.azure.ca_file))
-        tokens = build_pool(config.azure.credential, where, environ)
+        tokens = await in_thread(build_pool, config.azure.credential, where, environ)
         name = cloud_name(config)
         ca_file, versions = _text(config.azure.ca_file), config.azure.api_versions
         async with _connected(ends.resource_manager, tokens, ca_file, name, (), versions) as connection:
@@ -148,7 +149,7 @@ async def serve_lab(lab: str, *, port: int = 0, tls: bool = False) -> AsyncItera
     with TemporaryDirectory(prefix="fleet-lab-") as folder:
         files = make(Path(folder), wall_time()) if tls else None
         try:
-            async with serve(lab_spec(lab), port=port, tls=files, envelope=envelope) as served:
+            async with serve(await in_thread(lab_spec, lab), port=port, tls=files, envelope=envelope) as served:
                 yield served
         except OSError as error:
             if error.errno != errno.EADDRINUSE:

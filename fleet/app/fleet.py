@@ -18,6 +18,7 @@ from fleet.app.release import delete_and_record
 from fleet.app.runs import Stop, StopHook
 from fleet.app.search import Narrowing
 from fleet.app.stores import durations_in, open_store
+from fleet.app.threads import in_thread
 from fleet.clock import Clock, SystemClock
 from fleet.commands.bulk import Ended
 from fleet.commands.model import ManagedCommand
@@ -136,7 +137,7 @@ class Fleet:
         ``values`` are those of its parameters; a secret one is given here and again to :meth:`run`, since a plan never
         holds it. Raises InvalidInput, Refused (no target, too many), AzureUnusable.
         """
-        loaded = playbook if isinstance(playbook, Playbook) else plans.load_playbook(Path(playbook))
+        loaded = playbook if isinstance(playbook, Playbook) else await in_thread(plans.load_playbook, Path(playbook))
         found = await search.find_for(self.connection, loaded, narrowing or Narrowing())
         known = await plans.with_times(
             settings or plans.settings_of(self.config), durations_in(self.store), loaded, self.connection

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+import anyio
+import anyio.to_thread
+
 from fleet.azure import az
 from fleet.azure.trust import trusting
 from fleet.azure.wire import entra
@@ -28,6 +31,9 @@ REFRESH_BEFORE = 300.0
 
 SHORTEST_USE = 30.0
 """Seconds, or half its life, for which a token is used in any case: one that lives minutes is not asked for each time."""
+
+SIGN_INS = 8
+"""Principals of a pool that sign in at once: each takes a thread, and with ``az`` a process."""
 
 _ANY_TENANT = ["*"]
 """Tokens are asked for other tenants than the credential's own only where a subscription lies there, and only for Azure
@@ -118,6 +124,7 @@ class IdentityTokens:
         *,
         home: str | None = None,
         clock: Clock | None = None,
+        places: anyio.CapacityLimiter | None = None,
     ) -> None:
         self._kind = kind
         self._make = make
@@ -125,6 +132,8 @@ class IdentityTokens:
         self._home = home
         """The tenant that is asked where a call names none; None for the credential's own."""
         self._clock = clock or SystemClock()
+        self._places = places
+        """How many of a pool may sign in at once; None for as many as anyio allows."""
         self._credential: TokenCredential | None = None
         self._kept: dict[str | None, _Kept] = {}
 
@@ -135,7 +144,9 @@ class IdentityTokens:
         async with kept.lock:
             if claims is None and kept.token and self._clock.now() < kept.refresh_at:
                 return kept.token
-            kept.token, expires = await asyncio.to_thread(self._ask, tenant, claims)
+            kept.token, expires = await anyio.to_thread.run_sync(
+                self._ask, tenant, claims, abandon_on_cancel=True, limiter=self._places
+            )
             now = self._clock.now()
             kept.refresh_at = max(now + min(SHORTEST_USE, (expires - now) / 2), expires - REFRESH_BEFORE)
             return kept.token
@@ -225,14 +236,18 @@ def build(credential: Credential | Sequence[Credential], where: SignIn, environ:
 def build_pool(
     credential: Credential | Sequence[Credential], where: SignIn, environ: Mapping[str, str]
 ) -> tuple[TokenSource, ...]:
-    """Return every token source of a pool; ARM's limits count per principal, so a pool may carry more."""
+    """Return every token source of a pool; ARM's limits count per principal, so a pool may carry more.
+
+    A file of a certificate is read, which may wait for a pipe.
+    """
     forms: Sequence[Credential] = [credential] if isinstance(credential, (str, Mapping)) else credential
     if not forms:
         raise _bad_form(credential)
-    return tuple(_source(form, where, environ) for form in forms)
+    places = anyio.CapacityLimiter(SIGN_INS)
+    return tuple(_source(form, where, environ, places) for form in forms)
 
 
-def _source(form: Credential, where: SignIn, environ: Mapping[str, str]) -> TokenSource:
+def _source(form: Credential, where: SignIn, environ: Mapping[str, str], places: anyio.CapacityLimiter) -> TokenSource:
     kind, values = _parts(form)
     if where.tenant and (kind == "token_env" or kind in _OF_ONE_TENANT):
         raise InvalidInput([_other_tenant(kind, where.tenant)])
@@ -251,7 +266,7 @@ def _source(form: Credential, where: SignIn, environ: Mapping[str, str]) -> Toke
         "client_secret": lambda: _client_secret(values, secret, where),
         "client_certificate": lambda: _client_certificate(values, certificate, password, where),
     }
-    return IdentityTokens(kind, makers[kind], where.scope, home=where.tenant or None)
+    return IdentityTokens(kind, makers[kind], where.scope, home=where.tenant or None, places=places)
 
 
 def _other_tenant(kind: str, tenant: str) -> Problem:

@@ -12,6 +12,7 @@ from fleet.azure.transport import Transport
 from fleet.azure.wire import compute, hybrid, machines, resource_graph, subscriptions
 from fleet.azure.wire.http import Json, as_text, dig
 from fleet.azure.wire.machines import Entry
+from fleet.engine.gather import gather
 from fleet.engine.ports import Listing
 from fleet.errors import AzureUnusable
 from fleet.targets.kinds import USUAL
@@ -197,22 +198,8 @@ class AzureInventory:
         return _Graph(tuple(rows), complete=False)
 
     async def _read_all(self, doubtful: list[tuple[_Scope, Kind]]) -> None:
-        gate = asyncio.Semaphore(AT_ONCE)
         readers = {Kind.VM: self._read_vms, Kind.SCALE_SET: self._read_scale_sets, Kind.ARC: self._read_arc}
-
-        async def one(scope: _Scope, kind: Kind) -> None:
-            async with gate:
-                await readers[kind](scope)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for scope, kind in doubtful:
-                    group.create_task(one(scope, kind))
-        except BaseExceptionGroup as errors:
-            unusable, _ = errors.split(AzureUnusable)
-            if unusable is None:
-                raise
-            raise _first(unusable) from None
+        await gather(doubtful, lambda doubt: readers[doubt[1]](doubt[0]), at_once=AT_ONCE)
 
     async def _read_vms(self, scope: _Scope) -> None:
         """Read a subscription's VMs from Compute, which is the truth; what the graph knew stays where this fails."""
@@ -241,18 +228,17 @@ class AzureInventory:
         sets = await read_list(self._transport, compute.list_scale_sets(scope.owner.id), self._pause)
         if sets.unread is not None:
             scope.fail(sets.unread, Kind.SCALE_SET)
-        gate = asyncio.Semaphore(AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            for position, row in enumerate(sets.rows, start=1):
-                if wrong := machines.wrong_scale_set(row, scope.owner):
-                    place = f"entry {position} of the list of scale sets"
-                    scope.fail(Unread(0, "scale_set_unreadable", f"{place}: {wrong}"), Kind.SCALE_SET)
-                elif not compute.is_flexible(row):
-                    group.create_task(self._read_instances(scope, as_text(dig(row, "id")), gate))
+        uniform = []
+        for position, row in enumerate(sets.rows, start=1):
+            if wrong := machines.wrong_scale_set(row, scope.owner):
+                place = f"entry {position} of the list of scale sets"
+                scope.fail(Unread(0, "scale_set_unreadable", f"{place}: {wrong}"), Kind.SCALE_SET)
+            elif not compute.is_flexible(row):
+                uniform.append(as_text(dig(row, "id")))
+        await gather(uniform, lambda scale_set: self._read_instances(scope, scale_set), at_once=AT_ONCE)
 
-    async def _read_instances(self, scope: _Scope, scale_set: str, gate: asyncio.Semaphore) -> None:
-        async with gate:
-            found = await read_list(self._transport, compute.list_instances(scale_set), self._pause)
+    async def _read_instances(self, scope: _Scope, scale_set: str) -> None:
+        found = await read_list(self._transport, compute.list_instances(scale_set), self._pause)
         scope.add(machines.read_all(found.rows, scope.owner, Kind.SCALE_SET, below=scale_set))
         if found.unread is not None and not found.unread.is_gone:  # deleted since the sets were listed
             scope.fail(found.unread, Kind.SCALE_SET, scale_set.rpartition("/")[2])
@@ -290,13 +276,6 @@ def _listing(found: list[_Scope]) -> Listing:
 def _batches(scopes: list[_Scope], size: int) -> Iterator[list[_Scope]]:
     for start in range(0, len(scopes), size):
         yield scopes[start : start + size]
-
-
-def _first(errors: BaseExceptionGroup[AzureUnusable]) -> BaseException:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _unusable(what: str, unread: Unread) -> AzureUnusable:

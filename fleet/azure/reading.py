@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -15,7 +14,7 @@ from fleet.azure.wire.http import Json, NoResponse, Request, Response
 from fleet.azure.wire.links import resolve
 from fleet.azure.wire.versions import is_wrong_version, version_hint
 from fleet.clock import Clock
-from fleet.errors import AzureUnusable
+from fleet.engine.gather import gather
 from fleet.run.answers import Lost, LostReason, Refused
 from fleet.run.limits import SubscriptionRates
 
@@ -203,25 +202,7 @@ class Pace:
 
 async def gathered(items: Sequence[A], work: Callable[[A], Awaitable[B]]) -> tuple[B, ...]:
     """Do the work for all items, ``AT_ONCE`` at a time, and return the results in their order."""
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def one(item: A) -> B:
-        async with gate:
-            return await work(item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
-    except BaseExceptionGroup as errors:
-        raise _first(errors) from None
-    return tuple(task.result() for task in tasks)
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    unusable, _ = errors.split(AzureUnusable)
-    found: Iterable[BaseException] = (unusable or errors).exceptions
-    error = next(iter(found))
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    return await gather(items, work, at_once=AT_ONCE)
 
 
 def sentence(unread: Unread) -> str:

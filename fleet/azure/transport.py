@@ -181,6 +181,8 @@ class Transport(_Connected):
         assert check_link(self.base_url, url), "the token goes to the configured host only"
         progress = _Progress()
         try:
+            # aiohttp's own limits of time, not scopes of anyio: they say how far a request had come, which decides between
+            # not sent and unknown, and aiohttp runs on asyncio alone.
             async with self._session.request(
                 request.method,
                 # As text the URL would be normalised, and a signed link must go out byte for byte.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import sys
@@ -21,7 +20,7 @@ from fleet.app.stores import open_store
 from fleet.cli.options import Access, Carry, Launch, Narrow
 from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping
-from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, say, settings, width
+from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, run_loop, say, settings, show_notes, width
 from fleet.clock import Clock, SystemClock
 from fleet.config.load import Config
 from fleet.errors import AzureUnusable, FleetError, Refused
@@ -127,7 +126,7 @@ def conduct(verb: Callable[[Stopping], Coroutine[Any, Any, Ended]], last_words: 
     stopping = Stopping(lambda: last_words)
     with stopping.listening():
         try:
-            return asyncio.run(verb(stopping))
+            return run_loop(verb, stopping)
         except (KeyboardInterrupt, click.Abort):
             if not stopping.asked:
                 raise
@@ -236,6 +235,7 @@ def _say_failure(failure: FleetError) -> None:
     click.echo(f"{label('error', 'red')}: {terminal(f'{what}{failure}')} [{failure.code}]", err=True)
     if failure.hint:
         click.echo(f"  hint: {terminal(failure.hint)}", err=True)
+    show_notes(failure)
 
 
 def _how_to_continue(run: Run, carry: Carry, *, interrupted: bool) -> str:

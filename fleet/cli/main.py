@@ -216,7 +216,11 @@ _OF_STREAMS = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, err
 
 
 def _failure(error: FleetError) -> int:
-    return _error(str(error), error.hint, error.exit_code, error.code)
+    from fleet.cli.terminal import show_notes
+
+    code = _error(str(error), error.hint, error.exit_code, error.code)
+    show_notes(error)
+    return code
 
 
 def _refusal(error: OSError) -> StateError:

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 from fleet.app.runs import Stoppable
+from fleet.cli.terminal import run_loop
 from fleet.run.events import StopKind
 
 T = TypeVar("T")
@@ -71,6 +72,8 @@ class Stopping:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Receive the terminal's signals. Only the main thread may."""
+        # Not anyio.open_signal_receiver: it hands signals to a task of a running loop. These must also be counted before
+        # there is a loop, and while the main thread is busy elsewhere: the third ends a process whose loop does not turn.
         before = {number: signal.signal(number, self._received) for number in HANDLED}
         try:
             yield
@@ -150,9 +153,11 @@ def run_interruptible(work: Coroutine[Any, Any, T]) -> T:
     stopping = Stopping(lambda: "terminated" if stopping.by is signal.SIGTERM else "interrupted")
     with stopping.listening():
         try:
-            return asyncio.run(work)
+            return run_loop(lambda: work)
         except KeyboardInterrupt:
             if stopping.by is not signal.SIGTERM:
                 raise
+        finally:
+            work.close()  # an interrupt may come before it has begun, and Python would complain of that
     sys.stderr.write("terminated\n")
     sys.exit(stopping.code)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,7 +19,16 @@ from fleet.report import safe
 if TYPE_CHECKING:
     from fleet.config.load import Config
 
+T = TypeVar("T")
+
 Origins = Mapping[str, str]
+
+
+def run_loop(verb: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
+    """Run the asynchronous half of a verb in an event loop of its own, and return its result."""
+    import anyio
+
+    return anyio.run(verb, *args, backend="asyncio")
 
 
 def settings(
@@ -142,6 +151,12 @@ def warn(text: str) -> None:
 def warn_of(problem: Problem) -> None:
     """Warn of something a person wrote that can be used, and perhaps is not what they meant."""
     warn(str(problem) + (f"; {problem.hint}" if problem.hint else ""))
+
+
+def show_notes(error: BaseException) -> None:
+    """Show what else failed at the same time as an error, as :func:`fleet.engine.gather.most_telling` noted it."""
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"  {safe.terminal_line(logs.masked(note))}", err=True)
 
 
 def label(word: str, colour: str) -> str:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from fleet.clock import Clock
+from fleet.engine.gather import most_telling
 from fleet.engine.ports import Cloud, Gatekeeper, Journal, Kept, Reply
 from fleet.engine.watch import watch
 from fleet.errors import AzureUnusable, StateError, defect
@@ -111,6 +112,8 @@ class Engine:
         self._ahead = max(self._run.latest - self._clock.now(), 0.0)
         await self._commit([e.RunOpened(self._now(), epoch, owner, principals, waits)])
         try:
+            # asyncio's own group: a task costs a third of one in anyio's (17 against 55 µs), each call is cancelled by
+            # itself, and a cancelled call is cancelled once, not again at each wait.
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(watch(self._kept)) if self._kept else None
                 while not (self._run.finished or self._halted):
@@ -124,7 +127,8 @@ class Engine:
         except* Exception as group:
             with suppress(StateError):
                 await self._keep_arrived()
-            raise _first(group) from None
+            error = most_telling(group)
+            raise error from error.__cause__
         if self._halted:
             await self._keep_arrived()
             await self._keep_lost()
@@ -308,11 +312,3 @@ class Engine:
     def _put(self, event: e.Event) -> None:
         self._inbox.append(event)
         self._arrived.set()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first real failure of a group: what went wrong, not how it was gathered."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -6,11 +6,11 @@ the run's journal, which says what the streams must be, stays as it is.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable
 
 from fleet.clock import Clock
+from fleet.engine.gather import gather
 from fleet.engine.ports import Cloud
 from fleet.guest.spool import LARGEST, Absence, Piece, Stream, Wanted, joined, read_piece, reader
 from fleet.inspection.query import GuestQuery, QueryFailed, Question, Source
@@ -60,24 +60,17 @@ class Fetcher:
             raise QueryFailed(_wrong("what the VM keeps is not what the script printed: its digest differs"))
         return data
 
-    async def _others(self, source: Source, stream: Stream, count: int, progress: Progress) -> list[Piece]:
-        places = asyncio.Semaphore(AT_ONCE if source.transport is Transport.MANAGED else 1)
+    async def _others(self, source: Source, stream: Stream, count: int, progress: Progress) -> tuple[Piece, ...]:
         done = 1
 
         async def one(number: int) -> Piece:
             nonlocal done
-            async with places:
-                piece = await self._piece(source, stream, number)
+            piece = await self._piece(source, stream, number)
             done += 1
             progress(done, count)
             return piece
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(number)) for number in range(1, count)]
-        except* Exception as several:
-            raise several.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return await gather(range(1, count), one, at_once=AT_ONCE if source.transport is Transport.MANAGED else 1)
 
     async def _piece(self, source: Source, stream: Stream, number: int) -> Piece:
         def question(nonce: str) -> Question[Piece]:

@@ -7,12 +7,12 @@ process group twice ends it once, so both may be sent again.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from fleet.clock import Clock
+from fleet.engine.gather import gather
 from fleet.engine.ports import Cloud
 from fleet.guest.probe import Findings, prober, read_report, releaser
 from fleet.guest.spool import Absence, Piece, Stream, Wanted, read_piece
@@ -76,15 +76,4 @@ class Prober:
 
 async def each(items: Sequence[T], do: Callable[[T], Awaitable[None]]) -> None:
     """Do it for each, ``AT_ONCE`` at a time. Raises the first error."""
-    places = asyncio.Semaphore(AT_ONCE)
-
-    async def one(item: T) -> None:
-        async with places:
-            await do(item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for item in items:
-                group.create_task(one(item))
-    except* Exception as several:
-        raise several.exceptions[0] from None
+    await gather(items, do, at_once=AT_ONCE)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import anyio
+
 from fleet.clock import Clock
 from fleet.engine.ports import Cloud
 from fleet.guest.spool import Absence
@@ -100,7 +102,8 @@ class GuestQuery:
             return await self._await(source, answer.operation, asked)
         finally:
             if source.transport is Transport.MANAGED:
-                await self.cloud.remove(source.target, command.name)
+                with anyio.CancelScope(shield=True):  # of pieces side by side, one that fails cancels the others
+                    await self.cloud.remove(source.target, command.name)
 
     async def _await(self, source: Source, operation: Operation, asked: Question[A]) -> A | Absence | Cause | None:
         begun, looks, hint = self.clock.now(), 0, 0.0

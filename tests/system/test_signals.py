@@ -9,6 +9,8 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from fleet.cli.progress import NOTICES
 from tests.system.cli import PLAYBOOKS, LabUp, Machine, counted, ended, read_until
 
@@ -59,6 +61,16 @@ def test_the_third_interrupt_leaves_at_once(machine: Machine, lab: LabUp) -> Non
     done = ended(process, limit=15)
     assert done.code == 130
     assert done.last.startswith("fleet resume ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_lab_ends_with_its_interrupt(machine: Machine, number: int) -> None:
+    """Either signal ends it in order: exit code 0, and nothing on stderr."""
+    process = machine.start("lab", "up", "-q")
+    assert process.stdout is not None and process.stdout.readline().startswith("http://127.0.0.1:")
+    process.send_signal(number)
+    done = ended(process, 30)
+    assert (done.code, done.err) == (0, "")
 
 
 def test_a_person_at_a_terminal(machine: Machine, lab: LabUp) -> None:

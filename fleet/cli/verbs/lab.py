@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from pathlib import Path
 
 import click
 
 from fleet.app import connect
-from fleet.cli.terminal import emit, say
+from fleet.cli.terminal import emit, run_loop, say
 from fleet.errors import ExitCode
 from fleet.report.words import plural
 
@@ -37,7 +36,7 @@ Examples:
 @click.option("-q", "--quiet", count=True, help="Print the URL and nothing else.")
 def up(file: str, port: int, tls: bool, quiet: int) -> int:
     """Serve the lab of FILE until interrupted. The first line printed is its URL."""
-    asyncio.run(_serve(file, port, tls, quiet))
+    run_loop(_serve, file, port, tls, quiet)
     return ExitCode.OK
 
 
@@ -51,14 +50,14 @@ def check(file: str) -> int:
 
 
 async def _serve(file: str, port: int, tls: bool, quiet: int) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with connect.serve_lab(file, port=port, tls=tls) as served:
-        emit(served.url)
-        for note in served.notes:
-            say(f"note: {note}", quiet=quiet)
-        if served.ca_file:
-            say(f"certificate authority: {Path(served.ca_file)} (azure.ca_file)", quiet=quiet)
-        say(f"use it with --lab={served.url}; interrupt to end it", quiet=quiet)
-        await ended.wait()
+    import anyio
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as interrupts:
+        async with connect.serve_lab(file, port=port, tls=tls) as served:
+            emit(served.url)
+            for note in served.notes:
+                say(f"note: {note}", quiet=quiet)
+            if served.ca_file:
+                say(f"certificate authority: {Path(served.ca_file)} (azure.ca_file)", quiet=quiet)
+            say(f"use it with --lab={served.url}; interrupt to end it", quiet=quiet)
+            await anext(interrupts)

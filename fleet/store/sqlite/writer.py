@@ -70,6 +70,8 @@ class Writer:
         self._closing = False
         self._failure: StateError | None = None
         self._ended = False
+        # A thread of its own, not one of anyio's pool: it keeps one connection for the run's whole life, takes all that waits
+        # in one commit, and outlives a loop that is closed. Futures of asyncio carry its answers at the least cost.
         self._thread = threading.Thread(target=self._work, name=f"journal {path.parent.name}", daemon=True)
         self._thread.start()
 

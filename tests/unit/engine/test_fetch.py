@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from itertools import count
@@ -60,6 +61,7 @@ class Vm:
         raise AssertionError("a reader is never looked for")
 
     async def remove(self, target: Target, name: str) -> Reply[a.RemoveAnswer]:
+        await asyncio.sleep(0.1)
         self.present.discard(name)
         return Reply(a.Removed())
 
@@ -199,3 +201,26 @@ def test_one_lost_piece_is_the_reason() -> None:
         fetch(vm)
     assert caught.value.cause.code is CauseCode.OPERATION_GONE
     assert vm.present == set()
+
+
+class Slow(Vm):
+    """A VM on which the readers of all pieces but the first and ``quick`` run for ever."""
+
+    def __init__(self, quick: int, trick: Trick) -> None:
+        super().__init__(trick=trick)
+        self.quick = quick
+
+    async def look(self, target: Target, operation: Operation) -> Reply[a.LookAnswer]:
+        wanted = asked(next(command.script for command in self.sent if command.name == operation.resource))
+        assert wanted is not None
+        if wanted.number in (0, self.quick):
+            return await super().look(target, operation)
+        return Reply(a.StillRunning())
+
+
+def test_readers_beside_a_lost_piece_are_deleted() -> None:
+    """They still run when the piece turns out to be gone: each is deleted before the error is raised."""
+    vm = Slow(2, lambda wanted, n: shown(wanted, None) if wanted.number == 2 else None)
+    with pytest.raises(QueryFailed, match="does not keep"):
+        fetch(vm)
+    assert (vm.most, len(vm.sent), vm.present) == (AT_ONCE, 1 + AT_ONCE, set())
