@@ -167,8 +167,6 @@ ApiVersion = Annotated[
 class ApiVersions(Keys):
     """Which api-version each kind of request is asked with, for a cloud that does not have the default ones."""
 
-    model_config = pydantic.ConfigDict(title="ApiVersions")
-
     compute: ApiVersion | None = Field(
         default=None,
         description="VMs, scale sets and run commands on them (Microsoft.Compute). None: 2024-11-01. Before 2021-07-01 there "
@@ -211,8 +209,6 @@ class ApiVersions(Keys):
 class AzureKeys(Keys):
     """How to reach Azure."""
 
-    model_config = pydantic.ConfigDict(title="Azure")
-
     cloud: Literal["public", "china", "usgovernment"] | CustomCloud = Field(
         default="public", description="Which Azure.", examples=["usgovernment"]
     )
@@ -252,8 +248,6 @@ class AzureKeys(Keys):
 
 class RunKeys(Keys):
     """How a run behaves where the playbook says nothing."""
-
-    model_config = pydantic.ConfigDict(title="Run")
 
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=500,
@@ -310,10 +304,12 @@ class RunKeys(Keys):
 class ConfigKeys(Keys):
     """The file `config.yaml`. Every key may be left out."""
 
-    model_config = pydantic.ConfigDict(title="Config")
-
-    azure: AzureKeys = Field(default=AzureKeys(), description="How to reach Azure.", examples=[{"cloud": "china"}])
-    run: RunKeys = Field(default=RunKeys(), description="How a run behaves.", examples=[{"concurrency": 60}])
+    azure: AzureKeys = Field(
+        default=AzureKeys.model_construct(), description="How to reach Azure.", examples=[{"cloud": "china"}]
+    )
+    run: RunKeys = Field(
+        default=RunKeys.model_construct(), description="How a run behaves.", examples=[{"concurrency": 60}]
+    )
     state_dir: Name | None = Field(
         default=None,
         description="Where runs are kept. None: `$XDG_STATE_HOME/fleet`, else `~/.local/state/fleet`.",

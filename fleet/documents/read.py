@@ -66,7 +66,13 @@ class Keys(pydantic.BaseModel):
     Lists are ``list`` and closed lists ``Literal`` in such models: strictness accepts nothing else.
     """
 
-    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        defer_build=True,
+        model_title_generator=lambda model: model.__name__.removesuffix("Keys"),
+    )
 
 
 def read(text: str | bytes, *, file: str) -> Document:

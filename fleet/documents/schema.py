@@ -89,7 +89,10 @@ def json_schema(model: type[pydantic.BaseModel], *, title: str) -> Json:
 
 
 class _Untitled(GenerateJsonSchema):
-    """Leaves out the titles that only repeat a key."""
+    """Leaves out the titles that only repeat a key, and the ``Keys`` at the end of a model's name."""
+
+    def normalize_name(self, name: str) -> str:
+        return super().normalize_name(name).removesuffix("Keys")
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -110,7 +113,7 @@ def reference(model: type[pydantic.BaseModel], *, level: int = 3) -> str:
 
 
 def _name(model: type[pydantic.BaseModel]) -> str:
-    return str(model.model_config.get("title") or model.__name__)
+    return str(model.model_config.get("title") or model.__name__.removesuffix("Keys"))
 
 
 def _section(name: str, node: Json, level: int, sections: Mapping[str, Json]) -> str:

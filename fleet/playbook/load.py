@@ -14,8 +14,8 @@ from fleet.documents.read import Document
 from fleet.errors import MOST_LOOKED_FOR, InvalidInput, Problem
 from fleet.playbook.checks import gates, transport, values
 from fleet.playbook.keys import playbook
-from fleet.playbook.keys import rollout as rollout_keys
-from fleet.playbook.keys.step import Step as StepKeys
+from fleet.playbook.keys.rollout import GateKeys, RolloutKeys, WavesByKeys
+from fleet.playbook.keys.step import StepKeys
 from fleet.playbook.language import wrong_line
 from fleet.playbook.model import (
     Amount,
@@ -58,7 +58,7 @@ def load(text: str, *, file: str, read_script: ReadScript) -> Playbook:
     raise OSError or UnicodeError. Raises InvalidInput with every problem: of form, of keys, and between them.
     """
     document = read.examine(text, file=file)
-    written, problems = read.checked(document, playbook.Playbook)
+    written, problems = read.checked(document, playbook.PlaybookKeys)
     found = list(problems)
     for check in (values.check, transport.check, gates.check):
         found.extend(islice(check(document), MOST_LOOKED_FOR))
@@ -149,7 +149,7 @@ def _leaves_folder(name: str) -> bool:
     return bool(re.match(r"[/\\]|[A-Za-z]:", name)) or ".." in re.split(r"[/\\]", name) or "\0" in name
 
 
-def _playbook(written: playbook.Playbook, text: str, file: str, scripts: Mapping[str, str]) -> Playbook:
+def _playbook(written: playbook.PlaybookKeys, text: str, file: str, scripts: Mapping[str, str]) -> Playbook:
     rollout, targets, metadata = written.rollout, written.targets, written.metadata
     return Playbook(
         name=metadata.name,
@@ -175,7 +175,7 @@ def _playbook(written: playbook.Playbook, text: str, file: str, scripts: Mapping
     )
 
 
-def _rollout(written: rollout_keys.Rollout) -> Rollout:
+def _rollout(written: RolloutKeys) -> Rollout:
     spread = written.spread
     return Rollout(
         waves=_waves(written.waves),
@@ -196,7 +196,7 @@ def _rollout(written: rollout_keys.Rollout) -> Rollout:
     )
 
 
-def _gates(written: rollout_keys.Gate) -> Iterator[Gate]:
+def _gates(written: GateKeys) -> Iterator[Gate]:
     """Facts after health, whose step may tell some; a webhook after a person, since its answer is of the moment."""
     if (after := written.after_wave) is not None:
         if written.health is not None:
@@ -211,8 +211,8 @@ def _gates(written: rollout_keys.Gate) -> Iterator[Gate]:
             yield Gate(before, webhook=Webhook(hook.url, hook.token_env or "", hook.timeout))
 
 
-def _waves(written: list[Amount | str] | rollout_keys.WavesBy) -> tuple[Amount | str, ...] | WavesBy:
-    if isinstance(written, rollout_keys.WavesBy):
+def _waves(written: list[Amount | str] | WavesByKeys) -> tuple[Amount | str, ...] | WavesBy:
+    if isinstance(written, WavesByKeys):
         return WavesBy(written.by, tuple(written.order), tuple(written.each), written.canary)
     return tuple(written)
 

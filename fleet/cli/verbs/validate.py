@@ -66,9 +66,9 @@ def _schema(kind: str) -> object:
 
             return spec.schema()
         case _:
-            from fleet.playbook.keys import playbook as playbook_keys
+            from fleet.playbook.keys import playbook
 
-            return playbook_keys.json_schema()
+            return playbook.json_schema()
 
 
 @click.group(invoke_without_command=False)

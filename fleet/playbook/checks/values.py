@@ -14,7 +14,7 @@ from fleet.errors import Problem
 from fleet.guest.delivery import CUT_HINT, is_cut_by_powershell
 from fleet.playbook.checks import steps
 from fleet.playbook.keys import playbook
-from fleet.playbook.keys.rollout import Rollout, WavesBy
+from fleet.playbook.keys.rollout import RolloutKeys, WavesByKeys
 from fleet.playbook.model import Amount, Parameter, ParameterValue
 from fleet.playbook.parameters import misfits
 from fleet.playbook.template import Reference, has_expressions, read_template, references, spelled
@@ -41,10 +41,10 @@ def parameters(document: Document) -> Mapping[str, Parameter]:
     """Return the declared parameters, as far as they can be understood."""
     found = document.at(("parameters",))
     names = [name for name in found if isinstance(name, str)] if isinstance(found, dict) else []
-    return {name: parameter(name, partial(document, playbook.Parameter, ("parameters", name))) for name in names}
+    return {name: parameter(name, partial(document, playbook.ParameterKeys, ("parameters", name))) for name in names}
 
 
-def parameter(name: str, written: playbook.Parameter | None) -> Parameter:
+def parameter(name: str, written: playbook.ParameterKeys | None) -> Parameter:
     """Build a parameter from its keys. Without a default it is required, unless it says otherwise."""
     if written is None:
         return Parameter(name)
@@ -159,10 +159,10 @@ def _where(document: Document) -> Iterator[Problem]:
 
 
 def _waves(document: Document) -> Iterator[Problem]:
-    rollout = partial(document, Rollout, ("rollout",))
+    rollout = partial(document, RolloutKeys, ("rollout",))
     waves = rollout.waves if rollout else []
-    written, where = (waves.each, ("each",)) if isinstance(waves, WavesBy) else (waves, ())
-    if isinstance(waves, WavesBy):
+    written, where = (waves.each, ("each",)) if isinstance(waves, WavesByKeys) else (waves, ())
+    if isinstance(waves, WavesByKeys):
         yield from _twice(document, ("rollout", "waves", "order"), [alike(value) for value in waves.order])
     last: Amount | None = None
     for index, wave in enumerate(written):

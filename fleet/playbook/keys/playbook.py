@@ -13,8 +13,8 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from fleet.documents import schema
 from fleet.documents.read import Keys, Lookalike, refusal
 from fleet.documents.schema import Item, Json, Text
-from fleet.playbook.keys.rollout import Rollout
-from fleet.playbook.keys.step import Step
+from fleet.playbook.keys.rollout import RolloutKeys
+from fleet.playbook.keys.step import StepKeys
 
 
 def _scalar(value: object) -> object:
@@ -49,7 +49,7 @@ ScalarKey = Annotated[
 ]
 
 
-class Metadata(Keys):
+class MetadataKeys(Keys):
     """Who the playbook is and who answers for it."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")] = Field(
@@ -72,7 +72,7 @@ class Metadata(Keys):
     )
 
 
-class Parameter(Keys):
+class ParameterKeys(Keys):
     """One value that whoever starts the run may give (`-e name=value`)."""
 
     type: Literal["string", "integer", "number", "boolean", "list"] = Field(
@@ -115,7 +115,7 @@ class Parameter(Keys):
     )
 
 
-class Targets(Keys):
+class TargetsKeys(Keys):
     """Which VMs. All conditions must hold."""
 
     subscriptions: Annotated[list[Item], Field(min_length=1)] = Field(
@@ -148,26 +148,26 @@ class Targets(Keys):
     )
 
 
-class Playbook(Keys):
+class PlaybookKeys(Keys):
     """A file of `kind: Playbook`."""
 
     apiVersion: Literal["fleet/v1"] = Field(description="The version of this format.", examples=["fleet/v1"])
     kind: Literal["Playbook"] = Field(description="What the file is.", examples=["Playbook"])
-    metadata: Metadata = Field(description="Who the playbook is.", examples=[{"name": "linux-patch"}])
-    parameters: dict[str, Parameter] = Field(
+    metadata: MetadataKeys = Field(description="Who the playbook is.", examples=[{"name": "linux-patch"}])
+    parameters: dict[str, ParameterKeys] = Field(
         default={},
         description="Values that may be given when a run is started.",
         examples=[{"scope": {"enum": ["security", "all"], "default": "security"}}],
     )
-    targets: Targets = Field(
-        default=Targets(), description="Which VMs.", examples=[{"where": 'os == "linux"', "max": 400}]
+    targets: TargetsKeys = Field(
+        default=TargetsKeys(), description="Which VMs.", examples=[{"where": 'os == "linux"', "max": 400}]
     )
-    rollout: Rollout = Field(
-        default=Rollout(),
+    rollout: RolloutKeys = Field(
+        default=RolloutKeys(),
         description="How the run spreads.",
         examples=[{"waves": [1, "100%"], "max_failures": 0}],
     )
-    steps: Annotated[list[Step], Field(min_length=1)] = Field(
+    steps: Annotated[list[StepKeys], Field(min_length=1)] = Field(
         description="What to run, in order.", examples=[[{"id": "uptime", "run": {"inline": "uptime"}}]]
     )
     report: list[Literal["json", "jsonl", "csv", "md", "junit", "html"]] = Field(
@@ -177,9 +177,9 @@ class Playbook(Keys):
 
 def json_schema() -> Json:
     """Return the JSON Schema (2020-12) of a playbook."""
-    return schema.json_schema(Playbook, title="Fleet playbook")
+    return schema.json_schema(PlaybookKeys, title="Fleet playbook")
 
 
 def reference() -> str:
     """Return the Markdown reference of all keys; ``docs/playbook.md`` holds it (tested)."""
-    return schema.reference(Playbook)
+    return schema.reference(PlaybookKeys)

@@ -108,7 +108,7 @@ GalleryKey = Annotated[
 ]
 
 
-class Output(Keys):
+class OutputKeys(Keys):
     """Where the service writes a script's whole streams beside the 4,096 bytes it answers with."""
 
     stdout_blob: BlobKey | None = Field(

@@ -101,7 +101,7 @@ TraitKey = Annotated[
 Item = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
-class WavesBy(Keys):
+class WavesByKeys(Keys):
     """Waves by something that VMs have in common: group after group."""
 
     by: TraitKey = Field(
@@ -124,7 +124,7 @@ class WavesBy(Keys):
     )
 
 
-class Spread(Keys):
+class SpreadKeys(Keys):
     """How many VMs of one group may be under way at once, whatever the concurrency."""
 
     per: TraitKey = Field(
@@ -148,7 +148,7 @@ def _some_time(value: float) -> float:
     return value
 
 
-class Webhook(Keys):
+class WebhookKeys(Keys):
     """A service that is asked whether a wave may open. What is sent and answered: [rollouts](rollouts.md#webhooks)."""
 
     url: Annotated[str, AfterValidator(service_url), Field(json_schema_extra={"title": "URL"})] = Field(
@@ -169,7 +169,7 @@ class Webhook(Keys):
     )
 
 
-class Gate(Keys):
+class GateKeys(Keys):
     """What must be so before a wave opens. Before it: a person has approved it, a webhook lets it go, or both in this
     order. After the one before it: its VMs are healthy, their facts are right, or both.
     """
@@ -219,14 +219,14 @@ class Gate(Keys):
         "run. If left out, `true`, unless there is a webhook.",
         examples=[["alice", "bob"]],
     )
-    webhook: Webhook | None = Field(
+    webhook: WebhookKeys | None = Field(
         default=None,
         description="A service that must let the wave go.",
         examples=[{"url": "https://change.example.org/fleet", "token_env": "GATE_TOKEN"}],
     )
 
 
-class PerWave(Keys):
+class PerWaveKeys(Keys):
     """Budgets of each wave, beside those of the run."""
 
     max_failures: AmountKey | None = Field(
@@ -241,10 +241,10 @@ class PerWave(Keys):
     )
 
 
-class Rollout(Keys):
+class RolloutKeys(Keys):
     """How the run spreads over the VMs, and when it stops. What each word counts: [rollouts](rollouts.md)."""
 
-    waves: list[WaveKey] | WavesBy = Field(
+    waves: list[WaveKey] | WavesByKeys = Field(
         default=[],
         description="Cumulative counts or percents of the VMs; each wave waits for the one before. `canary`, "
         "only first, is the smallest set that covers every kind, OS, image, size and region. Empty: all at once.",
@@ -261,12 +261,12 @@ class Rollout(Keys):
         description="Inside a wave one VM begins, then as many more as ended well: 1, 2, 4, ... up to the concurrency.",
         examples=[False],
     )
-    spread: Spread | None = Field(
+    spread: SpreadKeys | None = Field(
         default=None,
         description="At most so many VMs of one group at once.",
         examples=[{"per": "tag:app", "max": 1}],
     )
-    gates: list[Gate] = Field(
+    gates: list[GateKeys] = Field(
         default=[],
         description="What must be so before a wave opens. The process may end meanwhile.",
         examples=[[{"before_wave": 2, "approve": ["alice"]}]],
@@ -284,8 +284,8 @@ class Rollout(Keys):
         description="The run stops when more VMs than this could not be reached. None: never.",
         examples=["5%"],
     )
-    per_wave: PerWave = Field(
-        default=PerWave(), description="Budgets of each wave.", examples=[{"max_failures": "10%"}]
+    per_wave: PerWaveKeys = Field(
+        default=PerWaveKeys(), description="Budgets of each wave.", examples=[{"max_failures": "10%"}]
     )
     strict: bool = Field(
         default=True,

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from fleet.documents.read import Keys
 from fleet.documents.schema import Duration, Item, Text
-from fleet.playbook.keys.properties import BlobKey, GalleryKey, IdentityKey, NameKey, Output, RunAsKey, TagsKey
+from fleet.playbook.keys.properties import BlobKey, GalleryKey, IdentityKey, NameKey, OutputKeys, RunAsKey, TagsKey
 
 FactName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
-class Run(Keys):
+class RunKeys(Keys):
     """What a step runs: exactly one of the first five."""
 
     model_config = pydantic.ConfigDict(
@@ -58,7 +58,7 @@ class Run(Keys):
     )
 
 
-class Ok(Keys):
+class OkKeys(Keys):
     """When a step counts as succeeded."""
 
     exit: Annotated[list[Annotated[int, Field(ge=-(2**31), lt=2**32)]], Field(min_length=1)] = Field(
@@ -71,7 +71,7 @@ class Ok(Keys):
     )
 
 
-class Fact(Keys):
+class FactKeys(Keys):
     """Where a fact is found in a step's standard output: exactly one of the three."""
 
     model_config = pydantic.ConfigDict(
@@ -95,7 +95,7 @@ class Fact(Keys):
     )
 
 
-class Step(Keys):
+class StepKeys(Keys):
     """One script, run once on each VM. Steps of a VM run in order, see [the order of steps](#the-order-of-steps)."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,60}$")] = Field(
@@ -103,7 +103,7 @@ class Step(Keys):
         examples=["patch"],
     )
     title: Text = Field(default="", description="One line for people.", examples=["Install updates"])
-    run: Run = Field(description="What to run.", examples=[{"file": "scripts/linux-patch.sh"}])
+    run: RunKeys = Field(description="What to run.", examples=[{"file": "scripts/linux-patch.sh"}])
     shell: Literal["auto", "bash", "sh", "pwsh", "pwsh7"] = Field(
         default="auto",
         description="What runs the script. `auto`: on Linux the program that its first line (`#!`) names, else bash; "
@@ -128,7 +128,7 @@ class Step(Keys):
         examples=["45m"],
         json_schema_extra={"default": "30m"},
     )
-    ok: Ok = Field(default=Ok(), description="When the step counts as succeeded.", examples=[{"exit": [0, 80]}])
+    ok: OkKeys = Field(default=OkKeys(), description="When the step counts as succeeded.", examples=[{"exit": [0, 80]}])
     run_as: RunAsKey | None = Field(
         default=None,
         description="The user to run as, by name or with a password, which is one secret parameter; sent by managed "
@@ -177,8 +177,8 @@ class Step(Keys):
         "it alone and end unreachable.",
         examples=["replace"],
     )
-    output: Output = Field(
-        default=Output(),
+    output: OutputKeys = Field(
+        default=OutputKeys(),
         description="Where the service also writes the streams.",
         examples=[
             {"stdout_blob": "https://logs.blob.core.windows.net/runs/{{ target.name }}.out", "identity": "system"}
@@ -196,7 +196,7 @@ class Step(Keys):
         "Where it is false, the step is skipped.",
         examples=['facts.pending != "0"'],
     )
-    collect: dict[FactName, Fact] = Field(
+    collect: dict[FactName, FactKeys] = Field(
         default={},
         description="Facts to take from standard output, for conditions, `env` (`{{ facts.x }}`) and the report.",
         examples=[{"pending": {"key": "pending"}}],
