@@ -47,7 +47,7 @@ class Screen(Protocol):
         """Receive the next bytes of a stream; ``left_out`` bytes before them are not shown."""
         ...
 
-    def note(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """Receive a note about the job: another try starts, or its script has not started yet."""
         ...
 
@@ -143,7 +143,7 @@ class _Session:
     def show_from_the_start(self) -> None:
         """Another try has started: what it prints starts anew."""
         self.places = Places(self.places.streams)
-        self.screen.note(f"try {self.job.retries + 1} begins")
+        self.screen.say(f"try {self.job.retries + 1} begins")
 
     def show(self, news: News) -> None:
         for stream in self.places.streams:
@@ -284,7 +284,7 @@ async def _to_the_end(session: _Session, follower: Follower) -> int | None:
         elif session.ended:
             return None
         elif session.clock.now() > patience:
-            session.screen.note("the script has not begun yet")
+            session.screen.say("the script has not begun yet")
             patience += START_WITHIN
         await session.wait(follower.ready_at())
 

@@ -41,7 +41,7 @@ class FollowScreen:
         text = self._decoders[stream].decode(data)
         emit_bytes(safe.terminal(text).encode("utf-8", "backslashreplace"))
 
-    def note(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """Write a note about the job on a line of its own."""
         self.end_line()
         say(f"-- {self.head}: {text}", quiet=self.quiet)

@@ -136,10 +136,10 @@ class Seen:
     def show(self, stream: str, data: bytes, left_out: int) -> None:
         self.streams[stream] = self.streams.get(stream, b"") + data
 
-    def note(self, text: str) -> None:
+    def say(self, text: str) -> None:
         self.notes.append(text)
 
-    warn = note
+    warn = say
 
 
 def test_a_running_script_is_followed_probed_and_ended(tmp_path: Path) -> None:
