@@ -126,6 +126,10 @@ class MemoryRuns:
         """Open the leases of a cloud's VMs."""
         return self._leases.setdefault(cloud, MemoryLeases())
 
+    def kept(self, run_id: str) -> tuple[Event, ...]:
+        """Return a run's events, for a test without an event loop."""
+        return tuple(self._find(run_id).events)
+
     def drop_lock(self, run_id: str) -> None:
         """Release the run as the kernel does when its owner dies, or as a person who deletes the lock file.
 

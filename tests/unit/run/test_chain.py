@@ -270,7 +270,7 @@ def test_retries_run_the_script_again_until_it_works(transport: str) -> None:
     row = aggregate(record).jobs[0]
     assert (row.status, row.retries, row.attempts) == (Status.SUCCEEDED, 2, 3)
     assert set(attempt.cloud.executions.values()) == {3}
-    intents = [event for event in attempt.runs.read(RUN_ID).events if type(event) is e.SubmissionIntended]
+    intents = [event for event in attempt.runs.kept(RUN_ID) if type(event) is e.SubmissionIntended]
     assert [event.retry for event in intents] == [0, 1, 2]
     assert intents[1].at - intents[0].at >= 20.0
     assert attempt.cloud.calls["remove"] == (3 if transport == "managed" else 0), "each try's command is deleted"

@@ -93,7 +93,7 @@ def test_the_forecast_comes_true(waves: tuple[Amount, ...]) -> None:
     made = plan(60, waves=waves, limits=Limits(concurrency=10, soak=30.0 if waves else 0.0))
     trial = Trial(made, ScriptedCloud(behave))
     run(trial.start())
-    events = trial.runs.read(RUN_ID).events
+    events = trial.runs.kept(RUN_ID)
     end = max(event.at for event in events if isinstance(event, e.ResultReceived))
     middle = (events[0].at + end) / 2
     again, seen = Run(made, RUN_ID), 0

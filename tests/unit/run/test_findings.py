@@ -74,7 +74,7 @@ def statuses(record: RunRecord) -> list[str]:
 
 
 def judged(trial: Trial) -> list[e.GateJudged]:
-    return [event for event in trial.runs.read(RUN_ID).events if isinstance(event, e.GateJudged)]
+    return [event for event in trial.runs.kept(RUN_ID) if isinstance(event, e.GateJudged)]
 
 
 # -------------------------------------------------------------------------------------------------- facts

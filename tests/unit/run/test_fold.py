@@ -217,7 +217,7 @@ def _answer(run: Run, effect: f.Effect, now: float) -> None:
 
 
 def _kept(trial: Trial) -> tuple[e.Event, ...]:
-    return trial.runs.read(RUN_ID).events
+    return trial.runs.kept(RUN_ID)
 
 
 def _replayed(trial: Trial, length: int) -> Run:
