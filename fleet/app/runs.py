@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import anyio
+
 from fleet.app import plans
 from fleet.app.connect import Connection
 from fleet.app.leases import leasing
@@ -214,7 +216,8 @@ async def carry_out(
         if isinstance(error, StateError):
             opened.run = await _as_kept(opened)
     finally:
-        await opened.journal.close()
+        with anyio.CancelScope(shield=True):  # a scope that is cancelled would cut this short again and again
+            await opened.journal.close()
     if (loss := opened.journal.loss) is not None:
         opened.is_resumable = False
         opened.run = _as_known(opened, run)

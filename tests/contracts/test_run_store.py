@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import pytest
 
 from fleet.engine.run_store import RunFilter, RunJournal, RunStore, Tail
@@ -250,6 +251,20 @@ async def test_a_run_that_is_not_kept_is_named(world: World) -> None:
     for text in ("../r1", "R1", "", "a/b"):
         with pytest.raises(RunNotFound):
             await world.store.read(text)
+
+
+async def test_an_append_in_a_cancelled_scope_is_whole(world: World) -> None:
+    """A scope that goes on cancelling does not tear the batch either, and the run can be closed inside it."""
+    journal = await world.create()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await journal.append(intents(1, 2))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await journal.close()
+    assert (await world.read()).events in ((), tuple(intents(1, 2)))
+    assert not (await world.read()).live
 
 
 async def test_a_cancelled_creation_owns_nothing(world: World) -> None:

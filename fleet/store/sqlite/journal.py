@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
+
 from fleet.engine.run_store import Tail, Takeover
 from fleet.errors import StateError
 from fleet.plan.model import Plan
@@ -66,7 +68,8 @@ class Journal:
         try:
             await asyncio.shield(kept)
         except asyncio.CancelledError:
-            await asyncio.wait([kept])  # the line in hand is finished: one flush of the disk, then we go
+            with anyio.CancelScope(shield=True):  # the line in hand is finished: one flush of the disk, then we go
+                await asyncio.wait([kept])
             raise
 
     async def look(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
+
 from fleet.engine.run_store import ALL, RunFilter, RunJournal, Tail, Takeover
 from fleet.plan.model import Plan
 from fleet.run.events import Directive
@@ -104,7 +106,8 @@ class SqliteRuns:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await asyncio.wait([task])
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([task])
             if not task.cancelled() and task.exception() is None:
                 await journal_of(task.result()).close()
             raise
