@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import click
 
 from fleet.app.reports import ReportFile
-from fleet.playbook.model import Amount
+
+if TYPE_CHECKING:
+    from fleet.playbook.model import Amount
 
 REPORT_FORMATS = ("json", "jsonl", "csv", "md", "junit", "html")
 
 
-class AmountType(click.ParamType[Amount]):
+class AmountType(click.ParamType["Amount"]):
     """A count or a percent: ``5`` or ``5%``."""
 
     name = "N|N%"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Amount:
+        from fleet.playbook.model import Amount
+
         if isinstance(value, Amount):
             return value
         match = re.fullmatch(r"(\d{1,9}|\d{1,3}\.\d{1,3}(?=%))(%?)", str(value))

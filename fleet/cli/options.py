@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 import click
 
 from fleet.app.reports import ReportFile
 from fleet.cli.option_types import AmountType, ConcurrencyType, ReportType, TimeLimitType
-from fleet.playbook.model import Amount, Lease
+
+if TYPE_CHECKING:
+    from fleet.playbook.model import Amount
 
 C = TypeVar("C", bound=Callable[..., int] | click.Command)
 G = TypeVar("G")
@@ -169,34 +171,38 @@ class Launch:
     lease: str | None
 
 
-launching = fill(
-    Launch,
-    click.option("-f", "--concurrency", "--forks", type=ConcurrencyType(), help="How many VMs at a time."),
-    click.option(
-        "--max-failures",
-        type=AmountType(),
-        help="Launch no more once more than this failed; 0 stops at the first.",
-    ),
-    click.option(
-        "--max-unreachable", type=AmountType(), help="Launch no more once more than this could not be reached."
-    ),
-    click.option(
-        "--slow-start/--no-slow-start",
-        default=None,
-        help="Begin each wave with one VM, then as many more as ended well (as the playbook says; exec: not).",
-    ),
-    click.option("--timeout", type=TimeLimitType(), help="Time limit of each script in its VM: 45m, 1h30m, 90s."),
-    click.option(
-        "--transport",
-        type=click.Choice(["auto", "managed", "action"]),
-        help="Which Run Command carries scripts; auto is managed wherever it can.",
-    ),
-    click.option(
-        "--lease",
-        type=click.Choice([lease.value for lease in Lease]),
-        help="VMs that another run is at work on: wait for them, refuse them, or none to go ahead.",
-    ),
-)
+def launching(verb: Verb[Launch, P]) -> Callable[P, int]:
+    """How the run spreads."""
+    from fleet.playbook.model import Lease
+
+    return fill(
+        Launch,
+        click.option("-f", "--concurrency", "--forks", type=ConcurrencyType(), help="How many VMs at a time."),
+        click.option(
+            "--max-failures",
+            type=AmountType(),
+            help="Launch no more once more than this failed; 0 stops at the first.",
+        ),
+        click.option(
+            "--max-unreachable", type=AmountType(), help="Launch no more once more than this could not be reached."
+        ),
+        click.option(
+            "--slow-start/--no-slow-start",
+            default=None,
+            help="Begin each wave with one VM, then as many more as ended well (as the playbook says; exec: not).",
+        ),
+        click.option("--timeout", type=TimeLimitType(), help="Time limit of each script in its VM: 45m, 1h30m, 90s."),
+        click.option(
+            "--transport",
+            type=click.Choice(["auto", "managed", "action"]),
+            help="Which Run Command carries scripts; auto is managed wherever it can.",
+        ),
+        click.option(
+            "--lease",
+            type=click.Choice([lease.value for lease in Lease]),
+            help="VMs that another run is at work on: wait for them, refuse them, or none to go ahead.",
+        ),
+    )(verb)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def offers() -> Iterator[tuple[str, tuple[str, ...]]]:
     for name in VERBS:
         for found in commands(name, context):
             for option in found.command.params:
-                if option.name == "output_format" and isinstance(option.type, click.Choice):
+                if option.name == "form" and isinstance(option.type, click.Choice):
                     yield found.command_path.removeprefix("fleet "), tuple(map(str, option.type.choices))
 
 

@@ -47,7 +47,7 @@ Examples:
 )
 @click.option("--name", metavar="NAME", help="The role's name, instead of one after the playbook.")
 @click.option("--doctor", "with_doctor", is_flag=True, help="Add the rights by which `fleet doctor` checks the others.")
-@click.option("-o", "--output", "output_format", type=click.Choice(["json", "table"]), help="A role, or the reasons.")
+@click.option("-o", "--output", "form", type=click.Choice(["json", "table"]), help="A role, or the reasons.")
 @click.option("--config", "config_file", metavar="FILE", help="Settings to use instead of ./config.yaml.")
 @click.option("-q", "--quiet", count=True, help="Say less on stderr.")
 def rbac(
@@ -56,7 +56,7 @@ def rbac(
     given_scopes: tuple[str, ...],
     name: str | None,
     with_doctor: bool,
-    output_format: str | None,
+    form: str | None,
     config_file: str | None,
     quiet: int,
 ) -> int:
@@ -70,7 +70,7 @@ def rbac(
     needed = rights(loaded.steps, Transport(transport or config.run.transport), kinds)
     needed += (DOCTOR, LOCKS) if with_doctor else ()
     needed += PATCHERS if with_doctor or loaded.labels.get("purpose") == PURPOSE else ()
-    if output_format == "table":
+    if form == "table":
         emit(table(("action", "where", "why"), [(right.action, right.reach.value, right.reason) for right in needed]))
         return ExitCode.OK
     emit(json.dumps(_role(loaded, needed, name, given_scopes), indent=2))

@@ -84,16 +84,16 @@ def config() -> None:
 @click.option(
     "-o",
     "--output",
-    "output_format",
+    "form",
     type=click.Choice(["table", "json"]),
     default="table",
     help="Form of the data on stdout.",
 )
-def config_show(origin: bool, config_file: str | None, output_format: str) -> int:
+def config_show(origin: bool, config_file: str | None, form: str) -> int:
     """Print every setting with its value."""
     found, origins = settings(config_file)
     values = found.values()
-    if output_format == "json":
+    if form == "json":
         document: dict[str, object] = {
             key: {"value": value, "origin": origins[key]} if origin else value for key, value in values.items()
         }

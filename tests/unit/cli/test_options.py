@@ -15,12 +15,16 @@ import pytest
 from click.testing import CliRunner
 
 import fleet.cli
+from fleet.app.reports import ReportFile
 from fleet.cli import options
 from fleet.cli.main import VERBS, cli
+from fleet.playbook.model import Amount
 from fleet.rehearsal.faults import AnyFault
 from tests.system.cli_page import commands
 
 FOLDER = Path(fleet.cli.__file__).parent
+NAMES = {"AnyFault": AnyFault, "Amount": Amount, "ReportFile": ReportFile}
+"""Types that a module may name without importing them."""
 ADDED_BY_VERBS = {"given"}
 """Fields of a group that no option of its own fills."""
 
@@ -45,12 +49,10 @@ def taken(command: click.Command) -> Taken:
     """Read the function of a verb."""
     assert command.callback is not None
     verb = inspect.unwrap(command.callback)
-    hints = get_type_hints(verb)
+    hints = get_type_hints(verb, localns=NAMES)
     del hints["return"]
     groups = [kind for kind in hints.values() if is_dataclass(kind) and isinstance(kind, type)]
-    known = {
-        name: hint for kind in groups for name, hint in get_type_hints(kind, localns={"AnyFault": AnyFault}).items()
-    }
+    known = {name: hint for kind in groups for name, hint in get_type_hints(kind, localns=NAMES).items()}
     return Taken(
         {name: hint for name, hint in hints.items() if hint not in groups},
         {name: hint for name, hint in known.items() if name not in ADDED_BY_VERBS},
