@@ -17,11 +17,12 @@ from fleet.app.output import fetch_missing
 from fleet.app.reports import write_output
 from fleet.app.stores import open_store
 from fleet.cli import options
+from fleet.cli.execute import config_of
 from fleet.cli.follow import FollowScreen
 from fleet.cli.kept_runs import saved
 from fleet.cli.options import Access
 from fleet.cli.signals import run_interruptible
-from fleet.cli.terminal import emit, emit_bytes, say, settings, warn
+from fleet.cli.terminal import emit, emit_bytes, say, warn
 from fleet.cli.verbs.runs import tell_state
 from fleet.clock import SystemClock
 from fleet.config.load import Config
@@ -109,7 +110,7 @@ def output(access: Access, printing: Printing, *, run_id: str, names: tuple[str,
     """
     if printing.follow and (printing.full or printing.outdir):
         raise click.UsageError("--follow goes with neither --full nor --outdir")
-    config, _ = settings(access.config_file, access.verbose, access.quiet)
+    config = config_of(access)
     kept = saved(config, run_id)
     run = runs.replay(kept)
     tell_state(kept, run, access.quiet)

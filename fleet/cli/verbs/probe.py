@@ -12,12 +12,12 @@ from fleet.app.inspect import Freed, jobs_to_probe, planned_ends, running_jobs
 from fleet.app.steer import asker
 from fleet.app.stores import open_store
 from fleet.cli import options
-from fleet.cli.execute import agree
+from fleet.cli.execute import agree, config_of
 from fleet.cli.kept_runs import saved
 from fleet.cli.options import Access, Output
 from fleet.cli.probe_pages import Probed, freeings, probes
 from fleet.cli.signals import run_interruptible
-from fleet.cli.terminal import emit, say, settings
+from fleet.cli.terminal import emit, say
 from fleet.cli.verbs.commands import counting
 from fleet.cli.verbs.runs import tell_state
 from fleet.cli.verbs.steer import Reason, steering
@@ -52,7 +52,7 @@ def probe(access: Access, output: Output, *, run_id: str, names: tuple[str, ...]
     changed, and nothing of it is journalled. Command lines of processes are shown: they may hold secrets. Exits 4 if a VM
     gave no answer.
     """
-    config, _ = settings(access.config_file, access.verbose, access.quiet)
+    config = config_of(access)
     kept = saved(config, run_id)
     run = runs.replay(kept)
     tell_state(kept, run, access.quiet)
@@ -115,7 +115,7 @@ def unstick(
     result of the script arrives all the same. It counts against no budget, the exit code of the run is 3, and the VM is
     free for other runs at once. Exits 4 if a VM was not freed.
     """
-    config, _ = settings(access.config_file, access.verbose, access.quiet)
+    config = config_of(access)
     kept = saved(config, run_id)
     run = runs.replay(kept)
     tell_state(kept, run, access.quiet)
