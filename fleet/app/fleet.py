@@ -55,7 +55,8 @@ class Fleet:
             report = await fleet.run(plan)
 
     One object serves several runs at once in one event loop, each stopped by its own ``stop``; it works off the main thread.
-    Runs of one process share neither rates nor budgets. Use it as an asynchronous context: it opens the cloud, and closes it.
+    Runs of one process that sign in alike share Azure's rates, those of other open objects included; budgets are each run's
+    own. Use it as an asynchronous context: it opens the cloud, and closes it.
 
     ``lab`` is :data:`LAB`, a lab file, or the URL of a lab that is up; None is the real cloud. ``config`` is by default what
     files and environment say, as at the command line. Raises InvalidInput where the settings cannot be used.

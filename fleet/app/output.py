@@ -13,7 +13,6 @@ from typing import Protocol
 
 from fleet.app import connect, plans
 from fleet.app.parameters import secrets_given
-from fleet.clock import SystemClock
 from fleet.config.load import Config
 from fleet.engine.ports import Blobs
 from fleet.errors import Refused
@@ -98,7 +97,7 @@ async def fetch_missing(
             if fetcher is None:
                 plans.check_cloud(kept.plan, config, lab)
                 connection = await stack.enter_async_context(connect.connect(config, lab, environ))
-                fetcher = Fetcher(connection.cloud, SystemClock(), lambda: token_hex(16))
+                fetcher = Fetcher(connection.cloud, connection.shared, lambda: token_hex(16))
             data = await _fetched(fetcher, kept, each, tell)
             if data is None:
                 complete = False

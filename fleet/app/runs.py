@@ -218,6 +218,7 @@ async def carry_out(
                 connection.gatekeeper,
                 nonces=new_nonce,
                 kept=kept,
+                shared=connection.shared,
             )
             with stop.steering(engine, owner()), inbox.open(engine):
                 await engine.drive(opened.epoch, owner(), connection.principals, waits=waits)

@@ -214,7 +214,8 @@ async def _asking(session: _Session, flags: Mapping[str, Any], environ: Mapping[
     """Show everything, asking the VM. Return the wrapper's exit code where the VM told it."""
     plans.check_cloud(session.kept.plan, session.config, flags["lab"])
     async with connect.connect(session.config, flags["lab"], environ) as connection:
-        return await _to_the_end(session, Follower(connection.cloud, session.clock, lambda: token_hex(16)))
+        follower = Follower(connection.cloud, connection.shared, session.clock, lambda: token_hex(16))
+        return await _to_the_end(session, follower)
 
 
 async def _through_blobs(session: _Session, followed: Callable[[str], BlobFollower]) -> int | None:

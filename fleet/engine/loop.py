@@ -17,6 +17,7 @@ from typing import Any
 
 from fleet.clock import Clock
 from fleet.engine.ports import Cloud, Gatekeeper, Journal, Kept, Reply
+from fleet.engine.turns import SharedRates
 from fleet.engine.watch import watch
 from fleet.errors import AzureUnusable, StateError, defect
 from fleet.plan.model import JobId
@@ -69,6 +70,7 @@ class Engine:
         *,
         nonces: Nonces,
         kept: Sequence[Kept] = (),
+        shared: SharedRates | None = None,
     ) -> None:
         self._run = run
         self._cloud = cloud
@@ -79,6 +81,8 @@ class Engine:
         self._gatekeeper = gatekeeper
         self._nonces = nonces
         self._kept = kept
+        self._shared = shared
+        """The rates that others use too; None where the run is alone with its own."""
         self._inbox: deque[e.Event] = deque()
         self._arrived = asyncio.Event()
         self._halted = False
@@ -109,6 +113,9 @@ class Engine:
         after either, if its journal is there.
         """
         self._ahead = max(self._run.latest - self._clock.now(), 0.0)
+        if self._shared is not None:
+            now = self._now()
+            self._run.join(self._shared.rates, now, now - self._shared.clock.now())
         await self._commit([e.RunOpened(self._now(), epoch, owner, principals, waits)])
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -141,6 +148,8 @@ class Engine:
             effect = self._run.next(self._now())
             if isinstance(effect, f.WaitUntil):
                 wake = effect.at
+                if self._shared is not None:
+                    self._run.wait(self._now())
                 break
             if isinstance(effect, f.Halt):
                 self._halted = True

@@ -24,7 +24,7 @@ from fleet.cli.execute import agree, config_of, narrowing_of, tell_notes
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, warn
 from fleet.cli.verbs.targets import selection_of, warn_about
-from fleet.clock import SystemClock, wall_time
+from fleet.clock import wall_time
 from fleet.commands.bulk import Ended, Fate
 from fleet.commands.model import Change, ManagedCommand, chosen
 from fleet.config.load import Config
@@ -150,9 +150,7 @@ def delete(what: str, everything: bool, running: bool, dry_run: bool, **flags: A
             )
             async with told_to_runs(config, doomed) as freed:
                 with counting("deleting", len(doomed), flags) as seen:
-                    ended = await delete_commands(
-                        connection.managed, doomed, connection.principals, SystemClock(), seen
-                    )
+                    ended = await delete_commands(connection.managed, doomed, connection.shared, seen)
                 freed(ended)
             return _told(doomed, ended, "deleted", found, flags)
 
@@ -215,8 +213,7 @@ def update(what: str, **flags: Any) -> int:
             what_for = f"change {plural(len(meant), 'managed command')} on {plural(_vms(meant), 'VM')}{again}"
             agree(what_for, lambda: listing_of_changes(meant, change, "table"), yes=flags["yes"])
             with counting("changing", len(meant), flags) as seen:
-                port, share = connection.managed, connection.principals
-                ended = await change_commands(port, meant, change, share, SystemClock(), seen)
+                ended = await change_commands(connection.managed, meant, change, connection.shared, seen)
             return _told(meant, ended, "changed", found, flags)
 
     config = config_of(flags)

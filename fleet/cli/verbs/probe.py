@@ -24,7 +24,7 @@ from fleet.cli.terminal import emit, say, settings
 from fleet.cli.verbs.commands import counting
 from fleet.cli.verbs.runs import tell_state
 from fleet.cli.verbs.steer import steering
-from fleet.clock import SystemClock, wall_time
+from fleet.clock import wall_time
 from fleet.commands.model import ManagedCommand
 from fleet.config.load import Config
 from fleet.errors import ExitCode, RunNotFound
@@ -81,7 +81,7 @@ async def _probe(
     found: dict[int, Findings | Cause] = {}
     async with AsyncExitStack() as stack:
         connection = await _connected(stack, config, kept, flags)
-        prober = Prober(connection.cloud, SystemClock(), lambda: token_hex(16))
+        prober = Prober(connection.cloud, connection.shared, lambda: token_hex(16))
         with counting("probing", len(jobs), flags) as seen:
 
             async def one(job: JobState) -> None:
@@ -174,7 +174,7 @@ async def _free(
     flags: Mapping[str, Any],
 ) -> list[Freed]:
     rows: dict[int, Freed] = {}
-    prober = Prober(connection.cloud, SystemClock(), lambda: token_hex(16))
+    prober = Prober(connection.cloud, connection.shared, lambda: token_hex(16))
     with counting("freeing", len(jobs), flags) as seen:
 
         async def one(job: JobState) -> None:
@@ -182,7 +182,7 @@ async def _free(
             seen()
 
         commands = [ManagedCommand(job.job.target, command_name(run_id, job.job, job.retry)) for job in deleted]
-        ended = await delete_commands(connection.managed, commands, connection.principals, SystemClock(), seen)
+        ended = await delete_commands(connection.managed, commands, connection.shared, seen)
         for job, end in zip(deleted, ended, strict=True):
             message = "its command is being deleted, which ends the script" if end.cause is None else ""
             why = f"{end.cause.code.value}: {end.cause.message}" if end.cause is not None else ""
