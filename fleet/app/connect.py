@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from fleet.app.threads import in_thread
 from fleet.clock import wall_time
 from fleet.config.load import Config
 from fleet.documents.files import read_text
 from fleet.engine.ports import Blobs, Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
+from fleet.engine.turns import SharedRates
 from fleet.errors import StateError
 
 if TYPE_CHECKING:
@@ -43,6 +45,17 @@ class Connection:
     """Who asks the webhooks of gates."""
     leases: str | None = None
     """What names this cloud among VM leases; None for a lab of this process alone, which nobody else can reach."""
+    shared: SharedRates = field(default_factory=SharedRates)
+    """The rates of who signs in here, shared by every open connection of the process that signs in alike."""
+
+
+_shared: WeakValueDictionary[tuple[str, ...], SharedRates] = WeakValueDictionary()
+"""The rates of each sign-in: the cloud's address, then who signs in. Azure counts calls by principal and subscription."""
+
+
+def shared_rates(address: str, principals: Iterable[str]) -> SharedRates:
+    """Return the rates of these principals at a cloud: the same ones for as long as anything uses them."""
+    return _shared.setdefault((address.rstrip("/"), *sorted(principals)), SharedRates())
 
 
 Opening = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -57,6 +70,7 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
     """
     from fleet.azure.clouds import endpoints
     from fleet.azure.credentials import SignIn, StaticTokens, build_pool
+    from fleet.azure.principals import principal_names
     from fleet.azure.webhooks import Webhooks
 
     gatekeeper = Webhooks(environ, _text(config.azure.ca_file))
@@ -66,17 +80,20 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
         tokens = await in_thread(build_pool, config.azure.credential, where, environ)
         name = cloud_name(config)
         ca_file, versions = _text(config.azure.ca_file), config.azure.api_versions
-        async with _connected(ends.resource_manager, tokens, ca_file, name, (), versions) as connection:
+        shared = shared_rates(ends.resource_manager, principal_names(config.azure.credential, environ))
+        async with _connected(ends.resource_manager, tokens, ca_file, name, (), versions, shared) as connection:
             yield replace(connection, leases=name, gatekeeper=gatekeeper)
     elif is_url(lab):
         ca_file, versions = _text(config.azure.ca_file), config.azure.api_versions
-        async with _connected(lab, (StaticTokens("lab"),), ca_file, "lab", (), versions) as connection:
+        shared = shared_rates(lab, ["lab"])
+        async with _connected(lab, (StaticTokens("lab"),), ca_file, "lab", (), versions, shared) as connection:
             yield replace(connection, leases=lab.rstrip("/"), gatekeeper=gatekeeper)
     else:
+        versions = config.azure.api_versions
         async with (
             serve_lab(lab) as served,
             _connected(
-                served.url, (StaticTokens("lab"),), served.ca_file, "lab", served.notes, config.azure.api_versions
+                served.url, (StaticTokens("lab"),), served.ca_file, "lab", served.notes, versions, SharedRates()
             ) as connection,
         ):
             yield replace(connection, gatekeeper=gatekeeper)
@@ -113,6 +130,7 @@ async def _connected(
     name: str,
     notes: tuple[str, ...],
     versions: Mapping[str, str] | None,
+    shared: SharedRates,
 ) -> AsyncIterator[Connection]:
     """Open the transport. Of a pool everybody signs in now: how many there are decides how fast calls may go."""
     from fleet.azure.cloud import AzureCloud
@@ -127,15 +145,17 @@ async def _connected(
         if len(tokens) > 1:
             await transport.principals.sign_in()
         pool = transport.principals
+        shared.rates.share(len(pool.present))
         dropped = [f"principal {number + 1} is left out: {why}" for number, why in sorted(pool.problems.items())]
         yield Connection(
             AzureCloud(transport),
-            AzureInventory(transport),
-            AzurePreflight(transport),
-            AzureManaged(transport),
+            AzureInventory(transport, shared=shared),
+            AzurePreflight(transport, shared=shared),
+            AzureManaged(transport, shared=shared),
             name,
             (*notes, *dropped),
             len(pool.present),
+            shared=shared,
         )
 
 

@@ -69,7 +69,8 @@ class Fleet:
             report = await fleet.run(plan)
 
     One object serves several runs at once in one event loop, each stopped by its own ``stop``; it works off the main thread.
-    Runs of one process share neither rates nor budgets. Use it as an asynchronous context: it opens the cloud, and closes it.
+    Runs of one process that sign in alike share Azure's rates, those of other open objects included; budgets are each run's
+    own. Use it as an asynchronous context: it opens the cloud, and closes it.
 
     ``lab`` is :data:`LAB`, a lab file, or the URL of a lab that is up; None is the real cloud. ``config`` is by default what
     files and environment say, as at the command line. ``store`` keeps the runs; by default it is the folder that the
@@ -298,7 +299,7 @@ class Fleet:
         """
         kept = await runs.saved(self.store, run)
         jobs = inspect.jobs_to_probe(runs.replay(kept), vms, step, self._clock.now())
-        found = await inspect.probe(self.connection, kept.run_id, jobs, self._clock, lambda: None)
+        found = await inspect.probe(self.connection, kept.run_id, jobs, lambda: None)
         return {job.job.target.name: found[job.job.id] for job in jobs}
 
     async def unstick(
@@ -312,7 +313,6 @@ class Fleet:
             self.connection,
             kept.run_id,
             jobs,
-            self._clock,
             lambda: None,
             in_guest=in_guest,
             who=steer.asker(),
@@ -329,7 +329,7 @@ class Fleet:
 
         Return how each ended, in their order. Raises AzureUnusable, StateError.
         """
-        return await delete_and_record(self.store, self.connection, commands, self._clock, lambda: None)
+        return await delete_and_record(self.store, self.connection, commands, lambda: None)
 
     # -- what is kept ------------------------------------------------------------------------------------------------
 

@@ -204,7 +204,9 @@ async def follow(
             code = await _through_blobs(session, lambda nonce: BlobFollower(reader, followed, nonce))
     else:
         async with opening() as connection:
-            code = await _to_the_end(session, Follower(connection.cloud, clock, lambda: token_hex(16)))
+            code = await _to_the_end(
+                session, Follower(connection.cloud, connection.shared, clock, lambda: token_hex(16))
+            )
     # The script has ended: a run that goes on sees that within its next look or two.
     if session.live and not session.ended:
         await session.wait(clock.now() + START_WITHIN)

@@ -12,7 +12,6 @@ from fleet.app.commands import delete_commands
 from fleet.app.connect import Connection
 from fleet.app.release import asked, concluded
 from fleet.app.steer import direct_all
-from fleet.clock import Clock
 from fleet.commands.model import ManagedCommand
 from fleet.engine.run_store import RunStore
 from fleet.errors import RunNotFound
@@ -54,11 +53,11 @@ class Freed:
 
 
 async def probe(
-    connection: Connection, run_id: str, jobs: Sequence[JobState], clock: Clock, seen: Seen
+    connection: Connection, run_id: str, jobs: Sequence[JobState], seen: Seen
 ) -> dict[int, Findings | Cause]:
     """Look at these jobs in their VMs; by job id, what was found, or why nothing could be seen. Raises AzureUnusable."""
     found: dict[int, Findings | Cause] = {}
-    prober = Prober(connection.cloud, clock, lambda: token_hex(16))
+    prober = Prober(connection.cloud, connection.shared, lambda: token_hex(16))
 
     async def one(job: JobState) -> None:
         found[job.job.id] = await prober.probe(_source(run_id, job))
@@ -80,7 +79,6 @@ async def unstick(
     connection: Connection,
     run_id: str,
     jobs: Sequence[JobState],
-    clock: Clock,
     seen: Seen,
     *,
     in_guest: bool,
@@ -95,7 +93,7 @@ async def unstick(
     hows = {job.job.id: Freeing.DELETED if _is_deleted(job, in_guest) else Freeing.IN_GUEST for job in jobs}
     events = {job.job.id: asked(job, hows[job.job.id], who, why) for job in jobs}
     await direct_all(store, run_id, list(events.values()))
-    rows = await _free(connection, run_id, jobs, clock, seen, in_guest=in_guest)
+    rows = await _free(connection, run_id, jobs, seen, in_guest=in_guest)
     answers = await direct_all(store, run_id, [concluded(events[row.job.job.id], done=row.done) for row in rows])
     if not answers[0].live:
         now = runs.replay(await store.read(run_id))
@@ -104,10 +102,10 @@ async def unstick(
 
 
 async def _free(
-    connection: Connection, run_id: str, jobs: Sequence[JobState], clock: Clock, seen: Seen, *, in_guest: bool
+    connection: Connection, run_id: str, jobs: Sequence[JobState], seen: Seen, *, in_guest: bool
 ) -> list[Freed]:
     rows: dict[int, Freed] = {}
-    prober = Prober(connection.cloud, clock, lambda: token_hex(16))
+    prober = Prober(connection.cloud, connection.shared, lambda: token_hex(16))
 
     async def one(job: JobState) -> None:
         rows[job.job.id] = _freed(job, await prober.free(_source(run_id, job)))
@@ -115,7 +113,7 @@ async def _free(
 
     deleted = [job for job in jobs if _is_deleted(job, in_guest)]
     commands = [ManagedCommand(job.job.target, command_name(run_id, job.job, job.retry)) for job in deleted]
-    ended = await delete_commands(connection.managed, commands, connection.principals, clock, seen)
+    ended = await delete_commands(connection.managed, commands, connection.shared, seen)
     for job, end in zip(deleted, ended, strict=True):
         message = "its command is being deleted, which ends the script" if end.cause is None else ""
         why = f"{end.cause.code.value}: {end.cause.message}" if end.cause is not None else ""

@@ -13,7 +13,6 @@ from typing import Protocol
 from fleet.app import connect
 from fleet.app.connect import Opening
 from fleet.app.parameters import secrets_given
-from fleet.clock import SystemClock
 from fleet.config.load import Config
 from fleet.engine.ports import Blobs
 from fleet.engine.run_store import RunStore
@@ -128,7 +127,7 @@ async def fetch_missing(
         for each in missing:
             if fetcher is None:
                 connection = await stack.enter_async_context(opening())
-                fetcher = Fetcher(connection.cloud, SystemClock(), lambda: token_hex(16))
+                fetcher = Fetcher(connection.cloud, connection.shared, lambda: token_hex(16))
             data = await _fetched(fetcher, kept, each, notes)
             if data is None:
                 complete = False

@@ -10,7 +10,6 @@ from fleet.app import runs
 from fleet.app.commands import delete_commands
 from fleet.app.connect import Connection
 from fleet.app.steer import asker, direct_all, new_directive
-from fleet.clock import Clock
 from fleet.commands.bulk import Ended, Fate
 from fleet.commands.model import ManagedCommand
 from fleet.engine.run_store import RunFilter, RunStore
@@ -38,7 +37,6 @@ async def delete_and_record(
     store: RunStore,
     connection: Connection,
     commands: Sequence[ManagedCommand],
-    clock: Clock,
     seen: Callable[[], None],
 ) -> tuple[Ended, ...]:
     """Delete managed commands, and have the runs kept here whose scripts they run journal it: before, and how it ended.
@@ -48,7 +46,7 @@ async def delete_and_record(
     events = await _of_runs(store, commands)
     for run_id, theirs in events.items():
         await direct_all(store, run_id, list(theirs.values()))
-    ends = await delete_commands(connection.managed, commands, connection.principals, clock, seen)
+    ends = await delete_commands(connection.managed, commands, connection.shared, seen)
     for run_id, theirs in events.items():
         done = {place: ends[place].fate is Fate.DONE for place in theirs}
         await direct_all(store, run_id, [concluded(event, done=done[place]) for place, event in theirs.items()])

@@ -207,6 +207,7 @@ async def carry_out(
                 connection.gatekeeper,
                 nonces=new_nonce,
                 kept=kept,
+                shared=connection.shared,
             )
             with stop.steering(engine, owner()):
                 async with inbox.open(engine):

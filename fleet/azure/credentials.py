@@ -248,7 +248,7 @@ def build_pool(
 
 
 def _source(form: Credential, where: SignIn, environ: Mapping[str, str], places: anyio.CapacityLimiter) -> TokenSource:
-    kind, values = _parts(form)
+    kind, values = parts(form)
     if where.tenant and (kind == "token_env" or kind in _OF_ONE_TENANT):
         raise InvalidInput([_other_tenant(kind, where.tenant)])
     if kind == "token_env":
@@ -306,7 +306,7 @@ _PARTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 _WORDS = frozenset({"default", "cli", "environment", "managed_identity", "workload_identity"})
 
 
-def _parts(form: Credential) -> tuple[str, Mapping[str, str]]:
+def parts(form: Credential) -> tuple[str, Mapping[str, str]]:
     """Take a form apart into its kind and its values; raises InvalidInput."""
     if isinstance(form, str):
         if form in _WORDS:

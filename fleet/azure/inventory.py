@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fleet.azure.advice import AGAIN, code_for, hint_for
-from fleet.azure.reading import MAX_PAGES, Pace, Pause, Rows, Unread, gathered, read, read_list, sentence, words
+from fleet.azure.reading import MAX_PAGES, Rows, Unread, gathered, paced, read, read_list, sentence, words
 from fleet.azure.transport import Transport
 from fleet.azure.wire import compute, hybrid, machines, resource_graph, subscriptions
 from fleet.azure.wire.http import Json, as_text, dig
 from fleet.azure.wire.machines import Entry
 from fleet.engine.gather import gather
 from fleet.engine.ports import Listing
+from fleet.engine.turns import Pause, SharedRates
 from fleet.errors import AzureUnusable
 from fleet.targets.kinds import USUAL
 from fleet.targets.model import Kind, Power, Subscription, Target, UnreadScope, UnreadSubscription
@@ -74,16 +75,19 @@ class _Graph:
 class AzureInventory:
     """The port ``Inventory`` over Azure Resource Manager. ``pause`` waits between attempts of a read."""
 
-    def __init__(self, transport: Transport, *, pause: Pause = asyncio.sleep) -> None:
+    def __init__(
+        self, transport: Transport, *, pause: Pause = asyncio.sleep, shared: SharedRates | None = None
+    ) -> None:
         self._transport = transport
         self._pause = pause
+        self._reader = paced(transport, shared, pause)
 
     async def subscriptions(self) -> tuple[Subscription | UnreadSubscription, ...]:
         """Return every subscription the credential can see, by name, and the entries that cannot be read.
 
         Raises AzureUnusable if the list cannot be read, or no entry of it.
         """
-        found = await read_list(self._transport, compute.list_subscriptions(), self._pause)
+        found = await read_list(self._reader, compute.list_subscriptions(), self._pause)
         known, unread = subscriptions.read_all(found.rows)
         if found.unread is not None:
             if not known or found.unread.status == 401:
@@ -127,14 +131,11 @@ class AzureInventory:
         are asked, one read each, and no other has any (documented). Raises AzureUnusable where one cannot be read: a VM
         taken for one without a domain might be restarted together with its twin.
         """
-        pace = Pace(self._transport, self._pause)
 
         async def asked(target: Target) -> Target:
             if not target.availability_set or target.update_domain:
                 return target
-            request = compute.vm_view(target)
-            await pace.turn(request)
-            answer = await read(self._transport, request, self._pause)
+            answer = await read(self._reader, compute.vm_view(target), self._pause)
             if isinstance(answer, Unread):
                 if answer.is_gone:
                     return target  # gone since it was listed; the run will say so
@@ -177,7 +178,7 @@ class AzureInventory:
         token, tokens, total = "", set[str](), -1
         for _ in range(MAX_PAGES):
             question = resource_graph.question(subscriptions, token, kinds)
-            answer = await read(self._transport, question, self._pause)
+            answer = await read(self._reader, question, self._pause)
             if isinstance(answer, Unread):
                 if answer.status == 401 or answer.code == "not_connected":
                     raise _unusable("Azure cannot be asked for VMs", answer)
@@ -203,11 +204,11 @@ class AzureInventory:
 
     async def _read_vms(self, scope: _Scope) -> None:
         """Read a subscription's VMs from Compute, which is the truth; what the graph knew stays where this fails."""
-        found = await read_list(self._transport, compute.list_vms(scope.owner.id), self._pause)
+        found = await read_list(self._reader, compute.list_vms(scope.owner.id), self._pause)
         states = Rows()
         if found.rows:
             request = compute.list_vms(scope.owner.id, status_only=True)
-            states = await read_list(self._transport, request, self._pause)
+            states = await read_list(self._reader, request, self._pause)
         sound = [row for row in states.rows if machines.is_state(row)]
         powers = compute.powers(sound)
         unsure = "" if states.unread is None and len(sound) == len(states.rows) else machines.NO_STATE
@@ -225,7 +226,7 @@ class AzureInventory:
 
     async def _read_scale_sets(self, scope: _Scope) -> None:
         """Read the instances of a subscription's uniform scale sets, set by set; flexible ones have VMs instead."""
-        sets = await read_list(self._transport, compute.list_scale_sets(scope.owner.id), self._pause)
+        sets = await read_list(self._reader, compute.list_scale_sets(scope.owner.id), self._pause)
         if sets.unread is not None:
             scope.fail(sets.unread, Kind.SCALE_SET)
         uniform = []
@@ -238,14 +239,14 @@ class AzureInventory:
         await gather(uniform, lambda scale_set: self._read_instances(scope, scale_set), at_once=AT_ONCE)
 
     async def _read_instances(self, scope: _Scope, scale_set: str) -> None:
-        found = await read_list(self._transport, compute.list_instances(scale_set), self._pause)
+        found = await read_list(self._reader, compute.list_instances(scale_set), self._pause)
         scope.add(machines.read_all(found.rows, scope.owner, Kind.SCALE_SET, below=scale_set))
         if found.unread is not None and not found.unread.is_gone:  # deleted since the sets were listed
             scope.fail(found.unread, Kind.SCALE_SET, scale_set.rpartition("/")[2])
 
     async def _read_arc(self, scope: _Scope) -> None:
         """Read a subscription's Arc machines from their own provider; one that is not registered there has none."""
-        found = await read_list(self._transport, hybrid.list_machines(scope.owner.id), self._pause)
+        found = await read_list(self._reader, hybrid.list_machines(scope.owner.id), self._pause)
         if found.unread is None:
             scope.forget(Kind.ARC)
         scope.add(machines.read_all(found.rows, scope.owner, Kind.ARC))

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from fleet.azure.reading import Pace, Pause, Unread, gathered, read, read_list, sentence
+from fleet.azure.reading import Unread, gathered, paced, read, read_list, sentence
 from fleet.azure.transport import Transport
 from fleet.azure.wire import managed as wire
 from fleet.azure.wire import run_command, shapes
@@ -14,6 +14,7 @@ from fleet.azure.wire.arm import is_gone, not_done, quota
 from fleet.azure.wire.http import Json, NoResponse, as_text, dig
 from fleet.commands.model import Change, ManagedCommand
 from fleet.engine.ports import CommandsOf, Reply
+from fleet.engine.turns import Pause, SharedRates
 from fleet.playbook.model import Transport as Way
 from fleet.run.answers import Accepted, Lost, LostReason, Operation, Refusal, Refused, RemoveAnswer, Removed
 from fleet.targets.model import Target
@@ -22,10 +23,12 @@ from fleet.targets.model import Target
 class AzureManaged:
     """The port ``ManagedCommands`` over Azure Resource Manager. Reads are paced and tried again; nothing else is."""
 
-    def __init__(self, transport: Transport, *, pause: Pause = asyncio.sleep) -> None:
+    def __init__(
+        self, transport: Transport, *, pause: Pause = asyncio.sleep, shared: SharedRates | None = None
+    ) -> None:
         self._transport = transport
         self._pause = pause
-        self._pace = Pace(transport, pause)
+        self._reader = paced(transport, shared, pause)
 
     async def commands(self, targets: Sequence[Target], seen: Callable[[], None]) -> tuple[CommandsOf, ...]:
         """Read the commands of each target, in their order; ``seen`` hears of each that was read."""
@@ -39,8 +42,7 @@ class AzureManaged:
 
     async def _of(self, target: Target) -> CommandsOf:
         request = wire.listing(target)
-        await self._pace.turn(request)
-        rows = await read_list(self._transport, request, self._pause)
+        rows = await read_list(self._reader, request, self._pause)
         commands: list[ManagedCommand] = []
         reasons = [sentence(rows.unread)] if rows.unread is not None else []
         for position, row in enumerate(rows.rows, start=1):
@@ -63,8 +65,7 @@ class AzureManaged:
         if wire.has_view(row):
             return found, ""
         request = run_command.reading(run_command.resource_id(target, found.name))
-        await self._pace.turn(request)
-        answer = await read(self._transport, request, self._pause)
+        answer = await read(self._reader, request, self._pause)
         if isinstance(answer, Unread):
             # As it is known where it is gone: then it may be running.
             return (found, "") if answer.is_gone else (None, f"{which} could not be read: {sentence(answer)}")

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleet.azure.reading import MAX_PAGES, Pace, Pause, Unread, gathered, read, read_list, sentence
-from fleet.azure.transport import Transport
+from fleet.azure.reading import MAX_PAGES, Sender, Unread, gathered, read, read_list, sentence
 from fleet.azure.wire import locks as lock_wire
 from fleet.azure.wire import maintenance as wire
 from fleet.azure.wire import resource_graph
 from fleet.azure.wire.http import Json
+from fleet.engine.turns import Pause
 from fleet.preflight.locks import Locks
 from fleet.preflight.patchers import Patching
 from fleet.targets.model import Target
 
 
-async def read_patching(transport: Transport, targets: Sequence[Target], pause: Pause) -> Patching:
+async def read_patching(sender: Sender, targets: Sequence[Target], pause: Pause) -> Patching:
     """Read patch settings and assigned maintenance configurations. What cannot be read is told, never raised.
 
     The configurations themselves are asked for only where one is assigned at all.
     """
     places = _subscriptions(targets)
-    rows, settings_why = await _rows(transport, wire.SETTINGS, places, pause)
-    assigned, why = await _rows(transport, wire.ASSIGNMENTS, places, pause)
+    rows, settings_why = await _rows(sender, wire.SETTINGS, places, pause)
+    assigned, why = await _rows(sender, wire.ASSIGNMENTS, places, pause)
     told = wire.assignments(assigned)
     known = () if isinstance(told, str) else told
     if isinstance(told, str):
@@ -31,18 +31,16 @@ async def read_patching(transport: Transport, targets: Sequence[Target], pause: 
     purposes_why = ""
     if known:
         owners = sorted({_owner(each.configuration) for each in known} - {""})
-        purposes, purposes_why = await _rows(transport, wire.CONFIGURATIONS, owners or places, pause)
+        purposes, purposes_why = await _rows(sender, wire.CONFIGURATIONS, owners or places, pause)
     return Patching(wire.settings(rows), known, wire.purposes(purposes), settings_why, why, purposes_why)
 
 
-async def read_locks(transport: Transport, targets: Sequence[Target], pause: Pause) -> tuple[Locks, ...]:
+async def read_locks(sender: Sender, targets: Sequence[Target], pause: Pause) -> tuple[Locks, ...]:
     """Read the locks of each target's subscription, one list each. What cannot be read is told, never raised."""
-    pace = Pace(transport, pause)
 
     async def of(subscription: str) -> Locks:
         request = lock_wire.listing(subscription)
-        await pace.turn(request)
-        found = await read_list(transport, request, pause)
+        found = await read_list(sender, request, pause)
         if found.unread is not None:
             return Locks(subscription, None, sentence(found.unread).partition(":")[0])
         told = lock_wire.locks(found.rows)
@@ -61,7 +59,7 @@ def _owner(configuration: str) -> str:
     return parts[2].casefold() if len(parts) > 2 else ""
 
 
-async def _rows(transport: Transport, text: str, subscriptions: Sequence[str], pause: Pause) -> tuple[list[Json], str]:
+async def _rows(sender: Sender, text: str, subscriptions: Sequence[str], pause: Pause) -> tuple[list[Json], str]:
     """Read every page of a query over these subscriptions; the rows so far, and why they may not be all."""
     rows: list[Json] = []
     most = resource_graph.MAX_SUBSCRIPTIONS
@@ -69,7 +67,7 @@ async def _rows(transport: Transport, text: str, subscriptions: Sequence[str], p
         batch = subscriptions[start : start + most]
         token, seen = "", set[str]()
         for _ in range(MAX_PAGES):
-            answer = await read(transport, wire.question(text, batch, token), pause)
+            answer = await read(sender, wire.question(text, batch, token), pause)
             if isinstance(answer, Unread):
                 return rows, sentence(answer).partition(":")[0]
             page = resource_graph.read_page(answer.json())

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fleet.azure.patchers import read_locks, read_patching
-from fleet.azure.reading import Pace, Pause, Unread, gathered, read, read_list, sentence
+from fleet.azure.reading import Paced, Unread, gathered, read, read_list, sentence
 from fleet.azure.transport import Transport
 from fleet.azure.wire import preflight as wire
 from fleet.azure.wire import run_command
 from fleet.azure.wire.http import NoResponse, Request, Response
 from fleet.clock import Clock
+from fleet.engine.turns import Pause, SharedRates, Turns
 from fleet.preflight.facts import Condition, Permissions, Principal
 from fleet.preflight.locks import Locks
 from fleet.preflight.patchers import Patching
@@ -26,10 +27,13 @@ class AzurePreflight:
     waited out within the bounds of :func:`fleet.azure.reading.read`. ``pause`` waits.
     """
 
-    def __init__(self, transport: Transport, *, pause: Pause = asyncio.sleep) -> None:
+    def __init__(
+        self, transport: Transport, *, pause: Pause = asyncio.sleep, shared: SharedRates | None = None
+    ) -> None:
         self._transport = transport
         self._pause = pause
-        self._pace = Pace(transport, pause)
+        self._turns = Turns(shared or SharedRates(clock=transport.clock), pause)
+        self._reader = Paced(transport, self._turns)
 
     async def principals(self) -> tuple[Principal, ...]:
         """Sign everybody in. Raises AzureUnusable where nobody can."""
@@ -53,10 +57,8 @@ class AzurePreflight:
         return await gathered(asked, lambda item: self._permissions(*item))
 
     async def _permissions(self, number: int, scope: str) -> Permissions:
-        sender = _InTheNameOf(self._transport, number)
-        request = wire.permissions(scope)
-        await self._pace.turn(request)
-        found = await read_list(sender, request, self._pause)
+        sender = Paced(_InTheNameOf(self._transport, number), self._turns)
+        found = await read_list(sender, wire.permissions(scope), self._pause)
         if found.unread is not None:
             return Permissions(number, scope, None, sentence(found.unread).partition(":")[0])
         told = wire.grants(found.rows)
@@ -68,16 +70,14 @@ class AzurePreflight:
 
     async def locks(self, targets: Sequence[Target]) -> tuple[Locks, ...]:
         """Read the locks in the subscription of each target, one list each."""
-        return await read_locks(self._transport, targets, self._pause)
+        return await read_locks(self._reader, targets, self._pause)
 
     async def patching(self, targets: Sequence[Target]) -> Patching:
         """Read who else patches the targets, from Resource Graph."""
-        return await read_patching(self._transport, targets, self._pause)
+        return await read_patching(self._reader, targets, self._pause)
 
     async def _condition(self, target: Target, commands: bool) -> Condition:
-        request = wire.vm_view(target)
-        await self._pace.turn(request)
-        answer = await read(self._transport, request, self._pause)
+        answer = await read(self._reader, wire.vm_view(target), self._pause)
         if isinstance(answer, Unread):
             if answer.is_gone:
                 return Condition(target, gone=True)
@@ -86,9 +86,7 @@ class AzurePreflight:
             found = wire.condition(target, answer.json())
         if not commands:
             return found
-        request = run_command.listing(target)
-        await self._pace.turn(request)
-        rows = await read_list(self._transport, request, self._pause)
+        rows = await read_list(self._reader, run_command.listing(target), self._pause)
         if rows.unread is not None:
             return replace(found, commands_why=sentence(rows.unread))
         named = wire.names(rows.rows)

@@ -1,4 +1,4 @@
-"""A pool of principals: whose turn it is to sign a call, and with a token of which tenant.
+"""A pool of principals: who they are, whose turn it is to sign a call, and with a token of which tenant.
 
 ARM counts calls per subscription and principal (documented), so a pool of k carries k times as many. Turns go round,
 apart for each subscription and kind of call, because every bucket is as large and as quickly refilled as the next: so
@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from fleet.azure.credentials import TokenSource
+from fleet.azure.credentials import Credential, TokenSource, parts
 from fleet.azure.wire.cloud_error import read_error
 from fleet.azure.wire.http import NoResponse, Response
 from fleet.azure.wire.preflight import claims as claims_of
@@ -45,6 +45,26 @@ def place_of(url: str) -> Place:
 def lacks_rights(answer: Response | NoResponse) -> bool:
     """Say whether a call was refused because its principal may not make it: nothing was executed."""
     return isinstance(answer, Response) and answer.status == 403 and read_error(answer.json()).code in _NO_RIGHTS
+
+
+def principal_names(pool: Sequence[Credential], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Name each principal of a pool: by its id where that is known without asking, else by its way to sign in."""
+    return tuple(_principal_name(form, environ) for form in pool)
+
+
+def _principal_name(form: Credential, environ: Mapping[str, str]) -> str:
+    kind, values = parts(form)
+    if kind == "token_env":
+        owner = claims_of(environ.get(values["name"], "").strip()).get("oid", "")
+        return owner or f"{kind} {values['name']}"
+    own = "" if kind in ("default", "cli") else environ.get("AZURE_CLIENT_ID", "")
+    if client := values.get("client_id", own):
+        return client.casefold()
+    return " ".join([kind, *(environ.get(name, "") for name in _NAMING)])
+
+
+_NAMING = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_USERNAME", "AZURE_CONFIG_DIR")
+"""What says in the environment who signs in, or which sign-in of ``az`` is meant."""
 
 
 class Principals:

@@ -1,4 +1,4 @@
-"""Reads before a run exists: here, and only here, the adapter itself tries again, within bounds."""
+"""Reads before a run exists: here, and only here, the adapter itself waits and reads again, as ``run/retry`` decides."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from fleet.azure.principals import Principals, place_of
+from fleet.azure.principals import place_of
 from fleet.azure.wire import compute
-from fleet.azure.wire.arm import not_done
+from fleet.azure.wire.arm import not_done, quota
 from fleet.azure.wire.certificates import fault_of
 from fleet.azure.wire.http import Json, NoResponse, Request, Response
 from fleet.azure.wire.links import resolve
 from fleet.azure.wire.versions import is_wrong_version, version_hint
 from fleet.clock import Clock
 from fleet.engine.gather import gather
+from fleet.engine.turns import Pause, SharedRates, Turns
 from fleet.run.answers import Lost, LostReason, Refused
-from fleet.run.limits import SubscriptionRates
-
-ATTEMPTS = 5
-PATIENCE = 180.0
-"""Seconds that one read may spend waiting in all; a service that asks for more is reported instead."""
+from fleet.run.retry import READ, read_pause
 
 MAX_PAGES = 10_000
 
@@ -29,8 +26,6 @@ AT_ONCE = 24
 
 A = TypeVar("A")
 B = TypeVar("B")
-
-Pause = Callable[[float], Awaitable[None]]
 
 
 class Sender(Protocol):
@@ -55,7 +50,7 @@ class Unread:
     api: str = ""
     """What was asked, by its key in ``azure.api_versions``."""
     wait: float | None = None
-    """Seconds that the service asked to wait, where that is longer than ``PATIENCE`` allows."""
+    """Seconds that the service asked to wait, where that is longer than a read may take."""
 
     @property
     def is_gone(self) -> bool:
@@ -84,11 +79,10 @@ class Rows:
     unread: Unread | None = None
 
 
-async def read(transport: Sender, request: Request, pause: Pause, attempts: int = ATTEMPTS) -> Response | Unread:
+async def read(transport: Sender, request: Request, pause: Pause, attempts: int = READ.tries) -> Response | Unread:
     """Send a read until it is answered, at most ``attempts`` times; ``Retry-After`` is honoured.
 
-    A request sent before that time is refused again (documented), so a longer wait than ``PATIENCE`` is not
-    begun. Where the service names no moment, zero and a date that has passed included, the pause doubles from 1 s.
+    A request sent before that time is refused again (documented), so a longer wait than a read may take is not begun.
     """
     waited, attempt = 0.0, 0
     while True:
@@ -98,27 +92,18 @@ async def read(transport: Sender, request: Request, pause: Pause, attempts: int 
         if failed is None:
             assert isinstance(answer, Response)
             return answer
-        wait = _wait(failed, attempt) if attempt < attempts else None
+        wait = read_pause(failed, attempt) if attempt < attempts and not _is_distrusted(failed) else None
         if wait is None:
             return _unread(failed, request)
-        if waited + wait > PATIENCE:
+        if waited + wait > READ.patience:
             return replace(_unread(failed, request), wait=wait)
         waited += wait
         await pause(wait)
 
 
-def _wait(failed: Refused | Lost, attempt: int) -> float | None:
-    """Say how long to wait before the next attempt, in seconds; None to give up."""
-    backoff = float(2 ** (attempt - 1))
-    if isinstance(failed, Refused):
-        return (failed.refusal.retry_after or backoff) if failed.refusal.status == 429 else None
-    if (
-        failed.reason is LostReason.MALFORMED
-        or fault_of(failed.detail) is not None
-        or (failed.reason is LostReason.NOT_CONNECTED and attempt >= 3)
-    ):
-        return None
-    return failed.retry_after or backoff
+def _is_distrusted(failed: Refused | Lost) -> bool:
+    """Say whether the service's certificate is at fault, which no repetition changes."""
+    return isinstance(failed, Lost) and fault_of(failed.detail) is not None
 
 
 def _unread(failed: Refused | Lost, request: Request) -> Unread:
@@ -127,7 +112,7 @@ def _unread(failed: Refused | Lost, request: Request) -> Unread:
     return Unread(0, failed.reason.value, failed.detail or "no usable answer", request.api)
 
 
-async def read_list(transport: Sender, first: Request, pause: Pause, attempts: int = ATTEMPTS) -> Rows:
+async def read_list(transport: Sender, first: Request, pause: Pause, attempts: int = READ.tries) -> Rows:
     """Read every page of a list, following each ``nextLink`` until there is none.
 
     An empty page with a link goes on (recorded). A link to another host, one that was followed before, or one that is not
@@ -170,34 +155,44 @@ def _absolute(transport: Sender, request: Request) -> str:
     return transport.base_url + request.target if request.target.startswith("/") else request.target
 
 
-class Signing(Protocol):
-    """What knows the time and who signs."""
+class Paced:
+    """A sender of reads that keeps to ARM's limit of each subscription, each page and each repetition counted.
+
+    Whoever signs in alike shares the limit, so reading does not use up what a run needs. A moment that is farther away than
+    a read may take is not waited for: then the service itself says no.
+    """
+
+    def __init__(self, sender: Sender, turns: Turns) -> None:
+        self._sender = sender
+        self._turns = turns
 
     @property
-    def clock(self) -> Clock: ...
+    def clock(self) -> Clock:
+        return self._sender.clock
 
-    principals: Principals
+    @property
+    def base_url(self) -> str:
+        return self._sender.base_url
+
+    async def send(self, request: Request) -> Response | NoResponse:
+        """Send a read when it is its turn; one that belongs to no subscription goes at once."""
+        subscription = place_of(request.target).subscription
+        if not subscription:
+            return await self._sender.send(request)
+        await self._turns.read_anything(subscription, READ.patience)
+        answer = await self._sender.send(request)
+        now, arm = self._turns.now(), self._turns.rates.arm(subscription)
+        if (left := quota(answer, subscription, "")) is not None:
+            arm.note(now, left)
+        failed = not_done(answer, self._sender.clock.now())
+        if isinstance(failed, Refused) and failed.refusal.status == 429:
+            arm.refused_read(now, failed.refusal.retry_after, failed.refusal.code)
+        return answer
 
 
-class Pace:
-    """Keeps reads to ARM's limit of each subscription, so that looking does not use up what a run needs."""
-
-    def __init__(self, transport: Signing, pause: Pause) -> None:
-        self._transport = transport
-        self._pause = pause
-        self._rates: dict[str, SubscriptionRates] = {}
-
-    async def turn(self, request: Request) -> None:
-        """Wait until the limit of the request's subscription allows one more read."""
-        rates = self._rates.get(subscription := place_of(request.target).subscription)
-        if rates is None:
-            rates = self._rates[subscription] = SubscriptionRates()
-            rates.share(len(self._transport.principals.present))
-        now = self._transport.clock.now()
-        at = max(now, rates.reads.earliest())
-        rates.reads.take(at)
-        if at > now:
-            await self._pause(at - now)
+def paced(sender: Sender, shared: SharedRates | None, pause: Pause) -> Paced:
+    """Return the sender, its reads paced by the shared rates; by its own where none are shared."""
+    return Paced(sender, Turns(shared or SharedRates(clock=sender.clock), pause))
 
 
 async def gathered(items: Sequence[A], work: Callable[[A], Awaitable[B]]) -> tuple[B, ...]:
@@ -219,5 +214,5 @@ def words(unread: Unread) -> str:
         return f"{unread.message}; {hint}" if unread.message else hint
     if unread.wait is None:
         return unread.message
-    asked = f"the service asks to wait {unread.wait:.0f} s, and Fleet waits {PATIENCE:.0f} s for a read at most"
+    asked = f"the service asks to wait {unread.wait:.0f} s, and Fleet waits {READ.patience:.0f} s for a read at most"
     return f"{unread.message}; {asked}" if unread.message else asked

@@ -1,7 +1,7 @@
 """One call on each of many managed commands, within Azure's limits: a fold without a journal.
 
 What it does is safe to repeat (deleting) or never repeated unless it was refused (changing), so nothing need be kept: who
-stops in the middle looks again and goes on. The shape is the run's: ``next`` only reads, ``sent`` and ``heard`` write.
+stops in the middle looks again and goes on. The shape is the run's: ``next`` only reads, the others write.
 """
 
 from __future__ import annotations
@@ -12,20 +12,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet.run.answers import Accepted, Lost, LostReason, Quota, Refused, Removed
-from fleet.run.limits import LaneRates, SubscriptionRates
+from fleet.run.limits import LaneRates
 from fleet.run.model import Cause, CauseCode
-from fleet.run.retry import Again, backoff, judge_refusal
+from fleet.run.rates import Rates
+from fleet.run.retry import BULK, Again, backoff, judge_refusal
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target
 
 AT_ONCE = 48
 """Calls on the wire at one time."""
-
-TRIES = 8
-"""Calls for one command, those refused for the limits (429) not counted."""
-
-PATIENCE = 1800.0
-"""Seconds after its first call in which a command is tried again."""
 
 
 class BulkKind(StrEnum):
@@ -84,27 +79,24 @@ class _Lane:
 
 
 class Bulk:
-    """One call for each target, in the order given as far as the limits allow."""
+    """One call for each target, in the order given as far as the limits allow. ``rates`` are those that others use too."""
 
-    def __init__(self, kind: BulkKind, targets: Sequence[Target], principals: int = 1) -> None:
+    def __init__(self, kind: BulkKind, targets: Sequence[Target], rates: Rates | None = None) -> None:
         self._kind = kind
+        self._rates, who = rates or Rates(), object()
         self.ended: dict[int, Ended] = {}
         self._flying = 0
         self._lanes: list[_Lane] = []
         self._items: list[_Item] = []
         places: dict[tuple[str, str, Kind], int] = {}
-        arm: dict[str, SubscriptionRates] = {}
         for number, target in enumerate(targets):
             place = same_case(target.subscription), same_case(target.location), target.kind
             if place not in places:
                 places[place] = len(self._lanes)
-                rates = arm.setdefault(place[0], SubscriptionRates())
-                rates.share(principals)
-                self._lanes.append(_Lane(LaneRates(rates, target.kind)))
+                self._lanes.append(_Lane(self._rates.lane(target).shared_by(who)))
             lane = places[place]
             self._items.append(_Item(lane))
             self._lanes[lane].waiting.append((0.0, number))
-        self._of_place = places
 
     @property
     def finished(self) -> bool:
@@ -124,6 +116,12 @@ class Bulk:
                 moments.append(at)
         return Wait(min(moments, default=None))
 
+    def wait(self, now: float) -> None:
+        """Keep a place among those who share the rates, for what is due and may not leave yet."""
+        for rates in [lane.rates for lane in self._lanes if lane.waiting and lane.waiting[0][0] <= now]:
+            if self._allowed(rates) > now:
+                (rates.wait_to_remove if self._kind is BulkKind.DELETE else rates.wait_to_submit)(now)
+
     def _allowed(self, rates: LaneRates) -> float:
         return rates.remove_at() if self._kind is BulkKind.DELETE else rates.submit_at()
 
@@ -142,13 +140,10 @@ class Bulk:
         """Take over what came back."""
         self._flying -= 1
         if quota is not None:
-            place = same_case(quota.subscription), same_case(quota.location)
-            for kind in Kind:
-                if (lane := self._of_place.get((*place, kind))) is not None:
-                    self._lanes[lane].rates.note(at, quota)
+            self._rates.note(at, quota)
         verdict = self._judged(item, at, answer)
         state = self._items[item]
-        if isinstance(verdict, Again) and state.tries < TRIES and verdict.at - (state.first or at) < PATIENCE:
+        if isinstance(verdict, Again) and BULK.allows(state.tries, verdict.at - (state.first or at)):
             heapq.heappush(self._lanes[state.lane].waiting, (verdict.at, item))
         else:
             self.ended[item] = Ended(Fate.FAILED, verdict.cause) if isinstance(verdict, Again) else verdict

@@ -18,6 +18,7 @@ from typing import Any
 from fleet.clock import Clock
 from fleet.engine.gather import most_telling
 from fleet.engine.ports import Cloud, Gatekeeper, Journal, Kept, Reply
+from fleet.engine.turns import SharedRates
 from fleet.engine.watch import watch
 from fleet.errors import AzureUnusable, StateError, defect
 from fleet.plan.model import JobId
@@ -70,6 +71,7 @@ class Engine:
         *,
         nonces: Nonces,
         kept: Sequence[Kept] = (),
+        shared: SharedRates | None = None,
     ) -> None:
         self._run = run
         self._cloud = cloud
@@ -80,6 +82,8 @@ class Engine:
         self._gatekeeper = gatekeeper
         self._nonces = nonces
         self._kept = kept
+        self._shared = shared
+        """The rates that others use too; None where the run is alone with its own."""
         self._inbox: deque[e.Event] = deque()
         self._arrived = asyncio.Event()
         self._halted = False
@@ -110,6 +114,9 @@ class Engine:
         after either, if its journal is there.
         """
         self._ahead = max(self._run.latest - self._clock.now(), 0.0)
+        if self._shared is not None:
+            now = self._now()
+            self._run.join(self._shared.rates, now, now - self._shared.clock.now())
         await self._commit([e.RunOpened(self._now(), epoch, owner, principals, waits)])
         try:
             # asyncio's own group: a task costs a third of one in anyio's (17 against 55 µs), each call is cancelled by
@@ -145,6 +152,8 @@ class Engine:
             effect = self._run.next(self._now())
             if isinstance(effect, f.WaitUntil):
                 wake = effect.at
+                if self._shared is not None:
+                    self._run.wait(self._now())
                 break
             if isinstance(effect, f.Halt):
                 self._halted = True

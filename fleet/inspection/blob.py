@@ -10,15 +10,13 @@ from fleet.engine.ports import Blobs, Unread
 from fleet.errors import Refused
 from fleet.guest.spool import Stream
 from fleet.guest.tail import Tail
+from fleet.run.retry import BLOB, is_passing_status
 
 MOST = 4 * 1024 * 1024
 """Bytes read at once, which bounds memory."""
 
 SOONEST, LATEST = 1.0, 15.0
 """Seconds between reads: twice as many each time that nothing is new. The handler writes every 15 s (handler source)."""
-
-_ATTEMPTS = 6
-"""Reads in succession that may fail in a way that can pass."""
 
 
 @dataclass(slots=True)
@@ -87,7 +85,7 @@ class BlobFollower:
         if answer.status == 404 and not over:
             return b""
         self._failed[stream] += 1
-        if not _may_pass(answer) or self._failed[stream] >= _ATTEMPTS:
+        if not (is_passing_status(answer.status) and BLOB.allows(self._failed[stream], 0.0)):
             raise _refused(stream, answer)
         return b""
 
@@ -105,10 +103,6 @@ async def whole(blobs: Blobs, urls: Mapping[Stream, str], nonce: str) -> dict[St
         if follower.troubled:
             await asyncio.sleep(follower.pause)
     return {stream: bytes(found[stream] + tail.rest()) for stream, tail in follower.tails.items()}
-
-
-def _may_pass(answer: Unread) -> bool:
-    return answer.status in (0, 408, 429) or answer.status >= 500
 
 
 def _refused(stream: Stream, answer: Unread) -> Refused:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from fleet.clock import Clock
 from fleet.engine.gather import gather
 from fleet.engine.ports import Cloud
+from fleet.engine.turns import SharedRates
 from fleet.guest.spool import LARGEST, Absence, Piece, Stream, Wanted, joined, read_piece, reader
+from fleet.inspection.paced import PacedCloud
 from fleet.inspection.query import GuestQuery, QueryFailed, Question, Source
 from fleet.playbook.model import Transport
 from fleet.run.model import Cause, CauseCode, Extent
@@ -33,8 +34,8 @@ Progress = Callable[[int, int], None]
 class Fetcher:
     """Fetches streams through a cloud. ``nonce`` gives fresh hex for each question."""
 
-    def __init__(self, cloud: Cloud, clock: Clock, nonce: Callable[[], str]) -> None:
-        self._asker = GuestQuery(cloud, clock, nonce)
+    def __init__(self, cloud: Cloud, shared: SharedRates, nonce: Callable[[], str]) -> None:
+        self._asker = GuestQuery(PacedCloud(cloud, shared), nonce)
 
     async def fetch(self, source: Source, stream: Stream, extent: Extent, progress: Progress) -> bytes:
         """Return a whole stream, proven by the length and digest of the receipt. Raises QueryFailed, AzureUnusable.

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from fleet.clock import Clock
 from fleet.engine.ports import Cloud
+from fleet.engine.turns import SharedRates
 from fleet.guest.live import News, Part, Since, follower, read_news
 from fleet.guest.spool import Absence, Stream
+from fleet.inspection.paced import PacedCloud
 from fleet.inspection.query import GuestQuery, QueryFailed, Question, Source
 from fleet.run.model import Cause, CauseCode
 from fleet.targets.model import Os
@@ -52,8 +54,8 @@ class Places:
 class Follower:
     """Asks one VM, no more often than the service lets it. ``nonce`` gives fresh hex for each question."""
 
-    def __init__(self, cloud: Cloud, clock: Clock, nonce: Callable[[], str]) -> None:
-        self._asker = GuestQuery(cloud, clock, nonce)
+    def __init__(self, cloud: Cloud, shared: SharedRates, clock: Clock, nonce: Callable[[], str]) -> None:
+        self._asker = GuestQuery(PacedCloud(cloud, shared), nonce)
         self._clock = clock
         self._full = 0.0
 

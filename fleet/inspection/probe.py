@@ -8,24 +8,23 @@ process group twice ends it once, so both may be sent again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from fleet.clock import Clock
 from fleet.engine.gather import gather
 from fleet.engine.ports import Cloud
+from fleet.engine.turns import SharedRates
 from fleet.guest.probe import Findings, prober, read_report, releaser
 from fleet.guest.spool import Absence, Piece, Stream, Wanted, read_piece
+from fleet.inspection.paced import PacedCloud
 from fleet.inspection.query import GuestQuery, QueryFailed, Question, Source
 from fleet.playbook.model import Transport
 from fleet.run.model import Cause, CauseCode
+from fleet.run.retry import PROBE
 from fleet.targets.model import Os
 
 AT_ONCE = 16
 """VMs at a time; each costs a PUT, a DELETE and some reads."""
-TRIES = 3
-PATIENCE = 120.0
-"""Seconds that one answer may take, and the service's own limit of the script."""
 
 T = TypeVar("T")
 
@@ -36,13 +35,12 @@ class Script(Protocol):
     def __call__(self, key: str, nonce: str, *, windows: bool) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
 class Prober:
     """Asks VMs. ``nonce`` gives fresh hex for each question."""
 
-    cloud: Cloud
-    clock: Clock
-    nonce: Callable[[], str]
+    def __init__(self, cloud: Cloud, shared: SharedRates, nonce: Callable[[], str]) -> None:
+        self._cloud = PacedCloud(cloud, shared)
+        self._nonce = nonce
 
     async def probe(self, source: Source) -> Findings | Cause:
         """Look at a delivery and its VM; a cause says why nothing could be seen. Raises AzureUnusable."""
@@ -65,7 +63,7 @@ class Prober:
         # A VM takes one action at a time, and it may be the very one that hangs.
         beside = replace(source, transport=Transport.MANAGED)
         try:
-            found = await GuestQuery(self.cloud, self.clock, self.nonce, purpose, TRIES, PATIENCE).ask(beside, question)
+            found = await GuestQuery(self._cloud, self._nonce, purpose, PROBE).ask(beside, question)
             assert not isinstance(found, Absence), "read() takes none for an answer"
             return read_report(*found)
         except QueryFailed as error:

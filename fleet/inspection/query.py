@@ -13,23 +13,19 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from fleet.clock import Clock
-from fleet.engine.ports import Cloud
 from fleet.guest.spool import Absence
+from fleet.inspection.paced import PacedCloud
 from fleet.playbook.model import Transport
 from fleet.run import answers as a
 from fleet.run.answers import Command, Operation
 from fleet.run.model import Cause, CauseCode
-from fleet.run.retry import GiveUp, backoff, judge_refusal, not_connected
+from fleet.run.retry import QUESTION, Bounds, GiveUp, backoff, is_unreadable, judge_refusal, not_connected
 from fleet.targets.model import Target
 
 A = TypeVar("A")
 
 FIRST_LOOK = 0.3
 """Seconds between looks, at least."""
-TRIES = 8
-PATIENCE = 600.0
-"""Seconds that one question may take to be answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +55,33 @@ class QueryFailed(Exception):
         self.cause = cause
 
 
-@dataclass(slots=True)
 class GuestQuery:
-    """Asks through a cloud. ``nonce`` gives fresh hex for each question."""
+    """Asks through a cloud, under the rates that runs share. ``nonce`` gives fresh hex for each question.
 
-    cloud: Cloud
-    clock: Clock
-    nonce: Callable[[], str]
-    purpose: str = "read"
-    """What the commands are called after their delivery: read, probe or free."""
-    tries: int = TRIES
-    patience: float = PATIENCE
-    _shortest: float = 0.0
-    """Seconds that the quickest answer took: nobody looks much sooner, as each look counts too."""
+    ``purpose`` is what the commands are called after their delivery: read, probe or free. ``bounds`` are those of a
+    question; its patience is that of each answer.
+    """
+
+    def __init__(
+        self,
+        cloud: PacedCloud,
+        nonce: Callable[[], str],
+        purpose: str = "read",
+        bounds: Bounds = QUESTION,
+    ) -> None:
+        self._cloud = cloud
+        self._clock = cloud.clock
+        self._nonce = nonce
+        self._purpose = purpose
+        self._bounds = bounds
+        self._shortest = 0.0
+        """Seconds that the quickest answer took: nobody looks much sooner, as each look counts too."""
 
     async def ask(self, source: Source, question: Callable[[str], Question[A]]) -> A | Absence:
         """Ask, again and again if need be, until there is an answer. Raises QueryFailed, AzureUnusable."""
         trouble = Cause(CauseCode.NO_ANSWER, "the VM gave no usable answer", "try again later")
-        for tries in range(1, self.tries + 1):
-            found = await self._once(source, question(self.nonce()), tries)
+        for tries in range(1, self._bounds.tries + 1):
+            found = await self._once(source, question(self._nonce()), tries)
             if found is not None and not isinstance(found, Cause):
                 return found
             trouble = found or trouble
@@ -87,12 +91,12 @@ class GuestQuery:
         """Send a script once and wait for its answer. A cause says why there is none; then some time has passed."""
         command = self._command(source, asked)
         try:
-            answer = (await self.cloud.submit(command)).answer
+            answer = (await self._cloud.submit(command)).answer
             if isinstance(answer, a.Refused):
-                verdict = judge_refusal(answer.refusal, now=self.clock.now(), tries=tries, salt=asked.nonce)
+                verdict = judge_refusal(answer.refusal, now=self._clock.now(), tries=tries, salt=asked.nonce)
                 if isinstance(verdict, GiveUp):
                     raise QueryFailed(verdict.cause)
-                await asyncio.sleep(max(verdict.at - self.clock.now(), 0.0))
+                await asyncio.sleep(max(verdict.at - self._clock.now(), 0.0))
                 return verdict.cause
             if isinstance(answer, a.Lost):
                 await asyncio.sleep(backoff(tries, asked.nonce))
@@ -103,21 +107,21 @@ class GuestQuery:
         finally:
             if source.transport is Transport.MANAGED:
                 with anyio.CancelScope(shield=True):  # of pieces side by side, one that fails cancels the others
-                    await self.cloud.remove(source.target, command.name)
+                    await self._cloud.remove(source.target, command.name)
 
     async def _await(self, source: Source, operation: Operation, asked: Question[A]) -> A | Absence | Cause | None:
-        begun, looks, hint = self.clock.now(), 0, 0.0
-        while (age := self.clock.now() - begun) < self.patience:
+        begun, looks, hint = self._clock.now(), 0, 0.0
+        while (age := self._clock.now() - begun) < self._bounds.patience:
             pause = max(FIRST_LOOK, 0.25 * age) if looks else max(FIRST_LOOK, 0.9 * self._shortest)
             await asyncio.sleep(max(pause, hint))
-            answer = (await self.cloud.look(source.target, operation)).answer
+            answer = (await self._cloud.look(source.target, operation)).answer
             looks += 1
             if isinstance(answer, a.Finished):
-                self._shortest = min(self._shortest or self.patience, self.clock.now() - begun)
+                self._shortest = min(self._shortest or self._bounds.patience, self._clock.now() - begun)
                 return asked.read(_message(answer.answer))
             if isinstance(answer, a.OperationFailed):
                 return Cause(CauseCode.OPERATION_FAILED, f"{answer.code}: {answer.message}")
-            if isinstance(answer, a.Refused) and answer.refusal.status in (403, 404, 410):
+            if isinstance(answer, a.Refused) and is_unreadable(answer.refusal):
                 return Cause(CauseCode.OPERATION_GONE, f"{answer.refusal.code}: {answer.refusal.message}")
             hint = (answer.refusal if isinstance(answer, a.Refused) else answer).retry_after or 0.0
         return None
@@ -127,9 +131,9 @@ class GuestQuery:
         return Command(
             target=source.target,
             transport=source.transport,
-            name=f"{source.key}-{self.purpose}-{asked.nonce[:8]}",
+            name=f"{source.key}-{self._purpose}-{asked.nonce[:8]}",
             script=asked.script,
-            timeout=self.patience,
+            timeout=self._bounds.patience,
             run_as=source.run_as,
         )
 

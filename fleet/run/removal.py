@@ -10,7 +10,7 @@ from fleet.run import events as e
 from fleet.run.answers import Refusal
 from fleet.run.diagnosis import diagnose, is_settled
 from fleet.run.job_state import JobState
-from fleet.run.model import Cause, CauseCode, Phase
+from fleet.run.model import Cause, CauseCode, Phase, Status
 from fleet.run.retry import backoff, said
 
 REMOVAL_TRIES = 5
@@ -66,3 +66,14 @@ def _cause(refusal: Refusal) -> Cause:
         return Cause(CauseCode.NO_ANSWER, refusal.message or "the delete had no usable answer")
     found = diagnose(refusal)
     return Cause(found.cause, said(refusal), found.hint)
+
+
+def may_be_removed(state: JobState) -> bool:
+    """Whether an ended job's managed command is deleted: that would end a script that still runs. A cancelled one is gone.
+
+    One that had not started and whose agent is not ready is deleted, because it would otherwise start hours later.
+    """
+    outcome = state.outcome
+    assert outcome is not None
+    over = outcome.status is not Status.CANCELLED and not outcome.may_still_run
+    return over or state.start.given_up or state.reported_its_end

@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 from fleet.playbook.model import Lease, Script
 from fleet.run import answers as a
-from fleet.run.answers import Refusal
+from fleet.run.answers import Lost, LostReason, Refusal, Refused
 from fleet.run.diagnosis import EXTENSIONS_HINT, diagnose
 from fleet.run.model import Cause, CauseCode
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
 UNAUTHENTICATED_TRIES = 3
+UNCONNECTED_READS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How often something is tried apart from a run, and for how many seconds in all."""
+
+    tries: int
+    patience: float
+
+    def allows(self, tries: int, seconds: float) -> bool:
+        """Whether another try may follow after so many, so many seconds after the first."""
+        return tries < self.tries and seconds < self.patience
+
+
+READ = Bounds(5, 180.0)
+"""A read before a run. A service that asks for a longer wait is reported instead."""
+BLOB = Bounds(6, math.inf)
+"""Reads of a blob in succession; a follower's own pauses lie between them."""
+QUESTION = Bounds(8, 600.0)
+"""A question to a VM; each answer may take as long."""
+PROBE = Bounds(3, 120.0)
+"""A question to a VM in which something hangs."""
+BULK = Bounds(8, 1800.0)
+"""A change of a managed command, those refused for the limits (429) not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +66,11 @@ def backoff(tries: int, salt: str, longest: float = LONGEST_BACKOFF) -> float:
     The spread is a function of the salt, not of chance, so that a replay decides alike.
     """
     spread = int.from_bytes(hashlib.sha256(f"{salt}/{tries}".encode()).digest()[:2], "big") / 65536
-    plain = min(FIRST_BACKOFF * 2.0 ** min(max(tries - 1, 0), 16), longest)
-    return float(plain * (0.875 + spread / 4))
+    return float(_doubled(tries, longest) * (0.875 + spread / 4))
+
+
+def _doubled(tries: int, longest: float = LONGEST_BACKOFF) -> float:
+    return float(min(FIRST_BACKOFF * 2.0 ** min(max(tries - 1, 0), 16), longest))
 
 
 def busy_pause(tries: int, salt: str) -> float:
@@ -67,6 +96,25 @@ def judge_refusal(refusal: Refusal, *, now: float, tries: int, salt: str, script
         case CauseCode.NO_SLOT if wait:
             return Again(now + max(wait, backoff(tries, salt)), cause)
     return GiveUp(cause)
+
+
+def read_pause(failed: Refused | Lost, tries: int) -> float | None:
+    """Return the seconds after which a read that failed ``tries`` times is repeated; None to give up.
+
+    Where the service names no moment, zero and a date that has passed included, the pause doubles from 1 s.
+    """
+    if isinstance(failed, Refused):
+        wait, may_pass = failed.refusal.retry_after, is_passing_status(failed.refusal.status)
+    else:
+        wait, may_pass = failed.retry_after, failed.reason is not LostReason.MALFORMED
+        if failed.reason is LostReason.NOT_CONNECTED:
+            may_pass = tries < UNCONNECTED_READS
+    return (wait or _doubled(tries)) if may_pass else None
+
+
+def is_passing_status(status: int) -> bool:
+    """Whether a read that was answered with this HTTP status (0: with none) may be answered when it is repeated."""
+    return status in (0, 408, 429) or status >= 500
 
 
 def said(refusal: Refusal) -> str:

@@ -17,8 +17,9 @@ from fleet.plan.model import JobId, Plan
 from fleet.run.admission import Admission
 from fleet.run.answers import Quota
 from fleet.run.job_state import JobState
-from fleet.run.limits import LaneRates, SubscriptionRates
+from fleet.run.limits import LaneRates
 from fleet.run.model import Phase
+from fleet.run.rates import Rates
 from fleet.targets.model import Kind
 
 Entry = tuple[float, JobId]
@@ -106,14 +107,15 @@ class Lanes:
         self._held: dict[int, dict[int, list[Start]]] = {}
         """Starts that wait for their group of the spread, by its number and their lane's."""
         self._by_place: dict[tuple[str, str], dict[Kind, Lane]] = {}
-        arm: dict[str, SubscriptionRates] = {}
+        self._rates = Rates()
+        self._ahead = 0.0
+        """Seconds by which the run's moments are ahead of those of its rates."""
         for state in jobs:
             target = state.job.target
             place = _place(target.subscription, target.location)
             lanes = self._by_place.setdefault(place, {})
             if target.kind not in lanes:
-                rates = arm.setdefault(place[0], SubscriptionRates())
-                lanes[target.kind] = Lane(place[0], LaneRates(rates, target.kind))
+                lanes[target.kind] = Lane(place[0], self._rates.lane(target))
         self._all = [lane for lanes in self._by_place.values() for lane in lanes.values()]
         number = {id(lane): index for index, lane in enumerate(self._all)}
         self._of = [number[id(self._lane_of(state))] for state in jobs]
@@ -175,8 +177,19 @@ class Lanes:
 
     def note(self, at: float, quota: Quota) -> None:
         """Take over what an answer's headers said about one subscription and region."""
-        for lane in self._by_place.get(_place(quota.subscription, quota.location), {}).values():
-            lane.rates.note(at, quota)
+        self._rates.note(at - self._ahead, quota)
+
+    def share(self, principals: int) -> None:
+        """Let this many principals take turns from now on."""
+        self._rates.share(principals)
+
+    def join(self, rates: Rates, now: float, ahead: float) -> None:
+        """Take from rates that others use as well; what is known here of them is taken over there."""
+        levels = self._rates.levels(now - self._ahead)
+        rates.hold({bucket: moment + self._ahead - ahead for bucket, moment in levels.items()})
+        self._rates, self._ahead, who = rates, ahead, object()
+        for number, state in dict(zip(self._of, self._jobs, strict=True)).items():
+            self._all[number].rates = rates.lane(state.job.target).shared_by(who, ahead)
 
     @property
     def removals_left(self) -> bool:

@@ -1,7 +1,8 @@
 """The run itself: ``next(now)`` only reads and returns an effect, ``apply(event)`` only writes.
 
 Resume, live view, report of a half-finished run and report of last month's run are the same two calls: apply the
-journal's events, read the record. What is read lies in ``standing``; this is the fold.
+journal's events, read the record. What is read lies in ``view``; this is the fold. A run that is carried out also joins the
+rates that others use, and waits in line there: both change when it sends, and nothing that is reported.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fleet.run.answers import LostReason
 from fleet.run.command import derived_nonce
 from fleet.run.counts import ANSWERS, CALLS, Counted, is_answer
 from fleet.run.directives import sentence
+from fleet.run.effects import Remove
 from fleet.run.ender import Ender
 from fleet.run.expiry import give_up_at, is_too_late
 from fleet.run.gates.checks import cause, judgement
@@ -28,24 +30,14 @@ from fleet.run.job_state import JobState
 from fleet.run.limits import Budget
 from fleet.run.model import FAILURES, NOT_REACHED, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.polling import LONGEST_HINT, next_look
-from fleet.run.removal import forget_removal, note_failure, plan_removal, try_anew
+from fleet.run.rates import Rates
+from fleet.run.removal import forget_removal, may_be_removed, note_failure, plan_removal, try_anew
 from fleet.run.retry import backoff
 from fleet.run.scheduler import Lane
 from fleet.run.view import RunView
 
 _FOLLOWED = (e.SubmissionAccepted, e.SeenRunning, e.LookFailed, e.AgentSeen)
 """After these a running job is looked at again."""
-
-
-def _may_be_removed(state: JobState) -> bool:
-    """Whether an ended job's managed command is deleted: that would end a script that still runs. A cancelled one is gone.
-
-    One that had not started and whose agent is not ready is deleted, because it would otherwise start hours later.
-    """
-    outcome = state.outcome
-    assert outcome is not None
-    over = outcome.status is not Status.CANCELLED and not outcome.may_still_run
-    return over or state.start.given_up or state.reported_its_end
 
 
 class Run(RunView):
@@ -55,6 +47,28 @@ class Run(RunView):
         """Take over one event. The only place where the run changes."""
         self.applied += 1
         self._take(event)
+
+    def join(self, rates: Rates, now: float, ahead: float = 0.0) -> None:
+        """Count calls in rates that others use as well, whose moments are ``ahead`` seconds behind those of the run.
+
+        Only a run that is carried out joins, and only after its kept events have been applied: a replay counts privately.
+        """
+        self._lanes.join(rates, now, ahead)
+
+    def wait(self, now: float) -> None:
+        """Keep a place among those who share the rates, for what is due and may not leave yet."""
+        for at, effect, job in self._candidates():
+            state = self.jobs[job]
+            rates = self._lanes.of(state).rates
+            due = state.removal_due if effect is Remove else state.due
+            if at <= now or due is None or due > now:
+                continue
+            if effect is Remove:
+                rates.wait_to_remove(now)
+            elif effect == self._look:
+                rates.wait_to_read(now)
+            else:
+                rates.wait_to_submit(now)
 
     def _take(self, event: e.Event) -> None:
         self.calls += type(event) in CALLS
@@ -229,7 +243,7 @@ class Run(RunView):
         self.signed_out |= refused and self._heard <= (state.first_intended or 0.0)
         if state.operation is not None and state.intended is not None and state.outcome.verified:
             self._durations_of(state).add(at - state.intended)
-        if self._is_to_be_deleted(state) and state.possibly_sent and _may_be_removed(state):
+        if self._is_to_be_deleted(state) and state.possibly_sent and may_be_removed(state):
             plan_removal(state, at)
         self._go_on(state, at)
         if was_last:
@@ -293,8 +307,7 @@ class Run(RunView):
         self.started = event.at if self.started is None else self.started
         self.stop, self.calls, self._waits = None, 0, event.waits
         self.asking.take_over()
-        for lane in self._lanes:
-            lane.rates.arm.share(event.principals)
+        self._lanes.share(event.principals)
         for state in self.jobs:
             state.removing = False
             if state.phase is not Phase.DONE:  # nobody asks any more that what runs be cancelled

@@ -141,7 +141,7 @@ class RunView:
         return self._wave_closed + self.plan.limits.soak
 
     def next(self, now: float) -> Effect:
-        """Say what to do now. Asked twice without an event between, it answers alike."""
+        """Say what to do now. Asked twice without an event between, it answers alike, unless others take from its rates."""
         if self.stop is not None and (self._may_halt(now) or self._is_left_at(now)):
             return Halt()
         if self.awaiting is not None and not self._waits and self.in_flight == 0 and self._is_quiet(now):
@@ -164,7 +164,7 @@ class RunView:
 
     def call_budget(self, now: float) -> int:
         """How many submissions the tightest subscription would still take at once."""
-        return min((lane.rates.arm.writes.left(now) for lane in self._lanes), default=0)
+        return min((lane.rates.writes_left(now) for lane in self._lanes), default=0)
 
     def record(self) -> RunRecord:
         """Return how the run stands, one record per job."""

@@ -18,6 +18,7 @@ from fleet.azure.wire.http import Json
 from fleet.engine.ports import Inventory, Listing
 from fleet.errors import AzureUnusable
 from fleet.targets.model import Os, Power, Subscription, Target
+from fleet.testing import HandClock
 from tests.wire.replay import arm, serving
 
 ONE, TWO = Subscription("sub-1", "one"), Subscription("SUB-2", "two")
@@ -33,6 +34,7 @@ class Azure:
         self._answer = answer
         self.asked: list[str] = []
         self.waits: list[float] = []
+        self.clock = HandClock(1_767_225_600.0)
         self.base = ""
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -42,10 +44,11 @@ class Azure:
 
     async def _pause(self, seconds: float) -> None:
         self.waits.append(seconds)
+        self.clock.advance(seconds)
         await asyncio.sleep(0)
 
     async def use(self, question: Callable[[AzureInventory], Awaitable[object]]) -> object:
-        async with serving(self._serve) as base, Transport(base, StaticTokens("t")) as transport:
+        async with serving(self._serve) as base, Transport(base, StaticTokens("t"), clock=self.clock) as transport:
             self.base = base
             return await question(AzureInventory(transport, pause=self._pause))
 

@@ -26,7 +26,7 @@ from fleet.cli.options import Access, Narrow, Output
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, warn
 from fleet.cli.verbs.targets import selection_of, warn_about
-from fleet.clock import SystemClock, wall_time
+from fleet.clock import wall_time
 from fleet.commands.bulk import Ended, Fate
 from fleet.commands.model import Change, ManagedCommand, chosen
 from fleet.config.load import Config
@@ -183,7 +183,7 @@ def delete(
                 yes=yes,
             )
             with counting("deleting", len(doomed), access.quiet) as seen:
-                ended = await delete_and_record(open_store(config), connection, doomed, SystemClock(), seen)
+                ended = await delete_and_record(open_store(config), connection, doomed, seen)
             return _told(doomed, ended, "deleted", found, output, access.quiet)
 
     config = config_of(access)
@@ -237,8 +237,7 @@ def update(
             what_for = f"change {plural(len(meant), 'managed command')} on {plural(_vms(meant), 'VM')}{again}"
             agree(what_for, lambda: listing_of_changes(meant, change, "table"), yes=yes)
             with counting("changing", len(meant), access.quiet) as seen:
-                port, share = connection.managed, connection.principals
-                ended = await change_commands(port, meant, change, share, SystemClock(), seen)
+                ended = await change_commands(connection.managed, meant, change, connection.shared, seen)
             return _told(meant, ended, "changed", found, output, access.quiet)
 
     config = config_of(access)

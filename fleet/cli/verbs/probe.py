@@ -21,7 +21,7 @@ from fleet.cli.terminal import emit, say
 from fleet.cli.verbs.commands import counting
 from fleet.cli.verbs.runs import tell_state
 from fleet.cli.verbs.steer import Reason, steering
-from fleet.clock import SystemClock, wall_time
+from fleet.clock import wall_time
 from fleet.config.load import Config
 from fleet.errors import ExitCode
 from fleet.guest.probe import Findings
@@ -69,7 +69,7 @@ async def _probe(
     plans.check_cloud(kept.plan, config, access.lab)
     async with connect.connect(config, access.lab, os.environ) as connection:
         with counting("probing", len(jobs), access.quiet) as seen:
-            return await inspect.probe(connection, kept.run_id, jobs, SystemClock(), seen)
+            return await inspect.probe(connection, kept.run_id, jobs, seen)
 
 
 @click.command(
@@ -145,7 +145,6 @@ async def _unstick(
                 connection,
                 kept.run_id,
                 jobs,
-                SystemClock(),
                 seen,
                 in_guest=in_guest,
                 who=asker(reason.name),

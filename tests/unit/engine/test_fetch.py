@@ -9,8 +9,8 @@ from itertools import count
 
 import pytest
 
-from fleet.clock import SystemClock
 from fleet.engine.ports import Reply
+from fleet.engine.turns import SharedRates
 from fleet.guest.spool import LARGEST, Stream, Wanted, asked, shown
 from fleet.inspection.fetch import AT_ONCE, Fetcher
 from fleet.inspection.query import QueryFailed, Source
@@ -75,7 +75,7 @@ def fetch(vm: Vm, transport: Transport = Transport.MANAGED, of: Extent | None = 
     source = Source(target(0), transport, "fleet-run-1")
 
     async def go() -> bytes:
-        fetcher = Fetcher(vm, SystemClock(), lambda: f"{next(numbers):08x}" + "0" * 24)
+        fetcher = Fetcher(vm, SharedRates(), lambda: f"{next(numbers):08x}" + "0" * 24)
         return await fetcher.fetch(source, Stream.STDOUT, of or extent(), lambda done, whole: None)
 
     return in_virtual_time(go())

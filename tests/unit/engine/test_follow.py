@@ -9,6 +9,7 @@ import pytest
 
 from fleet.clock import SystemClock
 from fleet.engine.ports import Reply
+from fleet.engine.turns import SharedRates
 from fleet.guest.live import News, Part, asked, shown
 from fleet.guest.spool import Stream
 from fleet.inspection.follow import AT_FIRST, INTERVAL, Follower, Places
@@ -61,7 +62,7 @@ SOURCE = Source(target(0), Transport.MANAGED, "fleet-run-1")
 
 def follower_of(vm: Vm) -> Follower:
     numbers = count(1)
-    return Follower(vm, SystemClock(), lambda: f"{next(numbers):08x}" + "0" * 24)
+    return Follower(vm, SharedRates(), SystemClock(), lambda: f"{next(numbers):08x}" + "0" * 24)
 
 
 def test_a_few_at_once_then_twice_a_minute() -> None:

@@ -9,8 +9,8 @@ from itertools import count
 
 import pytest
 
-from fleet.clock import SystemClock
 from fleet.engine.ports import Reply
+from fleet.engine.turns import SharedRates
 from fleet.errors import AzureUnusable
 from fleet.guest.probe import Findings, Standing, asked
 from fleet.guest.spool import Wanted, shown, shown_piece
@@ -58,7 +58,7 @@ class Vm:
 
 def look(vm: Vm, *, free: bool = False) -> Findings | Cause:
     numbers = count(1)
-    prober = Prober(vm, SystemClock(), lambda: f"{next(numbers):08x}" + "0" * 24)
+    prober = Prober(vm, SharedRates(), lambda: f"{next(numbers):08x}" + "0" * 24)
     source = Source(target(0), Transport.ACTION, "fleet-run-1")
     return in_virtual_time(prober.free(source) if free else prober.probe(source))
 

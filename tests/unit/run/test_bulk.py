@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from fleet.app.commands import carry_out
 from fleet.clock import SystemClock
-from fleet.commands.bulk import AT_ONCE, TRIES, Bulk, BulkAnswer, BulkKind, Ended, Fate, Send, Wait
+from fleet.commands.bulk import AT_ONCE, Bulk, BulkAnswer, BulkKind, Ended, Fate, Send, Wait
 from fleet.engine.ports import Reply
 from fleet.errors import AzureUnusable
 from fleet.playbook.model import Transport
 from fleet.run.answers import Accepted, Lost, LostReason, Operation, Quota, Refusal, Refused, Removed
 from fleet.run.limits import ARM_DELETES
 from fleet.run.model import CauseCode
+from fleet.run.retry import BULK
 from fleet.targets.model import Os, Target
 from tests import virtual
 
@@ -67,7 +68,7 @@ def test_a_busy_vm_is_asked_again_and_a_missing_one_is_not() -> None:
     """What passes by itself is waited for, within bounds; what does not is told at once."""
     assert one(BulkKind.DELETE, BUSY, Removed())[0].fate is Fate.DONE
     ended, sent = one(BulkKind.DELETE, BUSY)
-    assert (ended.fate, len(sent)) == (Fate.FAILED, TRIES)
+    assert (ended.fate, len(sent)) == (Fate.FAILED, BULK.tries)
     assert ended.cause is not None and ended.cause.code is CauseCode.BUSY
     ended, sent = one(BulkKind.CHANGE, GONE)
     assert (ended.fate, len(sent)) == (Fate.FAILED, 1)
@@ -75,7 +76,7 @@ def test_a_busy_vm_is_asked_again_and_a_missing_one_is_not() -> None:
 
 def test_a_refusal_for_the_limits_is_waited_out() -> None:
     """As long as Azure asks, and it does not count as a try."""
-    ended, sent = one(BulkKind.DELETE, *[FULL] * (TRIES + 2), Removed())
+    ended, sent = one(BulkKind.DELETE, *[FULL] * (BULK.tries + 2), Removed())
     assert ended.fate is Fate.DONE
     assert all(after - before >= 7.0 for before, after in itertools.pairwise(sent))
 

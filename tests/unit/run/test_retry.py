@@ -6,9 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.run.answers import AWAY, EXTENSIONS_OFF, LEASED, NO_AGENT, Refusal
+from fleet.run.answers import AWAY, EXTENSIONS_OFF, LEASED, NO_AGENT, Lost, LostReason, Refusal, Refused
 from fleet.run.model import CauseCode
-from fleet.run.retry import Again, GiveUp, backoff, busy_pause, is_full, is_unreadable, judge_refusal, not_connected
+from fleet.run.retry import (
+    Again,
+    Bounds,
+    GiveUp,
+    backoff,
+    busy_pause,
+    is_full,
+    is_passing_status,
+    is_unreadable,
+    judge_refusal,
+    not_connected,
+    read_pause,
+)
 
 BUSY = "Run command extension execution is in progress. Please wait for completion before invoking a run command."
 OFF = "The operation requires the VM to be running (or set to run)."
@@ -245,3 +257,39 @@ def test_a_vm_that_was_found_without_extension_operations_is_told_what_to_switch
     ours = judge_refusal(Refusal(0, NO_AGENT, f"not sent: Not Ready; {EXTENSIONS_OFF}"), now=0.0, tries=1, salt="x")
     assert (type(ours), ours.cause.code) == (GiveUp, CauseCode.AGENT_NOT_READY)
     assert "set osProfile.allowExtensionOperations to true" in ours.cause.hint
+
+
+def throttled(wait: float | None) -> Refused:
+    return Refused(Refusal(429, "TooManyRequests", "later", wait))
+
+
+@pytest.mark.parametrize(
+    ("failed", "pauses"),
+    [
+        (throttled(None), [1.0, 2.0, 4.0, 8.0]),
+        (throttled(0.0), [1.0, 2.0, 4.0, 8.0]),
+        (throttled(7.0), [7.0] * 4),
+        (Lost(LostReason.SERVER_ERROR, "", 3.0), [3.0] * 4),
+        (Lost(LostReason.TIMEOUT), [1.0, 2.0, 4.0, 8.0]),
+        (Lost(LostReason.NOT_CONNECTED), [1.0, 2.0, None, None]),
+        (Lost(LostReason.MALFORMED), [None] * 4),
+        (Refused(Refusal(403, "AuthorizationFailed", "no")), [None] * 4),
+        (Refused(Refusal(404, "NotFound", "no")), [None] * 4),
+    ],
+)
+def test_a_read_is_repeated_where_that_can_help(failed: Refused | Lost, pauses: list[float | None]) -> None:
+    """After the time that the service names, else after pauses that double; what stays as it is is not read again."""
+    assert [read_pause(failed, tries) for tries in range(1, 5)] == pauses
+
+
+def test_bounds_end_what_is_tried_again() -> None:
+    """Neither more tries than allowed, nor one after the time that is allowed in all."""
+    bounds = Bounds(3, 10.0)
+    assert [bounds.allows(tries, 0.0) for tries in (1, 2, 3)] == [True, True, False]
+    assert [bounds.allows(1, seconds) for seconds in (9.9, 10.0)] == [True, False]
+
+
+def test_which_answers_may_be_others_next_time() -> None:
+    """No answer at all, a timeout, throttling and whatever is the server's fault may pass; the caller's fault stays."""
+    assert [is_passing_status(status) for status in (0, 408, 429, 500, 503)] == [True] * 5
+    assert not any(is_passing_status(status) for status in (200, 302, 400, 401, 403, 404, 409))
