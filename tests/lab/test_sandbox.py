@@ -21,8 +21,7 @@ from fleet.lab.world.spec import LabSpec
 from tests.lab.desk import spec
 from tests.lab.test_server import VM, client, finished
 
-REASON = sandbox.supported()
-pytestmark = [pytest.mark.sandbox, pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}")]
+pytestmark = pytest.mark.sandbox
 HOME = os.path.expanduser("~")
 AT_HOME = [os.path.join(HOME, each) for each in os.listdir(HOME)] if os.path.isdir(HOME) else []
 HERE = {"guest": "sandbox", "name": "vm{n}", "count": 2}

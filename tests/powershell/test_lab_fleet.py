@@ -9,16 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from fleet.lab.guests.windows.powershell import VARIABLE
 from tests.system.cli import Done, LabUp, Machine, ended, lab_up, wait_for
 from tests.system.test_full_output import playbook
 
-REASON = sandbox.supported()
 pytestmark = [
     pytest.mark.sandbox,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}"),
 ]
 LAB = """
 apiVersion: fleet/v1

@@ -13,19 +13,16 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from fleet.lab.guests.windows.state import read
 from tests.powershell.test_lab_fleet import WithPowerShell
 from tests.powershell.windows import installed
 from tests.system.cli import LABS, Done, LabUp, lab_up
 from tests.system.test_patching import quickened
 
-REASON = sandbox.supported()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.sandbox,
     pytest.mark.timeout(1200),
-    pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}"),
 ]
 _LIMIT = 900
 _LONGEST = "300s"
