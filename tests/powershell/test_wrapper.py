@@ -13,6 +13,7 @@ import pytest
 from fleet.guest.spool import Absence, Piece, Stream, Wanted, joined, read_piece, reader
 from fleet.guest.wrapper import wrap
 from fleet.lab.guests.windows.machine import quote
+from tests.patience import stretched
 from tests.powershell.guest import AGAIN, KEY, NONCE, Answer, Guest, delivery, verified
 from tests.powershell.system import LINE, ON_WINDOWS, administrator, code, is_alive, on_linux, plays, sleeping
 
@@ -26,7 +27,7 @@ def guest(pwsh: str, tmp_path: Path) -> Guest:
 
 def wait_for(path: Path, within: float = 120.0) -> None:
     """Wait until a file is there and holds something."""
-    until = time.monotonic() + within
+    until = time.monotonic() + stretched(within)
     while not (path.exists() and path.stat().st_size):
         assert time.monotonic() < until, f"{path} did not come"
         time.sleep(0.05)
