@@ -75,9 +75,9 @@ def test_a_colour_that_was_asked_for_stays(guest: Guest) -> None:
 
 def test_long_output_comes_packed_and_whole_by_pieces(guest: Guest) -> None:
     """Both ends arrive packed; the reader brings every byte of both streams, also of an empty one."""
-    order = delivery("1..6000 | ForEach-Object { 'line ' + $_ }")
+    order = delivery("1..3000 | ForEach-Object { 'line ' + $_ }")
     answer, receipt = guest.receipt(order)
-    whole = b"".join(b"line %d" % number + LINE for number in range(1, 6001))
+    whole = b"".join(b"line %d" % number + LINE for number in range(1, 3001))
     assert whole.replace(LINE, b"\n").endswith(answer.stdout.encode()) and len(answer.stdout) > 8000
     assert receipt.stdout_length == len(whole)
     assert _fetch(guest, Stream.STDOUT, receipt.stdout_length) == whole

@@ -158,7 +158,7 @@ def test_nasty_values_arrive_unchanged(guest: Guest, value: str) -> None:
 _values = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(value="\n", secret="\n\n", args=["\n"])
 @given(value=_values, secret=_values, args=st.lists(_values, max_size=4))
 def test_any_values_arrive_unchanged(guest: Guest, value: str, secret: str, args: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.report.aggregate import aggregate, unique_labels
@@ -19,7 +19,6 @@ outcomes = st.sampled_from(
 any_job = st.one_of(outcomes, st.sampled_from(Phase).filter(lambda phase: phase is not Phase.DONE).map(f.Open))
 
 
-@settings(deadline=None)
 @given(st.lists(any_job, min_size=1, max_size=30), st.integers(1, 3))
 def test_nobody_is_missing(jobs: list[Outcome | f.Open], steps: int) -> None:
     """Every target and step has exactly one row, every row is in exactly one group, and the counts add up."""
@@ -30,7 +29,6 @@ def test_nobody_is_missing(jobs: list[Outcome | f.Open], steps: int) -> None:
     assert sum(report.counts[status] for status in Status) == report.counts.total == len(report.jobs)
 
 
-@settings(deadline=None)
 @given(st.lists(outcomes, min_size=1, max_size=30))
 def test_groups_are_alike_and_failures_come_first(jobs: list[Outcome]) -> None:
     """Rows of a group agree in outcome and output; failures come first, larger groups before smaller."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from fleet.report import render_csv, render_html, render_junit, render_markdown, render_text, safe
 from fleet.report.aggregate import aggregate
@@ -80,7 +80,6 @@ def test_what_emoji_are_made_of_is_shown_too() -> None:
     assert safe.terminal("a\u00a0b\u3000c\u2003d") == "a\u00a0b\u3000c\u2003d", "white space takes room"
 
 
-@settings(deadline=None)
 @given(texts, texts)
 def test_texts_that_differ_look_different_on_a_terminal(one: str, other: str) -> None:
     """Whatever is put between, the two can be told apart."""
@@ -100,7 +99,6 @@ def test_escapes_have_three_widths_and_backslashes_double() -> None:
     assert safe.terminal_line("a\nb\tc") == r"a\nb\tc"
 
 
-@settings(deadline=None)
 @given(texts)
 def test_the_terminal_form_can_be_undone(text: str) -> None:
     """Nothing is lost for the terminal: the original can be read back."""
@@ -123,7 +121,6 @@ def test_documents_get_nothing_unseen_of_all_unicode() -> None:
     assert legal.fullmatch(shown)
 
 
-@settings(deadline=None)
 @given(texts)
 def test_a_line_is_one_line(text: str) -> None:
     """A record cannot forge a second line in any form."""
@@ -131,7 +128,6 @@ def test_a_line_is_one_line(text: str) -> None:
         assert len(form(text).splitlines()) <= 1
 
 
-@settings(deadline=None)
 @given(texts)
 def test_no_cell_is_a_formula(text: str) -> None:
     """A cell that begins, after what cannot be seen, with a formula's first character gets an apostrophe."""
@@ -147,7 +143,6 @@ def test_plain_cells_stay_as_they_are() -> None:
     assert safe.csv_cell("=1") == "'=1"
 
 
-@settings(deadline=None)
 @given(texts)
 def test_a_fence_cannot_be_closed(text: str) -> None:
     """No line of the block but the last one closes it."""
@@ -157,7 +152,6 @@ def test_a_fence_cannot_be_closed(text: str) -> None:
     assert not any(line.strip().startswith(fence) for line in lines[1:-1])
 
 
-@settings(deadline=None)
 @given(texts)
 def test_inline_markdown_holds_no_markup(text: str) -> None:
     """Every character that means something in Markdown or HTML is an entity, and mentions are broken."""
