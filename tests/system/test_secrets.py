@@ -18,6 +18,7 @@ import pytest
 
 from fleet.cli import main
 from fleet.logs import conceal
+from tests.patience import stretched
 from tests.system.cli import LABS, PLAYBOOKS, Done, Here, LabUp, Machine, wait_for
 from tests.verification.canary import forms
 
@@ -183,7 +184,7 @@ def tls_lab(machine: Machine, log: Path, file: Path = LABS / "real.yaml") -> Ite
             yield url, authority, tenant
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=stretched(30))
 
 
 @pytest.mark.sandbox

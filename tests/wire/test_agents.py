@@ -24,6 +24,7 @@ from fleet.run.answers import NO_AGENT, Accepted, AgentReport, Command, Lost, Re
 from fleet.targets.model import Os, Target
 from fleet.testing import HandClock
 from tests import log_lines
+from tests.patience import stretched
 from tests.wire.replay import arm, serving
 
 SUB = "/subscriptions/s1/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines"
@@ -187,7 +188,7 @@ async def test_a_list_that_cannot_be_read_stops_nothing(instead: Callable[[], we
     """Everything is sent, without a second try of the list within the minute, and without a wait."""
     azure = Azure(instead=instead)
     async with cloud(azure) as adapter:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(stretched(5)):
             assert describe(await send(adapter, FLEET)) == ["sent"] * 40
             assert describe(await send(adapter, FLEET[:2])) == ["sent"] * 2
     assert azure.count("list") == 1
