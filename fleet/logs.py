@@ -13,8 +13,8 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote, quote_plus
@@ -98,18 +98,6 @@ def set_up(*, verbose: int = 0, quiet: int = 0, stream: TextIO | None = None) ->
     root.handlers = [_Forward()]
     root.setLevel(max(_threshold, logging.DEBUG if verbose > 2 else logging.WARNING))
     _stream = sys.stderr if stream is None else stream
-
-
-@contextmanager
-def told_to(stream: TextIO) -> Iterator[None]:
-    """Write every line of ours, as ``-vvv`` would, to this stream alone until the block ends."""
-    global _threshold, _stream
-    before = _threshold, _stream
-    _threshold, _stream = logging.DEBUG, stream
-    try:
-        yield
-    finally:
-        _threshold, _stream = before
 
 
 def conceal(value: str) -> None:

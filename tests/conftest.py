@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import cache
 from typing import Any
 
 import aioresponses.core
@@ -13,15 +15,40 @@ import pytest
 from aiohttp import ClientResponse
 from hypothesis import settings
 
-# looptime asks for the current event loop around every test; before the first asynchronous one that would
-# make a loop
-# which nobody closes. Saying that there is none makes it leave plain tests alone.
+# looptime asks for the current event loop around every test; before the first asynchronous one that would make a loop
+# that is never closed. Saying that there is none makes it leave plain tests alone.
 asyncio.set_event_loop(None)
 
 # A machine that others use as well breaks any limit of time for one example.
 settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from going through thousands of tests again and again: they all live to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@cache
+def _why_no_sandbox() -> str | None:
+    """Try a sandbox, once in a process and only where a test needs one."""
+    from fleet.lab.guests import sandbox
+
+    return sandbox.supported()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a sandbox where there is none, before its fixtures are made."""
+    if item.get_closest_marker("sandbox") and (reason := _why_no_sandbox()):
+        pytest.skip(f"no sandboxes: {reason}")
 
 
 class _Writer:

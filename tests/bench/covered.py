@@ -31,9 +31,9 @@ SHOWN = 90.0
 """Modules with less are shown, with the lines and branches that they miss."""
 
 LEFT_OUT = {
-    "tests/unit/report/test_aggregate.py::test_ten_thousand_rows_aggregate_quickly": "held to seconds of CPU",
+    "tests/unit/report/test_aggregate.py::test_many_rows_aggregate_quickly": "held to seconds of CPU",
     "tests/system/test_startup.py::test_what_is_not_needed_is_not_imported": "coverage itself imports sqlite3",
-    "tests/system/test_kill_moments.py::test_a_hundred_kills_at_random_moments": "a sweep; the killed leave no data",
+    "tests/system/test_kill_moments.py::test_kills_at_random_moments": "a sweep; the killed leave no data",
     "tests/system/test_disk_faults.py::test_every_call_of_a_run_fails_once": "a sweep of minutes",
 }
 """Tests that are not run while lines are counted, each with the reason."""

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,7 @@ import fleet
 from tests.verification.seeds import judge
 
 assert fleet.__file__.startswith(sys.argv[1]), fleet.__file__
-for seed in range(int(sys.argv[2])):
+for seed in map(int, sys.argv[2:]):
     if breaches := judge(seed).breaches:
         print(seed, breaches[0].strip().splitlines()[-1 if "broke down" in breaches[0] else 0])
         break
@@ -277,17 +277,17 @@ def plant(edits: Sequence[Edit], package: Path) -> None:
         path.write_text(path.read_text(encoding="utf-8").replace(edit.old, edit.new), encoding="utf-8")
 
 
-def notice(edits: Sequence[Edit], seeds: int) -> Noticed:
-    """Try the first seeds with the edits in a copy of the package.
+def notice(edits: Sequence[Edit], seeds: Iterable[int]) -> Noticed:
+    """Try seeds with the edits in a copy of the package, and return the first that fails.
 
-    Raises DoesNotApply, and RuntimeError for a trial that breaks down.
+    The copy has the bytecode of what is not edited. Raises DoesNotApply, and RuntimeError for a trial that breaks down.
     """
     with tempfile.TemporaryDirectory(prefix="fleet-planted-") as folder:
         package = Path(folder) / "fleet"
-        shutil.copytree(ROOT / "fleet", package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "fleet", package)
         plant(edits, package)
-        environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-W", "ignore", "-c", TRIAL, folder, str(seeds)]
+        environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+        command = [sys.executable, "-W", "ignore", "-c", TRIAL, folder, *map(str, seeds)]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONGEST)
         if done.returncode:
             raise RuntimeError(f"the trial ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
@@ -298,7 +298,9 @@ def notice(edits: Sequence[Edit], seeds: int) -> Noticed:
 def trials(names: Sequence[str], seeds: int, jobs: int) -> Iterator[tuple[str, Noticed]]:
     """Plant each defect by itself, several side by side, and yield what became of it."""
     with ThreadPoolExecutor(jobs) as pool:
-        yield from zip(names, pool.map(partial(notice, seeds=seeds), (DEFECTS[name] for name in names)), strict=True)
+        yield from zip(
+            names, pool.map(partial(notice, seeds=range(seeds)), (DEFECTS[name] for name in names)), strict=True
+        )
 
 
 def main() -> int:

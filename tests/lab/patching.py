@@ -22,8 +22,6 @@ from fleet.lab.world.scripted import Result, Script
 from fleet.lab.world.world import Machine
 from tests.lab.desk import spec
 
-REASON = sandbox.supported()
-needs_sandbox = pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}")
 needs_apt = pytest.mark.skipif(
     shutil.which("apt-get") is None and os.environ.get("FLEET_NEEDS_PACKAGE_MANAGERS") != "1",
     reason="this machine has no apt",

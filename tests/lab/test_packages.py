@@ -15,7 +15,7 @@ from fleet.lab.world.build import build
 from fleet.lab.world.chance import named_uuid
 from fleet.lab.world.machine_spec import UpdatesSpec
 from tests.lab.desk import spec
-from tests.lab.patching import guest, needs_apt, needs_sandbox, package
+from tests.lab.patching import guest, needs_apt, package
 
 IDS = [named_uuid(1, f"vm/{n}") for n in range(60)]
 UPDATE = "apt-get -q -o APT::Update::Error-Mode=any update"
@@ -50,7 +50,6 @@ def test_a_machine_knows_the_updates_of_its_class() -> None:
 
 
 @needs_apt
-@needs_sandbox
 @pytest.mark.sandbox
 @pytest.mark.asyncio
 async def test_apt_updates_a_guest_for_good() -> None:
@@ -70,7 +69,6 @@ async def test_apt_updates_a_guest_for_good() -> None:
 
 
 @needs_apt
-@needs_sandbox
 @pytest.mark.sandbox
 @pytest.mark.asyncio
 async def test_a_kernel_brings_a_package_and_wants_a_restart() -> None:
@@ -87,7 +85,6 @@ async def test_a_kernel_brings_a_package_and_wants_a_restart() -> None:
 
 
 @needs_apt
-@needs_sandbox
 @pytest.mark.sandbox
 @pytest.mark.asyncio
 async def test_what_stands_in_the_way_of_apt() -> None:
@@ -107,7 +104,6 @@ async def test_what_stands_in_the_way_of_apt() -> None:
 
 
 @needs_apt
-@needs_sandbox
 @pytest.mark.sandbox
 @pytest.mark.asyncio
 async def test_something_else_holds_the_locks_of_apt() -> None:
@@ -119,7 +115,6 @@ async def test_something_else_holds_the_locks_of_apt() -> None:
         assert (await vm.run("sleep 2; apt-get -q update && dpkg --configure -a")).exit_code == 0
 
 
-@needs_sandbox
 @pytest.mark.sandbox
 @pytest.mark.asyncio
 @pytest.mark.parametrize("shell", ["sh", "bash --posix", "busybox sh"])
@@ -145,7 +140,6 @@ async def test_dnf_updates_a_guest_for_good(shell: str) -> None:
         assert await vm.says(look) == "0\n0\n"
 
 
-@needs_sandbox
 @pytest.mark.sandbox
 @pytest.mark.asyncio
 async def test_what_stands_in_the_way_of_dnf() -> None:
@@ -159,7 +153,6 @@ async def test_what_stands_in_the_way_of_dnf() -> None:
         assert (await vm.run("dnf -q check-update")).exit_code == 1
 
 
-@needs_sandbox
 @pytest.mark.sandbox
 @pytest.mark.asyncio
 async def test_a_distribution_of_which_the_lab_knows_nothing_has_no_packages() -> None:
@@ -168,7 +161,6 @@ async def test_a_distribution_of_which_the_lab_knows_nothing_has_no_packages() -
         assert await vm.says("ls /opt/lab; . /etc/os-release; echo $ID") == "sbin\nalpine\n"
 
 
-@needs_sandbox
 @pytest.mark.sandbox
 @pytest.mark.asyncio
 async def test_zypper_patches_a_guest_for_good() -> None:

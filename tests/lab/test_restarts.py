@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from tests.lab.desk import spec
 from tests.lab.test_sandbox import HERE, Guests, guests, served, until
 from tests.lab.test_server import VM, finished
 
 __all__ = ["guests"]
-REASON = sandbox.supported()
-pytestmark = [pytest.mark.sandbox, pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}")]
+pytestmark = pytest.mark.sandbox
 
 
 @pytest.mark.asyncio

@@ -20,9 +20,9 @@ from fleet.lab.world.scripted import Result, Script
 from fleet.lab.world.spec import LabSpec
 from tests.lab.desk import spec
 from tests.lab.test_server import VM, client, finished
+from tests.patience import stretched
 
-REASON = sandbox.supported()
-pytestmark = [pytest.mark.sandbox, pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}")]
+pytestmark = pytest.mark.sandbox
 HOME = os.path.expanduser("~")
 AT_HOME = [os.path.join(HOME, each) for each in os.listdir(HOME)] if os.path.isdir(HOME) else []
 HERE = {"guest": "sandbox", "name": "vm{n}", "count": 2}
@@ -43,7 +43,7 @@ class Guests:
         machine = self.machines[guest]
         profile = Profile(machine.name, machine.boot_id, "ubuntu", "22.04")
         script = Script(text, f"/var/lib/waagent/run-command/download/{self.turn}", **more)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(stretched(30)):
             return await self.sandboxes.run(self.turn, machine, script, profile)
 
 
@@ -179,7 +179,7 @@ def on_host(places: list[str]) -> list[str]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something outside of this process."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(stretched(20)):
         while not condition():  # noqa: ASYNC110  no event tells of other processes
             await asyncio.sleep(0.01)
 

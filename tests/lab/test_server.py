@@ -17,6 +17,7 @@ from fleet.clock import wall_time
 from fleet.lab.arm import tls
 from fleet.lab.arm.server import Lab, serve
 from tests.lab.desk import SUB, spec
+from tests.patience import stretched
 
 VM = f"/subscriptions/{SUB}/resourceGroups/rg-one/providers/Microsoft.Compute/virtualMachines"
 SHELL = {"commandId": "RunShellScript", "script": ["true"]}
@@ -32,7 +33,7 @@ async def client(lab: Lab, **more: object) -> AsyncIterator[aiohttp.ClientSessio
 
 async def finished(session: aiohttp.ClientSession, url: str) -> dict[str, object]:
     """Poll an operation to its end."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(stretched(20)):
         while True:
             async with session.get(URL(url, encoded=True)) as answer:
                 state: dict[str, object] = await answer.json()
@@ -69,7 +70,7 @@ async def test_a_thousand_vms_are_quick() -> None:
             async with session.post(path, json=SHELL) as answer:
                 return answer.headers["Azure-AsyncOperation"]
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(stretched(20)):
             urls = await asyncio.gather(*(start(n) for n in range(1, 1001)))
             states = [await finished(session, url) for url in urls]
         assert {state["status"] for state in states} == {"Succeeded"}

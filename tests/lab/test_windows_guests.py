@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.lab.arm.server import serve
-from fleet.lab.guests import sandbox
 from fleet.lab.guests.windows.kept import went_off
 from fleet.lab.guests.windows.powershell import VARIABLE
 from fleet.lab.guests.windows.stock import after_boot, initial
@@ -19,7 +18,6 @@ from fleet.lab.world.machine_spec import GuestKind
 from fleet.lab.world.world import Machine
 from tests.lab.desk import spec
 
-REASON = sandbox.supported()
 KINDS = ["security", "critical", "rollups", "updates", "definitions", "drivers", "previews", "upgrades", "tools"]
 OFFERED = st.fixed_dictionaries(
     {
@@ -45,7 +43,6 @@ def machines(**more: Any) -> list[Machine]:
 
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}")
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("program", "said"),

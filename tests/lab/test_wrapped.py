@@ -9,7 +9,6 @@ from fleet.guest.delivery import Delivery, Shell, script_digest
 from fleet.guest.receipt import read, verify
 from fleet.guest.wrapper import wrap
 from fleet.lab.arm.server import serve
-from fleet.lab.guests import sandbox
 from tests.lab.desk import Desk, spec
 from tests.lab.test_server import VM, client, finished
 
@@ -39,7 +38,6 @@ def test_a_played_guest_seals_like_the_wrapper() -> None:
 
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(bool(sandbox.supported()), reason="no sandboxes here")
 @pytest.mark.asyncio
 async def test_a_sandboxed_guest_runs_the_wrapper() -> None:
     """In a sandbox the wrapper runs the script once; a second delivery returns the kept answer."""

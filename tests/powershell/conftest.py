@@ -18,9 +18,9 @@ NEEDED = "FLEET_NEEDS_POWERSHELL"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark everything in this folder."""
-    here = Path(__file__).parent
+    here = str(Path(__file__).parent)
     for item in items:
-        if here in Path(item.path).parents:
+        if str(item.path).startswith(here):
             item.add_marker(pytest.mark.powershell)
 
 

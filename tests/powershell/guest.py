@@ -17,6 +17,7 @@ from fleet.guest.wrapper import wrap
 from fleet.guest.wrapper_pwsh import entry
 from fleet.lab.guests.windows.machine import WindowsMachine
 from fleet.lab.guests.windows.powershell import merged
+from tests.patience import stretched
 from tests.powershell.system import wait_until_gone
 
 KEY = "run-step"
@@ -50,7 +51,7 @@ class Started:
     err: Path
 
     def answer(self, within: float = 120.0) -> Answer:
-        code = self.process.wait(within)
+        code = self.process.wait(stretched(within))
         return Answer(code, _tail(self.out), _tail(self.err))
 
     def kill(self, *, alone: bool = False) -> None:

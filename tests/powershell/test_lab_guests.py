@@ -14,17 +14,14 @@ from fleet.guest.delivery import Delivery, Shell, script_digest
 from fleet.guest.receipt import Reading, read, verify
 from fleet.guest.wrapper import wrap
 from fleet.lab.arm.server import serve
-from fleet.lab.guests import sandbox
 from fleet.lab.guests.windows.powershell import VARIABLE
 from tests.lab.desk import spec
 from tests.lab.test_server import VM, client
 from tests.lab.test_server import finished as polled
 
-REASON = sandbox.supported()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.sandbox,
-    pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}"),
     pytest.mark.timeout(600),
     pytest.mark.usefixtures("found"),
 ]

@@ -13,19 +13,16 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from fleet.lab.guests.windows.state import read
 from tests.powershell.test_lab_fleet import WithPowerShell
 from tests.powershell.windows import installed
 from tests.system.cli import LABS, Done, LabUp, lab_up
 from tests.system.test_patching import quickened
 
-REASON = sandbox.supported()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.sandbox,
     pytest.mark.timeout(1200),
-    pytest.mark.skipif(bool(REASON), reason=f"no sandboxes: {REASON}"),
 ]
 _LIMIT = 900
 _LONGEST = "300s"
@@ -210,15 +207,17 @@ def test_nothing_is_installed_twice_or_left_unsaid(patched: Patched) -> None:
 
 
 def test_the_shipped_budgets_stop_at_the_first_failure(patched: Patched) -> None:
-    """With the playbook's own budgets a second run stops once a VM has failed, with 5: the VM that is off is not in it,
-    those that were patched have nothing to do, and the rest is not started.
+    """With the playbook's own budgets a second run of some of them stops once a VM has failed, with 5: the VM that is off is
+    not in it, those that were patched have nothing to do, and the rest is not started.
     """
     machine = patched.machine
-    done = machine.run("run", patched.play, patched.lab.flag, "-y", "-e", "lock_wait=3", "-o", "json", limit=_LIMIT)
+    some = [word for vm in ("w01-*", "w03-*", "w06-*", "w07-*", "w09-*") for word in ("-l", vm)]
+    words = ("run", patched.play, patched.lab.flag, *some, "-y", "-e", "lock_wait=3", "-o", "json")
+    done = machine.run(*words, limit=_LIMIT)
     assert done.code == 5, done.err
     rows = {(row["name"], row["step"]): row for row in done.report["jobs"] if row["step"] == "patch"}
     ends = Counter(row["status"] for row in rows.values())
-    assert len(rows) == 11 and ("w09-down", "patch") not in rows, json.dumps(ends)
+    assert len(rows) == 4 and ("w09-down", "patch") not in rows, json.dumps(ends)
     assert [row["name"] for row in done.report["jobs"] if row["status"] == "failed"], json.dumps(ends)
     assert set(ends) <= {"succeeded", "failed", "not_started"} and ends["not_started"]
     states = [row["facts"]["state"] for row in rows.values() if row["status"] == "succeeded"]

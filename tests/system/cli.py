@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from fleet.cli.main import invoke
+from tests.patience import stretched
 
 ROOT = Path(__file__).parents[2]
 LABS = Path(__file__).parent / "labs"
@@ -96,7 +97,7 @@ class Machine:
 def ended(process: subprocess.Popen[str], limit: float = 90) -> Done:
     """Wait for a command's end."""
     try:
-        out, err = process.communicate(timeout=limit)
+        out, err = process.communicate(timeout=stretched(limit))
     finally:
         process.kill()
     assert "Traceback" not in (err or ""), err
@@ -169,12 +170,12 @@ def lab_up(machine: Machine, file: Path | str) -> Iterator[LabUp]:
         yield LabUp(process.stdout.readline().strip())
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=stretched(30))
 
 
 def wait_for(true: Callable[[], bool], limit: float = 30) -> None:
     """Look again and again until something is true: other processes tell nobody when they are ready."""
-    end = time.monotonic() + limit
+    end = time.monotonic() + stretched(limit)
     while not true():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.05)

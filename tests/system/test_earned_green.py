@@ -7,14 +7,11 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from tests.system.between import Passing, between
 from tests.system.cli import Here, LabUp, Machine, kill, wait_for
 
 pytestmark = pytest.mark.slow
 
-WITHOUT_SANDBOXES = sandbox.supported()
-really_run = pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 
 LAB = """
 apiVersion: fleet/v1
@@ -108,7 +105,6 @@ exit 3
 
 
 @pytest.mark.sandbox
-@really_run
 @pytest.mark.parametrize("transport", ["action", "managed"])
 def test_a_script_that_prints_receipts_does_not_make_itself_green(here: Here, machine: Machine, transport: str) -> None:
     """What it can compute in the VM is no nonce of ours, so it failed with 3 as its true receipt says."""
@@ -120,7 +116,6 @@ def test_a_script_that_prints_receipts_does_not_make_itself_green(here: Here, ma
 
 
 @pytest.mark.sandbox
-@really_run
 @pytest.mark.parametrize("transport", ["action", "managed"])
 @pytest.mark.parametrize("script", ["rm -rf /var/lib/fleet\necho gone", "kill -9 $PPID; sleep 1; echo still"])
 def test_what_ends_the_wrapper_proves_nothing(here: Here, machine: Machine, transport: str, script: str) -> None:

@@ -13,13 +13,11 @@ from urllib.parse import parse_qs, quote
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from tests.system.cli import Here, LabUp, Machine, ended, lab_up, wait_for
 from tests.system.test_full_output import playbook
 
 pytestmark = pytest.mark.slow
 
-WITHOUT_SANDBOXES = sandbox.supported()
 LAB = """
 apiVersion: fleet/v1
 kind: Lab
@@ -45,7 +43,6 @@ def under_way(
 
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 @pytest.mark.parametrize("transport", ["managed", "action"])
 def test_a_real_script_is_followed(here: Here, machine: Machine, transport: str) -> None:
     """First lines are shown while the script waits; the rest, each byte once, when it ends, and its exit code."""
@@ -92,7 +89,6 @@ def with_blobs(lab: LabUp, play: Path) -> str:
 
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 def test_a_real_script_is_followed_through_its_blobs(here: Here, machine: Machine) -> None:
     """First lines come while the script waits, the rest once; the VM is asked nothing, the signature written nowhere."""
     file = machine.cwd / "lab.yaml"
@@ -154,7 +150,6 @@ def test_a_real_script_is_followed_through_its_blobs(here: Here, machine: Machin
 
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 @pytest.mark.parametrize("way", ["the VM", "blobs"])
 def test_each_try_of_a_script_is_followed(here: Here, machine: Machine, way: str) -> None:
     """After a try that failed, the following goes on with the next one, from its first byte to the end of the job.

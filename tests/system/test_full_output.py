@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from tests.system.cli import LABS, Here, Machine, lab_up
 from tests.system.test_streams import mode
 
 pytestmark = pytest.mark.slow
 
-WITHOUT_SANDBOXES = sandbox.supported()
 
 LINES = (
     "awk 'BEGIN { for (i = 0; i < %d; i++) printf \"%%07d a line of a long log, with an é in it, on its way\\n\", i }'"
@@ -32,7 +30,6 @@ def playbook(machine: Machine, script: str) -> Path:
 
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 @pytest.mark.parametrize("transport", ["managed", "action"])
 def test_a_megabyte_of_a_real_guest(here: Here, machine: Machine, transport: str) -> None:
     """20 KB come whole without a fetch; of 1 MB the end comes, and --full brings it byte for byte, once."""

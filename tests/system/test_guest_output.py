@@ -14,6 +14,7 @@ from fleet.guest.delivery import Delivery, script_digest
 from fleet.guest.live import News, Part, Since, follower, read_news
 from fleet.guest.receipt import Reading, read, verify
 from fleet.guest.spool import Absence, Piece, Stream, Wanted, joined, read_piece, reader
+from tests.patience import stretched
 from tests.system.test_guest_shells import Guest, _tools, delivery, guest, interpreter, spool
 
 __all__ = ["guest", "interpreter", "spool"]
@@ -40,7 +41,7 @@ def ask(guest: Guest, stream: Stream, number: int, key: str = "run-step", path: 
     wanted = Wanted(key, stream, number, NONCE)
     environment = {"PATH": path or os.environ["PATH"], "FLEET_SPOOL": str(guest.spool)}
     command = [shutil.which(guest.interpreter[0]) or "", *guest.interpreter[1:], "-c", reader(wanted, windows=False)]
-    done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=30)
+    done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=stretched(30))
     assert max(len(done.stdout), len(done.stderr)) <= 4096
     found = read_piece(
         f"Enable succeeded: \n[stdout]\n{done.stdout.decode()}\n[stderr]\n{done.stderr.decode()}", wanted
@@ -180,7 +181,7 @@ def news_of(guest: Guest, out: int | None, err: int | None, *, wait: int = 0) ->
     since = Since("run-step", out, err, wait, NONCE)
     environment = {"PATH": os.environ["PATH"], "FLEET_SPOOL": str(guest.spool)}
     command = [shutil.which(guest.interpreter[0]) or "", *guest.interpreter[1:], "-c", follower(since, windows=False)]
-    done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=30)
+    done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=stretched(30))
     assert max(len(done.stdout), len(done.stderr)) <= 4096
     found = read_news(f"{done.stdout.decode()}\n[stderr]\n{done.stderr.decode()}", since)
     assert isinstance(found, News), (done.stdout, done.stderr)
@@ -201,7 +202,7 @@ def test_a_script_is_followed_while_it_runs(guest: Guest, tmp_path: Path) -> Non
     assert (first.stdout.data, first.stderr.data, first.exit) == (b"a\0b\xff", b"warned\n", None)
     assert news_of(guest, 4, None).stdout == Part(4, b"", 4)
     go.touch()
-    process.communicate(timeout=30)
+    process.communicate(timeout=stretched(30))
     rest, data = news_of(guest, 4, 7, wait=9), b""
     while rest.stdout.data:
         data += rest.stdout.data

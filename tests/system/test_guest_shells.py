@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from fleet.guest.delivery import Delivery, Shell, script_digest, secret_parameters
 from fleet.guest.receipt import Reading, Receipt, read, verify
 from fleet.guest.wrapper import wrap
+from tests.patience import stretched
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +92,7 @@ class Guest:
         self, order: Delivery, secrets: Mapping[str, str] | None = None, path: str | None = None
     ) -> tuple[int, bytes, bytes]:
         process = self.start(order, secrets, path)
-        stdout, stderr = process.communicate(timeout=40)
+        stdout, stderr = process.communicate(timeout=stretched(40))
         return process.returncode, stdout, stderr
 
     def answer(self, order: Delivery, **more: str) -> tuple[int, Reading, Receipt]:
@@ -158,7 +159,7 @@ def test_nasty_values_arrive_unchanged(guest: Guest, value: str) -> None:
 _values = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(value="\n", secret="\n\n", args=["\n"])
 @given(value=_values, secret=_values, args=st.lists(_values, max_size=4))
 def test_any_values_arrive_unchanged(guest: Guest, value: str, secret: str, args: list[str]) -> None:
@@ -328,7 +329,7 @@ def test_a_cancelled_wrapper_ends_the_script(guest: Guest, tmp_path: Path) -> No
     process = guest.start(delivery(script))
     _wait_for(tmp_path / "pid")
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=stretched(10))
     again = delivery(script, nonce="fedcba9876543210")
     code, reading, receipt = guest.answer(again)
     assert (code, receipt.interrupted, receipt.exit_code, receipt.signal) == (125, True, None, None)
@@ -495,7 +496,7 @@ def test_a_live_wrapper_passes_on_what_comes(guest: Guest, tmp_path: Path) -> No
     assert process.stderr.readline() == b"oops\n"
     assert process.poll() is None
     go.touch()
-    rest, err = process.communicate(timeout=40)
+    rest, err = process.communicate(timeout=stretched(40))
     whole = "first é\n".encode() + b"\0" * 70_000 + b"end"
     reading = read(("first é\n".encode() + rest).decode(), "oops\n", order.nonce)
     assert (process.returncode, err, reading.stdout.encode()) == (3, b"", whole)

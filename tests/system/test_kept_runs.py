@@ -11,6 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from tests.patience import stretched
 from tests.system.cli import PLAYBOOKS, ROOT, Here, LabUp, Machine
 from tests.system.test_streams import mode
 
@@ -235,7 +236,7 @@ def test_completion_completes(machine: Machine) -> None:
     """What the script asks is answered: verbs by their beginning."""
     env = machine.environment(_FLEET_COMPLETE="bash_complete", COMP_WORDS="fleet re", COMP_CWORD="1")
     words = [*machine.start_words()]
-    done = subprocess.run(words, cwd=machine.cwd, env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(words, cwd=machine.cwd, env=env, capture_output=True, text=True, timeout=stretched(30))
     assert [line.rpartition(",")[2] for line in done.stdout.split()] == ["resume", "rerun", "reject", "report"]
 
 

@@ -15,11 +15,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.timeout(600)
-def test_a_hundred_kills_at_random_moments(tmp_path: Path) -> None:
+def test_kills_at_random_moments(tmp_path: Path) -> None:
     """No script runs twice, no row is missing, and every answer that was told before a kill is in the report."""
-    figures = survive(100, seed=1, folder=tmp_path)
+    figures = survive(40, seed=1, folder=tmp_path)
     assert figures.wrong == []
-    assert figures.kills >= 100
+    assert figures.kills >= 40
     assert figures.answers_told > 0
 
 

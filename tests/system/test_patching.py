@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleet.lab.world.scripted import Result
-from tests.lab.patching import Guest, guest, needs_apt, needs_sandbox, package
+from tests.lab.patching import Guest, guest, needs_apt, package
 from tests.system.cli import ROOT, SHIPPED, Machine
 from tests.system.conftest import Labs
 from tests.test_promises import known_tests
@@ -27,7 +27,7 @@ SHELLS = ["dash", "bash --posix", "busybox sh"]
 
 def sandboxed(test: Any) -> Any:
     """Mark a test that runs in a guest."""
-    return pytest.mark.sandbox(needs_sandbox(pytest.mark.asyncio(test)))
+    return pytest.mark.sandbox(pytest.mark.asyncio(test))
 
 
 class Told:
@@ -330,7 +330,6 @@ def quickened(name: str, folder: Path) -> Path:
 
 @pytest.mark.sandbox
 @needs_apt
-@needs_sandbox
 def test_a_fleet_is_patched_once(machine: Machine, labs: Labs, tmp_path: Path) -> None:
     """Four guests, two of them with a kernel: each is up to date after one run, those two restarted once, and a second run
     finds nothing to do and restarts nobody.

@@ -10,15 +10,12 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from tests.system.cli import LABS, Here, LabUp, Machine, ended, kill, lab_up, wait_for
 from tests.system.test_full_output import playbook
 
-WITHOUT_SANDBOXES = sandbox.supported()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.sandbox,
-    pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES)),
 ]
 
 HANGS = r"""case $(hostname) in web02) echo fine; exit 0;; esac

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.patching import needs_sandbox
 from tests.lab.rpms import Advisory, Rpm, build, needs_rpm, rpm_guest
 from tests.system.test_patching import PATCH, Told, patch
 
@@ -20,7 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.sandbox,
     needs_rpm,
-    needs_sandbox,
     pytest.mark.asyncio,
     pytest.mark.timeout(300),
 ]

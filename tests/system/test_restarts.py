@@ -6,13 +6,10 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from tests.system.cli import PLAYBOOKS, Machine, kill, read_until
 from tests.system.conftest import Labs
 
 pytestmark = pytest.mark.slow
-
-WITHOUT_SANDBOXES = sandbox.supported()
 
 
 def asked(events: list[Any], name: str) -> int:
@@ -21,7 +18,6 @@ def asked(events: list[Any], name: str) -> int:
 
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 def test_every_vm_restarts_once_although_the_controller_is_killed(machine: Machine, labs: Labs) -> None:
     """Killed as the first request leaves, and again once two VMs have said that they will restart: by the lab's own count
     each of six guests restarted once, each report names a new boot, and what lay in memory is gone.

@@ -6,16 +6,12 @@ from collections import Counter
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from tests.system.cli import PLAYBOOKS, Here
 
 pytestmark = pytest.mark.slow
 
-WITHOUT_SANDBOXES = sandbox.supported()
-
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 def test_steps_find_out_fail_are_mended_and_run_again(here: Here) -> None:
     """Real scripts: facts decide and travel, a flaky step runs twice, half the VMs fail and are mended, all are cleaned."""
     words = ["run", PLAYBOOKS / "steps.yaml", "--lab", "-y", "-o", "json", "--pick", "8"]

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from tests.system.cli import LABS, Here, Machine, lab_up
-
-WITHOUT_SANDBOXES = sandbox.supported()
 
 VALUES = {
     "quotes": 'it\'s "quoted" `id` $(id) $HOME \\ \\n \\',
@@ -54,7 +51,6 @@ def playbook(machine: Machine, values: dict[str, str]) -> Path:
 
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 @pytest.mark.parametrize("transport", ["managed", "action"])
 def test_values_arrive_over_both_transports(here: Here, machine: Machine, transport: str) -> None:
     """Quotes, signs, line ends, UTF-8, empty values and 100 KB arrive byte for byte as variables and as arguments."""

@@ -8,16 +8,12 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.guests import sandbox
 from tests.system.cli import LABS, PLAYBOOKS, ROOT, SHIPPED, Here, LabUp, Machine, ended, lab_up
 
 pytestmark = pytest.mark.slow
 
-WITHOUT_SANDBOXES = sandbox.supported()
-
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(WITHOUT_SANDBOXES is not None, reason=str(WITHOUT_SANDBOXES))
 def test_the_shipped_health_check_over_the_default_lab(machine: Machine) -> None:
     """One command, no account: a row for every VM with what its script really printed, all proven."""
     done = machine.run("run", SHIPPED / "linux-health.yaml", "--lab", "-y", "-o", "json")

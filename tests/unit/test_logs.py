@@ -343,19 +343,6 @@ def test_it_can_be_asked_whether_detail_is_read(lines: io.StringIO, verbose: int
     assert LOG.is_detailed is detailed
 
 
-def test_every_line_can_be_told_to_somebody_for_a_while(lines: io.StringIO) -> None:
-    """All of it, as ``-vvv`` would, and nothing before or after; then it is said where it was said before."""
-    logs.set_up(quiet=1, stream=lines)
-    told = io.StringIO()
-    with pytest.raises(KeyError), logs.told_to(told):
-        LOG.debug("within")
-        raise KeyError
-    LOG.warning("dropped")
-    LOG.error("after")
-    assert ("event='within'" in told.getvalue(), "event='after'" in lines.getvalue()) == (True, True)
-    assert (told.getvalue().count("\n"), lines.getvalue().count("\n")) == (1, 1)
-
-
 @pytest.mark.parametrize(("verbose", "shown"), [(0, False), (1, True)])
 def test_what_libraries_warn_of_while_signing_in_waits_for_v(lines: io.StringIO, verbose: int, shown: bool) -> None:
     """Each way to sign in that is not there is a warning of theirs; the error that follows says what matters."""

@@ -16,7 +16,7 @@ from fleet.run import events as e
 from fleet.run.state import Run
 from tests.unit.run.driven import due, ended, opened, sent
 from tests.unit.run.factory import plan
-from tests.unit.run.test_findings import gated, health
+from tests.unit.run.test_gate_checks import gated, health
 
 Draw = Callable[[Run], str]
 

@@ -35,21 +35,26 @@ def test_an_edit_that_no_longer_applies_is_refused(tmp_path: Path) -> None:
 def test_a_planted_defect_is_noticed_in_a_copy() -> None:
     """The first seed that fails is named with the sentence; the package itself is left as it is."""
     before = (ROOT / "fleet" / "report" / "verdict.py").read_bytes()
-    noticed = notice(DEFECTS["exit-code-forgets"], 20)
+    noticed = notice(DEFECTS["exit-code-forgets"], range(20))
     assert 0 <= noticed.seed < 20
     assert noticed.sentence.startswith("the exit code is what the rows say: exit code 0")
     assert (ROOT / "fleet" / "report" / "verdict.py").read_bytes() == before
+
+
+def on_the_page() -> dict[str, int]:
+    """The defects of the page of figures, and the seed that noticed each."""
+    page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+    return {name: int(seed) for name, seed in re.findall(r"^\| `([a-z-]+)` \|.*\| (\d+) \|", page, re.MULTILINE)}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", DEFECTS)
 def test_the_simulation_notices_every_planted_defect(name: str) -> None:
-    """Within three hundred seeds."""
-    assert notice(DEFECTS[name], SEEDS).seed >= 0
+    """By the seed on the page of figures or, where the generator has changed since, within the first three hundred."""
+    assert notice(DEFECTS[name], (on_the_page()[name], *range(SEEDS))).seed >= 0
 
 
 def test_the_page_of_figures_has_every_planted_defect() -> None:
     """The table names the defects that there are, in their order, and no others."""
-    page = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == list(DEFECTS)
+    assert list(on_the_page()) == list(DEFECTS)

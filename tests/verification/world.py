@@ -21,7 +21,6 @@ from fleet.lab.world.scripted import Script
 from fleet.lab.world.spec import FaultKind
 from fleet.lab.world.timing import GIVE_UP
 from fleet.lab.world.world import Machine
-from fleet.logs import told_to
 from fleet.plan.model import JobId
 from fleet.rehearsal import virtual
 from fleet.rehearsal.faults import Fault
@@ -29,6 +28,7 @@ from fleet.rehearsal.network import Network
 from fleet.report.aggregate import aggregate
 from fleet.run.events import Event, StopRequested
 from fleet.run.state import Run
+from tests import log_lines
 from tests.verification import canary
 from tests.verification.call import CALL, NO_JOB, Call
 from tests.verification.disk import Disk, SimulatedJournal
@@ -77,7 +77,7 @@ async def _live(scenario: Scenario, cloud_of: CloudOf | None, journal_of: Journa
         world.history.misplaced = tuple(sorted(wanted - set(found)))
     with ExitStack() as stack:
         if scenario.secrets:
-            stack.enter_context(told_to(world.log))
+            stack.enter_context(log_lines.collected(world.log))
         disk = None
         if scenario.sqlite:
             made = tempfile.TemporaryDirectory(prefix="fleet-sim-", ignore_cleanup_errors=True)

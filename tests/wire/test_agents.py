@@ -13,7 +13,6 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet import logs
 from fleet.azure.cloud import AzureCloud
 from fleet.azure.credentials import StaticTokens
 from fleet.azure.transport import Transport
@@ -24,6 +23,8 @@ from fleet.playbook.model import Transport as Way
 from fleet.run.answers import NO_AGENT, Accepted, AgentReport, Command, Lost, Refused, SubmitAnswer
 from fleet.targets.model import Os, Target
 from fleet.testing import HandClock
+from tests import log_lines
+from tests.patience import stretched
 from tests.wire.replay import arm, serving
 
 SUB = "/subscriptions/s1/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines"
@@ -187,7 +188,7 @@ async def test_a_list_that_cannot_be_read_stops_nothing(instead: Callable[[], we
     """Everything is sent, without a second try of the list within the minute, and without a wait."""
     azure = Azure(instead=instead)
     async with cloud(azure) as adapter:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(stretched(5)):
             assert describe(await send(adapter, FLEET)) == ["sent"] * 40
             assert describe(await send(adapter, FLEET[:2])) == ["sent"] * 2
     assert azure.count("list") == 1
@@ -198,7 +199,7 @@ async def test_an_unread_list_is_logged_once() -> None:
     """The log says which subscription's agents are not known, and why; not again with each list."""
     refused: Json = {"error": {"code": "NoRight", "message": "m"}}
     azure, clock, lines = Azure(instead=lambda: arm(403, refused)), HandClock(0.0), io.StringIO()
-    with logs.told_to(lines):
+    with log_lines.collected(lines):
         async with cloud(azure, clock) as adapter:
             for _ in range(3):
                 await send(adapter, FLEET[:4])

@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from fleet.report import render_json
 from fleet.report.aggregate import aggregate
@@ -48,7 +48,6 @@ def test_the_schema_refuses_what_is_not_a_report() -> None:
         jsonschema.Draft202012Validator(render_json.schema()).validate(document)
 
 
-@settings(deadline=None)
 @given(texts)
 def test_output_survives_exactly(text: str) -> None:
     """What a VM printed comes back character for character, through ASCII, lone surrogates included."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 
 from fleet.report.aggregate import aggregate
 from fleet.report.render_markdown import render
@@ -47,7 +47,6 @@ def _outside_fences(text: str) -> str:
     return "\n".join(kept)
 
 
-@settings(deadline=None)
 @given(texts)
 def test_hostile_text_stays_text(text: str) -> None:
     """Outside of fenced blocks there is no HTML but ours, no link, no table row but the counts."""

@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from fleet.report.aggregate import aggregate
 from fleet.report.render_text import columns, render
@@ -75,7 +75,6 @@ def test_lines_fit_the_width(width: int) -> None:
     assert max(sum(map(columns, line)) for line in text.splitlines()) <= width
 
 
-@settings(deadline=None)
 @given(texts)
 def test_hostile_text_cannot_steer_the_terminal(text: str) -> None:
     """Whatever machines print, the plain text holds no control character but line ends."""

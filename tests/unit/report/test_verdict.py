@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.errors import ExitCode
@@ -80,7 +80,6 @@ def test_precedence_is_the_documented_one() -> None:
     assert [int(code) for code in PRECEDENCE] == [130, 1, 7, 5, 8, 3, 4, 10]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(Status), st.sampled_from(CauseCode), st.booleans()), min_size=1))
 def test_zero_means_all_proven(kinds: list[tuple[Status, CauseCode, bool]]) -> None:
     """Exit code 0 and "every row succeeded with proof, or was not to run" are the same statement, in any mixture."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fleet.plan.model import JobId, Plan
-from fleet.playbook.model import Transport
+from fleet.playbook.model import Properties, Transport
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run import translate
@@ -48,3 +50,8 @@ def due(run: Run, now: float) -> list[f.Effect]:
 def begin(run: Run, effect: f.Effect, now: float) -> None:
     """Apply the event by which an effect begins; what is asked of the cloud stays unanswered."""
     run.apply(translate.begun(effect, now))
+
+
+def standing(made: Plan) -> Plan:
+    """The plan, with a name of its own for the command of its first step: it stays on the VM."""
+    return replace(made, steps=(replace(made.steps[0], properties=Properties(command="nightly")),))

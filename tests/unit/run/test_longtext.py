@@ -6,7 +6,7 @@ import tracemalloc
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.report.aggregate import aggregate
@@ -17,7 +17,6 @@ from tests.unit.report import factory as f
 DONE = Outcome(Status.SUCCEEDED, Cause(CauseCode.COMPLETED))
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec=None), max_size=20), st.sampled_from([1, SHORT // 10, SHORT]))
 def test_text_comes_back_as_it_was(text: str, times: int) -> None:
     """Character for character, lone surrogates included, whether it is kept as it is or deflated."""

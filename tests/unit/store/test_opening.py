@@ -23,6 +23,7 @@ from fleet.errors import StateError
 from fleet.plan.model import Plan
 from fleet.run.events import Event
 from fleet.store.sqlite import acknowledged, database, journal, reading
+from tests.patience import stretched
 from tests.unit.store.own_loop import finish
 from tests.unit.store.test_damage import LOG, keep, keep_unclosed
 
@@ -192,7 +193,7 @@ class Gate:
         class Connection(sqlite3.Connection):
             def executemany(self, statement: str, rows: Iterable[Any]) -> sqlite3.Cursor:  # type: ignore[override]
                 gate.reached.set()
-                assert gate.opened.wait(20)
+                assert gate.opened.wait(stretched(20))
                 return super().executemany(statement, rows)
 
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=Connection)
@@ -249,7 +250,7 @@ async def test_one_who_no_longer_waits_holds_up_nobody(folder: Path, plan: Plan,
         await gone
     gate.opened.set()
     await written
-    await asyncio.wait_for(waiting, 20)
+    await asyncio.wait_for(waiting, stretched(20))
     assert journal.read(folder).events == life
 
 

@@ -33,7 +33,6 @@ def begin(runs: RunsFolder, run_id: str, plan: Plan, life: tuple[Event, ...], no
     finish(live())
 
 
-@settings(deadline=None)
 @given(st.floats(0, 4e9), st.floats(0, 4e9), st.randoms(use_true_random=False))
 def test_new_ids_sort_by_time(one: float, other: float, rng: Random) -> None:
     """Ids are short, plain, and sort as their moments do, to the second."""
@@ -125,7 +124,7 @@ def test_says_why_not_found(three: RunsFolder) -> None:
     assert "fleet runs" in far.value.hint
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text() | st.sampled_from(["..", ".", "/etc", "../r", "a/b", "a\\b", "C:", "a\x00b", "", "A", "a-", "é"]))
 def test_typed_text_is_no_path(three: RunsFolder, text: str) -> None:
     """Whatever is typed, it leads to a folder right below the runs or is refused."""
