@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fleet.clock import wall_time
-from fleet.config.load import Config
 from fleet.documents.files import read_text
-from fleet.engine.ports import Blobs, Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
 from fleet.errors import StateError
 
 if TYPE_CHECKING:
     from fleet.azure.credentials import TokenSource
+    from fleet.config.load import Config
+    from fleet.engine.ports import Blobs, Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
     from fleet.lab.arm.server import Lab
     from fleet.lab.world.spec import LabSpec
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fleet.documents import read
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem
 from fleet.logs import conceal
-from fleet.playbook.model import Parameter, ParameterValue, Playbook
-from fleet.playbook.parameters import resolve
+
+if TYPE_CHECKING:
+    from fleet.playbook.model import Parameter, ParameterValue, Playbook
 
 VARIABLE = "FLEET_VAR_"
 """Environment variables with this prefix give parameters, secret ones included."""
@@ -30,6 +31,8 @@ def hidden_apart(
     playbook: Playbook, given: Mapping[str, object]
 ) -> tuple[Mapping[str, ParameterValue], dict[str, str]]:
     """As :func:`parameters`, of values by name. The secret ones are hidden from every log from now on."""
+    from fleet.playbook.parameters import resolve
+
     values = resolve(playbook, given)
     secrets = {parameter.name for parameter in playbook.parameters if parameter.secret}
     hidden = {name: str(value) for name, value in values.items() if name in secrets}
@@ -94,6 +97,8 @@ def collect(declared: Sequence[Parameter], given: Sequence[str], environ: Mappin
 
 
 def _from_file(path: Path) -> Mapping[str, object]:
+    from fleet.documents import read
+
     data = read.read(read_text(path, "the file of parameters"), file=str(path)).data
     if not isinstance(data, dict):
         problem = Problem("bad_parameter", "a file of parameters is a mapping of names to values", str(path), 1, 1)

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fleet.app.connect import Connection, cloud_name
-from fleet.app.search import Found
-from fleet.config.load import Config
 from fleet.documents.files import MOST_READ, is_own_stream, read_bounded, read_text
 from fleet.errors import Refused
-from fleet.plan.approval import Approval
-from fleet.plan.build import MANAGED_SINCE, Settings, build
-from fleet.plan.model import Plan
-from fleet.playbook.load import load
-from fleet.playbook.model import ParameterValue, Playbook, Transport
-from fleet.preflight import doctor, patchers
-from fleet.preflight.facts import Facts, Permissions
-from fleet.run import command
-from fleet.store.sqlite.durations import newest_times
-from fleet.store.sqlite.runs import RunsFolder
-from fleet.targets.expand import require_some
+from fleet.playbook.model import ParameterValue
+
+if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.app.search import Found
+    from fleet.config.load import Config
+    from fleet.plan.approval import Approval
+    from fleet.plan.build import Settings
+    from fleet.plan.model import Plan
+    from fleet.playbook.model import Playbook
+    from fleet.preflight import doctor
+    from fleet.preflight.facts import Permissions
 
 Values = Mapping[str, ParameterValue]
 """Values of a playbook's parameters, by name."""
@@ -34,6 +33,8 @@ def load_playbook(path: Path) -> Playbook:
 
 def playbook_of(text: str, path: Path) -> Playbook:
     """As :func:`load_playbook`, of what was read from there. A pipe's scripts are looked for in the current folder."""
+    from fleet.playbook.load import load
+
     folder = Path() if is_own_stream(path) else path.parent
     return load(
         text,
@@ -52,6 +53,10 @@ def make_plan(
     allow_empty: bool = False,
 ) -> Plan:
     """Freeze the plan. Raises Refused where no target was found, unless that is allowed; InvalidInput."""
+    from fleet.plan.build import build
+    from fleet.run import command
+    from fleet.targets.expand import require_some
+
     require_some(found.chosen, allow_empty)
     settings = replace(settings, seed=found.scope.seed)
     plan = replace(build(playbook, found.chosen, parameters, settings), cloud=connection.name, scope=found.scope)
@@ -61,6 +66,9 @@ def make_plan(
 
 def settings_of(config: Config) -> Settings:
     """What the config says about runs; a command's flags go on top."""
+    from fleet.plan.build import Settings
+    from fleet.playbook.model import Transport
+
     run = config.run
     return Settings(
         transport=Transport(run.transport),
@@ -76,11 +84,16 @@ def settings_of(config: Config) -> Settings:
 
 def with_times(settings: Settings, config: Config, playbook: Playbook, connection: Connection) -> Settings:
     """Add how long targets took in the newest kept run of the playbook, so that the longest start first."""
+    from fleet.store.sqlite.durations import newest_times
+    from fleet.store.sqlite.runs import RunsFolder
+
     return replace(settings, times=newest_times(RunsFolder(config.state_dir), playbook.name, connection.name))
 
 
 def _without_managed(config: Config) -> str:
     """Return Compute's api-version where that has no managed commands; versions begin with their date."""
+    from fleet.plan.build import MANAGED_SINCE
+
     version = (config.azure.api_versions or {}).get("compute", MANAGED_SINCE)
     return version if version[:10] < MANAGED_SINCE else ""
 
@@ -90,6 +103,10 @@ async def examine(connection: Connection, plan: Plan, secrets: Mapping[str, str]
 
     Raises InvalidInput if a script cannot be carried, AzureUnusable.
     """
+    from fleet.preflight import doctor
+    from fleet.preflight.facts import Facts
+    from fleet.run import command
+
     sizes = command.sizes(plan, secrets)
     preflight = connection.preflight
     principals = await preflight.principals()
@@ -104,6 +121,8 @@ async def examine(connection: Connection, plan: Plan, secrets: Mapping[str, str]
 
 async def other_patchers(connection: Connection, plan: Plan) -> tuple[doctor.Finding, ...]:
     """Return who else patches the targets of a plan that patches; nothing is asked for another. Raises AzureUnusable."""
+    from fleet.preflight import patchers
+
     if not patchers.is_patching(plan) or not plan.targets:
         return ()
     return patchers.warnings(plan, await connection.preflight.patching(plan.targets))
@@ -126,6 +145,8 @@ def check_approved(plan: Plan, config: Config, approval: Approval | None) -> Non
 
 def check_cloud(plan: Plan, config: Config, lab: str | None) -> None:
     """Refuse to carry a run of one cloud over to another, or to a lab: the same id may be another VM there."""
+    from fleet.app.connect import cloud_name
+
     code = "other_cloud"
     if plan.cloud == "lab" and lab is None:
         raise Refused("this run belongs to a lab", hint="name the lab with --lab, --lab=FILE or --lab=URL", code=code)

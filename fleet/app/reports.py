@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fleet.errors import InvalidInput, Problem
-from fleet.plan.file import dump
-from fleet.plan.model import Plan
-from fleet.report.model import Report
-from fleet.report.render import pieces
-from fleet.store.sqlite.files import obstacle, write_private, write_shared
+
+if TYPE_CHECKING:
+    from fleet.plan.model import Plan
+    from fleet.report.model import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,9 @@ SUFFIXES = {"junit": "xml"}
 
 def write_reports(report: Report, asked: Iterable[ReportFile]) -> Iterator[Path]:
     """Write reports to files, and name each as it is there. Raises StateError where one cannot be written."""
+    from fleet.report.render import pieces
+    from fleet.store.sqlite.files import write_private
+
     for item in asked:
         path = Path(item.file)
         write_private(path, pieces(report, item.format))
@@ -36,6 +39,8 @@ def write_reports(report: Report, asked: Iterable[ReportFile]) -> Iterator[Path]
 
 def check_writable(asked: Iterable[ReportFile]) -> None:
     """Find out before a run whether its reports will have a place. Raises InvalidInput."""
+    from fleet.store.sqlite.files import obstacle
+
     problems = [
         Problem(
             "no_folder",
@@ -57,11 +62,16 @@ def reports_of_playbook(formats: Sequence[str], folder: Path) -> list[ReportFile
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Freeze a plan into a file that only its owner may read. Raises StateError."""
+    from fleet.plan.file import dump
+    from fleet.store.sqlite.files import write_private
+
     write_private(path, dump(plan))
 
 
 def write_approval(text: str, path: Path) -> None:
     """Write an approval, which others may read. Raises StateError."""
+    from fleet.store.sqlite.files import write_shared
+
     write_shared(path, text)
 
 
@@ -70,4 +80,6 @@ def write_output(content: str | bytes, path: Path, *, tidy: bool) -> None:
 
     ``tidy`` also removes what killed writers left in the folder, which reads the whole folder.
     """
+    from fleet.store.sqlite.files import write_private
+
     write_private(path, content, tidy=tidy)

@@ -10,32 +10,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from fleet.app import plans
-from fleet.app.connect import Connection
-from fleet.app.leases import leasing
-from fleet.app.steer import user
 from fleet.clock import Clock
-from fleet.config.load import Config
-from fleet.engine.directives import DirectiveInbox
-from fleet.engine.loop import Engine
-from fleet.engine.ports import Kept
 from fleet.errors import FleetError, Refused, StateError
-from fleet.plan.model import JobId, Plan
-from fleet.plan.rerun import narrowed
-from fleet.report.aggregate import aggregate
-from fleet.report.model import Report
-from fleet.run import command
-from fleet.run.answers import Command
-from fleet.run.events import Event, StopKind
-from fleet.run.kept import RunSummary, SavedRun
 from fleet.run.model import Status
-from fleet.run.record import RunRecord
-from fleet.run.state import Run
-from fleet.store.sqlite.directives import Directives
-from fleet.store.sqlite.journal import Journal, create, open_for_writing, read
-from fleet.store.sqlite.runs import RunsFolder, new_id
+
+if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.config.load import Config
+    from fleet.engine.ports import Kept
+    from fleet.plan.model import JobId, Plan
+    from fleet.report.model import Report
+    from fleet.run.answers import Command
+    from fleet.run.events import Event, StopKind
+    from fleet.run.kept import RunSummary, SavedRun
+    from fleet.run.record import RunRecord
+    from fleet.run.state import Run
+    from fleet.store.sqlite.journal import Journal
 
 RERUN = tuple(status for status in Status if status not in (Status.SUCCEEDED, Status.SKIPPED))
 """The statuses whose targets are run again where none are named."""
@@ -85,6 +77,8 @@ class Stop:
             self._engine = None
 
     def _pass_on(self) -> None:
+        from fleet.run.events import StopKind
+
         while self._engine is not None and self._passed < self._asked:
             self._passed += 1
             self._engine.stop(StopKind.SOFT if self._passed == 1 else StopKind.HARD, self._who)
@@ -107,6 +101,12 @@ def begin(config: Config, plan: Plan, secrets: Mapping[str, str], clock: Clock, 
     """Make a new run on disk and own it. Raises StateError, and InvalidInput if a script cannot be carried or a gate's
     token is missing.
     """
+    from fleet.app import plans
+    from fleet.run import command
+    from fleet.run.state import Run
+    from fleet.store.sqlite.journal import create
+    from fleet.store.sqlite.runs import RunsFolder, new_id
+
     plans.check_gates(plan, environ)
     runs = RunsFolder(config.state_dir)
     runs.prepare()
@@ -119,6 +119,9 @@ def begin(config: Config, plan: Plan, secrets: Mapping[str, str], clock: Clock, 
 
 def take_over(config: Config, run_id: str, secrets: Mapping[str, str], clock: Clock) -> OpenRun:
     """Own a run that an earlier process left unfinished. Raises StateError, InvalidInput (a secret is missing)."""
+    from fleet.store.sqlite.journal import open_for_writing
+    from fleet.store.sqlite.runs import RunsFolder
+
     folder = RunsFolder(config.state_dir).folder(run_id)
     opened = open_for_writing(folder, owner=owner(), now=clock.now())
     return OpenRun(_folded(opened.plan, run_id, opened.events), opened.journal, opened.epoch, folder, config.state_dir)
@@ -126,11 +129,16 @@ def take_over(config: Config, run_id: str, secrets: Mapping[str, str], clock: Cl
 
 def summaries(config: Config) -> Sequence[RunSummary]:
     """Return the runs that are kept, newest first."""
+    from fleet.store.sqlite.runs import RunsFolder
+
     return RunsFolder(config.state_dir).list()
 
 
 def saved(config: Config, text: str) -> SavedRun:
     """Read a kept run by id, unique prefix or ``last``. Raises RunNotFound, StateError."""
+    from fleet.store.sqlite.journal import read
+    from fleet.store.sqlite.runs import RunsFolder
+
     runs = RunsFolder(config.state_dir)
     return read(runs.folder(runs.find(text)))
 
@@ -141,6 +149,8 @@ def replay(kept: SavedRun) -> Run:
 
 
 def _folded(plan: Plan, run_id: str, events: Iterable[Event]) -> Run:
+    from fleet.run.state import Run
+
     run = Run(plan, run_id)
     for event in events:
         run.apply(event)
@@ -149,6 +159,8 @@ def _folded(plan: Plan, run_id: str, events: Iterable[Event]) -> Run:
 
 def report_of(kept: SavedRun) -> Report:
     """Return the report of a kept run, also of one that goes on."""
+    from fleet.report.aggregate import aggregate
+
     return aggregate(replay(kept).record())
 
 
@@ -157,6 +169,9 @@ def plan_again(kept: SavedRun, statuses: Sequence[Status] = RERUN) -> Plan:
 
     Raises Refused where the run has not ended, or no target ended so.
     """
+    from fleet.plan.rerun import narrowed
+    from fleet.report.aggregate import aggregate
+
     past = replay(kept)
     if not past.finished:
         state = "is going on" if kept.live else "was left unfinished"
@@ -178,6 +193,8 @@ def new_nonce() -> str:
 
 def owner() -> str:
     """Who holds a run: user, machine and process."""
+    from fleet.app.steer import user
+
     return f"{user()}@{socket.gethostname()}/{os.getpid()}"
 
 
@@ -197,6 +214,11 @@ async def carry_out(
     AzureUnusable; after either ``opened.run`` is what is on disk, and the run can be resumed. If its files were removed or
     replaced, ``opened.run`` is what they held and ``opened.is_resumable`` is false.
     """
+    from fleet.app.leases import leasing
+    from fleet.engine.directives import DirectiveInbox
+    from fleet.engine.loop import Engine
+    from fleet.store.sqlite.directives import Directives
+
     run = opened.run
     failure: FleetError | None = None
 
@@ -244,6 +266,8 @@ def _as_known(opened: OpenRun, run: Run) -> Run:
 
 def _on_disk(opened: OpenRun) -> Run:
     """The run as its journal has it: what could not be written did not happen, and is never reported."""
+    from fleet.store.sqlite.journal import read
+
     try:
         return replay(read(opened.folder))
     except StateError:

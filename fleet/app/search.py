@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from fleet.app.connect import Connection
 from fleet.errors import Refused
-from fleet.plan.departure import departures, undecided
-from fleet.plan.model import Plan, Scope
-from fleet.playbook.model import Playbook, Selection, goes_by
 from fleet.report.words import plural
-from fleet.targets import selector
-from fleet.targets.expand import Wanted, expand, explain
-from fleet.targets.folding import fold
-from fleet.targets.kinds import EVERY, wanted_kinds
-from fleet.targets.model import Target, TargetSet
-from fleet.targets.partial import PartialTarget
-from fleet.targets.subscriptions import chosen_subscriptions, unread_scopes
-from fleet.targets.traits import DOMAINS, needed_for
+
+if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.plan.model import Plan, Scope
+    from fleet.playbook.model import Playbook, Selection
+    from fleet.targets.expand import Wanted
+    from fleet.targets.model import Target, TargetSet
+    from fleet.targets.partial import PartialTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +56,12 @@ async def find(
 
     Raises InvalidInput for a selector that cannot be understood, Refused for too many targets, AzureUnusable.
     """
+    from fleet.plan.model import Scope
+    from fleet.targets import selector
+    from fleet.targets.expand import Wanted, expand
+    from fleet.targets.kinds import EVERY, wanted_kinds
+    from fleet.targets.subscriptions import chosen_subscriptions, unread_scopes
+
     where = selector.parse(selection.where) if selection.where else selector.EVERYTHING
     patterns = narrowing.subscriptions or selection.subscriptions
     seen = await conn.inventory.subscriptions()
@@ -89,6 +92,9 @@ async def find(
 
 async def find_for(conn: Connection, playbook: Playbook, narrowing: Narrowing) -> Found:
     """As :func:`find`, for a playbook; what its rollout goes by is asked of Azure where the list does not tell it."""
+    from fleet.playbook.model import goes_by
+    from fleet.targets.traits import DOMAINS, needed_for
+
     traits = goes_by(playbook.rollout)
     found = await find(conn, playbook.selection, narrowing, needed=needed_for(traits))
     if not traits & frozenset(DOMAINS):
@@ -109,6 +115,10 @@ def without_left(plan: Plan, found: Found) -> Plan:
 
     Raises Refused (``plan_drift``) where that cannot be known of one, and (``no_targets``) where none remains.
     """
+    from fleet.plan.departure import departures, undecided
+    from fleet.targets.expand import explain
+    from fleet.targets.folding import fold
+
     present = {target.key: target for target in found.chosen.targets}
     decisions = explain(found.rows, found.wanted, found.partial)
     reasons = {decision.target.key: decision.reason for decision in decisions if not decision.included}

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from fleet.app.reports import ReportFile
-from fleet.playbook.model import Amount, Lease
+from fleet.playbook.model import Amount
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -169,6 +169,8 @@ def values(command: F) -> F:
 
 def launching(command: F) -> F:
     """How the run spreads."""
+    from fleet.playbook.model import Lease
+
     for option in reversed(
         (
             click.option("-f", "--concurrency", "--forks", type=ConcurrencyType(), help="How many VMs at a time."),

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleet.app import plans, runs
-from fleet.app.parameters import secrets_of
-from fleet.app.steer import asker, direct, new_directive, user
 from fleet.cli import options
 from fleet.cli.approvals import approve_plan
 from fleet.cli.execute import config_to_carry
@@ -21,8 +18,10 @@ from fleet.cli.verbs.run import FORMATS, go_on
 from fleet.cli.verbs.runs import keeping, tell_damage
 from fleet.cli.verbs.steer import steer, steering
 from fleet.errors import ExitCode, Refused
-from fleet.run.events import Directive, WaveApproved, WaveRejected
-from fleet.run.state import Run
+
+if TYPE_CHECKING:
+    from fleet.run.events import Directive
+    from fleet.run.state import Run
 
 
 @click.command(
@@ -48,6 +47,11 @@ def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int
     nothing is sent: `fleet apply PLANFILE --approved` asks for it. It is a record, not a signature: whoever may write
     the file could have written it.
     """
+    from fleet.app import plans, runs
+    from fleet.app.parameters import secrets_of
+    from fleet.app.steer import asker, direct, new_directive
+    from fleet.run.events import WaveApproved
+
     config = config_to_carry(carry)
     if os.path.isfile(run_id) or run_id.endswith(".plan"):  # noqa: PTH113  unlike Path's, it takes a name of any length
         approve_plan(Path(run_id), flags)
@@ -73,6 +77,8 @@ def approve(run_id: str, record: bool, carry: CarryOptions, **flags: Any) -> int
 @keeping
 def reject(run_id: str, **flags: Any) -> int:
     """Reject the wave that RUN waits to open: what has not begun is `not_started`, and the exit code of the run is 5."""
+    from fleet.app.steer import new_directive
+    from fleet.run.events import WaveRejected
 
     def make(run: Run, who: str) -> Directive:
         return WaveRejected(0.0, _wave(run), who, flags["why"], new_directive())
@@ -82,6 +88,8 @@ def reject(run_id: str, **flags: Any) -> int:
 
 def _wave(run: Run) -> int:
     """The wave that this user may decide about."""
+    from fleet.app.steer import user
+
     if run.awaiting is None:
         hint = f"fleet show {run.run_id} shows how it stands"
         raise Refused(f"run {run.run_id} does not wait for approval", hint=hint, code="no_approval_awaited")

@@ -8,31 +8,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fleet.app import connect, search
-from fleet.app.commands import change_commands, delete_commands
-from fleet.app.connect import Connection
-from fleet.app.parameters import secret_of
-from fleet.app.release import told_to_runs
-from fleet.app.runs import summaries
 from fleet.cli import options
-from fleet.cli.command_tables import describe, listing, listing_of_changes, outcomes, shown
 from fleet.cli.execute import agree, config_of, narrowing_of, tell_notes
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, warn
 from fleet.cli.verbs.targets import selection_of, warn_about
 from fleet.clock import SystemClock, wall_time
-from fleet.commands.bulk import Ended, Fate
-from fleet.commands.model import Change, ManagedCommand, chosen
-from fleet.config.load import Config
 from fleet.documents.files import read_text
 from fleet.errors import ExitCode, InvalidInput, Problem
 from fleet.report.words import plural
-from fleet.run.kept import RunState
-from fleet.targets.expand import require_some
+
+if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.commands.bulk import Ended
+    from fleet.commands.model import Change, ManagedCommand
+    from fleet.config.load import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,6 +73,8 @@ def list_(what: str, **flags: Any) -> int:
 
     Nothing is changed. Exits 4 if a VM could not be read.
     """
+    from fleet.cli.command_tables import listing
+
     found = run_interruptible(_looked(what, flags))
     emit(listing(found.commands, flags["output_format"] or "table", wall_time()))
     say(found.summary, quiet=flags["quiet"])
@@ -100,6 +96,8 @@ def show(what: str, **flags: Any) -> int:
 
     A script is told by its digest and parameters by their names, since either may hold a secret.
     """
+    from fleet.cli.command_tables import shown
+
     found = run_interruptible(_looked(what, flags))
     emit(shown(found.commands, flags["output_format"] or "table", wall_time()))
     say(found.summary, quiet=flags["quiet"])
@@ -126,6 +124,11 @@ def delete(what: str, everything: bool, running: bool, dry_run: bool, **flags: A
 
     Exits 4 if a VM could not be read or a command could not be deleted.
     """
+    from fleet.app import connect
+    from fleet.app.commands import delete_commands
+    from fleet.app.release import told_to_runs
+    from fleet.cli.command_tables import listing
+
     if not (flags["names"] or flags["leftovers"] or everything):
         raise InvalidInput(
             [Problem("nothing_named", "say which commands: --name GLOB, --leftovers, or --all", "commands delete")]
@@ -191,6 +194,10 @@ def update(what: str, **flags: Any) -> int:
     Changed content runs again at once; tags alone do not. What changes is listed first. Exits 4 if a VM could not be read
     or a command could not be changed.
     """
+    from fleet.app import connect
+    from fleet.app.commands import change_commands
+    from fleet.cli.command_tables import describe, listing_of_changes
+
     change = _change(flags)
     if not flags["names"] or change.is_nothing:
         missing = "which commands: --name GLOB" if not flags["names"] else "what to change: --script, --timeout, ..."
@@ -244,6 +251,8 @@ class Found:
 
 
 async def _looked(what: str, flags: Mapping[str, Any]) -> Found:
+    from fleet.app import connect
+
     config = config_of(flags)
     async with connect.connect(config, flags["lab"], os.environ) as connection:
         return await _look(connection, config, what, flags)
@@ -251,6 +260,12 @@ async def _looked(what: str, flags: Mapping[str, Any]) -> Found:
 
 async def _look(connection: Connection, config: Config, what: str, flags: Mapping[str, Any]) -> Found:
     """Read the commands of every selected VM, and choose those that are meant."""
+    from fleet.app import search
+    from fleet.app.runs import summaries
+    from fleet.commands.model import chosen
+    from fleet.run.kept import RunState
+    from fleet.targets.expand import require_some
+
     tell_notes(connection, flags["quiet"])
     selection = selection_of(what, config.azure.subscriptions)
     found = await search.find(connection, selection, narrowing_of(flags))
@@ -270,6 +285,9 @@ async def _look(connection: Connection, config: Config, what: str, flags: Mappin
 
 
 def _change(flags: Mapping[str, Any]) -> Change:
+    from fleet.app.parameters import secret_of
+    from fleet.commands.model import Change
+
     problems: list[Problem] = []
     change = Change(
         script=None if flags["script"] is None else read_text(flags["script"], "the script"),
@@ -300,6 +318,9 @@ def _pairs(flag: str, items: Sequence[str], problems: list[Problem]) -> dict[str
 def _told(
     meant: Sequence[ManagedCommand], ended: Sequence[Ended], word: str, found: Found, flags: Mapping[str, Any]
 ) -> int:
+    from fleet.cli.command_tables import outcomes
+    from fleet.commands.bulk import Fate
+
     emit(outcomes(meant, ended, word, flags["output_format"] or "table"))
     done = sum(item.fate is Fate.DONE for item in ended)
     say(f"{done:,} of {plural(len(meant), 'command')} {word}", quiet=flags["quiet"])

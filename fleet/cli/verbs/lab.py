@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from pathlib import Path
 
@@ -37,6 +36,8 @@ Examples:
 @click.option("-q", "--quiet", count=True, help="Print the URL and nothing else.")
 def up(file: str, port: int, tls: bool, quiet: int) -> int:
     """Serve the lab of FILE until interrupted. The first line printed is its URL."""
+    import asyncio
+
     asyncio.run(_serve(file, port, tls, quiet))
     return ExitCode.OK
 
@@ -51,6 +52,8 @@ def check(file: str) -> int:
 
 
 async def _serve(file: str, port: int, tls: bool, quiet: int) -> None:
+    import asyncio
+
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

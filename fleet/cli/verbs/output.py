@@ -8,30 +8,25 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleet.app import runs
-from fleet.app.output import fetch_missing
 from fleet.app.reports import write_output
 from fleet.cli import options
-from fleet.cli.follow import follow, row_to_follow
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, emit_bytes, say, settings, warn
 from fleet.cli.verbs.runs import tell_state
-from fleet.config.load import Config
 from fleet.errors import ExitCode, Refused, RunNotFound, StateError
-from fleet.guest.spool import Stream
-from fleet.inspection.query import QueryFailed
 from fleet.report import safe
-from fleet.report.aggregate import aggregate
-from fleet.report.model import JobRow
-from fleet.report.verdict import exit_code
 from fleet.report.words import CUT, plural
-from fleet.run.kept import SavedRun
 from fleet.run.model import Phase
-from fleet.run.state import Run
+
+if TYPE_CHECKING:
+    from fleet.config.load import Config
+    from fleet.report.model import JobRow
+    from fleet.run.kept import SavedRun
+    from fleet.run.state import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +80,12 @@ def output(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     Where the step writes its output to blobs and -e gives the secret that signs their addresses, both read the blobs
     instead, and the VM is asked nothing.
     """
+    from fleet.app import runs
+    from fleet.app.output import fetch_missing
+    from fleet.cli.follow import row_to_follow
+    from fleet.guest.spool import Stream
+    from fleet.report.aggregate import aggregate
+
     if flags["follow"] and (flags["full"] or flags["outdir"]):
         raise click.UsageError("--follow goes with neither --full nor --outdir")
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
@@ -144,6 +145,11 @@ class _Stderr:
 
 def _follow(config: Config, kept: SavedRun, run: Run, row: int, flags: Mapping[str, Any]) -> int:
     """Follow a row. Of one that has ended already, print what is kept."""
+    from fleet.cli.follow import follow
+    from fleet.inspection.query import QueryFailed
+    from fleet.report.aggregate import aggregate
+    from fleet.report.verdict import exit_code
+
     found = aggregate(run.record()).jobs[row]
     if run.jobs[row].phase is Phase.DONE:
         say(f"{found.name} {found.step} has ended: {found.status.value}", quiet=flags["quiet"])

@@ -7,40 +7,32 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from fnmatch import fnmatchcase
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleet.app import connect, leases, plans, runs
-from fleet.app.commands import delete_commands
-from fleet.app.connect import Connection
-from fleet.app.release import asked, concluded
-from fleet.app.steer import asker, direct_all
 from fleet.cli import options
 from fleet.cli.execute import agree
-from fleet.cli.probe_pages import SAID, Freed, Probed, freeings, probes
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, settings
 from fleet.cli.verbs.commands import counting
 from fleet.cli.verbs.runs import tell_state
 from fleet.cli.verbs.steer import steering
 from fleet.clock import SystemClock, wall_time
-from fleet.commands.model import ManagedCommand
-from fleet.config.load import Config
 from fleet.errors import ExitCode, RunNotFound
-from fleet.guest.probe import GRACE, Findings, Standing
-from fleet.inspection.probe import Prober, each
-from fleet.inspection.query import Source
-from fleet.playbook.model import Transport
 from fleet.report.words import plural
-from fleet.run.command import command_name, delivery_key
-from fleet.run.events import Freeing
-from fleet.run.job_state import JobState
-from fleet.run.kept import SavedRun
 from fleet.run.model import Cause, Phase
-from fleet.run.state import Run
-from fleet.run.stragglers import stragglers
-from fleet.targets.model import Os, Target
+
+if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.cli.probe_pages import Freed
+    from fleet.config.load import Config
+    from fleet.guest.probe import Findings
+    from fleet.inspection.query import Source
+    from fleet.run.job_state import JobState
+    from fleet.run.kept import SavedRun
+    from fleet.run.state import Run
+    from fleet.targets.model import Target
 
 
 @click.command(
@@ -64,6 +56,10 @@ def probe(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     changed, and nothing of it is journalled. Command lines of processes are shown: they may hold secrets. Exits 4 if a VM
     gave no answer.
     """
+    from fleet.app import runs
+    from fleet.cli.probe_pages import Probed, probes
+    from fleet.guest.probe import Findings
+
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     kept = runs.saved(config, run_id)
     run = runs.replay(kept)
@@ -78,6 +74,8 @@ def probe(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
 async def _probe(
     config: Config, kept: SavedRun, jobs: Sequence[JobState], flags: Mapping[str, Any]
 ) -> dict[int, Findings | Cause]:
+    from fleet.inspection.probe import Prober, each
+
     found: dict[int, Findings | Cause] = {}
     async with AsyncExitStack() as stack:
         connection = await _connected(stack, config, kept, flags)
@@ -124,6 +122,9 @@ def unstick(run_id: str, names: tuple[str, ...], **flags: Any) -> int:
     result of the script arrives all the same. It counts against no budget, the exit code of the run is 3, and the VM is
     free for other runs at once. Exits 4 if a VM was not freed.
     """
+    from fleet.app import runs
+    from fleet.cli.probe_pages import Freed, freeings
+
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     kept = runs.saved(config, run_id)
     run = runs.replay(kept)
@@ -150,6 +151,11 @@ async def _unstick(
     config: Config, kept: SavedRun, jobs: Sequence[JobState], deleted: Sequence[JobState], flags: Mapping[str, Any]
 ) -> list[Freed]:
     """Journal what is asked, do it, and journal what came of it."""
+    from fleet.app import leases, runs
+    from fleet.app.release import asked, concluded
+    from fleet.app.steer import asker, direct_all
+    from fleet.run.events import Freeing
+
     async with AsyncExitStack() as stack:
         connection = await _connected(stack, config, kept, flags)
         who = asker(flags["name"])
@@ -173,6 +179,12 @@ async def _free(
     deleted: Sequence[JobState],
     flags: Mapping[str, Any],
 ) -> list[Freed]:
+    from fleet.app.commands import delete_commands
+    from fleet.cli.probe_pages import Freed
+    from fleet.commands.model import ManagedCommand
+    from fleet.inspection.probe import Prober, each
+    from fleet.run.command import command_name
+
     rows: dict[int, Freed] = {}
     prober = Prober(connection.cloud, SystemClock(), lambda: token_hex(16))
     with counting("freeing", len(jobs), flags) as seen:
@@ -192,6 +204,9 @@ async def _free(
 
 
 def _freed(job: JobState, said: Findings | Cause) -> Freed:
+    from fleet.cli.probe_pages import SAID, Freed
+    from fleet.guest.probe import Standing
+
     if isinstance(said, Cause):
         return Freed(job, "signal", False, f"{said.code.value}: {said.message}")
     signal = said.facts.get("signal", "")
@@ -206,6 +221,8 @@ def _freed(job: JobState, said: Findings | Cause) -> Freed:
 
 def _is_deleted(job: JobState, in_guest: bool) -> bool:
     """Whether freeing deletes the command: not the standing one, which is to stay, and not where the guest is asked."""
+    from fleet.playbook.model import Transport
+
     return job.transport is Transport.MANAGED and not in_guest and not job.job.step.properties.command
 
 
@@ -214,6 +231,9 @@ def _how(job: JobState, deleted: Sequence[JobState]) -> str:
 
 
 def _meaning(job: JobState, deleted: Sequence[JobState]) -> str:
+    from fleet.guest.probe import GRACE
+    from fleet.targets.model import Os
+
     if job in deleted:
         return "delete the managed command, which ends its script"
     if job.job.target.os is Os.WINDOWS:
@@ -222,16 +242,23 @@ def _meaning(job: JobState, deleted: Sequence[JobState]) -> str:
 
 
 async def _connected(stack: AsyncExitStack, config: Config, kept: SavedRun, flags: Mapping[str, Any]) -> Connection:
+    from fleet.app import connect, plans
+
     plans.check_cloud(kept.plan, config, flags["lab"])
     return await stack.enter_async_context(connect.connect(config, flags["lab"], os.environ))
 
 
 def _source(run_id: str, job: JobState) -> Source:
+    from fleet.inspection.query import Source
+    from fleet.run.command import delivery_key
+
     return Source(job.job.target, job.transport, delivery_key(run_id, job.job, job.retry), job.job.step.run_as)
 
 
 def _probed_jobs(run: Run, names: tuple[str, ...], step: str | None) -> list[JobState]:
     """The jobs to look at, one for each VM: what runs there, else what was sent there last."""
+    from fleet.run.stragglers import stragglers
+
     if not names:
         slow = [run.jobs[found.job] for found in stragglers(run.jobs, wall_time())]
         picked = slow or [job for job in run.jobs if job.in_flight]
@@ -254,6 +281,7 @@ def _meant(run: Run, names: tuple[str, ...], step: str | None) -> list[JobState]
 
 
 def _fits(target: Target, names: tuple[str, ...]) -> bool:
+
     own = (target.name.casefold(), target.id.casefold())
     return any(fnmatchcase(each, name.casefold()) for name in names for each in own)
 

@@ -6,14 +6,11 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fleet import codec
-from fleet.app import connect, plans, runs, search
-from fleet.app.connect import Connection
-from fleet.app.parameters import parameters, secrets_of
 from fleet.app.reports import write_plan
 from fleet.cli import options
 from fleet.cli.approvals import BESIDE, check_approval, refuse_unapproved
@@ -32,26 +29,26 @@ from fleet.cli.execute import (
     tell_notes,
 )
 from fleet.cli.options import CarryOptions
-from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping, run_interruptible
 from fleet.cli.terminal import colour_on, emit, say
 from fleet.cli.verbs.doctor import warn_of_patchers
 from fleet.cli.verbs.runs import tell_damage
 from fleet.cli.verbs.targets import warn_about
 from fleet.clock import SystemClock
-from fleet.config.load import Config
 from fleet.documents.files import read_text
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
-from fleet.plan.compare import Difference, differences, drift
-from fleet.plan.file import MAX_BYTES, load
-from fleet.plan.model import Plan
-from fleet.playbook.model import Amount, ParameterValue, Playbook
-from fleet.preflight.doctor import Finding
-from fleet.report.aggregate import aggregate
 from fleet.report.safe import terminal_line
 from fleet.report.words import plural
-from fleet.run.kept import SavedRun
 from fleet.run.model import Status
+
+if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.config.load import Config
+    from fleet.plan.compare import Difference
+    from fleet.plan.model import Plan
+    from fleet.playbook.model import ParameterValue, Playbook
+    from fleet.preflight.doctor import Finding
+    from fleet.run.kept import SavedRun
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 PLAN_FORMATS = ("table", "json", "md")
@@ -83,6 +80,9 @@ def run(playbook: str, dry_run: bool, carry: CarryOptions, **flags: Any) -> int:
     cancelled and leaves, within seconds if Azure does not answer. The third leaves at once. The last line printed is
     then the command that continues the run.
     """
+    from fleet.app import connect, plans
+    from fleet.app.parameters import parameters
+
     if dry_run:
         return _planned(playbook, flags)
     config = config_to_carry(carry)
@@ -132,6 +132,9 @@ def plan(playbook: str, **flags: Any) -> int:
 
 
 def _planned(playbook: str, flags: dict[str, Any]) -> int:
+    from fleet.app import connect, plans
+    from fleet.app.parameters import parameters
+
     options.check_form(flags["output_format"], PLAN_FORMATS, "a plan")
     if flags.get("diff"):
         options.check_form(flags["output_format"], ("table", "json"), "a list of differences")
@@ -150,6 +153,9 @@ def _planned(playbook: str, flags: dict[str, Any]) -> int:
 
 def _shown(made: Plan, patchers: Sequence[Finding], flags: dict[str, Any]) -> int:
     """Freeze the plan where asked, and print it or what differs. Who else patches is no part of what is frozen."""
+    from fleet.cli.render_plan import render_plan
+    from fleet.plan.compare import differences
+
     if flags.get("out"):
         write_plan(made, flags["out"])
         say(f"wrote {flags['out']}", quiet=flags["quiet"])
@@ -167,6 +173,8 @@ def _listed(found: tuple[Difference, ...]) -> str:
 
 
 def _plan_file(path: Path) -> Plan:
+    from fleet.plan.file import MAX_BYTES, load
+
     return load(read_text(path, "the plan file", most=MAX_BYTES), file=str(path))
 
 
@@ -198,6 +206,10 @@ def apply(plan_file: Path, carry: CarryOptions, **flags: Any) -> int:
     allows, the plan is refused with the list of differences. Within the tolerance a VM that is no longer selected is not
     run, and its rows are `skipped` (`left_selection`); one that is new is not run either.
     """
+    from fleet.app import connect, plans, search
+    from fleet.app.parameters import secrets_of
+    from fleet.plan.compare import drift
+
     config = config_to_carry(carry)
     frozen = _plan_file(plan_file)
     check_approval(frozen, plan_file, config, flags)
@@ -219,6 +231,8 @@ def apply(plan_file: Path, carry: CarryOptions, **flags: Any) -> int:
 
 def _check_drift(frozen: Plan, found: tuple[Difference, ...], flags: Mapping[str, Any]) -> None:
     """Tell the differences, and refuse the plan when there are more than the tolerance allows."""
+    from fleet.playbook.model import Amount
+
     allowed = (flags["tolerance"] or Amount(0)).of(len(frozen.targets))
     for item in found:
         say(str(item))
@@ -243,12 +257,18 @@ def resume(run_id: str, carry: CarryOptions, **flags: Any) -> int:
     What was on its way when the run was cut off is looked up, never blindly sent again. Secret parameters are not kept
     with a run and are given again.
     """
+    from fleet.app import runs
+
     config = config_to_carry(carry)
     return go_on(config, runs.saved(config, run_id), carry)
 
 
 def go_on(config: Config, kept: SavedRun, carry: CarryOptions) -> int:
     """Take a kept run over and drive it to its end."""
+    from fleet.app import connect, plans, runs
+    from fleet.app.parameters import secrets_of
+    from fleet.report.aggregate import aggregate
+
     plans.check_cloud(kept.plan, config, carry.lab)
     secrets = secrets_of(kept.plan.declared, carry.given, os.environ)
     finished = runs.replay(kept)
@@ -288,6 +308,9 @@ def rerun(selection: str, carry: CarryOptions, **flags: Any) -> int:
 
     Without statuses: failed, timed_out, unreachable, unverified, unknown, cancelled and not_started.
     """
+    from fleet.app import connect, plans, runs
+    from fleet.app.parameters import secrets_of
+
     config = config_to_carry(carry)
     refuse_unapproved(config)
     text, statuses = _statuses(selection)
@@ -308,6 +331,8 @@ def rerun(selection: str, carry: CarryOptions, **flags: Any) -> int:
 
 
 def _statuses(selection: str) -> tuple[str, tuple[Status, ...]]:
+    from fleet.app import runs
+
     text, colon, names = selection.partition(":")
     if not colon:
         return text, runs.RERUN
@@ -329,6 +354,8 @@ async def _plan(
     flags: Mapping[str, Any],
 ) -> Plan:
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
+    from fleet.app import plans, search
+
     found = await search.find_for(connection, loaded, narrowing_of(flags))
     warn_about(found)
     known = plans.with_times(settings_of(config, flags), config, loaded, connection)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fleet.app.reports import check_writable, write_reports
-from fleet.app.runs import replay, saved, summaries
 from fleet.cli import options
-from fleet.cli.progress import slow_jobs, waiting_jobs
 from fleet.cli.terminal import colour_on, emit, emit_pieces, report_form, say, settings, table, warn, width
 from fleet.clock import iso, wall_time
 from fleet.errors import ExitCode, StateError
-from fleet.report.aggregate import aggregate
-from fleet.report.model import Report
-from fleet.report.render import pieces
 from fleet.report.words import plural
-from fleet.run.kept import SavedRun
-from fleet.run.state import Run
+
+if TYPE_CHECKING:
+    from fleet.report.model import Report
+    from fleet.run.kept import SavedRun
+    from fleet.run.state import Run
 
 STRAGGLERS_SHOWN = 9
 
@@ -42,6 +40,8 @@ def keeping(command: Any) -> Any:
 @keeping
 def runs(**flags: Any) -> int:
     """List the runs kept here, newest first."""
+    from fleet.app.runs import summaries
+
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     kept = summaries(config)
     if flags["output_format"] == "json":
@@ -88,6 +88,8 @@ def show(run_id: str, **flags: Any) -> int:
 
     The exit code is that of the run's report.
     """
+    from fleet.report.render import pieces
+
     found = report_of(run_id, flags)
     form, colour = report_form(flags["output_format"]), colour_on(flags["colour"])
     emit_pieces(pieces(found, form, width=width(), colour=colour, whole=flags["all"]))
@@ -108,6 +110,8 @@ Examples:
 @keeping
 def report(run_id: str, **flags: Any) -> int:
     """Render the report of RUN again. With --report and no -o, only the files are written."""
+    from fleet.report.render import pieces
+
     check_writable(flags["report_files"])
     found = report_of(run_id, flags)
     for path in write_reports(found, flags["report_files"]):
@@ -127,6 +131,8 @@ def verify(run_id: str, **flags: Any) -> int:
     A changed, missing or cut-off event is named, and the exit code is 1. The chain is not signed: it shows damage and
     careless edits, not the work of somebody who computes it anew.
     """
+    from fleet.app.runs import saved
+
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     kept = saved(config, run_id)
     if kept.damage:
@@ -139,6 +145,9 @@ def verify(run_id: str, **flags: Any) -> int:
 
 def report_of(run_id: str, flags: dict[str, Any]) -> Report:
     """Read a kept run and aggregate it, and say on stderr what is unusual about it."""
+    from fleet.app.runs import replay, saved
+    from fleet.report.aggregate import aggregate
+
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     kept = saved(config, run_id)
     run = replay(kept)
@@ -148,6 +157,8 @@ def report_of(run_id: str, flags: dict[str, Any]) -> Report:
 
 def tell_state(kept: SavedRun, run: Run, quiet: int) -> None:
     """Say on stderr what is unusual about a kept run."""
+    from fleet.cli.progress import slow_jobs, waiting_jobs
+
     tell_damage(kept)
     if not run.finished:
         state = "is going on" if kept.live else f"was left unfinished; fleet resume {kept.run_id} goes on"

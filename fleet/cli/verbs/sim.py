@@ -12,23 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleet.app import connect, plans, search
-from fleet.app.connect import Connection
-from fleet.app.parameters import VARIABLE, parameters
 from fleet.app.reports import check_writable
-from fleet.app.search import Found
 from fleet.cli import options
 from fleet.cli.execute import narrowing_of, settings_of, tell
 from fleet.cli.terminal import emit, say, settings
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem
-from fleet.plan.file import load
-from fleet.plan.model import Plan
-from fleet.playbook.model import Playbook
 from fleet.report.words import duration, number
 
 if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.app.search import Found
     from fleet.lab.world.spec import LabSpec
+    from fleet.plan.model import Plan
+    from fleet.playbook.model import Playbook
     from fleet.rehearsal.faults import AnyFault
     from fleet.rehearsal.rehearse import Rehearsed
 
@@ -118,7 +115,10 @@ def sim(play: str, **flags: Any) -> int:
 
 
 def _rehearse(path: Path, flags: dict[str, Any]) -> int:
+    from fleet.app import plans, search
+    from fleet.app.parameters import VARIABLE, parameters
     from fleet.cli.timeline import drawn
+    from fleet.plan.file import load
     from fleet.rehearsal.rehearse import RehearsalOptions, rehearse
 
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
@@ -178,6 +178,8 @@ def _with_secrets(loaded: Playbook, flags: Mapping[str, Any]) -> tuple[str, ...]
 
 
 def _lab_of(flags: Mapping[str, Any]) -> LabSpec | None:
+    from fleet.app import connect
+
     lab = flags["lab"]
     if lab is None:
         return None

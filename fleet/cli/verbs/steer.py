@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleet.app import runs
-from fleet.app.steer import asker, direct, new_directive
 from fleet.cli import options
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, settings
 from fleet.cli.verbs.runs import keeping, tell_damage
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
 from fleet.playbook.model import Amount
-from fleet.run.directives import NONE
-from fleet.run.events import Directive, LimitsChanged, RunCancelled, RunPaused, RunUnpaused, StopKind
-from fleet.run.state import Run
+
+if TYPE_CHECKING:
+    from fleet.run.events import Directive
+    from fleet.run.state import Run
 
 NOBODY = "no process carries the run out: it is kept, and holds for whoever goes on with it"
 
@@ -35,6 +34,9 @@ def steering(command: Any) -> Any:
 
 def steer(run_id: str, flags: dict[str, Any], make: Callable[[Run, str], Directive]) -> int:
     """Give a run a directive and say what became of it."""
+    from fleet.app import runs
+    from fleet.app.steer import asker, direct
+
     config, _ = settings(flags["config_file"], flags["verbose"], flags["quiet"])
     kept = runs.saved(config, run_id)
     tell_damage(kept)
@@ -62,6 +64,8 @@ def pause(run_id: str, **flags: Any) -> int:
 
     Works from any terminal of the machine that carries the run out. If no process does, it holds for whoever resumes it.
     """
+    from fleet.app.steer import new_directive
+    from fleet.run.events import RunPaused
 
     def make(run: Run, who: str) -> Directive:
         return RunPaused(0.0, who, flags["why"], new_directive())
@@ -80,6 +84,8 @@ Examples:
 @keeping
 def unpause(run_id: str, **flags: Any) -> int:
     """Let a paused RUN launch again."""
+    from fleet.app.steer import new_directive
+    from fleet.run.events import RunUnpaused
 
     def make(run: Run, who: str) -> Directive:
         if run.control.paused is None:
@@ -107,6 +113,8 @@ def cancel(run_id: str, **flags: Any) -> int:
     Unlike an interrupt this is for good: a resume awaits what is in flight and launches nothing. The exit code of the run
     is 5. What travels by the action cannot be cancelled and is awaited.
     """
+    from fleet.app.steer import new_directive
+    from fleet.run.events import RunCancelled, StopKind
 
     def make(run: Run, who: str) -> Directive:
         return RunCancelled(0.0, StopKind(flags["kind"]), who, flags["why"], new_directive())
@@ -120,6 +128,8 @@ class MaximumType(click.ParamType[Amount | None]):
     name = "N|N%|none"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Amount | None:
+        from fleet.run.directives import NONE
+
         return Amount(NONE) if value == "none" else options.AmountType().convert(value, param, ctx)
 
 
@@ -183,6 +193,8 @@ def tune(run_id: str, **flags: Any) -> int:
 
     A budget below what has failed already stops the run. What was in flight under a higher one may still overshoot it.
     """
+    from fleet.app.steer import new_directive
+    from fleet.run.events import LimitsChanged
 
     def make(run: Run, who: str) -> Directive:
         wave = _wave_of(run, flags["wave"])
