@@ -56,15 +56,17 @@ async def find(
 
     Raises InvalidInput for a selector that cannot be understood, Refused for too many targets, AzureUnusable.
     """
-    from fleet.plan.model import Scope
     from fleet.targets import selector
-    from fleet.targets.expand import Wanted, expand
-    from fleet.targets.kinds import EVERY, wanted_kinds
-    from fleet.targets.subscriptions import chosen_subscriptions, unread_scopes
 
     where = selector.parse(selection.where) if selection.where else selector.EVERYTHING
     patterns = narrowing.subscriptions or selection.subscriptions
     seen = await conn.inventory.subscriptions()
+    # What the first request does not need is loaded after it.
+    from fleet.plan.model import Scope
+    from fleet.targets.expand import Wanted, expand
+    from fleet.targets.kinds import EVERY, wanted_kinds
+    from fleet.targets.subscriptions import chosen_subscriptions, unread_scopes
+
     subscriptions = chosen_subscriptions(patterns, seen)
     # All of them are listed, whatever the selector says: if Azure filtered them, a subscription without a match could not be
     # told from one that cannot be read, nor an entry of exclude that fits no VM from one whose VMs were filtered out.

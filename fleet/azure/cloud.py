@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.azure.agents import Agents
 from fleet.azure.transport import Transport
-from fleet.azure.wire import agents, compute, hybrid, preflight, run_command
+from fleet.azure.wire import agents, compute, hybrid, run_command
 from fleet.azure.wire.arm import is_gone, merge, not_done, quota, read_operation, retry_after
 from fleet.azure.wire.cloud_error import error_of
 from fleet.azure.wire.http import Json, NoResponse, Request, Response, as_object, as_text, dig
@@ -32,7 +32,6 @@ from fleet.run.answers import (
     StillRunning,
     SubmitAnswer,
 )
-from fleet.run.retry import is_unreadable
 from fleet.targets.model import Kind, Target
 
 
@@ -159,6 +158,8 @@ class AzureCloud:
     async def _why_provisioning_failed(
         self, target: Target, operation: Operation, data: Json, left: Quota | None
     ) -> Reply[LookAnswer]:
+        from fleet.run.retry import is_unreadable
+
         if not operation.status_url:
             return Reply(run_command.provisioning_failed(data, None), left)
         answer, more = await self._get(target, Request("GET", operation.status_url))
@@ -188,6 +189,8 @@ class AzureCloud:
 
     async def _settle(self, target: Target, left: Quota | None) -> Reply[FindAnswer]:
         """Settle a 404 that does not say what is missing: where the VM is there, it is the command."""
+        from fleet.azure.wire import preflight
+
         answer, more = await self._get(target, preflight.vm_view(target))
         left = merge(left, more)
         if isinstance(answer, (Refused, Lost)):

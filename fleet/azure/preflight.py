@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from fleet.azure.patchers import read_locks, read_patching
 from fleet.azure.reading import Pace, Pause, Unread, gathered, read, read_list, sentence
 from fleet.azure.transport import Transport
-from fleet.azure.wire import preflight as wire
 from fleet.azure.wire import run_command
 from fleet.azure.wire.http import NoResponse, Request, Response
 from fleet.clock import Clock
-from fleet.preflight.facts import Condition, Permissions, Principal
-from fleet.preflight.locks import Locks
-from fleet.preflight.patchers import Patching
 from fleet.targets.model import Target
+
+if TYPE_CHECKING:
+    from fleet.preflight.facts import Condition, Permissions, Principal
+    from fleet.preflight.locks import Locks
+    from fleet.preflight.patchers import Patching
 
 
 class AzurePreflight:
@@ -33,6 +34,9 @@ class AzurePreflight:
 
     async def principals(self) -> tuple[Principal, ...]:
         """Sign everybody in. Raises AzureUnusable where nobody can."""
+        from fleet.azure.wire import preflight as wire
+        from fleet.preflight.facts import Principal
+
         pool = self._transport.principals
         numbers = pool.present
         tokens = await asyncio.gather(*map(pool.token, numbers))
@@ -53,6 +57,9 @@ class AzurePreflight:
         return await gathered(asked, lambda item: self._permissions(*item))
 
     async def _permissions(self, number: int, scope: str) -> Permissions:
+        from fleet.azure.wire import preflight as wire
+        from fleet.preflight.facts import Permissions
+
         sender = _InTheNameOf(self._transport, number)
         request = wire.permissions(scope)
         await self._pace.turn(request)
@@ -68,13 +75,20 @@ class AzurePreflight:
 
     async def locks(self, targets: Sequence[Target]) -> tuple[Locks, ...]:
         """Read the locks in the subscription of each target, one list each."""
+        from fleet.azure.patchers import read_locks
+
         return await read_locks(self._transport, targets, self._pause)
 
     async def patching(self, targets: Sequence[Target]) -> Patching:
         """Read who else patches the targets, from Resource Graph."""
+        from fleet.azure.patchers import read_patching
+
         return await read_patching(self._transport, targets, self._pause)
 
     async def _condition(self, target: Target, commands: bool) -> Condition:
+        from fleet.azure.wire import preflight as wire
+        from fleet.preflight.facts import Condition
+
         request = wire.vm_view(target)
         await self._pace.turn(request)
         answer = await read(self._transport, request, self._pause)

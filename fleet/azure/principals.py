@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from fleet.azure.credentials import TokenSource
 from fleet.azure.wire.cloud_error import read_error
 from fleet.azure.wire.http import NoResponse, Response
-from fleet.azure.wire.preflight import claims as claims_of
 from fleet.errors import AzureUnusable
 from fleet.logs import Log
 from fleet.targets.model import Subscription
@@ -125,6 +124,8 @@ class Principals:
         source = self._sources[number]
         wanted = self._tenants.get(subscription, "")
         if wanted and number not in self._homes:
+            from fleet.azure.wire.preflight import claims as claims_of
+
             self._homes[number] = claims_of(await source.token()).get("tid", "").casefold()
         home = self._homes.get(number, "")
         if wanted and home and wanted.casefold() != home and (number, wanted) not in self._closed:

@@ -66,7 +66,7 @@ class Keys(pydantic.BaseModel):
     Lists are ``list`` and closed lists ``Literal`` in such models: strictness accepts nothing else.
     """
 
-    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 def read(text: str | bytes, *, file: str) -> Document:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from fleet.azure.wire import compute, hybrid, shapes
 from fleet.azure.wire.compute import power_of
 from fleet.azure.wire.http import MIB, Json, Request, as_list, as_object, as_text, dig, parse_json
 from fleet.azure.wire.versions import Api, ask
-from fleet.preflight.facts import Agent, Condition
-from fleet.preflight.rights import Grant
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target
+
+if TYPE_CHECKING:
+    from fleet.preflight.facts import Agent, Condition
+    from fleet.preflight.rights import Grant
 
 
 def permissions(scope: str) -> Request:
@@ -25,6 +28,8 @@ def permissions(scope: str) -> Request:
 
 def grants(rows: Sequence[Json]) -> tuple[Grant, ...] | str:
     """Read permissions. A text where an entry cannot be read: a right that it gives or takes away would be missed."""
+    from fleet.preflight.rights import Grant
+
     found = []
     for position, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -65,6 +70,8 @@ _VM_SHAPES: tuple[tuple[str, shapes.Shape], ...] = (
 
 def condition(target: Target, data: Json) -> Condition:
     """Read how a machine stands, or why that cannot be read."""
+    from fleet.preflight.facts import Condition
+
     properties = as_object(as_object(data).get("properties"))
     if not properties:
         return Condition(target, why="the answer is no VM")
@@ -89,6 +96,8 @@ def condition(target: Target, data: Json) -> Condition:
 
 def _agent(view: dict[str, Json]) -> Agent:
     """Read the agent's state: ``Ready`` or ``Not Ready`` (recorded); a running VM without the block never reported."""
+    from fleet.preflight.facts import Agent
+
     if not view:
         return Agent.UNKNOWN
     if view.get("vmAgent") is None:

@@ -28,7 +28,6 @@ from fleet.run.answers import (
     StillRunning,
     source_key,
 )
-from fleet.run.outcome import UNEXPLAINED, is_preempted
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target, kind_of
 
@@ -390,6 +389,8 @@ def provisioning_failed(data: Json, operation: OperationStatus | None) -> Operat
     An operation that only gave way to a later one says nothing of the script, which may well go on (reported): the view,
     which has no end yet, is read again. Where the operation tells nothing, whether the script runs is not known.
     """
+    from fleet.run.outcome import UNEXPLAINED, is_preempted
+
     failure = operation.failure() if operation else None
     state = as_text(dig(data, "properties", "provisioningState"))
     cancelled = state.lower().startswith("cancel")
