@@ -6,24 +6,28 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from fleet.app.reports import ReportFile
-from fleet.playbook.model import Amount
+
+if TYPE_CHECKING:
+    from fleet.playbook.model import Amount
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 REPORT_FORMATS = ("json", "jsonl", "csv", "md", "junit", "html")
 
 
-class AmountType(click.ParamType[Amount]):
+class AmountType(click.ParamType["Amount"]):
     """A count or a percent: ``5`` or ``5%``."""
 
     name = "N|N%"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Amount:
+        from fleet.playbook.model import Amount
+
         if isinstance(value, Amount):
             return value
         match = re.fullmatch(r"(\d{1,9}|\d{1,3}\.\d{1,3}(?=%))(%?)", str(value))

@@ -312,8 +312,12 @@ class ConfigKeys(Keys):
 
     model_config = pydantic.ConfigDict(title="Config")
 
-    azure: AzureKeys = Field(default=AzureKeys.model_construct(), description="How to reach Azure.", examples=[{"cloud": "china"}])
-    run: RunKeys = Field(default=RunKeys.model_construct(), description="How a run behaves.", examples=[{"concurrency": 60}])
+    azure: AzureKeys = Field(
+        default=AzureKeys.model_construct(), description="How to reach Azure.", examples=[{"cloud": "china"}]
+    )
+    run: RunKeys = Field(
+        default=RunKeys.model_construct(), description="How a run behaves.", examples=[{"concurrency": 60}]
+    )
     state_dir: Name | None = Field(
         default=None,
         description="Where runs are kept. None: `$XDG_STATE_HOME/fleet`, else `~/.local/state/fleet`.",

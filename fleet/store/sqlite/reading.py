@@ -8,16 +8,17 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fleet import codec
 from fleet.errors import StateError
-from fleet.plan.model import Plan
-from fleet.run.events import Event
-from fleet.store.sqlite import records
 from fleet.store.sqlite.acknowledged import Acknowledged
 from fleet.store.sqlite.database import FAILURES, FORMAT
-from fleet.store.sqlite.records import Row
+
+if TYPE_CHECKING:
+    from fleet.plan.model import Plan
+    from fleet.run.events import Event
+    from fleet.store.sqlite.records import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,9 @@ def contents(connection: sqlite3.Connection, path: Path, said: Acknowledged = NO
     Raises StateError when there is no run in it, when its plan is damaged, or when a newer version made it;
     and sqlite3.Error when not even that can be told.
     """
+    from fleet.plan.model import Plan
+    from fleet.store.sqlite import records
+
     header = read_header(connection, path)
     try:
         plan = codec.decode(Plan, json.loads(header.plan))
@@ -119,6 +123,8 @@ def read_header(connection: sqlite3.Connection, path: Path) -> Header:
             code="no_journal",
         )
     if isinstance(found[0], int) and found[0] > FORMAT:
+        from fleet.store.sqlite import records
+
         raise records.newer_version(f"format {found[0]}, this version reads up to {FORMAT}")
     try:
         header = Header(
@@ -190,6 +196,9 @@ def holder(connection: sqlite3.Connection) -> str:
 
 def _sound_rows(connection: sqlite3.Connection, chain: str) -> Iterator[_Sound]:
     """Yield rows as long as every row is the one that was written. Raises _Damaged."""
+    from fleet.store.sqlite import records
+    from fleet.store.sqlite.records import Row
+
     cursor = connection.execute("SELECT seq, epoch, kind, body, chain FROM events ORDER BY seq")
     for expected, found in enumerate(cursor, start=1):
         seq, epoch = _whole(found[0]), _whole(found[1])

@@ -16,9 +16,8 @@ from random import Random
 from fleet.errors import RunNotFound, StateError
 from fleet.run.kept import RunState, RunSummary
 from fleet.store.sqlite import acknowledged, database, reading
-from fleet.store.sqlite.database import as_state_error, obstructed
+from fleet.store.sqlite.database import DATABASE, LOCK, as_state_error, obstructed
 from fleet.store.sqlite.files import is_locked, is_obstructed, is_plain_file, make_folder
-from fleet.store.sqlite.journal import DATABASE, LOCK
 
 LAST = "last"
 """The word for the newest run."""
