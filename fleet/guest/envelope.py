@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fleet.errors import InvalidInput
-from fleet.guest import live, probe, spool, wrapper_pwsh, wrapper_sh
-from fleet.guest.delivery import CARRIER, Delivery, Shell, script_digest, secret_value
-from fleet.guest.receipt import Receipt, printed
-from fleet.guest.spool import Stream
-from fleet.guest.wrapper import wrap
+
+if TYPE_CHECKING:
+    from fleet.guest.delivery import Delivery
+    from fleet.guest.receipt import Receipt
 
 SIGTERM = 15
 TIMED_OUT_EXIT = 124
@@ -63,6 +63,9 @@ class Opened:
         ``exit_code`` is left out of the receipt when a signal ended the script or its end is unknown; None with
         ``timed_out`` is the wrapper's own signal, which PowerShell does not have.
         """
+        from fleet.guest.delivery import Shell, script_digest
+        from fleet.guest.receipt import Receipt, printed
+
         if timed_out and exit_code is None and self.delivery.shell is not Shell.PWSH:
             signal = signal or SIGTERM
         receipt = Receipt(
@@ -93,6 +96,9 @@ def open(delivered: str, environment: Mapping[str, str]) -> Opened | None:
     are missing in ``env``. Line ends may have become CRLF, and the last one may be lost, as on the way to a
     VM.
     """
+    from fleet.guest import wrapper_pwsh, wrapper_sh
+    from fleet.guest.wrapper import wrap
+
     text = delivered.replace("\r\n", "\n")
     text = text if text.endswith("\n") else text + "\n"
     try:
@@ -106,6 +112,8 @@ def open(delivered: str, environment: Mapping[str, str]) -> Opened | None:
 
 def asks_for(delivered: str) -> str | None:
     """Return the key that a script of ours asks about beside a running one; None if the text is none of this version."""
+    from fleet.guest import live, probe, spool
+
     wanted = spool.asked(delivered) or live.asked(delivered) or probe.asked(delivered)
     return None if wanted is None else wanted.key
 
@@ -116,6 +124,9 @@ def show(delivered: str, kept: tuple[bytes, bytes] | None, exit_code: int | None
     ``exit_code`` is the inner script's, None while it runs. A played guest runs nothing, so there is no process that a
     probe could show.
     """
+    from fleet.guest import live, probe, spool
+    from fleet.guest.spool import Stream
+
     streams = None if kept is None else dict(zip(Stream, kept, strict=True))
     if (probed := probe.asked(delivered)) is not None:
         return probe.nothing_to_tell(probed)
@@ -137,5 +148,7 @@ def wrapper_exit(receipt: Receipt) -> int:
 
 
 def _secrets(delivery: Delivery, environment: Mapping[str, str]) -> dict[str, str]:
+    from fleet.guest.delivery import CARRIER, secret_value
+
     carried = {name: environment.get(CARRIER + name) for name in delivery.secret_names}
     return {name: secret_value(value) for name, value in carried.items() if value is not None}

@@ -75,3 +75,13 @@ def test_completion_loads_flags_only(machine: Machine, line: str, offered: str, 
     modules = [row.rpartition("|")[2].strip() for row in done.stderr.splitlines() if row.startswith("import time:")]
     assert "fleet.cli.main" in modules
     assert [name for name in without if name in modules] == []
+
+
+def test_a_lab_that_is_only_read_tries_no_powershell(machine: Machine) -> None:
+    """A verb that sends nothing to a VM starts no PowerShell to find out whether the lab's Windows guests could run scripts."""
+    program, started = machine.home / "pwsh", machine.home / "started"
+    program.write_text(f"#!/bin/sh\ntouch {started}\necho PowerShell 7.0.0\n", encoding="utf-8")
+    program.chmod(0o755)
+    done = machine.run("targets", 'os == "windows"', "--lab", "-o", "names", env={"FLEET_PWSH": str(program)})
+    assert done.code == 0 and done.out.startswith("win001\n")
+    assert not started.exists()

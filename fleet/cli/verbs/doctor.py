@@ -114,7 +114,7 @@ def doctor(playbook: str, **flags: Any) -> int:
     values, secrets = parameters(loaded, flags["given"], os.environ)
 
     async def go() -> tuple[Plan, tuple[Finding, ...]]:
-        async with connect.connect(config, flags["lab"], os.environ) as connection:
+        async with connect.connect(config, flags["lab"], os.environ, runs_scripts=False) as connection:
             tell_notes(connection, flags["quiet"])
             found = await search.find_for(connection, loaded, narrowing_of(flags))
             warn_about(found)

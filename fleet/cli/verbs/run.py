@@ -143,7 +143,7 @@ def _planned(playbook: str, flags: dict[str, Any]) -> int:
     values, _ = parameters(loaded, flags["given"], os.environ)
 
     async def go() -> int:
-        async with connect.connect(config, flags["lab"], os.environ) as connection:
+        async with connect.connect(config, flags["lab"], os.environ, runs_scripts=False) as connection:
             tell_notes(connection, flags["quiet"])
             made = await _plan(connection, config, loaded, values, flags)
             return _shown(made, await warn_of_patchers(connection, made), flags)

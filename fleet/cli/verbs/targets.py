@@ -65,7 +65,7 @@ def targets(what: str, explain: bool, **flags: Any) -> int:
     )
 
     async def go() -> Found:
-        async with connect.connect(config, flags["lab"], os.environ) as connection:
+        async with connect.connect(config, flags["lab"], os.environ, runs_scripts=False) as connection:
             for note in connection.notes:
                 say(f"note: {note}", quiet=flags["quiet"])
             return await search.find(connection, selection, narrowing, every_kind=explain)
