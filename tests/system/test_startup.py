@@ -78,7 +78,7 @@ def test_completion_loads_flags_only(machine: Machine, line: str, offered: str, 
 
 
 def test_a_lab_that_is_only_read_tries_no_powershell(machine: Machine) -> None:
-    """A verb that sends nothing to a VM starts no PowerShell to find out whether the lab's Windows guests could run scripts."""
+    """A verb that sends nothing to a VM does not find out whether the lab's Windows guests could run scripts."""
     program, started = machine.home / "pwsh", machine.home / "started"
     program.write_text(f"#!/bin/sh\ntouch {started}\necho PowerShell 7.0.0\n", encoding="utf-8")
     program.chmod(0o755)

@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
+from fleet.clock import wall_time
 from fleet.errors import RunNotFound, StateError
 from fleet.run.kept import RunState, RunSummary
 from fleet.store.sqlite import acknowledged, database, reading
 from fleet.store.sqlite.database import DATABASE, LOCK, as_state_error, obstructed
 from fleet.store.sqlite.files import is_locked, is_obstructed, is_plain_file, make_folder
+from fleet.store.sqlite.index import Index
 
 LAST = "last"
 """The word for the newest run."""
@@ -60,7 +62,9 @@ class RunsFolder:
 
     def list(self) -> tuple[RunSummary, ...]:
         """Return every run, newest first; what cannot be read is listed as damaged. Raises StateError."""
-        found = [self._summary(name) for name in self._names()]
+        index = Index(self.path, wall_time())
+        found = [index.summary(name, self._summary) for name in self._names()]
+        index.save()
         return tuple(sorted(found, key=lambda run: (run.created, run.id), reverse=True))
 
     def find(self, text: str) -> str:
