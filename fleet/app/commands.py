@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from fleet.clock import Clock
-from fleet.commands.bulk import BulkAnswer
-from fleet.engine.ports import Reply
-
-if TYPE_CHECKING:
-    from fleet.commands.bulk import Bulk, Ended
-    from fleet.commands.model import Change, ManagedCommand
-    from fleet.engine.ports import ManagedCommands
+from fleet.commands.bulk import Bulk, BulkAnswer, BulkKind, Ended, Send
+from fleet.commands.model import Change, ManagedCommand
+from fleet.engine.ports import ManagedCommands, Reply
 
 Call = Callable[[int], Awaitable[Reply[BulkAnswer]]]
 
@@ -23,7 +18,6 @@ async def delete_commands(
     port: ManagedCommands, commands: Sequence[ManagedCommand], principals: int, clock: Clock, seen: Callable[[], None]
 ) -> tuple[Ended, ...]:
     """Delete managed commands; ``seen`` hears of each once. Raises :class:`fleet.errors.AzureUnusable`."""
-    from fleet.commands.bulk import Bulk, BulkKind
 
     async def call(item: int) -> Reply[BulkAnswer]:
         reply = await port.remove(commands[item])
@@ -43,7 +37,6 @@ async def change_commands(
     seen: Callable[[], None],
 ) -> tuple[Ended, ...]:
     """Change managed commands, none of them twice. Raises :class:`fleet.errors.AzureUnusable`."""
-    from fleet.commands.bulk import Bulk, BulkKind
 
     async def call(item: int) -> Reply[BulkAnswer]:
         reply = await port.change(commands[item], wanted)
@@ -56,8 +49,6 @@ async def change_commands(
 
 async def carry_out(bulk: Bulk, call: Call, clock: Clock, seen: Callable[[int, Ended], None]) -> None:
     """Drive to the end; ``seen`` hears of each item once. Raises :class:`fleet.errors.AzureUnusable`."""
-    from fleet.commands.bulk import Send
-
     arrived = asyncio.Event()
 
     async def one(item: int) -> None:

@@ -8,26 +8,26 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleet.app import runs
-from fleet.app.connect import DEFAULT_LAB
+from fleet.app import plans, runs, search, steer
+from fleet.app.connect import DEFAULT_LAB, Connection, connect
+from fleet.app.parameters import hidden_apart, secrets_among
+from fleet.app.runs import Stop, StopHook
+from fleet.app.search import Narrowing
 from fleet.clock import Clock, SystemClock
+from fleet.config.load import Config, load
+from fleet.plan.approval import Approval
+from fleet.plan.build import Settings
+from fleet.plan.model import Plan
+from fleet.playbook.model import Playbook, Selection
+from fleet.report.aggregate import aggregate
+from fleet.report.model import Report
+from fleet.run.events import Directive, Event
+from fleet.run.kept import RunSummary
 from fleet.run.model import Status
+from fleet.targets.model import TargetSet
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from fleet.app.connect import Connection
-    from fleet.app.runs import StopHook
-    from fleet.app.search import Narrowing
-    from fleet.config.load import Config
-    from fleet.plan.approval import Approval
-    from fleet.plan.build import Settings
-    from fleet.plan.model import Plan
-    from fleet.playbook.model import Playbook
-    from fleet.report.model import Report
-    from fleet.run.events import Directive, Event
-    from fleet.run.kept import RunSummary
-    from fleet.targets.model import TargetSet
 
 LAB = DEFAULT_LAB
 """The lab that ships with Fleet, served for as long as the :class:`Fleet` is open."""
@@ -69,8 +69,6 @@ class Fleet:
         clock: Clock | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        from fleet.config.load import load
-
         self.config = config or load(flags={}, environ=environ, cwd=Path.cwd(), home=_home())[0]
         self.lab = lab
         self._clock = clock or SystemClock()
@@ -79,8 +77,6 @@ class Fleet:
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Fleet:
-        from fleet.app.connect import connect
-
         self._connection = await self._open.enter_async_context(connect(self.config, self.lab, self._environ))
         return self
 
@@ -104,10 +100,6 @@ class Fleet:
 
         Raises InvalidInput for an expression that cannot be understood, Refused for too many targets, AzureUnusable.
         """
-        from fleet.app import search
-        from fleet.app.search import Narrowing
-        from fleet.playbook.model import Playbook, Selection
-
         narrowing = narrowing or Narrowing()
         if isinstance(chosen, Playbook):
             return (await search.find_for(self.connection, chosen, narrowing)).chosen
@@ -128,11 +120,6 @@ class Fleet:
         ``values`` are those of its parameters; a secret one is given here and again to :meth:`run`, since a plan never
         holds it. Raises InvalidInput, Refused (no target, too many), AzureUnusable.
         """
-        from fleet.app import plans, search
-        from fleet.app.parameters import hidden_apart
-        from fleet.app.search import Narrowing
-        from fleet.playbook.model import Playbook
-
         loaded = playbook if isinstance(playbook, Playbook) else plans.load_playbook(Path(playbook))
         found = await search.find_for(self.connection, loaded, narrowing or Narrowing())
         known = plans.with_times(settings or plans.settings_of(self.config), self.config, loaded, self.connection)
@@ -157,9 +144,6 @@ class Fleet:
         script is too large), Refused (another cloud's plan, ``not_approved``), StateError, AzureUnusable; after the last
         two the run is kept and can be resumed.
         """
-        from fleet.app import plans
-        from fleet.app.parameters import secrets_among
-
         plans.check_cloud(plan, self.config, self.lab)
         plans.check_approved(plan, self.config, approval)
         secret = secrets_among(plan.declared, secrets or {})
@@ -178,10 +162,6 @@ class Fleet:
 
         Raises as :meth:`run`, and RunNotFound.
         """
-        from fleet.app import plans
-        from fleet.app.parameters import secrets_among
-        from fleet.report.aggregate import aggregate
-
         kept = runs.saved(self.config, run)
         plans.check_cloud(kept.plan, self.config, self.lab)
         folded = runs.replay(kept)
@@ -195,9 +175,6 @@ class Fleet:
     async def _carry_out(
         self, opened: runs.OpenRun, secrets: Mapping[str, str], observe: Callable[[Event], None], stop: StopHook | None
     ) -> Report:
-        from fleet.app.runs import Stop
-        from fleet.report.aggregate import aggregate
-
         record = await runs.carry_out(opened, self.connection, secrets, self._clock, observe, stop or Stop())
         return aggregate(record)
 
@@ -213,8 +190,6 @@ class Fleet:
 
         Return what became of it, as a sentence. Raises RunNotFound, StateError (``no_answer``).
         """
-        from fleet.app import steer
-
         return (await steer.direct(self.config, runs.saved(self.config, run).run_id, directive)).text
 
     # -- what is kept ------------------------------------------------------------------------------------------------

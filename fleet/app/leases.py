@@ -6,19 +6,21 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from fleet.app.connect import Connection
 from fleet.clock import Clock
+from fleet.engine.leasing import LeasingCloud, idle
+from fleet.engine.ports import Cloud
+from fleet.engine.reclaim import SlotReclaimingCloud
 from fleet.errors import StateError
-
-if TYPE_CHECKING:
-    from fleet.app.connect import Connection
-    from fleet.engine.leasing import LeasingCloud
-    from fleet.engine.ports import Cloud
-    from fleet.run.events import Event
-    from fleet.run.state import Run
-    from fleet.store.sqlite.leases import FileLeases
-    from fleet.targets.model import Target
+from fleet.playbook.model import Lease
+from fleet.run.events import Event
+from fleet.run.kept import RunState
+from fleet.run.state import Run
+from fleet.store.sqlite.files import make_folder
+from fleet.store.sqlite.leases import FileLeases
+from fleet.store.sqlite.runs import RunsFolder
+from fleet.targets.model import Target
 
 
 @asynccontextmanager
@@ -26,11 +28,6 @@ async def leasing(
     connection: Connection, clock: Clock, run: Run, state_dir: Path
 ) -> AsyncIterator[tuple[Cloud, tuple[Callable[[Event], None], ...], tuple[FileLeases, ...]]]:
     """Put the VMs' leases before the cloud, where the plan heeds them and others can reach the same VMs."""
-    from fleet.engine.leasing import LeasingCloud
-    from fleet.engine.reclaim import SlotReclaimingCloud
-    from fleet.playbook.model import Lease
-    from fleet.store.sqlite.leases import FileLeases
-
     roomy = SlotReclaimingCloud(connection.cloud, connection.managed, partial(_have_ended, state_dir), clock)
     if connection.leases is None or run.plan.lease is Lease.NONE:
         yield roomy, (), ()
@@ -50,9 +47,6 @@ async def leasing(
 
 async def _lease_again(state_dir: Path, name: str, cloud: LeasingCloud, at_work: Sequence[Target]) -> None:
     """Keep other runs out of the VMs on which this one may be at work, in the folder that they would use now."""
-    from fleet.store.sqlite.files import make_folder
-    from fleet.store.sqlite.leases import FileLeases
-
     make_folder(state_dir)
     anew = FileLeases(state_dir, name)
     try:
@@ -63,9 +57,6 @@ async def _lease_again(state_dir: Path, name: str, cloud: LeasingCloud, at_work:
 
 async def release_freed(state_dir: Path, connection: Connection, run: Run, targets: Iterable[Target]) -> None:
     """Release the leases of VMs on which nothing of a run is at work that no process carries out."""
-    from fleet.engine.leasing import idle
-    from fleet.store.sqlite.leases import FileLeases
-
     if connection.leases is None:
         return
     leases = FileLeases(state_dir, connection.leases)
@@ -78,8 +69,5 @@ async def release_freed(state_dir: Path, connection: Connection, run: Run, targe
 
 def _have_ended(state_dir: Path, run_ids: Sequence[str]) -> dict[str, bool]:
     """Say of those of these runs that are kept here whether they have ended."""
-    from fleet.run.kept import RunState
-    from fleet.store.sqlite.runs import RunsFolder
-
     kept = RunsFolder(state_dir).list()
     return {run.id: run.state is RunState.ENDED for run in kept if run.id in run_ids}

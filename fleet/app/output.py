@@ -9,22 +9,27 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from fleet.app import connect, plans
+from fleet.app.parameters import secrets_given
 from fleet.clock import SystemClock
+from fleet.config.load import Config
+from fleet.engine.ports import Blobs
 from fleet.errors import Refused
+from fleet.guest.packing import CHANNEL_TAIL
+from fleet.guest.spool import Stream
+from fleet.inspection.blob import whole
+from fleet.inspection.fetch import Fetcher
+from fleet.inspection.query import QueryFailed, Source
+from fleet.plan.model import Plan
+from fleet.run.command import blobs, delivery_key, transport_of
+from fleet.run.kept import SavedRun
 from fleet.run.model import Extent
-
-if TYPE_CHECKING:
-    from fleet.config.load import Config
-    from fleet.engine.ports import Blobs
-    from fleet.guest.spool import Stream
-    from fleet.inspection.fetch import Fetcher
-    from fleet.inspection.query import Source
-    from fleet.plan.model import Plan
-    from fleet.run.kept import SavedRun
-    from fleet.run.record import JobRecord
-    from fleet.run.state import Run
+from fleet.run.record import JobRecord
+from fleet.run.state import Run
+from fleet.store.sqlite import outputs
+from fleet.store.sqlite.runs import RunsFolder
 
 Whole = Mapping[int, Mapping[str, bytes]]
 """Streams by row and name."""
@@ -73,11 +78,6 @@ async def fetch_missing(
     What was fetched before is read from beside the run, and Azure is asked nothing. ``tell`` receives what cannot be had.
     ``given`` are parameters as at the command line, for the addresses of blobs. Raises Refused, AzureUnusable, StateError.
     """
-    from fleet.app import connect, plans
-    from fleet.inspection.fetch import Fetcher
-    from fleet.store.sqlite import outputs
-    from fleet.store.sqlite.runs import RunsFolder
-
     folder = RunsFolder(config.state_dir).folder(kept.run_id)
     found: defaultdict[int, dict[str, bytes]] = defaultdict(dict)
     missing: list[_Missing] = []
@@ -117,10 +117,6 @@ async def _from_blobs(
     tell: Teller,
 ) -> list[tuple[_Missing, bytes]]:
     """Return what lies whole in the signed blobs that a step wrote, where ``-e`` gives the secret of their addresses."""
-    from fleet.app import connect
-    from fleet.app.parameters import secrets_given
-    from fleet.run.command import blobs
-
     secrets = secrets_given(kept.plan.declared, given, environ)
     rows = [list(group) for _, group in groupby(missing, key=lambda each: each.row)]
     signed = [(row, urls) for row in rows if (urls := blobs(kept.plan, row[0].job.job, secrets))]
@@ -134,9 +130,6 @@ async def _row_from_blobs(
     reader: Blobs, row: Sequence[_Missing], urls: Mapping[Stream, str], tell: Teller
 ) -> list[tuple[_Missing, bytes]]:
     """Return those streams of one row whose blobs hold what the receipt vouches for; the others are told."""
-    from fleet.inspection.blob import whole
-    from fleet.store.sqlite import outputs
-
     job = row[0].job
     where = f"{job.job.target.name} {job.job.step.id}"
     try:
@@ -166,8 +159,6 @@ def _missing(run: Run, chosen: Sequence[int], streams: Sequence[Stream]) -> list
 
 def _extent(job: JobRecord, stream: Stream) -> Extent | None:
     """What the whole stream must be; None if the report holds all of it, or nothing is known of it."""
-    from fleet.guest.spool import Stream
-
     outcome = job.outcome
     if outcome is None or not outcome.truncated:
         return None
@@ -178,8 +169,6 @@ def _extent(job: JobRecord, stream: Stream) -> Extent | None:
 
 
 def _local(folder: Path, each: _Missing) -> bytes | None:
-    from fleet.store.sqlite import outputs
-
     extent = each.extent
     return outputs.kept(folder, each.job.job.id, each.stream, length=extent.length, digest=extent.digest)
 
@@ -197,8 +186,6 @@ def _tell_unkept(run: Run, chosen: Sequence[int], tell: Teller) -> bool:
 
 
 def _may_be_cut(job: JobRecord) -> bool:
-    from fleet.guest.packing import CHANNEL_TAIL
-
     outcome = job.outcome
     if outcome is None or outcome.stdout_extent is not None:
         return False
@@ -206,8 +193,6 @@ def _may_be_cut(job: JobRecord) -> bool:
 
 
 async def _fetched(fetcher: Fetcher, kept: SavedRun, each: _Missing, tell: Teller) -> bytes | None:
-    from fleet.inspection.query import QueryFailed
-
     target = each.job.job.target
     what = f"{target.name} {each.job.job.step.id} {each.stream}"
 
@@ -222,8 +207,5 @@ async def _fetched(fetcher: Fetcher, kept: SavedRun, each: _Missing, tell: Telle
 
 
 def _source(plan: Plan, run_id: str, record: JobRecord) -> Source:
-    from fleet.inspection.query import Source
-    from fleet.run.command import delivery_key, transport_of
-
     job = record.job
     return Source(job.target, transport_of(plan, job.step), delivery_key(run_id, job, record.retries), job.step.run_as)

@@ -6,34 +6,30 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from fleet.app import runs
+from fleet.app.runs import summaries
+from fleet.app.steer import asker, direct_all, new_directive
+from fleet.commands.bulk import Ended, Fate
+from fleet.commands.model import ManagedCommand
+from fleet.config.load import Config
+from fleet.run.command import command_name
+from fleet.run.events import Freeing, FreeingStage, JobUnstuck
+from fleet.run.job_state import JobState
+from fleet.run.kept import RunState
 from fleet.run.model import Phase
-
-if TYPE_CHECKING:
-    from fleet.commands.bulk import Ended
-    from fleet.commands.model import ManagedCommand
-    from fleet.config.load import Config
-    from fleet.run.events import Freeing, JobUnstuck
-    from fleet.run.job_state import JobState
 
 WHY = "fleet commands delete"
 
 
 def asked(job: JobState, how: Freeing, who: str, why: str) -> JobUnstuck:
     """The event that says that the end of a job's script is asked for."""
-    from fleet.app.steer import new_directive
-    from fleet.run.events import JobUnstuck
-
     vm = job.job.target.name
     return JobUnstuck(0.0, job.job.id, job.retry, how, vm=vm, who=who, why=why, directive=new_directive())
 
 
 def concluded(event: JobUnstuck, *, done: bool) -> JobUnstuck:
     """The event that says what came of it."""
-    from fleet.app.steer import new_directive
-    from fleet.run.events import FreeingStage
-
     return replace(event, stage=FreeingStage.DONE if done else FreeingStage.FAILED, directive=new_directive())
 
 
@@ -45,9 +41,6 @@ async def told_to_runs(
 
     Yields what is to be called with the ends of all commands, in their order.
     """
-    from fleet.app.steer import direct_all
-    from fleet.commands.bulk import Fate
-
     events = _of_runs(config, commands)
     for run_id, theirs in events.items():
         await direct_all(config, run_id, list(theirs.values()))
@@ -60,13 +53,6 @@ async def told_to_runs(
 
 def _of_runs(config: Config, commands: Sequence[ManagedCommand]) -> dict[str, dict[int, JobUnstuck]]:
     """The commands that belong to jobs in progress, by their run and their place."""
-    from fleet.app import runs
-    from fleet.app.runs import summaries
-    from fleet.app.steer import asker
-    from fleet.run.command import command_name
-    from fleet.run.events import Freeing
-    from fleet.run.kept import RunState
-
     places: defaultdict[str, dict[tuple[str, str], int]] = defaultdict(dict)
     for place, command in enumerate(commands):
         if command.run:

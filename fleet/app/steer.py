@@ -11,16 +11,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from secrets import token_hex
-from typing import TYPE_CHECKING
 
 from fleet.clock import SystemClock
+from fleet.config.load import Config
 from fleet.errors import StateError
-
-if TYPE_CHECKING:
-    from fleet.config.load import Config
-    from fleet.run.events import Directive
-    from fleet.store.sqlite.directives import Directives
-    from fleet.store.sqlite.journal import OpenedRun
+from fleet.run.directives import sentence
+from fleet.run.events import Directive
+from fleet.store.sqlite.directives import Directives
+from fleet.store.sqlite.journal import OpenedRun, open_for_writing
+from fleet.store.sqlite.runs import RunsFolder
 
 PATIENCE = 20.0
 """Seconds to wait for an answer of a run's owner, who looks twice a second."""
@@ -69,11 +68,6 @@ async def direct_all(
     config: Config, run_id: str, events: Sequence[Directive], patience: float = PATIENCE
 ) -> tuple[Told, ...]:
     """Have several directives journalled together; otherwise as :func:`direct`."""
-    from fleet.run.directives import sentence
-    from fleet.store.sqlite.directives import Directives
-    from fleet.store.sqlite.journal import open_for_writing
-    from fleet.store.sqlite.runs import RunsFolder
-
     folder = RunsFolder(config.state_dir).folder(run_id)
     directives = Directives(folder)
     loop = asyncio.get_running_loop()
