@@ -21,8 +21,8 @@ from tests.unit.store.test_runs_folder import begin
 ID = "20261122-191733-aaaa"
 ENDED = RunSummary(ID, RunState.ENDED, "patch", 1_795_375_053.0, 4)
 OTHER = RunSummary(ID, RunState.DAMAGED, detail="it was read again")
-LATER = time.time() + 60
-"""So much later that the files were changed long ago."""
+LATER = 4e9
+"""In 2096: the files were changed long ago."""
 
 
 def never(name: str) -> RunSummary:
