@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from tests.system.cli import Machine
+from tests.system.cli import SHIPPED, Machine
 
 LIBRARIES = ("aiohttp", "azure", "cryptography", "jinja2", "re2", "rich", "structlog")
 """What neither settings nor the list of runs needs."""
@@ -32,6 +33,11 @@ def imported(machine: Machine, lines: list[list[str]], **more: str) -> tuple[lis
     done = subprocess.run(command, cwd=machine.cwd, env=environment, capture_output=True, text=True, check=True)
     codes, modules = json.loads(done.stdout.splitlines()[-1])
     return codes, modules
+
+
+def in_order(said: str) -> list[str]:
+    """Return the modules that ``-X importtime`` names."""
+    return [row.rpartition("|")[2].strip() for row in said.splitlines() if row.startswith("import time:")]
 
 
 @pytest.mark.parametrize(
@@ -72,9 +78,37 @@ def test_completion_loads_flags_only(machine: Machine, line: str, offered: str, 
     environment = {**machine.environment(), **asked}
     done = subprocess.run(command, cwd=machine.cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == offered
-    modules = [row.rpartition("|")[2].strip() for row in done.stderr.splitlines() if row.startswith("import time:")]
+    modules = in_order(done.stderr)
     assert "fleet.cli.main" in modules
     assert [name for name in without if name in modules] == []
+
+
+def test_the_first_request_leaves_before_the_run_is_loaded(machine: Machine) -> None:
+    """What a run needs only once its targets are known is not imported before they are asked for."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        lab = f"http://127.0.0.1:{server.getsockname()[1]}"
+        words = ["-X", "importtime", "-m", "fleet", "run", str(SHIPPED / "linux-health.yaml"), f"--lab={lab}", "-y"]
+        run = subprocess.Popen(
+            [sys.executable, *words], cwd=machine.cwd, env=machine.environment(), stderr=subprocess.PIPE, text=True
+        )
+        server.settimeout(60)
+        connected, _ = server.accept()
+        with connected:
+            asked = connected.recv(4096)
+            run.kill()
+    _, said = run.communicate()
+    assert asked.startswith(b"GET /subscriptions?")
+    modules = in_order(said)
+    assert "aiohttp" in modules and "fleet.playbook.load" in modules
+    late = (
+        "fleet.engine.loop",
+        "fleet.lab",
+        "fleet.plan.build",
+        "fleet.report.aggregate",
+        "fleet.run.events",
+        "fleet.store.sqlite.journal",
+    )
+    assert [name for name in (*late, "azure.identity", "cryptography", "rich", "sqlite3") if name in modules] == []
 
 
 def test_a_lab_that_is_only_read_tries_no_powershell(machine: Machine) -> None:
