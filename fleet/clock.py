@@ -5,7 +5,6 @@ Times inside Fleet are floats: seconds since 1970-01-01 UTC. They become text on
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -26,11 +25,14 @@ class SystemClock:
     """
 
     def __init__(self) -> None:
+        from asyncio import get_running_loop  # here, since a program that only renders times needs no event loop
+
+        self._running_loop = get_running_loop
         self._origin = time.time()  # noqa: TID251  this is the one clock
         self._loop_origin: float | None = None
 
     def now(self) -> float:
-        elapsed = asyncio.get_running_loop().time()
+        elapsed = self._running_loop().time()
         if self._loop_origin is None:
             self._loop_origin = elapsed
         return self._origin + (elapsed - self._loop_origin)

@@ -11,17 +11,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from fleet.app.threads import in_thread
 from fleet.clock import wall_time
-from fleet.config.load import Config
 from fleet.documents.files import read_text
-from fleet.engine.ports import Blobs, Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
 from fleet.engine.turns import SharedRates
 from fleet.errors import StateError
 
 if TYPE_CHECKING:
     from fleet.azure.credentials import TokenSource
+    from fleet.config.load import Config
+    from fleet.engine.ports import Blobs, Cloud, Gatekeeper, Inventory, ManagedCommands, Preflight
     from fleet.lab.arm.server import Lab
+    from fleet.lab.arm.tls import TlsFiles
     from fleet.lab.world.spec import LabSpec
 
 DEFAULT_LAB = "default"
@@ -63,11 +63,15 @@ Opening = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
 @asynccontextmanager
-async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -> AsyncIterator[Connection]:
+async def connect(
+    config: Config, lab: str | None, environ: Mapping[str, str], *, runs_scripts: bool = True
+) -> AsyncIterator[Connection]:
     """Open the cloud that config and ``--lab`` name, and close it in the end.
 
-    ``lab`` is None for the real cloud, ``default``, a lab file, or the URL of a lab that is up.
+    ``lab`` is None for the real cloud, ``default``, a lab file, or the URL of a lab that is up. Where nothing is sent to a
+    VM, ``runs_scripts`` is false: a lab that is served here then does not find out how it can run scripts.
     """
+    from fleet.app.threads import in_thread
     from fleet.azure.clouds import endpoints
     from fleet.azure.credentials import SignIn, StaticTokens, build_pool
     from fleet.azure.principals import principal_names
@@ -91,7 +95,7 @@ async def connect(config: Config, lab: str | None, environ: Mapping[str, str]) -
     else:
         versions = config.azure.api_versions
         async with (
-            serve_lab(lab) as served,
+            serve_lab(lab, runs_scripts=runs_scripts) as served,
             _connected(
                 served.url, (StaticTokens("lab"),), served.ca_file, "lab", served.notes, versions, SharedRates()
             ) as connection,
@@ -160,22 +164,29 @@ async def _connected(
 
 
 @asynccontextmanager
-async def serve_lab(lab: str, *, port: int = 0, tls: bool = False) -> AsyncIterator[Lab]:
+async def serve_lab(lab: str, *, port: int = 0, tls: bool = False, runs_scripts: bool = True) -> AsyncIterator[Lab]:
     """Serve a lab on loopback: the default one, or a lab file's. Raises InvalidInput, StateError (port taken)."""
+    from fleet.app.threads import in_thread
     from fleet.guest import envelope
     from fleet.lab.arm.server import serve
-    from fleet.lab.arm.tls import make
 
     with TemporaryDirectory(prefix="fleet-lab-") as folder:
-        files = make(Path(folder), wall_time()) if tls else None
+        files = _tls_files(Path(folder)) if tls else None
         try:
-            async with serve(await in_thread(lab_spec, lab), port=port, tls=files, envelope=envelope) as served:
+            spec = await in_thread(lab_spec, lab)
+            async with serve(spec, port=port, tls=files, envelope=envelope, runs_scripts=runs_scripts) as served:
                 yield served
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             hint = "choose another with --port, or leave it out for a free one"
             raise StateError(f"port {port} is taken", hint=hint, code="port_taken") from error
+
+
+def _tls_files(folder: Path) -> TlsFiles:
+    from fleet.lab.arm.tls import make
+
+    return make(folder, wall_time())
 
 
 def _text(path: Path | None) -> str | None:

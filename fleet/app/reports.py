@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fleet.engine.run_store import RunStore
 from fleet.errors import InvalidInput, Problem
-from fleet.plan.file import dump
-from fleet.plan.model import Plan
-from fleet.report.model import Report
-from fleet.report.render import pieces
-from fleet.store.sqlite.files import obstacle, write_private, write_shared
+
+if TYPE_CHECKING:
+    from fleet.engine.run_store import RunStore
+    from fleet.plan.model import Plan
+    from fleet.report.model import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,9 @@ SUFFIXES = {"junit": "xml"}
 
 def write_reports(report: Report, asked: Iterable[ReportFile]) -> Iterator[Path]:
     """Write reports to files, and name each as it is there. Raises StateError where one cannot be written."""
+    from fleet.report.render import pieces
+    from fleet.store.sqlite.files import write_private
+
     for item in asked:
         path = Path(item.file)
         write_private(path, pieces(report, item.format))
@@ -37,6 +40,8 @@ def write_reports(report: Report, asked: Iterable[ReportFile]) -> Iterator[Path]
 
 def check_writable(asked: Iterable[ReportFile]) -> None:
     """Find out before a run whether its reports will have a place. Raises InvalidInput."""
+    from fleet.store.sqlite.files import obstacle
+
     problems = [
         Problem(
             "no_folder",
@@ -53,17 +58,24 @@ def check_writable(asked: Iterable[ReportFile]) -> None:
 
 async def keep_reports(store: RunStore, report: Report, formats: Iterable[str]) -> AsyncIterator[str]:
     """Keep the reports that a playbook asks for with their run, and name the place of each. Raises StateError."""
+    from fleet.report.render import pieces
+
     for form in formats:
         yield await store.keep_report(report.run, f"report.{SUFFIXES.get(form, form)}", pieces(report, form))
 
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Freeze a plan into a file that only its owner may read. Raises StateError."""
+    from fleet.plan.file import dump
+    from fleet.store.sqlite.files import write_private
+
     write_private(path, dump(plan))
 
 
 def write_approval(text: str, path: Path) -> None:
     """Write an approval, which others may read. Raises StateError."""
+    from fleet.store.sqlite.files import write_shared
+
     write_shared(path, text)
 
 
@@ -72,4 +84,6 @@ def write_output(content: str | bytes, path: Path, *, tidy: bool) -> None:
 
     ``tidy`` also removes what killed writers left in the folder, which reads the whole folder.
     """
+    from fleet.store.sqlite.files import write_private
+
     write_private(path, content, tidy=tidy)

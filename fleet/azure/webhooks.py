@@ -9,6 +9,7 @@ import json
 import re
 import ssl
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -16,8 +17,10 @@ from fleet.azure.transport import environment_proxy
 from fleet.azure.trust import trusting
 from fleet.errors import InvalidInput, Problem
 from fleet.logs import Log, conceal
-from fleet.plan.model import Plan
 from fleet.run.answers import GateAnswer, Question, Said, Silent
+
+if TYPE_CHECKING:
+    from fleet.plan.model import Plan
 
 log = Log("fleet.azure.webhooks")
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fleet.app.reports import write_approval
-from fleet.app.steer import asker, user
 from fleet.cli.terminal import emit, say
 from fleet.clock import iso, wall_time
-from fleet.config.load import Config
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Refused
-from fleet.plan import approval, file
-from fleet.plan.approval import Approval
-from fleet.plan.model import Plan
 from fleet.report.safe import terminal_line
+
+if TYPE_CHECKING:
+    from fleet.config.load import Config
+    from fleet.plan.model import Plan
 
 BESIDE = "beside"
 """What ``--approved`` without a file means: the one beside the plan."""
@@ -27,6 +27,10 @@ def place_of(plan_file: Path) -> Path:
 
 def approve_plan(plan_file: Path, name: str | None, why: str, *, quiet: int) -> None:
     """Leave an approval beside a plan file. Raises InvalidInput if it holds no plan, StateError."""
+    from fleet.app.steer import asker, user
+    from fleet.plan import approval, file
+    from fleet.plan.approval import Approval
+
     plan = file.load(read_text(plan_file, "the plan file", most=file.MAX_BYTES), file=str(plan_file))
     made = Approval(plan.digest, user(), asker(name), iso(wall_time()), why)
     write_approval(approval.dump(made), place_of(plan_file))
@@ -46,6 +50,9 @@ def check_approval(plan: Plan, plan_file: Path, config: Config, *, approved: str
 
 
 def _problem(plan: Plan, path: Path, *, by_other: bool) -> str:
+    from fleet.app.steer import user
+    from fleet.plan import approval
+
     try:
         found = approval.load(read_text(path, "the approval", most=approval.MAX_BYTES))
     except InvalidInput as error:

@@ -11,32 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleet.app import connect, plans, runs
-from fleet.app.connect import Connection
 from fleet.app.reports import check_writable, keep_reports, write_reports
-from fleet.app.runs import OpenRun
-from fleet.app.search import Narrowing
-from fleet.app.stores import open_store
 from fleet.cli.options import Access, Carry, Launch, Narrow
-from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping
 from fleet.cli.terminal import colour_on, emit_pieces, label, report_form, run_loop, say, settings, show_notes, width
 from fleet.clock import Clock, SystemClock
-from fleet.config.load import Config
 from fleet.errors import AzureUnusable, FleetError, Refused
-from fleet.plan.build import Settings
-from fleet.plan.model import Plan
-from fleet.playbook.model import Lease, Transport
-from fleet.report.aggregate import aggregate
-from fleet.report.model import Report
-from fleet.report.render import pieces
 from fleet.report.safe import terminal
 from fleet.report.words import plural
-from fleet.run.events import Event
-from fleet.run.state import Run
 
 if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.app.runs import OpenRun
+    from fleet.app.search import Narrowing
     from fleet.cli.jsonl import Stream
+    from fleet.config.load import Config
+    from fleet.plan.build import Settings
+    from fleet.plan.model import Plan
+    from fleet.report.model import Report
+    from fleet.run.events import Event
+    from fleet.run.state import Run
 
 
 def config_of(access: Access) -> Config:
@@ -53,6 +47,8 @@ def config_to_carry(carry: Carry) -> Config:
 
 def narrowing_of(narrow: Narrow) -> Narrowing:
     """What a selection is narrowed to."""
+    from fleet.app.search import Narrowing
+
     return Narrowing(
         subscriptions=narrow.subscriptions,
         limit=narrow.limit,
@@ -65,6 +61,9 @@ def narrowing_of(narrow: Narrow) -> Narrowing:
 
 def settings_of(config: Config, launch: Launch) -> Settings:
     """What the config says about runs, with the options on top."""
+    from fleet.app import plans
+    from fleet.playbook.model import Lease, Transport
+
     base = plans.settings_of(config)
     return replace(
         base,
@@ -86,6 +85,8 @@ def tell_notes(connection: Connection, quiet: int) -> None:
 
 def confirm(plan: Plan, *, yes: bool) -> None:
     """Show the plan and ask, where there is somebody to ask; elsewhere ``-y`` is the answer."""
+    from fleet.cli.render_plan import render_plan
+
     what = f"run {plan.playbook.name} on {plural(len(plan.targets) - len(plan.left), 'target')}"
     agree(what, lambda: render_plan(plan, "table", colour=False), yes=yes)
 
@@ -111,7 +112,7 @@ class Ended:
     code: int
 
 
-Show = Callable[[Report], None]
+Show = Callable[["Report"], None]
 """Puts a report on stdout."""
 
 
@@ -145,6 +146,9 @@ async def carry_out(
     show: Show | None = None,
 ) -> Ended:
     """Begin a new run of a plan and drive it."""
+    from fleet.app import runs
+    from fleet.app.stores import open_store
+
     clock = SystemClock()
     stopping.hold()
     opened = await runs.begin(open_store(config), plan, secrets, clock, os.environ)
@@ -161,8 +165,10 @@ async def drive(
     show: Show | None = None,
 ) -> Ended:
     """Carry a run out under the eyes of whoever watches, and report it however it ends."""
+    from fleet.app import runs
     from fleet.cli.lease_notes import LeaseNotes
     from fleet.cli.progress import Progress
+    from fleet.report.aggregate import aggregate
 
     run = opened.run
     stopping.last_words = lambda: _how_to_continue(run, carry, interrupted=True)
@@ -243,6 +249,8 @@ def _how_to_continue(run: Run, carry: Carry, *, interrupted: bool) -> str:
 
     A run that was left because nobody stays to approve a wave is continued by approving it.
     """
+    from fleet.app import connect
+
     verb = "resume" if run.awaiting is None or interrupted else "approve"
     line = command_line(verb, run.run_id, run.plan, carry)
     if carry.lab is not None and not connect.is_url(carry.lab):
@@ -254,6 +262,8 @@ def _how_to_continue(run: Run, carry: Carry, *, interrupted: bool) -> str:
 
 def command_line(verb: str, run_id: str, plan: Plan, carry: Carry) -> str:
     """Return the command that continues a run as this one was carried out."""
+    from fleet.app import connect
+
     words = ["fleet", verb, run_id]
     if carry.lab is not None:
         words.append("--lab" if carry.lab == connect.DEFAULT_LAB else f"--lab={carry.lab}")
@@ -272,6 +282,8 @@ def _is_of_secret(item: str, plan: Plan) -> bool:
 
 def show_report(report: Report, carry: Carry, stream: Stream | None = None, show: Show | None = None) -> None:
     """Put the report on stdout, in the form that was asked for."""
+    from fleet.report.render import pieces
+
     if stream is not None:
         stream.finish(report)
     elif show is not None:

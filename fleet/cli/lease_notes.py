@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from fleet.plan.model import JobId
-from fleet.run.answers import LEASED
-from fleet.run.events import Event, SubmissionRefused
-from fleet.run.state import Run
-from fleet.run.waits import lease_waits
+if TYPE_CHECKING:
+    from fleet.plan.model import JobId
+    from fleet.run.events import Event
+    from fleet.run.state import Run
 
 GATHER = 1.0
 """Seconds over which VMs that begin to wait are told together."""
@@ -27,6 +27,10 @@ class LeaseNotes:
 
     def observe(self, event: Event) -> None:
         """Take one event; say what has gathered."""
+        from fleet.run.answers import LEASED
+        from fleet.run.events import SubmissionRefused
+        from fleet.run.waits import lease_waits
+
         if isinstance(event, SubmissionRefused) and event.refusal.status == 0 and event.refusal.code == LEASED:
             key = (self._run.jobs[event.job].job.target.key, event.refusal.holder)
             if key not in self._said:

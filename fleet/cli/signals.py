@@ -7,7 +7,6 @@ waiting for; a thread that hangs in a name look-up or in a sign-in never keeps t
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -17,11 +16,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from fleet.app.runs import Stoppable
 from fleet.cli.terminal import run_loop
-from fleet.run.events import StopKind
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from fleet.app.runs import Stoppable
 
 T = TypeVar("T")
 
@@ -85,7 +87,9 @@ class Stopping:
 
     def hold(self) -> None:
         """Keep interrupts for the run that is about to be made or taken over, from now on."""
-        self._stage, self._loop = Stage.CARRYING, asyncio.get_running_loop()
+        from asyncio import get_running_loop  # not above: a verb's help needs no event loop
+
+        self._stage, self._loop = Stage.CARRYING, get_running_loop()
 
     @contextmanager
     def steering(self, engine: Stoppable, who: str) -> Iterator[None]:
@@ -120,6 +124,8 @@ class Stopping:
         self._loop.call_soon_threadsafe(self._pass_on)
 
     def _pass_on(self) -> None:
+        from fleet.run.events import StopKind
+
         while self._engine is not None and self._passed < self.asked:
             self._passed += 1
             for listener in self.listeners:

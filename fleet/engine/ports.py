@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from fleet.commands.model import Change, ManagedCommand
-from fleet.preflight.facts import Condition, Permissions, Principal
-from fleet.preflight.locks import Locks
-from fleet.preflight.patchers import Patching
-from fleet.run.answers import (
-    Accepted,
-    AgentAnswer,
-    Command,
-    FindAnswer,
-    GateAnswer,
-    LookAnswer,
-    Lost,
-    Operation,
-    Question,
-    Quota,
-    Refused,
-    RemoveAnswer,
-    SubmitAnswer,
-)
-from fleet.run.events import Event
 from fleet.targets.kinds import USUAL
-from fleet.targets.model import Kind, Subscription, Target, UnreadScope, UnreadSubscription
-from fleet.targets.partial import PartialTarget
+
+if TYPE_CHECKING:
+    from fleet.commands.model import Change, ManagedCommand
+    from fleet.preflight.facts import Condition, Permissions, Principal
+    from fleet.preflight.locks import Locks
+    from fleet.preflight.patchers import Patching
+    from fleet.run.answers import (
+        Accepted,
+        AgentAnswer,
+        Command,
+        FindAnswer,
+        GateAnswer,
+        LookAnswer,
+        Lost,
+        Operation,
+        Question,
+        Quota,
+        Refused,
+        RemoveAnswer,
+        SubmitAnswer,
+    )
+    from fleet.run.events import Event
+    from fleet.targets.model import Kind, Subscription, Target, UnreadScope, UnreadSubscription
+    from fleet.targets.partial import PartialTarget
 
 A = TypeVar("A", covariant=True)
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fleet.engine.ports import Journal, Kept, Leases
 from fleet.errors import StateError
-from fleet.plan.launch_order import Times
-from fleet.plan.model import Plan
-from fleet.run.events import Directive, Event
-from fleet.run.kept import RunState, RunSummary, SavedRun
 from fleet.run.model import Extent
+
+if TYPE_CHECKING:
+    from fleet.plan.launch_order import Times
+    from fleet.plan.model import Plan
+    from fleet.run.events import Directive, Event
+    from fleet.run.kept import RunState, RunSummary, SavedRun
 
 
 class RunJournal(Journal, Kept, Protocol):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from fleet.preflight.locks import Locks
-from fleet.preflight.patchers import Patching
-from fleet.preflight.rights import Grant
 from fleet.targets.model import Os, Power, Target
+
+if TYPE_CHECKING:
+    from fleet.preflight.locks import Locks
+    from fleet.preflight.patchers import Patching
+    from fleet.preflight.rights import Grant
 
 
 class Agent(StrEnum):

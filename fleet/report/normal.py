@@ -10,8 +10,10 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from fleet.report.model import JobRow
+if TYPE_CHECKING:
+    from fleet.report.model import JobRow
 
 
 class Rule(StrEnum):

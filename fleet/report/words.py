@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from fleet.clock import iso
 from fleet.errors import ExitCode
-from fleet.report.model import Counts, Report
 from fleet.run.model import Status
-from fleet.targets.expand import counted
 from fleet.targets.model import VM_UNREADABLE, Kind, UnreadScope
+
+if TYPE_CHECKING:
+    from fleet.report.model import Counts, Report
 
 STATUS = {
     Status.SUCCEEDED: "succeeded",
@@ -52,6 +54,8 @@ def unread(scope: UnreadScope) -> str:
 
 def not_read(scopes: Iterable[UnreadScope]) -> str:
     """Count what could not be read: ``2 VMs and 1 subscription``."""
+    from fleet.targets.expand import counted
+
     return counted(scopes)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from fleet.plan.model import Plan
-from fleet.run.events import Event
+if TYPE_CHECKING:
+    from fleet.plan.model import Plan
+    from fleet.run.events import Event
 
 
 class RunState(StrEnum):

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from copy import copy
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from fleet.plan.model import Limits
 from fleet.run.answers import Quota
 from fleet.run.model import FAILURES, NOT_REACHED, CauseCode, Status
 from fleet.targets.model import Kind
+
+if TYPE_CHECKING:
+    from fleet.plan.model import Limits
 
 # ARM, per subscription and principal: bucket and refill per second (documented, "Azure Resource Manager request
 # limits", 2024: 200, 250 and 200). One second's refill is kept back, since refills may come in steps, and a few tokens

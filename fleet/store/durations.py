@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from fleet.engine.run_store import RunFilter, RunStore
+from typing import TYPE_CHECKING
+
 from fleet.errors import StateError
-from fleet.plan.launch_order import NO_TIMES, Times
-from fleet.run.kept import RunState
-from fleet.run.times import times_of
+
+if TYPE_CHECKING:
+    from fleet.engine.run_store import RunStore
+    from fleet.plan.launch_order import Times
 
 
 class RunDurations:
@@ -17,6 +19,11 @@ class RunDurations:
 
     async def newest(self, playbook: str, cloud: str) -> Times:
         """See :class:`fleet.engine.run_store.Durations`."""
+        from fleet.engine.run_store import RunFilter
+        from fleet.plan.launch_order import NO_TIMES, Times
+        from fleet.run.kept import RunState
+        from fleet.run.times import times_of
+
         try:
             ended = await self._runs.list(RunFilter(playbook=playbook, states=frozenset({RunState.ENDED})))
             for summary in ended[:1]:

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from fleet.app.connect import connect, shared_rates
+from fleet.app import runs
+from fleet.app.connect import Connection, connect, shared_rates
 from fleet.app.fleet import LAB, Fleet
 from fleet.azure.credentials import Credential
 from fleet.azure.principals import principal_names
+from fleet.clock import SystemClock
 from fleet.config.load import Config, load
 from fleet.engine.turns import SharedRates
+from fleet.run.answers import Refusal
+from fleet.testing import Behaviour, MemoryRuns, ScriptedCloud
+from tests.unit.run.factory import plan
 
 
 def token(**said: str) -> str:
@@ -88,3 +93,19 @@ def test_rates_are_forgotten_with_the_last_who_used_them() -> None:
     del kept
     gc.collect()
     assert shared_rates("https://cloud", ["a"]).rates.levels(0.0) == {}
+
+
+def test_a_run_counts_where_its_connection_does() -> None:
+    """What a run sends over a connection is taken from the rates that the connection shares."""
+    gone = Behaviour(refuse=Refusal(404, "ResourceNotFound", "no such VM"), latency=0.0)
+
+    async def carried_out() -> SharedRates:
+        opened = await runs.begin(MemoryRuns(), plan(2), {}, SystemClock(), {})
+        cloud = ScriptedCloud(lambda command, n: gone)
+        connection = Connection(cloud, None, None, None, "lab")  # type: ignore[arg-type]
+        await runs.carry_out(opened, connection, {}, SystemClock(), lambda event: None, runs.Stop())
+        return connection.shared
+
+    shared = asyncio.run(carried_out())
+    sent = {bucket.name for bucket in shared.rates.levels(0.0)}
+    assert {"writes", "updates"} <= sent

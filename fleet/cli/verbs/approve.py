@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fleet.app import plans, runs
-from fleet.app.parameters import secrets_of
-from fleet.app.steer import asker, direct, new_directive, wave_to_decide
-from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.approvals import approve_plan
 from fleet.cli.execute import config_to_carry
-from fleet.cli.kept_runs import saved
 from fleet.cli.options import Carry, Common
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import say
@@ -23,8 +19,10 @@ from fleet.cli.verbs.run import FORMATS, go_on
 from fleet.cli.verbs.runs import tell_damage
 from fleet.cli.verbs.steer import Reason, steer, steering
 from fleet.errors import ExitCode
-from fleet.run.events import Directive, WaveApproved, WaveRejected
-from fleet.run.state import Run
+
+if TYPE_CHECKING:
+    from fleet.run.events import Directive
+    from fleet.run.state import Run
 
 
 @click.command(
@@ -50,6 +48,13 @@ def approve(carry: Carry, reason: Reason, *, run_id: str, record: bool, given: t
     nothing is sent: `fleet apply PLANFILE --approved` asks for it. It is a record, not a signature: whoever may write
     the file could have written it.
     """
+    from fleet.app import plans, runs
+    from fleet.app.parameters import secrets_of
+    from fleet.app.steer import asker, direct, new_directive, wave_to_decide
+    from fleet.app.stores import open_store
+    from fleet.cli.kept_runs import saved
+    from fleet.run.events import WaveApproved
+
     carry = replace(carry, given=given)
     config = config_to_carry(carry)
     if os.path.isfile(run_id) or run_id.endswith(".plan"):  # noqa: PTH113  unlike Path's, it takes a name of any length
@@ -76,6 +81,8 @@ def approve(carry: Carry, reason: Reason, *, run_id: str, record: bool, given: t
 @options.keeping
 def reject(common: Common, reason: Reason, *, run_id: str) -> int:
     """Reject the wave that RUN waits to open: what has not begun is `not_started`, and the exit code of the run is 5."""
+    from fleet.app.steer import new_directive, wave_to_decide
+    from fleet.run.events import WaveRejected
 
     def make(run: Run, who: str) -> Directive:
         return WaveRejected(0.0, wave_to_decide(run), who, reason.why, new_directive())

@@ -8,18 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fleet.app import connect, search
-from fleet.app.commands import change_commands
-from fleet.app.connect import Connection
-from fleet.app.leases import have_ended
-from fleet.app.parameters import secret_of
-from fleet.app.release import delete_and_record
-from fleet.app.stores import open_store
 from fleet.cli import options
-from fleet.cli.command_tables import describe, listing, listing_of_changes, outcomes, shown
 from fleet.cli.execute import agree, config_of, narrowing_of, tell_notes
 from fleet.cli.option_types import TimeLimitType
 from fleet.cli.options import Access, Narrow, Output
@@ -27,13 +20,15 @@ from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, warn
 from fleet.cli.verbs.targets import selection_of, warn_about
 from fleet.clock import wall_time
-from fleet.commands.bulk import Ended, Fate
-from fleet.commands.model import Change, ManagedCommand, chosen
-from fleet.config.load import Config
 from fleet.documents.files import read_text
 from fleet.errors import ExitCode, InvalidInput, Problem
 from fleet.report.words import plural
-from fleet.targets.expand import require_some
+
+if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.commands.bulk import Ended
+    from fleet.commands.model import Change, ManagedCommand
+    from fleet.config.load import Config
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
@@ -111,6 +106,8 @@ def list_(access: Access, output: Output, select: Select) -> int:
 
     Nothing is changed. Exits 4 if a VM could not be read.
     """
+    from fleet.cli.command_tables import listing
+
     found = run_interruptible(_looked(access, select))
     emit(listing(found.commands, output.form or "table", wall_time()))
     say(found.summary, quiet=access.quiet)
@@ -132,6 +129,8 @@ def show(access: Access, output: Output, select: Select) -> int:
 
     A script is told by its digest and parameters by their names, since either may hold a secret.
     """
+    from fleet.cli.command_tables import shown
+
     found = run_interruptible(_looked(access, select))
     emit(shown(found.commands, output.form or "table", wall_time()))
     say(found.summary, quiet=access.quiet)
@@ -160,6 +159,11 @@ def delete(
 
     Exits 4 if a VM could not be read or a command could not be deleted.
     """
+    from fleet.app import connect
+    from fleet.app.release import delete_and_record
+    from fleet.app.stores import open_store
+    from fleet.cli.command_tables import listing
+
     if not (select.names or select.leftovers or everything):
         raise InvalidInput(
             [Problem("nothing_named", "say which commands: --name GLOB, --leftovers, or --all", "commands delete")]
@@ -213,6 +217,10 @@ def update(
     Changed content runs again at once; tags alone do not. What changes is listed first. Exits 4 if a VM could not be read
     or a command could not be changed.
     """
+    from fleet.app import connect
+    from fleet.app.commands import change_commands
+    from fleet.cli.command_tables import describe, listing_of_changes
+
     change = _change(edit)
     if not select.names or change.is_nothing:
         missing = "which commands: --name GLOB" if not select.names else "what to change: --script, --timeout, ..."
@@ -265,6 +273,8 @@ class Found:
 
 
 async def _looked(access: Access, select: Select) -> Found:
+    from fleet.app import connect
+
     config = config_of(access)
     async with connect.connect(config, access.lab, os.environ) as connection:
         return await _look(connection, config, access.quiet, select)
@@ -272,6 +282,12 @@ async def _looked(access: Access, select: Select) -> Found:
 
 async def _look(connection: Connection, config: Config, quiet: int, select: Select) -> Found:
     """Read the commands of every selected VM, and choose those that are meant."""
+    from fleet.app import search
+    from fleet.app.leases import have_ended
+    from fleet.app.stores import open_store
+    from fleet.commands.model import chosen
+    from fleet.targets.expand import require_some
+
     tell_notes(connection, quiet)
     selection = selection_of(select.what, config.azure.subscriptions)
     found = await search.find(connection, selection, narrowing_of(select))
@@ -291,6 +307,9 @@ async def _look(connection: Connection, config: Config, quiet: int, select: Sele
 
 
 def _change(edit: Edit) -> Change:
+    from fleet.app.parameters import secret_of
+    from fleet.commands.model import Change
+
     problems: list[Problem] = []
     change = Change(
         script=None if edit.script is None else read_text(edit.script, "the script"),
@@ -321,6 +340,9 @@ def _pairs(flag: str, items: Sequence[str], problems: list[Problem]) -> dict[str
 def _told(
     meant: Sequence[ManagedCommand], ended: Sequence[Ended], word: str, found: Found, output: Output, quiet: int
 ) -> int:
+    from fleet.cli.command_tables import outcomes
+    from fleet.commands.bulk import Fate
+
     emit(outcomes(meant, ended, word, output.form or "table"))
     done = sum(item.fate is Fate.DONE for item in ended)
     say(f"{done:,} of {plural(len(meant), 'command')} {word}", quiet=quiet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +15,11 @@ from fleet.cli.terminal import colour_on, emit, say
 from fleet.cli.verbs.runs import report_of
 from fleet.errors import ExitCode
 from fleet.report import safe
-from fleet.report.compare import Deviation, Minority, between_hosts, between_runs
 from fleet.report.normal import DEFAULT, Rule
 from fleet.report.words import plural
+
+if TYPE_CHECKING:
+    from fleet.report.compare import Deviation, Minority
 
 RULES = [rule.value for rule in Rule]
 
@@ -48,6 +51,8 @@ def diff(common: Common, output: Output, *, first: str, second: str | None, mask
     Host names, times, ids and addresses are left out of account, so that only what matters is told. Exits 10 if there are
     differences.
     """
+    from fleet.report.compare import between_hosts, between_runs
+
     rules = () if exact else tuple(Rule(name) for name in masks) or DEFAULT
     found: Sequence[Deviation | Minority]
     if second is None:
@@ -63,6 +68,8 @@ def diff(common: Common, output: Output, *, first: str, second: str | None, mask
 
 
 def _shown(item: Deviation | Minority, colour: bool) -> str:
+    from fleet.report.compare import Deviation
+
     if isinstance(item, Deviation):
         head = f"{item.kind.value.replace('_', ' ')}: {item.names} ({item.count})"
         change = f"  step {item.step}: {item.before} -> {item.after}"

@@ -6,30 +6,26 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fleet.app import connect, plans, search
-from fleet.app.connect import Connection
-from fleet.app.parameters import parameters
 from fleet.cli import options
 from fleet.cli.execute import config_of, narrowing_of, settings_of, tell_notes
 from fleet.cli.options import Access, Launch, Narrow, Output
-from fleet.cli.render_plan import finding_document
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, settings, table, warn
 from fleet.cli.verbs.targets import warn_about
 from fleet.errors import ExitCode
-from fleet.plan.model import Plan
-from fleet.playbook.model import Playbook, Transport
-from fleet.preflight.doctor import BLOCKING, Finding, Level, exit_code, kept_out
-from fleet.preflight.patchers import PURPOSE
-from fleet.preflight.rights import DOCTOR, LOCKS, PATCHERS, Right, rights, role, scopes
 from fleet.report.words import plural
-from fleet.targets import selector
-from fleet.targets.folding import fold
-from fleet.targets.kinds import wanted_kinds
-from fleet.targets.model import Target
+
+if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.plan.model import Plan
+    from fleet.playbook.model import Playbook
+    from fleet.preflight.doctor import Finding
+    from fleet.preflight.rights import Right
+    from fleet.targets.model import Target
 
 
 @click.command(
@@ -64,6 +60,13 @@ def rbac(
 
     Nothing is asked of Azure. Scopes are the subscriptions that the playbook names by id; others are given by --scope.
     """
+    from fleet.app import plans
+    from fleet.playbook.model import Transport
+    from fleet.preflight.patchers import PURPOSE
+    from fleet.preflight.rights import DOCTOR, LOCKS, PATCHERS, rights
+    from fleet.targets import selector
+    from fleet.targets.kinds import wanted_kinds
+
     config, _ = settings(config_file, 0, quiet)
     loaded = plans.load_playbook(Path(playbook))
     kinds = wanted_kinds(loaded.selection.kinds, selector.parse(loaded.selection.where).expression)
@@ -81,6 +84,8 @@ def rbac(
 def _role(
     loaded: Playbook, needed: Sequence[Right], name: str | None, given_scopes: tuple[str, ...]
 ) -> dict[str, object]:
+    from fleet.preflight.rights import role, scopes
+
     found, others = scopes(loaded.selection.subscriptions)
     where = given_scopes or found
     if others and not given_scopes:
@@ -114,12 +119,16 @@ def doctor(
     Nothing is sent to any VM. Exits with 0 if every target would be reached, 4 if some would not, 7 if sign-in or rights
     are in the way, 2 if the playbook does not fit its targets. What could not be checked changes no exit code.
     """
+    from fleet.app import connect, plans, search
+    from fleet.app.parameters import parameters
+    from fleet.preflight.doctor import exit_code
+
     config = config_of(access)
     loaded = plans.load_playbook(Path(playbook))
     values, secrets = parameters(loaded, given, os.environ)
 
     async def go() -> tuple[Plan, tuple[Finding, ...]]:
-        async with connect.connect(config, access.lab, os.environ) as connection:
+        async with connect.connect(config, access.lab, os.environ, runs_scripts=False) as connection:
             tell_notes(connection, access.quiet)
             found = await search.find_for(connection, loaded, narrowing_of(narrow))
             warn_about(found)
@@ -135,6 +144,8 @@ def doctor(
 
 def render(plan: Plan, findings: Sequence[Finding], form: str) -> str:
     """Render findings as a table for people, or as JSON."""
+    from fleet.preflight.doctor import kept_out
+
     out = kept_out(findings)
     reached = len(plan.targets) - len(out)
     if form == "json":
@@ -153,6 +164,8 @@ def render(plan: Plan, findings: Sequence[Finding], form: str) -> str:
 
 async def warn_of_patchers(connection: Connection, plan: Plan) -> tuple[Finding, ...]:
     """Warn, before a run that patches, of other patchers of its targets and of what could not be read; return both."""
+    from fleet.app import plans
+
     found = await plans.other_patchers(connection, plan)
     for finding in found:
         warn(f"{_where(finding)}: {finding.what}")
@@ -166,6 +179,8 @@ def _where(finding: Finding) -> str:
 
 
 def _names(targets: Iterable[Target]) -> str:
+    from fleet.targets.folding import fold
+
     return _cut(fold(target.name for target in targets))
 
 
@@ -174,6 +189,9 @@ def _cut(text: str) -> str:
 
 
 def _document(plan: Plan, findings: Sequence[Finding], out: frozenset[Target]) -> dict[str, object]:
+    from fleet.cli.render_plan import finding_document
+    from fleet.preflight.doctor import BLOCKING, Level, exit_code
+
     return {
         "schema": "urn:fleet:doctor:v1",
         "playbook": plan.playbook.name,

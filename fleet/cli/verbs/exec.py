@@ -7,11 +7,11 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fleet import codec
-from fleet.app import connect, plans, search
 from fleet.cli import options
 from fleet.cli.approvals import refuse_unapproved
 from fleet.cli.execute import (
@@ -32,10 +32,13 @@ from fleet.cli.verbs.output import write_streams
 from fleet.cli.verbs.targets import selection_of, warn_about
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem
-from fleet.playbook.model import Playbook, Rollout, Script, Selection, Shell, Step
+from fleet.playbook.model import Shell
 from fleet.report import safe, words
-from fleet.report.model import Group, Report
 from fleet.run.model import Status
+
+if TYPE_CHECKING:
+    from fleet.playbook.model import Playbook, Selection
+    from fleet.report.model import Group, Report
 
 RULE = "-" * 15
 
@@ -78,6 +81,8 @@ def execute(
     One word is a line for the shell, several are a program and its arguments. It is a run like any other: journalled,
     proven by receipts, to be resumed and shown again.
     """
+    from fleet.app import connect, plans, search
+
     config = config_to_carry(carry)
     refuse_unapproved(config)
     playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, Shell(shell))
@@ -101,6 +106,8 @@ def execute(
 
 def _playbook(selection: Selection, command: Sequence[str], shell: Shell) -> Playbook:
     """A playbook of one step, as if somebody had written it."""
+    from fleet.playbook.model import Playbook, Rollout, Script, Step
+
     text, file = _script(command)
     step = Step(id="exec", script=Script(text=text, file=file), shell=shell)
     return Playbook(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from fleet.app import connect
 from fleet.cli.terminal import emit, run_loop, say
 from fleet.errors import ExitCode
 from fleet.report.words import plural
@@ -30,13 +29,15 @@ Examples:
   fleet run playbooks/linux-health.yaml --lab=http://127.0.0.1:8080 -y
 """
 )
-@click.argument("file", default=connect.DEFAULT_LAB, metavar="[FILE]")
+@click.argument("file", required=False, metavar="[FILE]")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; 0 takes a free one.")
 @click.option("--tls", is_flag=True, help="Serve TLS with a certificate made for the occasion.")
 @click.option("-q", "--quiet", count=True, help="Print the URL and nothing else.")
-def up(file: str, port: int, tls: bool, quiet: int) -> int:
+def up(file: str | None, port: int, tls: bool, quiet: int) -> int:
     """Serve the lab of FILE until interrupted. The first line printed is its URL."""
-    run_loop(_serve, file, port, tls, quiet)
+    from fleet.app.connect import DEFAULT_LAB
+
+    run_loop(_serve, file or DEFAULT_LAB, port, tls, quiet)
     return ExitCode.OK
 
 
@@ -44,7 +45,9 @@ def up(file: str, port: int, tls: bool, quiet: int) -> int:
 @click.argument("file")
 def check(file: str) -> int:
     """Check a lab file for every mistake at once."""
-    spec = connect.lab_spec(file)
+    from fleet.app.connect import lab_spec
+
+    spec = lab_spec(file)
     say(f"{file}: {plural(len(spec.subscriptions), 'subscription')}: valid")
     return ExitCode.OK
 
@@ -52,8 +55,10 @@ def check(file: str) -> int:
 async def _serve(file: str, port: int, tls: bool, quiet: int) -> None:
     import anyio
 
+    from fleet.app.connect import serve_lab
+
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as interrupts:
-        async with connect.serve_lab(file, port=port, tls=tls) as served:
+        async with serve_lab(file, port=port, tls=tls) as served:
             emit(served.url)
             for note in served.notes:
                 say(f"note: {note}", quiet=quiet)

@@ -8,35 +8,28 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fleet.app import plans, runs
-from fleet.app.follow import follow, row_to_follow
-from fleet.app.output import fetch_missing
 from fleet.app.reports import write_output
-from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.execute import config_of
-from fleet.cli.follow import FollowScreen
-from fleet.cli.kept_runs import saved
 from fleet.cli.options import Access
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, emit_bytes, say, warn
 from fleet.cli.verbs.runs import tell_state
 from fleet.clock import SystemClock
-from fleet.config.load import Config
 from fleet.errors import ExitCode, Refused, RunNotFound, StateError
-from fleet.guest.spool import Stream
-from fleet.inspection.query import QueryFailed
 from fleet.report import safe
-from fleet.report.aggregate import aggregate
-from fleet.report.model import JobRow
-from fleet.report.verdict import exit_code
 from fleet.report.words import CUT, plural
-from fleet.run.kept import SavedRun
 from fleet.run.model import Phase
-from fleet.run.state import Run
+
+if TYPE_CHECKING:
+    from fleet.config.load import Config
+    from fleet.report.model import JobRow
+    from fleet.run.kept import SavedRun
+    from fleet.run.state import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +101,14 @@ def output(access: Access, printing: Printing, *, run_id: str, names: tuple[str,
     Where the step writes its output to blobs and -e gives the secret that signs their addresses, both read the blobs
     instead, and the VM is asked nothing.
     """
+    from fleet.app import plans, runs
+    from fleet.app.follow import row_to_follow
+    from fleet.app.output import fetch_missing
+    from fleet.app.stores import open_store
+    from fleet.cli.kept_runs import saved
+    from fleet.guest.spool import Stream
+    from fleet.report.aggregate import aggregate
+
     if printing.follow and (printing.full or printing.outdir):
         raise click.UsageError("--follow goes with neither --full nor --outdir")
     config = config_of(access)
@@ -184,6 +185,10 @@ def _follow(
     given: Sequence[str],
 ) -> int:
     """Follow a row. Of one that has ended already, print what is kept."""
+    from fleet.inspection.query import QueryFailed
+    from fleet.report.aggregate import aggregate
+    from fleet.report.verdict import exit_code
+
     found = aggregate(run.record()).jobs[row]
     if run.jobs[row].phase is Phase.DONE:
         say(f"{found.name} {found.step} has ended: {found.status.value}", quiet=access.quiet)
@@ -202,6 +207,12 @@ def _follow(
 async def _followed(
     config: Config, kept: SavedRun, run: Run, row: int, access: Access, printing: Printing, given: Sequence[str]
 ) -> int:
+    from fleet.app import plans
+    from fleet.app.follow import follow
+    from fleet.app.stores import open_store
+    from fleet.cli.follow import FollowScreen
+    from fleet.guest.spool import Stream
+
     job = run.jobs[row].job
     streams = [stream for stream in Stream if printing.stream in ("both", stream)]
     head = safe.terminal_line(f"{job.target.name}  {job.step.id}")

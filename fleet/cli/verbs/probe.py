@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from fleet.app import connect, inspect, plans, runs
-from fleet.app.inspect import Freed, jobs_to_probe, planned_ends, running_jobs
-from fleet.app.steer import asker
-from fleet.app.stores import open_store
 from fleet.cli import options
 from fleet.cli.execute import agree, config_of
-from fleet.cli.kept_runs import saved
 from fleet.cli.options import Access, Output
-from fleet.cli.probe_pages import Probed, freeings, probes
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say
 from fleet.cli.verbs.commands import counting
 from fleet.cli.verbs.runs import tell_state
 from fleet.cli.verbs.steer import Reason, steering
 from fleet.clock import wall_time
-from fleet.config.load import Config
 from fleet.errors import ExitCode
-from fleet.guest.probe import Findings
 from fleet.report.words import plural
-from fleet.run.job_state import JobState
-from fleet.run.kept import SavedRun
 from fleet.run.model import Cause
+
+if TYPE_CHECKING:
+    from fleet.app.inspect import Freed
+    from fleet.config.load import Config
+    from fleet.guest.probe import Findings
+    from fleet.run.job_state import JobState
+    from fleet.run.kept import SavedRun
 
 
 @click.command(
@@ -52,6 +50,12 @@ def probe(access: Access, output: Output, *, run_id: str, names: tuple[str, ...]
     changed, and nothing of it is journalled. Command lines of processes are shown: they may hold secrets. Exits 4 if a VM
     gave no answer.
     """
+    from fleet.app import runs
+    from fleet.app.inspect import jobs_to_probe
+    from fleet.cli.kept_runs import saved
+    from fleet.cli.probe_pages import Probed, probes
+    from fleet.guest.probe import Findings
+
     config = config_of(access)
     kept = saved(config, run_id)
     run = runs.replay(kept)
@@ -66,6 +70,8 @@ def probe(access: Access, output: Output, *, run_id: str, names: tuple[str, ...]
 async def _probe(
     config: Config, kept: SavedRun, jobs: Sequence[JobState], access: Access
 ) -> dict[int, Findings | Cause]:
+    from fleet.app import connect, inspect, plans
+
     plans.check_cloud(kept.plan, config, access.lab)
     async with connect.connect(config, access.lab, os.environ) as connection:
         with counting("probing", len(jobs), access.quiet) as seen:
@@ -115,6 +121,11 @@ def unstick(
     result of the script arrives all the same. It counts against no budget, the exit code of the run is 3, and the VM is
     free for other runs at once. Exits 4 if a VM was not freed.
     """
+    from fleet.app import runs
+    from fleet.app.inspect import planned_ends, running_jobs
+    from fleet.cli.kept_runs import saved
+    from fleet.cli.probe_pages import freeings
+
     config = config_of(access)
     kept = saved(config, run_id)
     run = runs.replay(kept)
@@ -137,6 +148,10 @@ def unstick(
 async def _unstick(
     config: Config, kept: SavedRun, jobs: Sequence[JobState], access: Access, reason: Reason, *, in_guest: bool
 ) -> list[Freed]:
+    from fleet.app import connect, inspect, plans
+    from fleet.app.steer import asker
+    from fleet.app.stores import open_store
+
     plans.check_cloud(kept.plan, config, access.lab)
     async with connect.connect(config, access.lab, os.environ) as connection:
         with counting("freeing", len(jobs), access.quiet) as seen:

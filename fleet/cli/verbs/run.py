@@ -7,15 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fleet import codec
-from fleet.app import connect, plans, runs, search
-from fleet.app.connect import Connection
-from fleet.app.parameters import parameters, secrets_of
 from fleet.app.reports import write_plan
-from fleet.app.stores import durations_in, open_store
 from fleet.cli import options
 from fleet.cli.approvals import BESIDE, check_approval, refuse_unapproved
 from fleet.cli.execute import (
@@ -33,29 +30,28 @@ from fleet.cli.execute import (
     tell_notes,
     write_files,
 )
-from fleet.cli.kept_runs import saved
 from fleet.cli.option_types import AmountType
 from fleet.cli.options import Access, Carry, Launch, Narrow, Output
-from fleet.cli.render_plan import render_plan
 from fleet.cli.signals import Stopping, run_interruptible
 from fleet.cli.terminal import colour_on, emit, say
 from fleet.cli.verbs.doctor import warn_of_patchers
 from fleet.cli.verbs.runs import tell_damage
 from fleet.cli.verbs.targets import warn_about
 from fleet.clock import SystemClock
-from fleet.config.load import Config
 from fleet.documents.files import read_text
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
-from fleet.plan.compare import Difference, differences, drift
-from fleet.plan.file import MAX_BYTES, load
-from fleet.plan.model import Plan
-from fleet.playbook.model import Amount, ParameterValue, Playbook
-from fleet.preflight.doctor import Finding
-from fleet.report.aggregate import aggregate
 from fleet.report.safe import terminal_line
 from fleet.report.words import plural
-from fleet.run.kept import SavedRun
 from fleet.run.model import Status
+
+if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.config.load import Config
+    from fleet.plan.compare import Difference
+    from fleet.plan.model import Plan
+    from fleet.playbook.model import Amount, ParameterValue, Playbook
+    from fleet.preflight.doctor import Finding
+    from fleet.run.kept import SavedRun
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 PLAN_FORMATS = ("table", "json", "md")
@@ -115,6 +111,9 @@ def run(
     cancelled and leaves, within seconds if Azure does not answer. The third leaves at once. The last line printed is
     then the command that continues the run.
     """
+    from fleet.app import connect, plans
+    from fleet.app.parameters import parameters
+
     if dry_run:
         return _planned(playbook, given, narrow, launch, carry, carry.output, PlanFiles())
     carry = replace(carry, given=given)
@@ -178,6 +177,9 @@ def _planned(
     output: Output,
     files: PlanFiles,
 ) -> int:
+    from fleet.app import connect, plans
+    from fleet.app.parameters import parameters
+
     options.check_form(output.form, PLAN_FORMATS, "a plan")
     if files.diff:
         options.check_form(output.form, ("table", "json"), "a list of differences")
@@ -186,7 +188,7 @@ def _planned(
     values, _ = parameters(loaded, given, os.environ)
 
     async def go() -> int:
-        async with connect.connect(config, access.lab, os.environ) as connection:
+        async with connect.connect(config, access.lab, os.environ, runs_scripts=False) as connection:
             tell_notes(connection, access.quiet)
             made = await _plan(connection, config, loaded, values, narrow, launch)
             return _shown(made, await warn_of_patchers(connection, made), access.quiet, output, files)
@@ -196,6 +198,9 @@ def _planned(
 
 def _shown(made: Plan, patchers: Sequence[Finding], quiet: int, output: Output, files: PlanFiles) -> int:
     """Freeze the plan where asked, and print it or what differs. Who else patches is no part of what is frozen."""
+    from fleet.cli.render_plan import render_plan
+    from fleet.plan.compare import differences
+
     if files.out:
         write_plan(made, files.out)
         say(f"wrote {files.out}", quiet=quiet)
@@ -213,6 +218,8 @@ def _listed(found: tuple[Difference, ...]) -> str:
 
 
 def _plan_file(path: Path) -> Plan:
+    from fleet.plan.file import MAX_BYTES, load
+
     return load(read_text(path, "the plan file", most=MAX_BYTES), file=str(path))
 
 
@@ -253,6 +260,10 @@ def apply(
     allows, the plan is refused with the list of differences. Within the tolerance a VM that is no longer selected is not
     run, and its rows are `skipped` (`left_selection`); one that is new is not run either.
     """
+    from fleet.app import connect, plans, search
+    from fleet.app.parameters import secrets_of
+    from fleet.plan.compare import drift
+
     carry = replace(carry, given=given)
     config = config_to_carry(carry)
     frozen = _plan_file(plan_file)
@@ -275,6 +286,8 @@ def apply(
 
 def _check_drift(frozen: Plan, found: tuple[Difference, ...], tolerance: Amount | None) -> None:
     """Tell the differences, and refuse the plan when there are more than the tolerance allows."""
+    from fleet.playbook.model import Amount
+
     allowed = (tolerance or Amount(0)).of(len(frozen.targets))
     for item in found:
         say(str(item))
@@ -299,6 +312,8 @@ def resume(carry: Carry, *, run_id: str, given: tuple[str, ...]) -> int:
     What was on its way when the run was cut off is looked up, never blindly sent again. Secret parameters are not kept
     with a run and are given again.
     """
+    from fleet.cli.kept_runs import saved
+
     carry = replace(carry, given=given)
     config = config_to_carry(carry)
     return go_on(config, saved(config, run_id), carry)
@@ -306,6 +321,11 @@ def resume(carry: Carry, *, run_id: str, given: tuple[str, ...]) -> int:
 
 def go_on(config: Config, kept: SavedRun, carry: Carry) -> int:
     """Take a kept run over and drive it to its end."""
+    from fleet.app import connect, plans, runs
+    from fleet.app.parameters import secrets_of
+    from fleet.app.stores import open_store
+    from fleet.report.aggregate import aggregate
+
     plans.check_cloud(kept.plan, config, carry.lab)
     secrets = secrets_of(kept.plan.declared, carry.given, os.environ)
     finished = runs.replay(kept)
@@ -346,6 +366,10 @@ def rerun(carry: Carry, *, selection: str, given: tuple[str, ...], yes: bool) ->
 
     Without statuses: failed, timed_out, unreachable, unverified, unknown, cancelled and not_started.
     """
+    from fleet.app import connect, plans, runs
+    from fleet.app.parameters import secrets_of
+    from fleet.cli.kept_runs import saved
+
     carry = replace(carry, given=given)
     config = config_to_carry(carry)
     refuse_unapproved(config)
@@ -367,6 +391,8 @@ def rerun(carry: Carry, *, selection: str, given: tuple[str, ...], yes: bool) ->
 
 
 def _statuses(selection: str) -> tuple[str, tuple[Status, ...]]:
+    from fleet.app import runs
+
     text, colon, names = selection.partition(":")
     if not colon:
         return text, runs.RERUN
@@ -389,6 +415,9 @@ async def _plan(
     launch: Launch,
 ) -> Plan:
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
+    from fleet.app import plans, search
+    from fleet.app.stores import durations_in, open_store
+
     found = await search.find_for(connection, loaded, narrowing_of(narrow))
     warn_about(found)
     durations = durations_in(open_store(config))

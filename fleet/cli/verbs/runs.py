@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from fleet.app.reports import ReportFile, check_writable, write_reports
-from fleet.app.runs import replay
 from fleet.cli import options
-from fleet.cli.kept_runs import listed, saved
 from fleet.cli.options import Common, Output
-from fleet.cli.progress import slow_jobs, waiting_jobs
 from fleet.cli.terminal import colour_on, emit, emit_pieces, report_form, say, settings, table, warn, width
 from fleet.clock import iso, wall_time
 from fleet.errors import ExitCode, StateError
-from fleet.report.aggregate import aggregate
-from fleet.report.model import Report
-from fleet.report.render import pieces
 from fleet.report.words import plural
-from fleet.run.kept import RunSummary, SavedRun
-from fleet.run.state import Run
+
+if TYPE_CHECKING:
+    from fleet.report.model import Report
+    from fleet.run.kept import RunSummary, SavedRun
+    from fleet.run.state import Run
 
 STRAGGLERS_SHOWN = 9
 
@@ -32,6 +30,8 @@ FORMATS = ("table", "json", "jsonl", "csv", "md")
 @options.keeping
 def runs(common: Common, output: Output) -> int:
     """List the runs kept here, newest first."""
+    from fleet.cli.kept_runs import listed
+
     config, _ = settings(common.config_file, common.verbose, common.quiet)
     kept = listed(config)
     if output.form == "json":
@@ -78,6 +78,8 @@ def show(common: Common, output: Output, *, run_id: str, everything: bool) -> in
 
     The exit code is that of the run's report.
     """
+    from fleet.report.render import pieces
+
     found = report_of(run_id, common)
     form, colour = report_form(output.form), colour_on(output.colour)
     emit_pieces(pieces(found, form, width=width(), colour=colour, whole=everything))
@@ -98,6 +100,8 @@ Examples:
 @options.keeping
 def report(common: Common, output: Output, *, run_id: str, report_files: tuple[ReportFile, ...]) -> int:
     """Render the report of RUN again. With --report and no -o, only the files are written."""
+    from fleet.report.render import pieces
+
     check_writable(report_files)
     found = report_of(run_id, common)
     for path in write_reports(found, report_files):
@@ -117,6 +121,8 @@ def verify(common: Common, *, run_id: str) -> int:
     A changed, missing or cut-off event is named, and the exit code is 1. The chain is not signed: it shows damage and
     careless edits, not the work of somebody who computes it anew.
     """
+    from fleet.cli.kept_runs import saved
+
     config, _ = settings(common.config_file, common.verbose, common.quiet)
     kept = saved(config, run_id)
     if kept.damage:
@@ -129,6 +135,10 @@ def verify(common: Common, *, run_id: str) -> int:
 
 def report_of(run_id: str, common: Common) -> Report:
     """Read a kept run and aggregate it, and say on stderr what is unusual about it."""
+    from fleet.app.runs import replay
+    from fleet.cli.kept_runs import saved
+    from fleet.report.aggregate import aggregate
+
     config, _ = settings(common.config_file, common.verbose, common.quiet)
     kept = saved(config, run_id)
     run = replay(kept)
@@ -138,6 +148,8 @@ def report_of(run_id: str, common: Common) -> Report:
 
 def tell_state(kept: SavedRun, run: Run, quiet: int) -> None:
     """Say on stderr what is unusual about a kept run."""
+    from fleet.cli.progress import slow_jobs, waiting_jobs
+
     tell_damage(kept)
     if not run.finished:
         state = "is going on" if kept.live else f"was left unfinished; fleet resume {kept.run_id} goes on"

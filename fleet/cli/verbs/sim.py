@@ -12,25 +12,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleet.app import connect, plans, search
-from fleet.app.connect import Connection
-from fleet.app.parameters import VARIABLE, parameters
 from fleet.app.reports import check_writable
-from fleet.app.search import Found
 from fleet.cli import options
 from fleet.cli.execute import narrowing_of, settings_of, show_report, write_files
-from fleet.cli.option_types import DurationType
 from fleet.cli.options import Carry, Launch, Narrow
 from fleet.cli.terminal import emit, say, settings
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem
-from fleet.plan.file import load
-from fleet.plan.model import Plan
-from fleet.playbook.model import Playbook
 from fleet.report.words import duration, number
 
 if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.app.search import Found
     from fleet.lab.world.spec import LabSpec
+    from fleet.plan.model import Plan
+    from fleet.playbook.model import Playbook
     from fleet.rehearsal.faults import AnyFault
     from fleet.rehearsal.rehearse import Rehearsed
 
@@ -68,6 +64,8 @@ class SpanType(click.ParamType[tuple[float, float]]):
     name = "DURATION[..DURATION]"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        from fleet.cli.option_types import DurationType
+
         if isinstance(value, tuple):
             return value
         shortest, dots, longest = str(value).partition("..")
@@ -136,7 +134,10 @@ def sim(carry: Carry, launch: Launch, narrow: Narrow, pretend: Pretend, *, play:
 
 
 def _rehearse(path: Path, carry: Carry, launch: Launch, narrow: Narrow, pretend: Pretend, given: Sequence[str]) -> int:
+    from fleet.app import plans, search
+    from fleet.app.parameters import VARIABLE, parameters
     from fleet.cli.timeline import drawn
+    from fleet.plan.file import load
     from fleet.rehearsal.rehearse import RehearsalOptions, rehearse
 
     config, _ = settings(carry.config_file, carry.verbose, carry.quiet)
@@ -194,6 +195,8 @@ def _with_secrets(loaded: Playbook, given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _lab_of(lab: str | None, vms: int | None) -> LabSpec | None:
+    from fleet.app import connect
+
     if lab is None:
         return None
     if connect.is_url(lab):

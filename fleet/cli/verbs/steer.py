@@ -5,24 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-from fleet.app import runs
-from fleet.app.steer import asker, direct, new_directive
-from fleet.app.stores import open_store
 from fleet.cli import options
-from fleet.cli.kept_runs import saved
-from fleet.cli.option_types import AmountType, ConcurrencyType
+from fleet.cli.option_types import ConcurrencyType
 from fleet.cli.options import Common
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, settings
 from fleet.cli.verbs.runs import tell_damage
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
 from fleet.playbook.model import Amount
-from fleet.run.directives import NONE
-from fleet.run.events import Directive, LimitsChanged, RunCancelled, RunPaused, RunUnpaused, StopKind
-from fleet.run.state import Run
+
+if TYPE_CHECKING:
+    from fleet.run.events import Directive
+    from fleet.run.state import Run
 
 NOBODY = "no process carries the run out: it is kept, and holds for whoever goes on with it"
 
@@ -44,6 +42,11 @@ steering = options.fill(
 
 def steer(run_id: str, common: Common, reason: Reason, make: Callable[[Run, str], Directive]) -> int:
     """Give a run a directive and say what became of it."""
+    from fleet.app import runs
+    from fleet.app.steer import asker, direct
+    from fleet.app.stores import open_store
+    from fleet.cli.kept_runs import saved
+
     config, _ = settings(common.config_file, common.verbose, common.quiet)
     kept = saved(config, run_id)
     tell_damage(kept)
@@ -71,6 +74,8 @@ def pause(common: Common, reason: Reason, *, run_id: str) -> int:
 
     Works from any terminal of the machine that carries the run out. If no process does, it holds for whoever resumes it.
     """
+    from fleet.app.steer import new_directive
+    from fleet.run.events import RunPaused
 
     def make(run: Run, who: str) -> Directive:
         return RunPaused(0.0, who, reason.why, new_directive())
@@ -89,6 +94,8 @@ Examples:
 @options.keeping
 def unpause(common: Common, reason: Reason, *, run_id: str) -> int:
     """Let a paused RUN launch again."""
+    from fleet.app.steer import new_directive
+    from fleet.run.events import RunUnpaused
 
     def make(run: Run, who: str) -> Directive:
         if run.control.paused is None:
@@ -116,6 +123,8 @@ def cancel(common: Common, reason: Reason, *, run_id: str, kind: str) -> int:
     Unlike an interrupt this is for good: a resume awaits what is in flight and launches nothing. The exit code of the run
     is 5. What travels by the action cannot be cancelled and is awaited.
     """
+    from fleet.app.steer import new_directive
+    from fleet.run.events import RunCancelled, StopKind
 
     def make(run: Run, who: str) -> Directive:
         return RunCancelled(0.0, StopKind(kind), who, reason.why, new_directive())
@@ -129,6 +138,9 @@ class MaximumType(click.ParamType[Amount | None]):
     name = "N|N%|none"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Amount | None:
+        from fleet.cli.option_types import AmountType
+        from fleet.run.directives import NONE
+
         return Amount(NONE) if value == "none" else AmountType().convert(value, param, ctx)
 
 
@@ -201,6 +213,8 @@ def tune(
 
     A budget below what has failed already stops the run. What was in flight under a higher one may still overshoot it.
     """
+    from fleet.app.steer import new_directive
+    from fleet.run.events import LimitsChanged
 
     def make(run: Run, who: str) -> Directive:
         index = _wave_of(run, wave)

@@ -7,25 +7,23 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fleet import codec
-from fleet.app import connect, plans, search
-from fleet.app.search import Found, Narrowing
 from fleet.cli import options
 from fleet.cli.options import Access, Narrow, Output
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, say, settings, table, warn, warn_of
 from fleet.documents.files import is_own_stream
 from fleet.errors import ExitCode, InvalidInput, Problem
-from fleet.playbook.model import Selection
 from fleet.report.words import plural, unread
-from fleet.targets import selector
-from fleet.targets.expand import explain as explained
-from fleet.targets.expand import require_some, unmatched
-from fleet.targets.folding import fold
-from fleet.targets.model import Target
+
+if TYPE_CHECKING:
+    from fleet.app.search import Found
+    from fleet.playbook.model import Selection
+    from fleet.targets.model import Target
 
 
 @click.command(
@@ -51,6 +49,10 @@ def targets(access: Access, output: Output, narrow: Narrow, *, what: str, explai
 
     Nothing is sent to any VM.
     """
+    from fleet.app import connect, search
+    from fleet.app.search import Narrowing
+    from fleet.targets.expand import require_some
+
     if explain:
         options.check_form(output.form, ("table", "json", "csv"), "--explain, which is about every VM,")
     config, _ = settings(access.config_file, access.verbose, access.quiet, access.tenant)
@@ -64,7 +66,7 @@ def targets(access: Access, output: Output, narrow: Narrow, *, what: str, explai
     )
 
     async def go() -> Found:
-        async with connect.connect(config, access.lab, os.environ) as connection:
+        async with connect.connect(config, access.lab, os.environ, runs_scripts=False) as connection:
             for note in connection.notes:
                 say(f"note: {note}", quiet=access.quiet)
             return await search.find(connection, selection, narrowing, every_kind=explain)
@@ -83,6 +85,8 @@ def targets(access: Access, output: Output, narrow: Narrow, *, what: str, explai
 
 def warn_about(found: Found) -> None:
     """Warn of what could not be read, of VMs that are left out, and of names and patterns that fit no VM."""
+    from fleet.targets.expand import unmatched
+
     for scope in found.chosen.unread:
         warn(unread(scope))
     for note in found.chosen.notes:
@@ -94,6 +98,10 @@ def warn_about(found: Found) -> None:
 
 def selection_of(what: str, subscriptions: tuple[str, ...] | None) -> Selection:
     """A playbook's own selection where ``what`` is a file, else an expression over everything."""
+    from fleet.app import plans
+    from fleet.playbook.model import Selection
+    from fleet.targets import selector
+
     if Path(what).suffix in (".yaml", ".yml") or is_own_stream(Path(what)):
         return replace(plans.load_playbook(Path(what)).selection, max=None)
     if os.path.lexists(what):
@@ -111,6 +119,8 @@ def selection_of(what: str, subscriptions: tuple[str, ...] | None) -> Selection:
 
 
 def _listing(chosen: tuple[Target, ...], form: str) -> str:
+    from fleet.targets.folding import fold
+
     if form == "json":
         return json.dumps([_document(target) for target in chosen], indent=1)
     if form == "ids":
@@ -147,6 +157,8 @@ def _document(target: Target) -> Mapping[str, object]:
 
 
 def _explanation(found: Found, form: str) -> str:
+    from fleet.targets.expand import explain as explained
+
     decisions = explained(found.rows, found.wanted, found.partial)
     if form == "json":
         return json.dumps(

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from email.utils import formatdate
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
@@ -22,7 +22,6 @@ from fleet.lab.arm import faults as fault_rules
 from fleet.lab.arm.answers import os_names
 from fleet.lab.arm.control import ControlPlane, fault_specs
 from fleet.lab.arm.signin import SignIn, missing, wrong_secret
-from fleet.lab.arm.tls import TlsFiles
 from fleet.lab.guests import sandbox
 from fleet.lab.guests.namespaces import host_boot, host_time
 from fleet.lab.guests.packages import stock
@@ -37,6 +36,9 @@ from fleet.lab.world.machine_spec import GuestKind, System
 from fleet.lab.world.orders import Boot, Kill, Look, Order, Start
 from fleet.lab.world.scripted import NOT_EXECUTED, Envelope, Result
 from fleet.lab.world.spec import FaultKind, FaultOn, LabSpec
+
+if TYPE_CHECKING:
+    from fleet.lab.arm.tls import TlsFiles
 
 _LARGEST_BODY = 8 * 1024 * 1024
 
@@ -240,20 +242,23 @@ async def serve(
     tls: TlsFiles | None = None,
     envelope: Envelope | None = None,
     clock: Clock | None = None,
+    runs_scripts: bool = True,
 ) -> AsyncIterator[Lab]:
     """Serve a lab on loopback until the block ends; then every script, connection and file of it is gone.
 
     Guests that should be sandboxes become scripted where namespaces are not allowed, and ``Lab.notes`` says
-    so. Raises OSError if the port is taken.
+    so. Without ``runs_scripts`` all are scripted, and nothing is tried. Raises OSError if the port is taken.
     """
-    wanted = _wants_sandboxes(spec)
+    wanted = _wants_sandboxes(spec) if runs_scripts else set()
     reason = await asyncio.to_thread(sandbox.supported) if wanted else None
     notes = (f"guests are scripted, no script really runs: {reason}",) if reason else ()
     installation = None
     if System.WINDOWS in wanted and reason is None:
         said, installation = await asyncio.to_thread(_powershell)
         notes = (said,)
-    plane = ControlPlane(spec, sandboxed=reason is None, powershell=installation is not None, envelope=envelope)
+    plane = ControlPlane(
+        spec, sandboxed=runs_scripts and reason is None, powershell=installation is not None, envelope=envelope
+    )
     lab = Lab(plane, SignIn(spec.seed, plane.world.tenant), clock or SystemClock(), notes, spec.clock_skew)
     lab.powershell = installation
     async with AsyncExitStack() as stack:

@@ -15,6 +15,10 @@ from pathlib import Path
 from fleet.errors import StateError
 from fleet.store.sqlite.files import is_obstructed
 
+DATABASE = "journal.db"
+LOCK = "lock"
+"""Names of a run's files: its journal, and the lock of its writer."""
+
 FORMAT = 1
 """The version of these tables. A program refuses a format above its own."""
 

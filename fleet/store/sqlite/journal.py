@@ -24,15 +24,14 @@ from fleet.run.events import Event
 from fleet.run.kept import SavedRun
 from fleet.store.sqlite import acknowledged, database, reading, wal
 from fleet.store.sqlite.acknowledged import Note
+from fleet.store.sqlite.database import DATABASE as DATABASE
 from fleet.store.sqlite.database import FORMAT, Connect, as_state_error, log_of, obstructed
+from fleet.store.sqlite.database import LOCK as LOCK
 from fleet.store.sqlite.files import Lock, is_locked, is_obstructed, is_plain_file, make_file, make_folder, sync_folder
 from fleet.store.sqlite.presence import Presence
 from fleet.store.sqlite.reading import Contents, Header
 from fleet.store.sqlite.records import to_row
 from fleet.store.sqlite.writer import Writer, lease_lost
-
-DATABASE = "journal.db"
-LOCK = "lock"
 
 _MAKING = ".new"
 _MADE_WITHIN = 3600.0

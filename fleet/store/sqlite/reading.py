@@ -8,16 +8,17 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fleet import codec
 from fleet.errors import StateError
-from fleet.plan.model import Plan
-from fleet.run.events import Event
-from fleet.store.sqlite import records
 from fleet.store.sqlite.acknowledged import Acknowledged
 from fleet.store.sqlite.database import FAILURES, FORMAT
-from fleet.store.sqlite.records import Row
+
+if TYPE_CHECKING:
+    from fleet.plan.model import Plan
+    from fleet.run.events import Event
+    from fleet.store.sqlite.records import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,9 @@ def contents(connection: sqlite3.Connection, path: Path, said: Acknowledged = NO
     Raises StateError when there is no run in it, when its plan is damaged, or when a newer version made it;
     and sqlite3.Error when not even that can be told.
     """
+    from fleet.plan.model import Plan
+    from fleet.store.sqlite import records
+
     header = read_header(connection, path)
     try:
         plan = codec.decode(Plan, json.loads(header.plan))
@@ -114,6 +118,8 @@ def contents(connection: sqlite3.Connection, path: Path, said: Acknowledged = NO
 
 def rest(connection: sqlite3.Connection, path: Path, after: int) -> Rest:
     """Read the events that follow event ``after``, whose own row is taken to be sound. Raises StateError, sqlite3.Error."""
+    from fleet.store.sqlite import records
+
     events: list[Event] = []
     try:
         chain = _chain_at(connection, path, after)
@@ -139,6 +145,8 @@ def _chain_at(connection: sqlite3.Connection, path: Path, seq: int) -> str:
 
 def read_header(connection: sqlite3.Connection, path: Path) -> Header:
     """Read the run's own row and hold it against its digest. Raises StateError, or sqlite3.Error."""
+    from fleet.store.sqlite import records
+
     columns = "format, run_id, created, program, playbook, targets, plan, chain"
     try:
         found = connection.execute(f"SELECT {columns} FROM run").fetchone()  # noqa: S608  a constant
@@ -180,6 +188,7 @@ def latest_epoch(connection: sqlite3.Connection) -> int:
 
 def is_taken_over(connection: sqlite3.Connection, epoch: int) -> bool:
     """Say whether a later owner than that of this epoch has the run; no, where that cannot be read."""
+
     try:
         return latest_epoch(connection) > epoch
     except (_Damaged, *FAILURES):
@@ -224,6 +233,9 @@ def holder(connection: sqlite3.Connection) -> str:
 
 def _sound_rows(connection: sqlite3.Connection, chain: str, after: int = 0) -> Iterator[_Sound]:
     """Yield the rows after one that ends with ``chain``, as long as each is the one that was written. Raises _Damaged."""
+    from fleet.store.sqlite import records
+    from fleet.store.sqlite.records import Row
+
     columns = "seq, epoch, kind, body, chain"
     cursor = connection.execute(f"SELECT {columns} FROM events WHERE seq > ? ORDER BY seq", (after,))  # noqa: S608  constant
     for expected, found in enumerate(cursor, start=after + 1):
@@ -246,6 +258,7 @@ def _check_tail(connection: sqlite3.Connection, count: int, chain: str) -> None:
 
 
 def _header_chain(run_id: str, created: float, program: str, playbook: str, targets: int, plan: str) -> str:
+
     fields = json.dumps([FORMAT, run_id, created, program, playbook, targets, plan])
     return hashlib.sha256(fields.encode("ascii")).hexdigest()
 

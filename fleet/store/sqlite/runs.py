@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Container
 from pathlib import Path
 
+from fleet.clock import wall_time
 from fleet.errors import StateError
 from fleet.run.kept import RunState, RunSummary
 from fleet.run.run_id import check, find, is_id, stamp_of
 from fleet.store.sqlite import acknowledged, database, reading
-from fleet.store.sqlite.database import as_state_error, obstructed
+from fleet.store.sqlite.database import DATABASE, LOCK, as_state_error, obstructed
 from fleet.store.sqlite.files import is_locked, is_obstructed, is_plain_file, make_folder
-from fleet.store.sqlite.journal import DATABASE, LOCK
+from fleet.store.sqlite.index import Index
 
 
 class RunsFolder:
@@ -37,7 +38,10 @@ class RunsFolder:
 
         Raises StateError.
         """
-        found = [self._summary(name) for name in self._names() if among is None or name in among]
+        index = Index(self.path, wall_time())
+        found = [index.summary(name, self._summary) for name in self._names() if among is None or name in among]
+        if among is None:
+            index.save()
         return tuple(sorted(found, key=lambda run: (run.created, run.id), reverse=True))
 
     def find(self, text: str) -> str:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from fleet.engine.run_store import ALL, RunFilter, RunJournal, Tail, Takeover
-from fleet.plan.model import Plan
-from fleet.run.events import Directive
-from fleet.run.kept import RunSummary, SavedRun
+from fleet.engine.run_store import ALL
 from fleet.run.model import Extent
-from fleet.store.sqlite import journal, outputs
-from fleet.store.sqlite.directives import DirectiveFiles
-from fleet.store.sqlite.files import make_folder, write_private
-from fleet.store.sqlite.leases import FileLeases
-from fleet.store.sqlite.runs import RunsFolder
-from fleet.store.sqlite.threads import Work, in_thread
+from fleet.store.sqlite.threads import in_thread
+
+if TYPE_CHECKING:
+    from fleet.engine.run_store import RunFilter, RunJournal, Tail, Takeover
+    from fleet.plan.model import Plan
+    from fleet.run.events import Directive
+    from fleet.run.kept import RunSummary, SavedRun
+    from fleet.store.sqlite import journal
+    from fleet.store.sqlite.directives import DirectiveFiles
+    from fleet.store.sqlite.leases import FileLeases
+    from fleet.store.sqlite.threads import Work
 
 T = TypeVar("T")
 
@@ -31,12 +33,16 @@ class SqliteRuns:
     """
 
     def __init__(self, state_dir: Path, work: Work = in_thread) -> None:
+        from fleet.store.sqlite.runs import RunsFolder
+
         self._state_dir = state_dir
         self._runs = RunsFolder(state_dir)
         self._work = work
 
     async def create(self, run_id: str, plan: Plan, *, owner: str, now: float) -> RunJournal:
         """Keep a new run and own it."""
+        from fleet.store.sqlite import journal
+
         folder = self._runs.folder(run_id)
 
         def make() -> journal.Journal:
@@ -47,6 +53,8 @@ class SqliteRuns:
 
     async def take_over(self, run_id: str, *, owner: str, now: float) -> Takeover:
         """Own a kept run and read it."""
+        from fleet.store.sqlite import journal
+
         folder = self._runs.folder(run_id)
         return await self._owned(
             lambda: journal.open_for_writing(folder, owner=owner, now=now), lambda taken: taken.journal
@@ -54,11 +62,15 @@ class SqliteRuns:
 
     async def read(self, run_id: str) -> SavedRun:
         """Return a run as it is now."""
+        from fleet.store.sqlite import journal
+
         folder = self._runs.folder(run_id)
         return await self._work(lambda: journal.read(folder))
 
     async def events(self, run_id: str, *, after: int) -> Tail:
         """Return the events that follow one."""
+        from fleet.store.sqlite import journal
+
         folder = self._runs.folder(run_id)
         return await self._work(lambda: journal.tail(folder, after))
 
@@ -73,26 +85,36 @@ class SqliteRuns:
 
     async def output(self, run_id: str, job: int, stream: str, extent: Extent) -> bytes | None:
         """Return a whole stream that was kept."""
+        from fleet.store.sqlite import outputs
+
         folder = self._runs.folder(run_id)
         return await self._work(lambda: outputs.kept(folder, job, stream, extent))
 
     async def keep_output(self, run_id: str, job: int, stream: str, data: bytes) -> None:
         """Keep a whole stream."""
+        from fleet.store.sqlite import outputs
+
         folder = self._runs.folder(run_id)
         await self._work(lambda: outputs.keep(folder, job, stream, data))
 
     async def keep_report(self, run_id: str, name: str, pieces: Iterable[str]) -> str:
         """Keep a report in the run's folder."""
+        from fleet.store.sqlite.files import write_private
+
         path = self._runs.folder(run_id) / name
         await self._work(lambda: write_private(path, pieces))
         return str(path)
 
     def directives(self, run_id: str) -> SqliteDirectives:
         """Return the directives of one run."""
+        from fleet.store.sqlite.directives import DirectiveFiles
+
         return SqliteDirectives(DirectiveFiles(self._runs.folder(run_id)), self._work)
 
     async def leases(self, cloud: str) -> FileLeases:
         """Open the leases of a cloud's VMs."""
+        from fleet.store.sqlite.files import make_folder
+        from fleet.store.sqlite.leases import FileLeases
 
         def opened() -> FileLeases:
             make_folder(self._state_dir)
