@@ -6,23 +6,23 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fleet import codec
 from fleet.cli.terminal import table
-from fleet.playbook.model import OnExisting, Turn
+from fleet.plan import estimate as estimates
+from fleet.plan.estimate import Estimate
+from fleet.plan.model import Gate, Limits, Plan, PlannedStep, Wave
+from fleet.playbook.model import OnExisting, Strategy, Turn
+from fleet.preflight.doctor import Finding
 from fleet.report.words import KINDS, duration, plural, unread
-
-if TYPE_CHECKING:
-    from fleet.plan.estimate import Estimate
-    from fleet.plan.model import Gate, Limits, Plan, PlannedStep, Wave
-    from fleet.preflight.doctor import Finding
+from fleet.targets.folding import fold
+from fleet.targets.model import Kind
+from fleet.targets.traits import trait
 
 
 def render_plan(plan: Plan, form: str, *, colour: bool = False, patchers: Sequence[Finding] = ()) -> str:
     """Render a plan as text, JSON or Markdown. ``patchers`` says who else patches its targets; text leaves that out."""
-    from fleet.plan import estimate as estimates
-
     cost = estimates.estimate(plan)
     if form == "json":
         document = {**_plan_document(plan, cost), "patchers": [finding_document(item) for item in patchers]}
@@ -68,7 +68,6 @@ def _plan_text(plan: Plan, cost: Estimate) -> str:
 
 def _plan_markdown(plan: Plan, cost: Estimate, patchers: Sequence[Finding]) -> str:
     from fleet.report.safe import markdown
-    from fleet.targets.folding import fold
 
     def rows(head: Sequence[str], cells: Iterable[Sequence[str]]) -> Iterator[str]:
         yield "| " + " | ".join(head) + " |"
@@ -111,8 +110,6 @@ _TURNS = {
 
 def _conditions(plan: Plan) -> Iterator[str]:
     """Say of every step what decides whether it runs, how its end is judged, and what follows from it."""
-    from fleet.playbook.model import Strategy
-
     if plan.strategy is Strategy.STEP:
         yield "every step waits until the one before has ended on all targets of the wave"
     for step in plan.steps:
@@ -141,8 +138,6 @@ def _looks(step: PlannedStep) -> str:
 
 
 def _wave_row(plan: Plan, wave: Wave) -> tuple[str, ...]:
-    from fleet.targets.folding import fold
-
     names = fold(plan.targets[place].name for place in wave.targets)
     budgets = tuple("any" if n is None else f"{n:,}" for n in (wave.max_failures, wave.max_unreachable))
     return (
@@ -157,8 +152,6 @@ def _wave_row(plan: Plan, wave: Wave) -> tuple[str, ...]:
 
 def _widths(limits: Limits, wave: Wave) -> str:
     """How many targets go at once: 1, 2, 4, ... up to what concurrency and strict budgets let go."""
-    from fleet.plan import estimate as estimates
-
     most = min(estimates.width(limits, wave), len(wave.targets))
     if not limits.slow_start or most <= 1:
         return f"{most:,}"
@@ -167,23 +160,17 @@ def _widths(limits: Limits, wave: Wave) -> str:
 
 
 def _folded(plan: Plan) -> str:
-    from fleet.targets.folding import fold
-
     names = fold(target.name for target in plan.targets)
     return names if len(names) <= 300 else f"{names[:297]}..."
 
 
 def _kinds(plan: Plan) -> str:
     """Say how many machines of each kind there are."""
-    from fleet.targets.model import Kind
-
     counts = Counter(target.kind for target in plan.targets)
     return ", ".join(plural(counts[kind], KINDS[kind]) for kind in Kind if counts[kind])
 
 
 def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
-    from fleet.targets.model import Kind
-
     limits = plan.limits
     subscriptions = len({target.subscription for target in plan.targets})
     kinds = [("kinds", _kinds(plan))] if any(target.kind is not Kind.VM for target in plan.targets) else []
@@ -215,8 +202,6 @@ def _at_once(limits: Limits) -> str:
 
 
 def _pace(plan: Plan, cost: Estimate) -> Iterator[str]:
-    from fleet.targets.traits import trait
-
     limits = plan.limits
     if limits.slow_start:
         costs = f", which takes {duration(cost.slow_start)} of the time" if cost.slow_start else ""
