@@ -71,7 +71,7 @@ class World:
         engine = Engine(
             run,
             AzureCloud(self.transport),
-            MemoryRuns().create(name, part, now=self.clock.now()),
+            await MemoryRuns().create(name, part, now=self.clock.now()),
             self.clock,
             lambda job: run.command(job, {}),
             lambda event: None,

@@ -57,7 +57,7 @@ async def drive(
     engine = Engine(
         run,
         cloud,
-        MemoryRuns().create(run.run_id, run.plan),
+        await MemoryRuns().create(run.run_id, run.plan),
         clock or SystemClock(),
         lambda job: run.command(job, {}),
         lambda event: None,
