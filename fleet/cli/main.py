@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("fleet.cli.verbs.run:run", "Run a playbook over its targets and report."),
     "plan": ("fleet.cli.verbs.run:plan", "Show what a run would do, and send nothing."),
-    "apply": ("fleet.cli.verbs.run:apply", "Carry out exactly what a plan file froze."),
+    "apply": ("fleet.cli.verbs.apply:apply", "Carry out exactly what a plan file froze."),
     "exec": ("fleet.cli.verbs.exec:execute", "Run one command on the selected VMs, without a playbook."),
-    "resume": ("fleet.cli.verbs.run:resume", "Go on with a run that was left unfinished."),
-    "rerun": ("fleet.cli.verbs.run:rerun", "Run again on the targets of a run that did not end well."),
+    "resume": ("fleet.cli.verbs.resume:resume", "Go on with a run that was left unfinished."),
+    "rerun": ("fleet.cli.verbs.resume:rerun", "Run again on the targets of a run that did not end well."),
     "commands": ("fleet.cli.verbs.commands:commands", "List, show, change or delete managed commands on VMs."),
     "approve": ("fleet.cli.verbs.approve:approve", "Approve the wave that a run waits to open, or a plan file."),
     "reject": ("fleet.cli.verbs.approve:reject", "Reject the wave that a run waits to open, which ends it."),

@@ -15,7 +15,8 @@ from fleet.cli.execute import config_to_carry
 from fleet.cli.options import Carry, Common
 from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import say
-from fleet.cli.verbs.run import FORMATS, go_on
+from fleet.cli.verbs.resume import go_on
+from fleet.cli.verbs.run import FORMATS
 from fleet.cli.verbs.runs import tell_damage
 from fleet.cli.verbs.steer import Reason, steer, steering
 from fleet.errors import ExitCode
