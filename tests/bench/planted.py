@@ -61,6 +61,7 @@ class DoesNotApply(Exception):
 
 
 ENGINE, JOB, JUDGE, STATE = "engine/loop.py", "run/job.py", "run/outcome.py", "run/state.py"
+REMOVAL = "run/removal.py"
 RECEIPT, REPORT, VERDICT, LIMITS = "guest/receipt.py", "report/aggregate.py", "report/verdict.py", "run/limits.py"
 ROWS = "    jobs = tuple(row(job, record, resumable=resumable) for job in record.jobs)\n"
 GREEN = "Outcome(Status.SUCCEEDED, Cause(CauseCode.COMPLETED), exit_code=0, verified=True)"
@@ -189,7 +190,7 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
     "preempted-is-cancelled": (Edit(JUDGE, 'return code.casefold() == "operationpreempted"', "return False"),),
     "deleted-while-it-may-run": (
         Edit(
-            STATE,
+            REMOVAL,
             "outcome.status is not Status.CANCELLED and not outcome.may_still_run",
             "outcome.status is not Status.CANCELLED",
         ),
