@@ -17,7 +17,7 @@ from fleet.app.parameters import hidden_apart, secrets_among
 from fleet.app.release import delete_and_record
 from fleet.app.runs import Stop, StopHook
 from fleet.app.search import Narrowing
-from fleet.app.stores import durations_in, open_store
+from fleet.app.stores import durations_of, open_store
 from fleet.app.threads import in_thread
 from fleet.clock import Clock, SystemClock
 from fleet.commands.bulk import Ended
@@ -89,6 +89,7 @@ class Fleet:
         self.config = config or load(flags={}, environ=environ, cwd=Path.cwd(), home=_home())[0]
         self.lab = lab
         self.store = store or open_store(self.config)
+        self._durations = durations_of(self.store, self.config if store is None else None)
         self._clock = clock or SystemClock()
         self._environ = environ
         self._open = AsyncExitStack()
@@ -140,11 +141,11 @@ class Fleet:
         """
         loaded = playbook if isinstance(playbook, Playbook) else await in_thread(plans.load_playbook, Path(playbook))
         found = await search.find_for(self.connection, loaded, narrowing or Narrowing())
-        known = await plans.with_times(
-            settings or plans.settings_of(self.config), durations_in(self.store), loaded, self.connection
-        )
+        settings = settings or plans.settings_of(self.config)
+        known = await plans.with_times(settings, self._durations, loaded, self.connection)
         given, _ = hidden_apart(loaded, values or {})
-        return plans.make_plan(self.connection, loaded, found, given, known, allow_empty=allow_empty)
+        plan = plans.make_plan(self.connection, loaded, found, given, known, allow_empty=allow_empty)
+        return await plans.with_usual(plan, self._durations)
 
     # -- runs --------------------------------------------------------------------------------------------------------
 
@@ -167,7 +168,7 @@ class Fleet:
         plans.check_cloud(plan, self.config, self.lab)
         plans.check_approved(plan, self.config, approval)
         secret = secrets_among(plan.declared, secrets or {})
-        opened = await runs.begin(self.store, plan, secret, self._clock, self._environ)
+        opened = await runs.begin(self.store, plan, secret, self._clock, self._environ, self._durations)
         return await self._carry_out(opened, secret, observe, stop)
 
     async def resume(
@@ -189,7 +190,7 @@ class Fleet:
             return aggregate(folded.record())
         plans.check_gates(kept.plan, self._environ)
         secret = secrets_among(kept.plan.declared, secrets or {})
-        opened = await runs.take_over(self.store, kept.run_id, self._clock)
+        opened = await runs.take_over(self.store, kept.run_id, self._clock, self._durations)
         return await self._carry_out(opened, secret, observe, stop)
 
     async def _carry_out(

@@ -21,6 +21,8 @@ from fleet.playbook.model import ParameterValue, Playbook, Transport
 from fleet.preflight import doctor, patchers
 from fleet.preflight.facts import Facts, Permissions
 from fleet.run import command
+from fleet.run.polling import deciles
+from fleet.run.times import script_key
 from fleet.targets.expand import require_some
 
 Values = Mapping[str, ParameterValue]
@@ -66,7 +68,7 @@ def settings_of(config: Config) -> Settings:
         transport=Transport(run.transport),
         without_managed=_without_managed(config),
         receipts=run.receipts,
-        concurrency=run.concurrency,
+        concurrency=None if run.concurrency == "auto" else run.concurrency,
         concurrency_per_subscription=run.concurrency_per_subscription,
         deliver_timeout=run.deliver_timeout,
         start_timeout=run.start_timeout,
@@ -77,6 +79,13 @@ def settings_of(config: Config) -> Settings:
 async def with_times(settings: Settings, durations: Durations, playbook: Playbook, connection: Connection) -> Settings:
     """Add how long targets took in the newest kept run of the playbook, so that the longest start first."""
     return replace(settings, times=await durations.newest(playbook.name, connection.name))
+
+
+async def with_usual(plan: Plan, durations: Durations) -> Plan:
+    """Add how long the plan's scripts took in earlier runs, so that results are looked for when they are there."""
+    usual = await durations.usual([script_key(plan, step) for step in plan.steps])
+    steps = (replace(step, usual=deciles(usual.get(script_key(plan, step), ()))) for step in plan.steps)
+    return replace(plan, steps=tuple(steps)) if usual else plan
 
 
 def _without_managed(config: Config) -> str:

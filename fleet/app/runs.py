@@ -21,7 +21,7 @@ from fleet.clock import Clock
 from fleet.engine.directives import DirectiveInbox
 from fleet.engine.loop import Engine
 from fleet.engine.ports import Kept
-from fleet.engine.run_store import RunJournal, RunStore
+from fleet.engine.run_store import Durations, RunJournal, RunStore
 from fleet.errors import FleetError, Refused, StateError
 from fleet.plan.model import JobId, Plan
 from fleet.plan.rerun import narrowed
@@ -96,12 +96,19 @@ class OpenRun:
     run: Run
     journal: RunJournal
     store: RunStore
+    durations: Durations | None = None
+    """What learns how long its scripts took."""
     is_resumable: bool = True
     """Whether the run can be gone on with; false once its journal was lost."""
 
 
 async def begin(
-    store: RunStore, plan: Plan, secrets: Mapping[str, str], clock: Clock, environ: Mapping[str, str]
+    store: RunStore,
+    plan: Plan,
+    secrets: Mapping[str, str],
+    clock: Clock,
+    environ: Mapping[str, str],
+    durations: Durations | None = None,
 ) -> OpenRun:
     """Keep a new run and own it. Raises StateError, and InvalidInput if a script cannot be carried or a gate's token is
     missing.
@@ -110,13 +117,13 @@ async def begin(
     now = clock.now()
     run_id = new_id(now, random.SystemRandom())
     command.check(plan, run_id, secrets)
-    return OpenRun(Run(plan, run_id), await store.create(run_id, plan, owner=owner(), now=now), store)
+    return OpenRun(Run(plan, run_id), await store.create(run_id, plan, owner=owner(), now=now), store, durations)
 
 
-async def take_over(store: RunStore, run_id: str, clock: Clock) -> OpenRun:
+async def take_over(store: RunStore, run_id: str, clock: Clock, durations: Durations | None = None) -> OpenRun:
     """Own a run that an earlier process left unfinished. Raises StateError."""
     taken = await store.take_over(run_id, owner=owner(), now=clock.now())
-    return OpenRun(_folded(taken.plan, run_id, taken.events), taken.journal, store)
+    return OpenRun(_folded(taken.plan, run_id, taken.events), taken.journal, store, durations)
 
 
 async def saved(store: RunStore, text: str) -> SavedRun:
@@ -225,6 +232,8 @@ async def carry_out(
         failure = loss
     if failure is not None:
         raise failure
+    if opened.durations is not None:
+        await opened.durations.learn(run.run_id, clock.now(), run.looks.took())
     return run.record()
 
 

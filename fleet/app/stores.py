@@ -16,8 +16,14 @@ def open_store(config: Config) -> RunStore:
     return SqliteRuns(config.state_dir)
 
 
-def durations_in(store: RunStore) -> Durations:
-    """Return how long targets took in the runs that a store keeps."""
-    from fleet.store.durations import RunDurations
+def durations_of(store: RunStore, config: Config | None) -> Durations:
+    """Return how long targets took in the runs that a store keeps, and scripts in those that the settings' folder knows.
 
-    return RunDurations(store)
+    Without settings nothing is known of scripts, and nothing is learned.
+    """
+    from fleet.store.durations import RunDurations
+    from fleet.store.sqlite.durations import DurationTable
+    from fleet.store.sqlite.threads import in_thread
+
+    table = None if config is None else DurationTable(config.state_dir)
+    return RunDurations(store, table, in_thread)

@@ -85,14 +85,17 @@ def tell_notes(connection: Connection, quiet: int) -> None:
 
 def confirm(plan: Plan, *, yes: bool) -> None:
     """Show the plan and ask, where there is somebody to ask; elsewhere ``-y`` is the answer."""
-    from fleet.cli.render_plan import render_plan
+    from fleet.cli.render_plan import no_budget, render_plan
 
     what = f"run {plan.playbook.name} on {plural(len(plan.targets) - len(plan.left), 'target')}"
-    agree(what, lambda: render_plan(plan, "table", colour=False), yes=yes)
+    agree(what, lambda: render_plan(plan, "table", colour=False), yes=yes, warning=no_budget(plan))
 
 
-def agree(what: str, picture: Callable[[], str], *, yes: bool) -> None:
-    """Show what is about to be done and ask. Raises Refused where it is not wanted, or nobody is there to say so."""
+def agree(what: str, picture: Callable[[], str], *, yes: bool, warning: str = "") -> None:
+    """Show what is about to be done, and last a warning, and ask.
+
+    Raises Refused where it is not wanted, or where no person can answer.
+    """
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -100,6 +103,8 @@ def agree(what: str, picture: Callable[[], str], *, yes: bool) -> None:
             f"nobody is here to confirm: {what}", hint="add -y (--yes) to run without asking", code="unconfirmed"
         )
     say(picture())
+    if warning:
+        say(warning)
     if not click.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
         raise Refused("not confirmed; nothing was sent", code="unconfirmed")
 
@@ -147,11 +152,12 @@ async def carry_out(
 ) -> Ended:
     """Begin a new run of a plan and drive it."""
     from fleet.app import runs
-    from fleet.app.stores import open_store
+    from fleet.app.stores import durations_of, open_store
 
     clock = SystemClock()
     stopping.hold()
-    opened = await runs.begin(open_store(config), plan, secrets, clock, os.environ)
+    store = open_store(config)
+    opened = await runs.begin(store, plan, secrets, clock, os.environ, durations_of(store, config))
     return await drive(opened, connection, secrets, carry, stopping, clock, show)
 
 

@@ -17,6 +17,7 @@ from fleet.report.safe import terminal
 from fleet.report.words import duration, plural
 from fleet.run.eta import Outlook, outlook
 from fleet.run.events import Event
+from fleet.run.holdup import Holdup
 from fleet.run.limits import ARM_WRITES
 from fleet.run.model import FAILURES, NOT_REACHED, Phase, Status
 from fleet.run.state import Run
@@ -161,9 +162,38 @@ class Progress:
         if self._outlook is not None:
             left = max(self._outlook.seconds - (now - self._sought), 0.0)
             parts.append(f"about {duration(left)} left" + (" without stragglers" if self._outlook.stragglers else ""))
+        if held := held_back(self._run, now):
+            parts.append(held)
         budget = self._run.call_budget(now)
         parts.append(f"API budget {min(budget, ARM_WRITES[0])}/{ARM_WRITES[0]} writes")
         return parts
+
+
+def held_back(run: Run, now: float) -> str:
+    """Say what holds the pace back, and what would change it; empty where nothing does but the scripts themselves."""
+    at_once = run.in_flight
+    match run.holdup(now):
+        case Holdup.BUDGET:
+            wider = max(20, 2 * at_once)
+            names = ("max_failures", run.limits.max_failures), ("max_unreachable", run.limits.max_unreachable)
+            needed = " and ".join(
+                f"{name} {wider - 1:,}" for name, most in names if most is not None and most < wider - 1
+            )
+            return (
+                f"held back by the budget ({wider:,} at once would need {needed})"
+                if needed
+                else "held back by the budget"
+            )
+        case Holdup.SLOW_START:
+            return "slow start"
+        case Holdup.CONCURRENCY:
+            return f"held back by the concurrency (fleet tune {run.run_id} -f {2 * at_once})"
+        case Holdup.SPREAD:
+            return "held back by the spread over groups"
+        case Holdup.WRITES | Holdup.READS as limit:
+            return f"held back by Azure's limit of {limit.split()[1]}"
+        case _:
+            return ""
 
 
 def slow_jobs(run: Run, now: float) -> list[str]:

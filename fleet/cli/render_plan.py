@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from fleet import codec
 from fleet.cli.terminal import table
 from fleet.plan import estimate as estimates
+from fleet.plan.bottleneck import Bottleneck, Bound, bottleneck
 from fleet.plan.estimate import Estimate
 from fleet.plan.model import Gate, Limits, Plan, PlannedStep, Wave
 from fleet.playbook.model import OnExisting, Strategy, Turn
@@ -171,13 +172,13 @@ def _kinds(plan: Plan) -> str:
 
 
 def _facts(plan: Plan, cost: Estimate) -> list[tuple[str, str]]:
-    limits = plan.limits
     subscriptions = len({target.subscription for target in plan.targets})
     kinds = [("kinds", _kinds(plan))] if any(target.kind is not Kind.VM for target in plan.targets) else []
     return [
         *kinds,
-        ("jobs", f"{plural(cost.jobs, 'job')} in {plural(subscriptions, 'subscription')}, {_at_once(limits)}"),
+        ("jobs", f"{plural(cost.jobs, 'job')} in {plural(subscriptions, 'subscription')}, {_at_once(plan)}"),
         *([("pace", "; ".join(pace))] if (pace := list(_pace(plan, cost))) else []),
+        *([("held back", held)] if (held := _held_back(plan)) else []),
         ("budget", _budget(plan)),
         *(("gate", line) for line in _gates(plan)),
         ("calls", f"{cost.submissions:,} submissions, about {cost.reads:,} reads, {cost.deletes:,} deletes"),
@@ -195,10 +196,52 @@ def _retries(cost: Estimate) -> str:
     return f"up to {more:,} submissions more, and then about {duration(cost.most_seconds)} in all"
 
 
-def _at_once(limits: Limits) -> str:
+def _at_once(plan: Plan) -> str:
+    limits = plan.limits
+    if limits.at_once >= len(plan.targets):
+        return "all at once, as fast as Azure's limits allow"
     if limits.at_once == limits.concurrency:
         return f"{limits.concurrency:,} at a time"
-    return f"{limits.at_once:,} at a time: a strict budget lets no more begin than may fail, and one"
+    return f"{limits.at_once:,} at a time: a strict budget lets no more start than may fail, and one"
+
+
+def no_budget(plan: Plan) -> str:
+    """Say in one line that nothing stops a failing script, and what would; empty where a budget does."""
+    total = len(plan.targets)
+    if total < 2 or _has_wave_budgets(plan) or plan.limits.max_failures is not None:
+        return ""
+    return (
+        f"No budget: a failing script reaches all {total:,} VMs (`--max-failures {max(total // 100, 1)}` stops early)"
+    )
+
+
+def _held_back(plan: Plan) -> str:
+    """Say which limit costs most time, and what would change it; empty where it is the scripts themselves."""
+    found = bottleneck(plan)
+    if found.bound is Bound.SCRIPT:
+        return ""
+    if found.bound is Bound.WRITES:
+        return "Azure takes 200 submissions at once and 10 a second for each subscription and principal"
+    return f"{_HELD_BY[found.bound](plan, found)}, which costs about {duration(found.seconds)}"
+
+
+def _by_budget(plan: Plan, found: Bottleneck) -> str:
+    at_once = min(found.wider, max(20, 2 * found.at_once))
+    needed = [
+        f"{name} {at_once - 1:,}"
+        for name, most in (("max_failures", plan.limits.max_failures), ("max_unreachable", plan.limits.max_unreachable))
+        if most is not None and most + 1 < at_once
+    ]
+    would = f" ({at_once:,} at once would need {' and '.join(needed)})" if needed else ""
+    return f"the budget: {found.at_once:,} at once{would}"
+
+
+_HELD_BY: Mapping[Bound, Callable[[Plan, Bottleneck], str]] = {
+    Bound.BUDGET: _by_budget,
+    Bound.SLOW_START: lambda plan, found: "slow start (--no-slow-start leaves it out)",
+    Bound.CONCURRENCY: lambda plan, found: f"the concurrency: {found.at_once:,} at once (-f {found.wider} allows all)",
+    Bound.SPREAD: lambda plan, found: f"the spread: at most {plan.limits.spread} at once",
+}
 
 
 def _pace(plan: Plan, cost: Estimate) -> Iterator[str]:
@@ -247,7 +290,7 @@ def _budget(plan: Plan) -> str:
         if maximum is not None
     ]
     if not allowed and not _has_wave_budgets(plan):
-        return "none: every target is tried, whatever fails"
+        return no_budget(plan) or "none: every target is tried, whatever fails"
     kind = "strict: work in flight counts" if limits.strict else "not strict: work in flight may overshoot it"
     return "; ".join([*(allowed or ["none for the whole run"]), kind])
 

@@ -46,7 +46,7 @@ class AzureConfig:
 class RunConfig:
     """How a run behaves where the playbook says nothing. Times in seconds; None means no limit."""
 
-    concurrency: int = 500
+    concurrency: int | Literal["auto"] = "auto"
     concurrency_per_subscription: int | None = None
     transport: Literal["auto", "managed", "action"] = "auto"
     receipts: bool = True

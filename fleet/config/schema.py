@@ -249,10 +249,10 @@ class AzureKeys(Keys):
 class RunKeys(Keys):
     """How a run behaves where the playbook says nothing."""
 
-    concurrency: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=500,
-        description="Jobs in flight. Azure's own limits are kept in any case; this bounds how many VMs are "
-        "busy at once.",
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = Field(
+        default="auto",
+        description="Jobs in flight, where the playbook names no number. `auto`: as many as Azure's limits and memory "
+        "allow; a budget bounds them further.",
         examples=[60],
     )
     concurrency_per_subscription: Annotated[int, Field(ge=1, le=100_000)] | None = Field(

@@ -141,11 +141,13 @@ def _misfit(document: Document, path: Path, name: str, group: Sequence[ErrorDeta
     """Say which words or which types would have fitted."""
     found = document.at(path)
     options = [word for item in group for word in _options(item)]
-    if options and isinstance(found, str):
-        message = f"{name} is '{shown(found)}', which is none of: {', '.join(options)}"
-        expected = " or ".join(filter(None, [", ".join(options[:-1]), options[-1]]))
-        return problem(document, path, "not_allowed", message, expected=expected, hint=closest(found, options))
     wanted = list(dict.fromkeys(_TYPES[item["type"]] for item in group if item["type"] in _TYPES))
+    if options and isinstance(found, str):
+        others = [kind for kind in wanted if "number" in kind]
+        no = f"neither {' nor '.join(others)} nor one of" if others else "none of"
+        message = f"{name} is '{shown(found)}', which is {no}: {', '.join(options)}"
+        expected = " or ".join(filter(None, [*others, ", ".join(options[:-1]), options[-1]]))
+        return problem(document, path, "not_allowed", message, expected=expected, hint=closest(found, options))
     if options:
         wanted.append(f"one of {', '.join(options)}")
     if not wanted:

@@ -6,7 +6,7 @@ run, such as how long scripts took, is a port of its own next to this one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -184,4 +184,15 @@ class Durations(Protocol):
 
     async def newest(self, playbook: str, cloud: str) -> Times:
         """Return the times of the newest run of a playbook in a cloud that has ended; none where none can be read."""
+        ...
+
+    async def usual(self, scripts: Sequence[str]) -> Mapping[str, Sequence[float]]:
+        """Return the seconds that these scripts took, in order; one of which nothing is known is left out.
+
+        A script is named by :func:`fleet.run.times.script_key`. What cannot be read is not known.
+        """
+        ...
+
+    async def learn(self, run_id: str, at: float, took: Mapping[str, Sequence[float]]) -> None:
+        """Keep what the scripts of a run took. What cannot be kept is forgotten."""
         ...

@@ -80,6 +80,8 @@ class PlannedStep:
     properties: Properties = field(default_factory=Properties)
     flow: Flow = field(default_factory=Flow)
     restart: Restart | None = None
+    usual: tuple[float, ...] = ()
+    """Seconds that earlier runs of the same script took: the deciles, from the shortest to the longest. Empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True)

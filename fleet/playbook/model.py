@@ -217,7 +217,8 @@ class Rollout:
     waves: tuple[Amount | str, ...] | WavesBy = ()
     """Cumulative counts or percents of the frozen targets, or ``canary``; empty means one wave of all."""
     order: Order = Order.NAME
-    slow_start: bool = True
+    slow_start: bool | None = None
+    """None: where a budget is set, which it then protects."""
     spread: Spread | None = None
     gates: tuple[Gate, ...] = ()
     concurrency: Amount | None = None

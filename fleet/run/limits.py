@@ -194,6 +194,15 @@ class LaneRates:
         for rate in rates:
             rate.wait(now - self.ahead, self.who)
 
+    def reads_left(self, now: float) -> int:
+        """How many reads ARM would take at ``now``."""
+        return self.arm.reads.left(now - self.ahead)
+
+    @property
+    def reads_per_second(self) -> float:
+        """How many reads come back a second."""
+        return self.arm.reads.per_second
+
     def writes_left(self, now: float) -> int:
         """How many submissions ARM would take at ``now``."""
         return self.arm.writes.left(now - self.ahead)

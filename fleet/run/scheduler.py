@@ -19,6 +19,7 @@ from fleet.run.answers import Quota
 from fleet.run.job_state import JobState
 from fleet.run.limits import LaneRates
 from fleet.run.model import Phase
+from fleet.run.polling import Reads
 from fleet.run.rates import Rates
 from fleet.targets.model import Kind
 
@@ -165,6 +166,11 @@ class Lanes:
         """Every lane, beginning with the one after that which submitted last."""
         return self._all[self._turn :] + self._all[: self._turn]
 
+    @property
+    def spread_holds(self) -> bool:
+        """Whether targets wait for their group of the spread."""
+        return any(starts for lanes in self._held.values() for starts in lanes.values())
+
     def submitted(self, state: JobState) -> None:
         self._turn = (self._of[state.job.id] + 1) % len(self._all)
 
@@ -174,6 +180,12 @@ class Lanes:
     def in_flight(self, lane: Lane) -> int:
         """How many jobs the lane's subscription has in flight."""
         return self._in_flight[lane.subscription]
+
+    def reads(self, state: JobState, at: float) -> Reads:
+        """Return what there is for looks at the jobs in flight in the job's subscription."""
+        lane = self.of(state)
+        running = max(self._in_flight[lane.subscription], 1)
+        return Reads(running, lane.rates.reads_left(at), lane.rates.reads_per_second)
 
     def note(self, at: float, quota: Quota) -> None:
         """Take over what an answer's headers said about one subscription and region."""

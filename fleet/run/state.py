@@ -29,7 +29,7 @@ from fleet.run.job import advance, again, broken, end
 from fleet.run.job_state import JobState
 from fleet.run.limits import Budget
 from fleet.run.model import FAILURES, NOT_REACHED, Cause, CauseCode, Outcome, Phase, Status
-from fleet.run.polling import LONGEST_HINT, next_look
+from fleet.run.polling import LONGEST_HINT
 from fleet.run.rates import Rates
 from fleet.run.removal import forget_removal, may_be_removed, note_failure, plan_removal, try_anew
 from fleet.run.retry import backoff
@@ -192,15 +192,19 @@ class Run(RunView):
     def _pace(self, state: JobState, event: e.Event) -> None:
         """Set when a running job is looked at again."""
         if isinstance(event, _FOLLOWED) and state.phase is Phase.RUNNING:
-            wait = next_look(
-                age=event.at - (state.intended or event.at),
-                looks=state.looks,
-                hint=None if isinstance(event, e.AgentSeen) else event.retry_after,
-                durations=self._durations_of(state),
-            )
-            state.due = event.at + wait
+            hint = None if isinstance(event, e.AgentSeen) else event.retry_after
+            state.due = event.at + self.looks.wait(state, event.at, hint, self._lanes.reads(state, event.at))
         elif isinstance(event, e.LookFailed):
             state.due = event.at + max(backoff(state.looks, state.salt), min(event.retry_after or 0.0, LONGEST_HINT))
+
+    def _look_sooner(self, like: JobState, at: float) -> None:
+        """Some jobs have ended: look at those like them at the age at which most of these ended, if that comes sooner."""
+        for state in self.jobs:
+            if state.phase is Phase.RUNNING and not state.calling and self.looks.are_alike(state, like):
+                sooner = max(at, self.looks.usual_end(state))
+                if sooner < state.due:
+                    state.due = sooner
+                    self._lanes.index(state)
 
     def _count(self, state: JobState, before: Counted) -> None:
         """Keep the run's counts in step with a job that stood as ``before``."""
@@ -241,8 +245,8 @@ class Run(RunView):
         was_last = not state.belongs_to_gate and self._wave_left[wave] == 0
         refused = state.outcome.cause.code is CauseCode.UNAUTHENTICATED
         self.signed_out |= refused and self._heard <= (state.first_intended or 0.0)
-        if state.operation is not None and state.intended is not None and state.outcome.verified:
-            self._durations_of(state).add(at - state.intended)
+        if state.operation is not None and state.outcome.verified and self.looks.learn(state, at):
+            self._look_sooner(state, at)
         if self._is_to_be_deleted(state) and state.possibly_sent and may_be_removed(state):
             plan_removal(state, at)
         self._go_on(state, at)

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from fleet.plan.model import JobId, Plan
+from fleet.plan.model import JobId, Plan, PlannedStep
 from fleet.run.events import Event, ResultReceived, SubmissionIntended
+
+
+def script_key(plan: Plan, step: PlannedStep) -> str:
+    """Name a step's script among those of all runs: the same script in another playbook, step or cloud is another."""
+    return "\n".join((plan.cloud, plan.playbook.name, step.id, step.digest))
 
 
 def times_of(plan: Plan, events: Iterable[Event]) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ from fleet.playbook.model import Transport
 from fleet.run import events as e
 from fleet.run.admission import Admission
 from fleet.run.answers import Command
-from fleet.run.command import build, command_name, guest_digest, is_wrapped, transport_of
+from fleet.run.command import build, guest_digest, is_wrapped, transport_of
 from fleet.run.directives import Control, budgets
 from fleet.run.effects import (
     AskAgent,
@@ -34,16 +34,18 @@ from fleet.run.expiry import cutoff
 from fleet.run.facts import Known
 from fleet.run.gates.checks import Findings, judge
 from fleet.run.gates.webhooks import WebhookGates
+from fleet.run.holdup import Holdup
+from fleet.run.job_record import job_record
 from fleet.run.job_state import JobState
 from fleet.run.limits import CALLS_AT_ONCE, Budget
 from fleet.run.longstanding import StandingCommand
+from fleet.run.looks import Looks
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status
-from fleet.run.polling import Durations
-from fleet.run.record import JobRecord, LeftCommand, RunRecord
+from fleet.run.record import JobRecord, RunRecord
 from fleet.run.removal import REMOVAL_TRIES
 from fleet.run.scheduler import Entry, Lane, Lanes
 from fleet.run.steps import decide, left_selection, rescued
-from fleet.targets.model import Kind, Os
+from fleet.targets.model import Os
 
 CLEAN_UP_PATIENCE = 600.0
 """Seconds without any progress after which managed commands that cannot be deleted stay on their VMs."""
@@ -112,7 +114,7 @@ class RunView:
         """When an answer of any kind last came."""
         self._progress = 0.0
         """When a job last ended or a command was last deleted."""
-        self._durations = {(step, kind): Durations() for step in range(len(plan.steps)) for kind in Kind}
+        self.looks = Looks(plan)
         self._deadlines: list[Entry] = []
 
     @property
@@ -162,6 +164,27 @@ class RunView:
             return WaitUntil(self._leave_at())
         return self._next_call(now)
 
+    def holdup(self, now: float) -> Holdup:
+        """Say what holds the pace back at a moment. Pauses, gates and waves that settle are not asked about here."""
+        lanes = self._lanes.in_turn()
+        goes_on = any(lane.freed or lane.again or lane.launches for lane in lanes)
+        starts = any(lane.starts or lane.restarts for lane in lanes)
+        if not (goes_on or starts):
+            if self._lanes.spread_holds:
+                return Holdup.SPREAD
+            due = [lane.rates.read_at() for lane in lanes if lane.looks and lane.looks[0][0] <= now]
+            return Holdup.READS if due and min(due) > now else Holdup.SCRIPTS
+        if self.in_flight >= self.limits.concurrency:
+            return Holdup.CONCURRENCY
+        if not self._has_room(self.tried):
+            return Holdup.BUDGET
+        if not goes_on and not self.pace.has_room():
+            return Holdup.SLOW_START
+        waiting = [lane for lane in lanes if lane.starts or lane.restarts or lane.freed or lane.again or lane.launches]
+        if not any(self._lane_has_room(lane) for lane in waiting):
+            return Holdup.CONCURRENCY
+        return Holdup.WRITES if min(lane.rates.submit_at() for lane in waiting) > now else Holdup.NOTHING
+
     def call_budget(self, now: float) -> int:
         """How many submissions the tightest subscription would still take at once."""
         return min((lane.rates.writes_left(now) for lane in self._lanes), default=0)
@@ -209,54 +232,8 @@ class RunView:
             states = self.jobs[first : first + steps]
             mended = rescued(states)
             for place, state in enumerate(states):
-                yield self._job_record(state, place in mended)
-
-    def _job_record(self, state: JobState, mended: bool) -> JobRecord:
-        operation = ""
-        if state.operation is not None:
-            managed = state.transport is Transport.MANAGED
-            url = state.operation.status_url
-            operation = command_name(self.run_id, state.job, state.retry) if managed else _operation_id(url)
-        return JobRecord(
-            job=state.job,
-            phase=state.phase,
-            outcome=state.outcome or self._left.get(self.plan.target_index(state.job.id)),
-            attempts=state.attempt - state.turned_away,
-            possibly_sent=state.possibly_sent,
-            may_have_run_twice=state.may_have_run_twice,
-            operation=operation,
-            started=state.intended,
-            ended=state.ended,
-            leftovers=tuple(self._leftovers_of(state)),
-            retries=state.retry,
-            earlier=state.earlier,
-            facts=state.facts,
-            rescued=mended,
-            nonce=state.nonce,
-            waits=state.trouble if state.phase is Phase.WAITING and state.tries else None,
-        )
-
-    def _durations_of(self, state: JobState) -> Durations:
-        """How long the job's step took so far on its kind of machine: Arc takes minutes for what a VM does in seconds."""
-        return self._durations[self.plan.step_index(state.job.id), state.job.target.kind]
-
-    def _leftovers_of(self, state: JobState) -> Iterator[LeftCommand]:
-        """Yield the commands of the job that may lie on the VM after the run's end."""
-        if not self.finished:
-            return
-        tries = {*state.removals, *state.undeleted}
-        if self._is_left(state):
-            tries.add(state.retry)
-        for retry in sorted(tries):
-            yield LeftCommand(retry, state.undeleted.get(retry))
-
-    def _is_left(self, state: JobState) -> bool:
-        """Whether the present try's command may lie on the VM: not deleted, nor cancelled by a person who deleted it."""
-        if not (state.transport is Transport.MANAGED and state.possibly_sent) or state.removed:
-            return False
-        if state.job.step.properties.command:
-            return False  # a standing command stays by intent
-        return state.outcome is None or state.outcome.status is not Status.CANCELLED or state.reported_its_end
+                left = self._left.get(self.plan.target_index(state.job.id))
+                yield job_record(self.run_id, state, left, finished=self.finished, mended=place in mended)
 
     def _must_stop(self, now: float) -> StopLaunching | None:
         if self.launch_stop is not None or self.done == len(self.jobs):
@@ -465,8 +442,3 @@ class RunView:
         if not own.command:
             return None
         return StandingCommand(own.on_existing)
-
-
-def _operation_id(url: str) -> str:
-    """The operation's id out of its signed URL: enough to find it, free of signatures."""
-    return url.partition("?")[0].rpartition("/")[2]

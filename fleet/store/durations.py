@@ -1,7 +1,8 @@
-"""How long targets took in the newest kept run of a playbook: the next run launches the longest first."""
+"""How long targets and scripts took in earlier runs: the next run starts the longest first, and looks at the right time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fleet.errors import StateError
@@ -9,13 +10,17 @@ from fleet.errors import StateError
 if TYPE_CHECKING:
     from fleet.engine.run_store import RunStore
     from fleet.plan.launch_order import Times
+    from fleet.store.sqlite.durations import DurationTable
+    from fleet.store.sqlite.threads import Work
 
 
 class RunDurations:
-    """Reads durations out of the journals that a store keeps."""
+    """Reads durations of targets out of the journals that a store keeps, and those of scripts out of a table."""
 
-    def __init__(self, runs: RunStore) -> None:
+    def __init__(self, runs: RunStore, table: DurationTable | None = None, work: Work | None = None) -> None:
         self._runs = runs
+        self._table = table
+        self._work = work
 
     async def newest(self, playbook: str, cloud: str) -> Times:
         """See :class:`fleet.engine.run_store.Durations`."""
@@ -33,3 +38,14 @@ class RunDurations:
         except StateError:
             pass
         return NO_TIMES
+
+    async def usual(self, scripts: Sequence[str]) -> Mapping[str, Sequence[float]]:
+        """See :class:`fleet.engine.run_store.Durations`."""
+        table = self._table
+        return {} if table is None or self._work is None else await self._work(lambda: table.usual(scripts))
+
+    async def learn(self, run_id: str, at: float, took: Mapping[str, Sequence[float]]) -> None:
+        """See :class:`fleet.engine.run_store.Durations`."""
+        table = self._table
+        if table is not None and self._work is not None and took:
+            await self._work(lambda: table.learn(run_id, at, took))

@@ -124,7 +124,7 @@ def test_a_home_that_is_no_folder_has_no_settings(place: Place) -> None:
     found = fleet.config.load.load(
         flags={}, environ={"FLEET_STATE_DIR": "/state"}, cwd=place.cwd, home=Path("/dev/null")
     )[0]
-    assert found.run.concurrency == 500
+    assert found.run.concurrency == "auto"
     with pytest.raises(InvalidInput, match="cannot be read"):
         place.load(FLEET_CONFIG="/dev/null/config.yaml")
 
@@ -164,7 +164,8 @@ def test_lists_of_names(place: Place, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "code", "hint"),
     [
-        ("FLEET_RUN_CONCURRENCY", "many", "wrong_type", ""),
+        ("FLEET_RUN_CONCURRENCY", "many", "not_allowed", ""),
+        ("FLEET_RUN_CONCURRENCY", "1.5", "wrong_type", ""),
         ("FLEET_RUN_CONCURRENCY", "0", "out_of_range", ""),
         ("FLEET_RUN_RECEIPTS", "yes", "ambiguous_scalar", "write true"),
         ("FLEET_RUN_TRANSPORT", "manged", "not_allowed", "did you mean 'managed'?"),

@@ -82,6 +82,7 @@ def execute(
     proven by receipts, to be resumed and shown again.
     """
     from fleet.app import connect, plans, search
+    from fleet.app.stores import durations_of, open_store
 
     config = config_to_carry(carry)
     refuse_unapproved(config)
@@ -95,6 +96,7 @@ def execute(
             plan = plans.make_plan(
                 connection, playbook, found, {}, settings_of(config, launch), allow_empty=narrow.allow_empty
             )
+            plan = await plans.with_usual(plan, durations_of(open_store(config), config))
             confirm(plan, yes=yes)
             return await carry_out(config, connection, plan, {}, carry, stopping, _show(carry, diff=diff))
 

@@ -64,7 +64,7 @@ def go_on(config: Config, kept: SavedRun, carry: Carry) -> int:
     """Take a kept run over and drive it to its end."""
     from fleet.app import connect, plans, runs
     from fleet.app.parameters import secrets_of
-    from fleet.app.stores import open_store
+    from fleet.app.stores import durations_of, open_store
     from fleet.report.aggregate import aggregate
 
     plans.check_cloud(kept.plan, config, carry.lab)
@@ -84,7 +84,8 @@ def go_on(config: Config, kept: SavedRun, carry: Carry) -> int:
             tell_notes(connection, carry.quiet)
             clock = SystemClock()
             stopping.hold()
-            opened = await runs.take_over(open_store(config), kept.run_id, clock)
+            store = open_store(config)
+            opened = await runs.take_over(store, kept.run_id, clock, durations_of(store, config))
             return await drive(opened, connection, secrets, carry, stopping, clock)
 
     return conduct(go, command_line("resume", kept.run_id, kept.plan, carry)).code

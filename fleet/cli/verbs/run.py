@@ -224,10 +224,11 @@ async def _plan(
 ) -> Plan:
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
     from fleet.app import plans, search
-    from fleet.app.stores import durations_in, open_store
+    from fleet.app.stores import durations_of, open_store
 
     found = await search.find_for(connection, loaded, narrowing_of(narrow))
     warn_about(found)
-    durations = durations_in(open_store(config))
+    durations = durations_of(open_store(config), config)
     known = await plans.with_times(settings_of(config, launch), durations, loaded, connection)
-    return plans.make_plan(connection, loaded, found, values, known, allow_empty=narrow.allow_empty)
+    plan = plans.make_plan(connection, loaded, found, values, known, allow_empty=narrow.allow_empty)
+    return await plans.with_usual(plan, durations)

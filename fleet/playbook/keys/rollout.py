@@ -256,9 +256,10 @@ class RolloutKeys(Keys):
         "longest in an earlier run of the playbook go first.",
         examples=["random"],
     )
-    slow_start: bool = Field(
-        default=True,
-        description="Inside a wave one VM begins, then as many more as ended well: 1, 2, 4, ... up to the concurrency.",
+    slow_start: bool | None = Field(
+        default=None,
+        description="Inside a wave one VM starts, then as many more as succeeded: 1, 2, 4, ... up to the concurrency. "
+        "None: where a budget is set, since without one every VM is tried whatever fails.",
         examples=[False],
     )
     spread: SpreadKeys | None = Field(

@@ -186,7 +186,7 @@ async def test_a_resumed_run_goes_on_with_the_budget_it_had() -> None:
 
 async def test_slow_start_doubles_inside_each_wave() -> None:
     """One VM begins a wave, then two, four, ...: no more are under way than have ended well, and one."""
-    trial = Trial(planned(Rollout(waves=(Amount(15),)), vms(60), concurrency=12), ScriptedCloud())
+    trial = Trial(planned(Rollout(waves=(Amount(15),), slow_start=True), vms(60), concurrency=12), ScriptedCloud())
     record = await trial.start()
     for wave in (0, 1):
         jobs = [job for job in record.jobs if job.job.wave == wave]
@@ -200,7 +200,7 @@ async def test_slow_start_doubles_inside_each_wave() -> None:
 
 async def test_slow_start_takes_whole_targets() -> None:
     """All steps of the first VM end before a second VM begins."""
-    record = await Trial(planned(Rollout(), vms(4), steps=3), ScriptedCloud()).start()
+    record = await Trial(planned(Rollout(slow_start=True), vms(4), steps=3), ScriptedCloud()).start()
     jobs = sorted(record.jobs, key=lambda job: job.started or 0.0)
     assert [job.job.target.name for job in jobs[:3]] == ["vm0000"] * 3
 
@@ -208,7 +208,7 @@ async def test_slow_start_takes_whole_targets() -> None:
 async def test_slow_start_costs_a_few_rounds_only() -> None:
     """A healthy wave of 500 takes ten rounds of the script's length, not five hundred."""
     cloud = ScriptedCloud(lambda command, n: Behaviour(duration=60.0))
-    await Trial(planned(Rollout(), vms(500)), cloud).start()
+    await Trial(planned(Rollout(slow_start=True), vms(500)), cloud).start()
     assert asyncio.get_running_loop().time() < 10 * 60.0 * 1.3
 
 

@@ -230,7 +230,7 @@ def test_only_what_a_receipt_proved_teaches_how_long_a_step_takes() -> None:
             untaught.apply(e.ResultFailed(25.0, JobId(job), "Odd", ""))
     for run in (taught, untaught):
         sent(run, 0, 100.0)
-    assert (taught.jobs[0].due, untaught.jobs[0].due) == (115.0, 100.0 + FIRST_LOOK)
+    assert (taught.jobs[0].due, untaught.jobs[0].due) == (114.5, 100.0 + FIRST_LOOK)
 
 
 def test_signed_out_is_known_only_if_nothing_was_heard_since() -> None:
