@@ -43,7 +43,7 @@ CORES = {
             "store/sqlite/wal",
             "store/sqlite/writer",
         ),
-        ("tests/unit/store", "tests/unit/test_files.py", "tests/contracts/test_journal.py"),
+        ("tests/unit/store", "tests/unit/test_files.py", "tests/contracts/test_run_store.py"),
     ),
     "state machine": Core(
         (
