@@ -186,6 +186,8 @@ def held_back(run: Run, now: float) -> str:
             )
         case Holdup.SLOW_START:
             return "slow start"
+        case Holdup.RATE:
+            return f"held back by the rate: {run.plan.limits.rate}"
         case Holdup.CONCURRENCY:
             return f"held back by the concurrency (fleet tune {run.run_id} -f {2 * at_once})"
         case Holdup.SPREAD:

@@ -240,6 +240,7 @@ _HELD_BY: Mapping[Bound, Callable[[Plan, Bottleneck], str]] = {
     Bound.BUDGET: _by_budget,
     Bound.SLOW_START: lambda plan, found: "slow start (--no-slow-start leaves it out)",
     Bound.CONCURRENCY: lambda plan, found: f"the concurrency: {found.at_once:,} at once (-f {found.wider} allows all)",
+    Bound.RATE: lambda plan, found: f"the rate: {plan.limits.rate}",
     Bound.SPREAD: lambda plan, found: f"the spread: at most {plan.limits.spread} at once",
 }
 
@@ -249,6 +250,8 @@ def _pace(plan: Plan, cost: Estimate) -> Iterator[str]:
     if limits.slow_start:
         costs = f", which takes {duration(cost.slow_start)} of the time" if cost.slow_start else ""
         yield f"slow start: each wave begins with one target, then as many more as ended well{costs}"
+    if limits.rate is not None:
+        yield f"at most {limits.rate}"
     if limits.spread is not None:
         none = sum(not trait(target, limits.spread.per) for target in plan.targets)
         yield f"at most {limits.spread} at once" + (f" ({plural(none, 'target')} without one)" if none else "")

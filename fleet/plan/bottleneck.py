@@ -19,6 +19,7 @@ class Bound(StrEnum):
     SLOW_START = "slow start"
     CONCURRENCY = "concurrency"
     SPREAD = "spread"
+    RATE = "rate"
     WRITES = "writes"
     """Azure's limit of submissions, for each subscription."""
     SCRIPT = "script"
@@ -66,6 +67,7 @@ def _lifted(plan: Plan) -> tuple[tuple[Bound, Plan], ...]:
         (Bound.SLOW_START, with_limits(replace(limits, slow_start=False))),
         (Bound.CONCURRENCY, with_limits(replace(limits, concurrency=max(len(plan.targets), 1)))),
         (Bound.SPREAD, with_limits(replace(limits, spread=None))),
+        (Bound.RATE, with_limits(replace(limits, rate=None))),
     )
 
 

@@ -183,6 +183,7 @@ def _limits(playbook: Playbook, total: int, settings: Settings) -> Limits:
         max_failures=_maximum(settings.override_max_failures or rollout.max_failures, total),
         max_unreachable=_maximum(settings.override_max_unreachable or rollout.max_unreachable, total),
         strict=rollout.strict,
+        rate=rollout.rate,
         spread=rollout.spread,
         soak=rollout.soak,
         deadline=rollout.deadline,

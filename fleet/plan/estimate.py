@@ -109,14 +109,15 @@ def wave_seconds(plan: Plan, wave: Wave, length: Length) -> float:
 
 def _body_seconds(plan: Plan, wave: Wave, length: Length) -> float:
     steps = expected(plan)
+    started = _last_start(plan, wave)
     largest = _largest(plan, wave)
     turns = rounds(plan, wave)
     if plan.strategy is Strategy.NODE:
         chain = [length(step) for step in steps]
-        return max(_last_submission(largest * len(steps)) + sum(chain[-1:]), turns * sum(chain))
+        return max(_last_submission(largest * len(steps)) + sum(chain[-1:]), turns * sum(chain), started + sum(chain))
     end = 0.0
     for number, step in enumerate(steps, 1):  # each waits until the one before has ended everywhere
-        end = max(end + turns * length(step), _last_submission(largest * number) + length(step))
+        end = max(end + turns * length(step), _last_submission(largest * number) + length(step), started + length(step))
     return end
 
 
@@ -137,6 +138,12 @@ def _largest(plan: Plan, wave: Wave) -> int:
 
 def _last_submission(calls: int) -> float:
     return max(0.0, (calls - 200) / 10, (calls - 1500) / (500 / 60))
+
+
+def _last_start(plan: Plan, wave: Wave) -> float:
+    """When the rate lets the last target of a wave start, if none started before."""
+    rate = plan.limits.rate
+    return 0.0 if rate is None else ((len(wave.targets) - 1) // rate.count) * rate.per
 
 
 def rounds(plan: Plan, wave: Wave) -> int:

@@ -19,6 +19,7 @@ from fleet.playbook.model import (
     Selection,
     Shell,
     Spread,
+    StartRate,
     Strategy,
     Transport,
     Turn,
@@ -149,6 +150,7 @@ class Limits:
     """How long an accepted managed command may show no start before its VM's agent is read."""
     answer_grace: float = 600.0
     """How long after a step's own time-out its answer is waited for before it is unknown."""
+    rate: StartRate | None = None
 
     @property
     def to_start(self) -> float:

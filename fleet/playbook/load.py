@@ -181,6 +181,7 @@ def _rollout(written: RolloutKeys) -> Rollout:
         waves=_waves(written.waves),
         order=Order(written.order),
         slow_start=written.slow_start,
+        rate=written.rate,
         spread=Spread(spread.per, spread.max) if spread else None,
         gates=tuple(gate for keys in written.gates for gate in _gates(keys)),
         concurrency=written.concurrency,

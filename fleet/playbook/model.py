@@ -211,6 +211,19 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class StartRate:
+    """At most so many VMs start in any stretch of so many seconds."""
+
+    count: int
+    per: float
+
+    def __str__(self) -> str:
+        from fleet.documents.schema import spelled  # not above: it brings pydantic, which most verbs do without
+
+        return f"{self.count:,} in {spelled(self.per)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """How the run spreads over the targets. Times in seconds; None means no limit (or the config's)."""
 
@@ -219,6 +232,7 @@ class Rollout:
     order: Order = Order.NAME
     slow_start: bool | None = None
     """None: where a budget is set, which it then protects."""
+    rate: StartRate | None = None
     spread: Spread | None = None
     gates: tuple[Gate, ...] = ()
     concurrency: Amount | None = None

@@ -6,7 +6,7 @@ a gate looks at after that holds nobody up. One whose only submission was refuse
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 
 from fleet.plan.model import Plan
@@ -39,6 +39,9 @@ class Admission:
         self._slow = plan.limits.slow_start
         self._targets = [_Standing(body, group) for group in groups]
         self._maxima = _maxima(plan, groups)
+        self._rate = plan.limits.rate
+        self._starts: deque[float] = deque(maxlen=None if self._rate is None else self._rate.count)
+        """When the newest targets started, as many as the rate counts."""
         self._busy: Counter[int] = Counter()
         self.under_way = 0
         self._earned = 0
@@ -52,6 +55,17 @@ class Admission:
     def has_room(self) -> bool:
         """Whether the slow start lets one more target begin."""
         return self.width is None or self.under_way < self.width
+
+    def start_at(self) -> float:
+        """The first moment at which the rate lets one more target start (it may lie in the past)."""
+        if self._rate is None or len(self._starts) < self._rate.count:
+            return 0.0
+        return self._starts[0] + self._rate.per
+
+    def started(self, at: float) -> None:
+        """A target started: its first command is sent."""
+        if self._rate is not None:
+            self._starts.append(at)
 
     def has_begun(self, target: int) -> bool:
         """Whether a step of the target has run: what follows begins nothing."""

@@ -13,6 +13,8 @@ class Holdup(StrEnum):
     BUDGET = "budget"
     """What is in flight could spend all that the failure budget has left."""
     SLOW_START = "slow start"
+    RATE = "rate"
+    """As many VMs as the rollout's rate allows have started a moment ago."""
     CONCURRENCY = "concurrency"
     SPREAD = "spread"
     """Every VM that waits is of a group that has as many at work as it may."""

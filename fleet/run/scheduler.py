@@ -171,7 +171,10 @@ class Lanes:
         """Whether targets wait for their group of the spread."""
         return any(starts for lanes in self._held.values() for starts in lanes.values())
 
-    def submitted(self, state: JobState) -> None:
+    def submitted(self, state: JobState, at: float) -> None:
+        """A command of the job is sent, for a target's first job its first."""
+        if not (state.attempt or self._pace.has_begun(self._plan.target_index(state.job.id)) or state.belongs_to_gate):
+            self._pace.started(at)
         self._turn = (self._of[state.job.id] + 1) % len(self._all)
 
     def count_flight(self, state: JobState, change: int) -> None:

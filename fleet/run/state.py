@@ -181,7 +181,7 @@ class Run(RunView):
         rates = self._lanes.of(state).rates
         if isinstance(event, e.SubmissionIntended):
             rates.submitted(event.at)
-            self._lanes.submitted(state)
+            self._lanes.submitted(state, event.at)
         elif isinstance(event, (e.LookBegun, e.FindBegun)):
             rates.read(event.at)
         elif isinstance(event, e.SubmissionRefused) and event.refusal.status == 429:

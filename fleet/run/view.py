@@ -180,6 +180,8 @@ class RunView:
             return Holdup.BUDGET
         if not goes_on and not self.pace.has_room():
             return Holdup.SLOW_START
+        if not goes_on and self.pace.start_at() > now:
+            return Holdup.RATE
         waiting = [lane for lane in lanes if lane.starts or lane.restarts or lane.freed or lane.again or lane.launches]
         if not any(self._lane_has_room(lane) for lane in waiting):
             return Holdup.CONCURRENCY
@@ -358,7 +360,8 @@ class RunView:
             for starts, may in ((lane.restarts, again and begins), (lane.starts, room and begins)):
                 if starts and may:
                     due, _, job = starts[0]
-                    yield max(due, lane.rates.submit_at()), self._submit, job
+                    at = max(lane.rates.submit_at(), self.pace.start_at() if starts is lane.starts else 0.0)
+                    yield max(due, at), self._submit, job
         for lane in lanes:
             if lane.looks and not hard:
                 due, job = lane.looks[0]

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from fleet.config.schema import service_url
 from fleet.documents.read import Keys, closest, refusal
-from fleet.documents.schema import Duration, Json
-from fleet.playbook.model import Amount
+from fleet.documents.schema import Duration, Json, seconds
+from fleet.playbook.model import Amount, StartRate
 from fleet.targets.traits import TRAITS, is_trait
 
 _AMOUNT = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
@@ -65,6 +65,22 @@ def _wave(value: object) -> Amount | str:
     return _positive(value)
 
 
+def _rate(value: object) -> StartRate:
+    count, slash, per = value.partition("/") if isinstance(value, str) else ("", "", "")
+    expected, hint = "a count and a duration such as 5/1m", "write 5/1m for five VMs a minute"
+    if not slash or not re.fullmatch(r"[1-9][0-9]{0,5}", count):
+        raise refusal("rate", "is no rate", expected=expected, hint=hint)
+    try:
+        length = seconds(per)
+    except ValueError as error:
+        raise refusal(
+            "rate", f"has a length that {error}", expected=expected, hint="write 5/1m for five VMs a minute"
+        ) from None
+    if length <= 0:
+        raise refusal("rate", "is over no time at all", expected=expected, hint=hint)
+    return StartRate(int(count), length)
+
+
 def _trait(value: object) -> str:
     if isinstance(value, str) and is_trait(value):
         return value
@@ -97,6 +113,11 @@ TraitKey = Annotated[
             "anyOf": [{"enum": list(TRAITS)}, {"type": "string", "pattern": r"^tag:\S(.{0,510}\S)?$"}],
         }
     ),
+]
+RateKey = Annotated[
+    StartRate,
+    PlainValidator(_rate),
+    WithJsonSchema({"title": "count/duration", "type": "string", "pattern": r"^[1-9][0-9]{0,5}/\S+$"}),
 ]
 Item = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -261,6 +282,12 @@ class RolloutKeys(Keys):
         description="Inside a wave one VM starts, then as many more as succeeded: 1, 2, 4, ... up to the concurrency. "
         "None: where a budget is set, since without one every VM is tried whatever fails.",
         examples=[False],
+    )
+    rate: RateKey | None = Field(
+        default=None,
+        description="At most so many VMs start in any stretch of so long, for servers that many would overload: licences, "
+        "mirrors, load balancers.",
+        examples=["5/1m"],
     )
     spread: SpreadKeys | None = Field(
         default=None,

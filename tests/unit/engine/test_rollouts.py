@@ -12,7 +12,7 @@ import pytest
 
 from fleet.plan.build import Settings, build
 from fleet.plan.model import Plan
-from fleet.playbook.model import Amount, Playbook, Rollout, Script, Selection, Spread, Step
+from fleet.playbook.model import Amount, Playbook, Rollout, Script, Selection, Spread, StartRate, Step
 from fleet.run import events as e
 from fleet.run.answers import LostReason, Refusal
 from fleet.run.model import CauseCode, Status
@@ -210,6 +210,20 @@ async def test_slow_start_costs_a_few_rounds_only() -> None:
     cloud = ScriptedCloud(lambda command, n: Behaviour(duration=60.0))
     await Trial(planned(Rollout(slow_start=True), vms(500)), cloud).start()
     assert asyncio.get_running_loop().time() < 10 * 60.0 * 1.3
+
+
+async def test_a_rate_bounds_the_starts_in_any_stretch_of_time() -> None:
+    """Five a minute: the sixth VM starts when the first did a minute ago, whatever ends meanwhile, also after a kill."""
+    trial = Trial(planned(Rollout(rate=StartRate(5, 60.0)), vms(12), steps=2), ScriptedCloud())
+    first = asyncio.ensure_future(trial.start())
+    await asyncio.sleep(30.0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    record = await trial.resume()
+    starts = sorted(job.started or 0.0 for job in record.jobs if job.job.step.id == "step0")
+    assert all(later - earlier >= 60.0 for earlier, later in zip(starts, starts[5:], strict=False))
+    assert starts[4] - starts[0] < 1.0 and starts[11] - starts[0] < 130.0
+    assert statuses(record) == {Status.SUCCEEDED: 24}
 
 
 async def test_spread_keeps_a_group_from_going_all_at_once() -> None:

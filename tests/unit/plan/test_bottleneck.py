@@ -8,7 +8,7 @@ import pytest
 
 from fleet.plan.bottleneck import Bound, bottleneck
 from fleet.plan.model import Limits, Plan
-from fleet.playbook.model import Amount, Spread
+from fleet.playbook.model import Amount, Spread, StartRate
 from tests.unit.run.factory import plan
 
 
@@ -21,6 +21,7 @@ from tests.unit.run.factory import plan
         (plan(100, limits=Limits(concurrency=10)), Bound.CONCURRENCY, 10, 100),
         (plan(100, limits=Limits(slow_start=True)), Bound.SLOW_START, 100, 100),
         (plan(100, limits=Limits(spread=Spread("os", Amount(1)))), Bound.SPREAD, 100, 100),
+        (plan(100, limits=Limits(rate=StartRate(5, 60.0))), Bound.RATE, 100, 100),
         (plan(2000, limits=Limits(concurrency=2000)), Bound.WRITES, 2000, 2000),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet.plan.model import Limits
-from fleet.playbook.model import Amount, Spread
+from fleet.playbook.model import Amount, Spread, StartRate
 from fleet.run import events as e
 from fleet.run.holdup import Holdup
 from tests.unit.run.driven import ended, opened, sent
@@ -31,6 +31,8 @@ def test_each_limit_is_named() -> None:
     assert held(Limits(slow_start=True), under_way=1) is Holdup.SLOW_START
     assert held(Limits(slow_start=True), under_way=1, over=1) is Holdup.NOTHING
     assert held(Limits(spread=Spread("os", Amount(2))), under_way=2) is Holdup.SPREAD
+    assert held(Limits(rate=StartRate(2, 60.0)), under_way=2) is Holdup.RATE
+    assert held(Limits(rate=StartRate(2, 60.0)), under_way=1) is Holdup.NOTHING
     assert held(Limits(), under_way=10) is Holdup.SCRIPTS
 
 
