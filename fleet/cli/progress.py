@@ -190,6 +190,8 @@ def held_back(run: Run, now: float) -> str:
             return f"held back by the rate: {run.plan.limits.rate}"
         case Holdup.CONCURRENCY:
             return f"held back by the concurrency (fleet tune {run.run_id} -f {2 * at_once})"
+        case Holdup.STEP:
+            return "held back by a step's own concurrency"
         case Holdup.SPREAD:
             return "held back by the spread over groups"
         case Holdup.WRITES | Holdup.READS as limit:

@@ -151,11 +151,11 @@ def _steps(playbook: Playbook, chosen: TargetSet, settings: Settings) -> Iterato
     """Yield the planned steps, each followed by those that restart its targets."""
     systems = {target.os for target in chosen.targets}
     for step in playbook.steps:
-        yield _planned(step, settings)
+        yield _planned(step, settings, len(chosen.targets))
         yield from restarts(step, systems)
 
 
-def _planned(step: Step, settings: Settings) -> PlannedStep:
+def _planned(step: Step, settings: Settings, total: int) -> PlannedStep:
     timeout = settings.override_timeout or step.timeout
     return PlannedStep(
         id=step.id,
@@ -167,6 +167,7 @@ def _planned(step: Step, settings: Settings) -> PlannedStep:
         args=step.args,
         timeout=timeout,
         ok_exit=(*step.ok_exit, *(NEEDED if step.reboot is Reboot.IF_NEEDED else ())),
+        concurrency=None if step.concurrency is None else max(step.concurrency.of(total), 1),
         run_as=step.run_as,
         properties=step.properties,
         flow=step.flow,

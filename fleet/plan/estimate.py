@@ -114,10 +114,16 @@ def _body_seconds(plan: Plan, wave: Wave, length: Length) -> float:
     turns = rounds(plan, wave)
     if plan.strategy is Strategy.NODE:
         chain = [length(step) for step in steps]
-        return max(_last_submission(largest * len(steps)) + sum(chain[-1:]), turns * sum(chain), started + sum(chain))
+        narrowest = max((_turns(wave, step) * length(step) for step in steps), default=0.0)
+        last = _last_submission(largest * len(steps)) + sum(chain[-1:])
+        return max(last, turns * sum(chain), started + sum(chain), narrowest)
     end = 0.0
     for number, step in enumerate(steps, 1):  # each waits until the one before has ended everywhere
-        end = max(end + turns * length(step), _last_submission(largest * number) + length(step), started + length(step))
+        end = max(
+            end + max(turns, _turns(wave, step)) * length(step),
+            _last_submission(largest * number) + length(step),
+            started + length(step),
+        )
     return end
 
 
@@ -138,6 +144,11 @@ def _largest(plan: Plan, wave: Wave) -> int:
 
 def _last_submission(calls: int) -> float:
     return max(0.0, (calls - 200) / 10, (calls - 1500) / (500 / 60))
+
+
+def _turns(wave: Wave, step: PlannedStep) -> int:
+    """How many times a step's own length it takes at least, by its own concurrency."""
+    return 1 if step.concurrency is None else -(-len(wave.targets) // step.concurrency)
 
 
 def _last_start(plan: Plan, wave: Wave) -> float:

@@ -81,6 +81,8 @@ class PlannedStep:
     properties: Properties = field(default_factory=Properties)
     flow: Flow = field(default_factory=Flow)
     restart: Restart | None = None
+    concurrency: int | None = None
+    """On how many targets the step may run at once; None: as many as the run lets."""
     usual: tuple[float, ...] = ()
     """Seconds that earlier runs of the same script took: the deciles, from the shortest to the longest. Empty: unknown."""
 

@@ -237,6 +237,7 @@ def _step(step: StepKeys, scripts: Mapping[str, str]) -> Step:
         args=tuple(step.args),
         timeout=step.timeout,
         ok_exit=tuple(step.ok.exit),
+        concurrency=step.concurrency,
         run_as=step.run_as.user if step.run_as else None,
         properties=_properties(step),
         flow=_flow(step),

@@ -389,6 +389,8 @@ class Step:
     """Templates, too; never with a secret."""
     timeout: float = 1800.0
     ok_exit: tuple[int, ...] = (0,)
+    concurrency: Amount | None = None
+    """On how many targets it may run at once, whatever the rollout lets."""
     run_as: str | None = None
     properties: Properties = field(default_factory=Properties)
     flow: Flow = field(default_factory=Flow)

@@ -16,6 +16,8 @@ class Holdup(StrEnum):
     RATE = "rate"
     """As many VMs as the rollout's rate allows have started a moment ago."""
     CONCURRENCY = "concurrency"
+    STEP = "step"
+    """Every job that waits is of a step that runs on as many VMs as it may."""
     SPREAD = "spread"
     """Every VM that waits is of a group that has as many at work as it may."""
     WRITES = "ARM writes"

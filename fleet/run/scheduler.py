@@ -66,14 +66,26 @@ class Lane:
         if state.removal_due is not None and not state.removing:
             heapq.heappush(self.removals, (state.removal_due, state.job.id))
 
-    def settle(self, jobs: Sequence[JobState], held: Callable[[Start], bool]) -> None:
-        """Drop stale tops, so that whoever reads sees true ones. ``held`` takes a start that must wait for its group."""
+    def settle(
+        self, jobs: Sequence[JobState], held: Callable[[Start], bool], step_holds: Callable[[JobState], bool]
+    ) -> None:
+        """Drop stale tops, so that whoever reads sees true ones.
+
+        ``held`` takes a start that must wait for its group, ``step_holds`` a job that must wait for others of its step.
+        """
         for starts in (self.starts, self.restarts):
-            while starts and (not self._begins_in(starts, starts[0], jobs[starts[0][2]]) or held(starts[0])):
+            while starts:
+                state = jobs[starts[0][2]]
+                if self._begins_in(starts, starts[0], state) and not (step_holds(state) or held(starts[0])):
+                    break
                 heapq.heappop(starts)
-        for queue in (self.launches, self.again, self.freed, self.resends):
-            while queue and not self._waits_in(queue, queue[0], jobs[queue[0][1]]):
+        for queue in (self.launches, self.again, self.freed):
+            while queue:
+                state = jobs[queue[0][1]]
+                if self._waits_in(queue, queue[0], state) and not step_holds(state):
+                    break
                 heapq.heappop(queue)
+        _drop(self.resends, lambda e: self._waits_in(self.resends, e, jobs[e[1]]))
         _drop(self.looks, lambda e: _is_looked_at(jobs[e[1]], e))
         _drop(self.removals, lambda e: jobs[e[1]].removal_due == e[0] and not jobs[e[1]].removing)
 
@@ -120,6 +132,9 @@ class Lanes:
         self._all = [lane for lanes in self._by_place.values() for lane in lanes.values()]
         number = {id(lane): index for index, lane in enumerate(self._all)}
         self._of = [number[id(self._lane_of(state))] for state in jobs]
+        self._step_busy: Counter[int] = Counter()
+        self._step_held: dict[int, list[Entry]] = {}
+        """Jobs that wait for others of their step, by its number."""
         self._turn = 0
         self._in_flight: Counter[str] = Counter()
 
@@ -138,7 +153,7 @@ class Lanes:
     def settle(self, lanes: Iterable[Lane]) -> None:
         """Drop what is stale on top of these lanes' queues; a start whose group is full is held until it is not."""
         for lane in lanes:
-            lane.settle(self._jobs, self._hold)
+            lane.settle(self._jobs, self._hold, self._hold_for_step)
 
     def _hold(self, start: Start) -> bool:
         target = self._plan.target_index(start[2])
@@ -148,8 +163,31 @@ class Lanes:
         heapq.heappush(self._held.setdefault(group, {}).setdefault(self._of[start[2]], []), start)
         return True
 
+    def _step_room(self, step: int) -> int:
+        most = self._plan.steps[step].concurrency
+        return len(self._jobs) if most is None else most - self._step_busy[step]
+
+    def _hold_for_step(self, state: JobState) -> bool:
+        step = self._plan.step_index(state.job.id)
+        if self._step_room(step) > 0:
+            return False
+        heapq.heappush(self._step_held.setdefault(step, []), (state.due, state.job.id))
+        return True
+
+    def _let_go_of_step(self, step: int) -> None:
+        """Give back as many jobs of the step as it has room for."""
+        held, room = self._step_held.get(step, []), self._step_room(step)
+        while held and room > 0:
+            due, job = heapq.heappop(held)
+            state = self._jobs[job]
+            if state.phase is Phase.WAITING and state.due == due:
+                self.index(state)
+                self.settle((self.of(state),))
+                room -= 1
+
     def let_go(self, state: JobState) -> None:
-        """Give each lane back as many starts of the job's group as the group has room for."""
+        """Give each lane back as many jobs of the job's step, and starts of its group, as there is room for."""
+        self._let_go_of_step(self._plan.step_index(state.job.id))
         group = self._pace.group(self._plan.target_index(state.job.id))
         if group is None or not (held := self._held.get(group)):
             return
@@ -177,8 +215,18 @@ class Lanes:
             self._pace.started(at)
         self._turn = (self._of[state.job.id] + 1) % len(self._all)
 
+    @property
+    def steps_hold(self) -> bool:
+        """Whether jobs wait for others of their step."""
+        return any(self._step_held.values())
+
     def count_flight(self, state: JobState, change: int) -> None:
+        """A job takes a slot (1) or gives it back (-1)."""
         self._in_flight[self.of(state).subscription] += change
+        step = self._plan.step_index(state.job.id)
+        self._step_busy[step] += change
+        if change > 0 and self._step_room(step) == 0:
+            self.settle(self._all)  # the next of the same step may be on top anywhere
 
     def in_flight(self, lane: Lane) -> int:
         """How many jobs the lane's subscription has in flight."""

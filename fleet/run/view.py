@@ -172,6 +172,8 @@ class RunView:
         if not (goes_on or starts):
             if self._lanes.spread_holds:
                 return Holdup.SPREAD
+            if self._lanes.steps_hold:
+                return Holdup.STEP
             due = [lane.rates.read_at() for lane in lanes if lane.looks and lane.looks[0][0] <= now]
             return Holdup.READS if due and min(due) > now else Holdup.SCRIPTS
         if self.in_flight >= self.limits.concurrency:

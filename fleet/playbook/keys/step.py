@@ -10,6 +10,7 @@ from pydantic import Field
 from fleet.documents.read import Keys
 from fleet.documents.schema import Duration, Item, Text
 from fleet.playbook.keys.properties import BlobKey, GalleryKey, IdentityKey, NameKey, OutputKeys, RunAsKey, TagsKey
+from fleet.playbook.keys.rollout import SomeKey
 
 FactName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
@@ -134,6 +135,12 @@ class StepKeys(Keys):
         description="The user to run as, by name or with a password, which is one secret parameter; sent by managed "
         "Run Command.",
         examples=[{"user": "deploy", "password": "{{ params.password }}"}],
+    )
+    concurrency: SomeKey | None = Field(
+        default=None,
+        description="On how many VMs the step runs at once: a count, or a percent of the run's VMs. None: as many as the "
+        "rollout lets.",
+        examples=[10],
     )
     transport: Literal["auto", "managed", "action"] = Field(
         default="auto",

@@ -226,6 +226,27 @@ async def test_a_rate_bounds_the_starts_in_any_stretch_of_time() -> None:
     assert statuses(record) == {Status.SUCCEEDED: 24}
 
 
+async def test_a_steps_own_concurrency_holds_that_step_only() -> None:
+    """Two at a time in the middle step, in all subscriptions together; the others go as wide as the run lets."""
+    made = planned(Rollout(), [target(index, subscription=f"sub-{index % 3}") for index in range(30)], steps=3)
+    steps = tuple(replace(step, concurrency=2 if step.id == "step1" else None) for step in made.steps)
+    cloud = ScriptedCloud(lambda command, n: Behaviour(duration=10.0))
+    trial = Trial(replace(made, steps=steps), cloud)
+    first = asyncio.ensure_future(trial.start())
+    await asyncio.sleep(35.0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    record = await trial.resume()
+    assert statuses(record) == {Status.SUCCEEDED: 90}
+
+    def most(step: str) -> int:
+        spans = [(job.started or 0.0, job.ended or 0.0) for job in record.jobs if job.job.step.id == step]
+        return max(sum(other[0] <= span[0] < other[1] for other in spans) for span in spans)
+
+    assert (most("step0"), most("step1")) == (30, 2)
+    assert set(cloud.executions.values()) == {3}
+
+
 async def test_spread_keeps_a_group_from_going_all_at_once() -> None:
     """At most one VM of each app is under way, its steps included; VMs without the tag are not held back."""
     machines = [target(n, tags={"App": f"app{n % 3}"} if n < 30 else {}) for n in range(40)]
