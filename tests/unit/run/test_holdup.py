@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fleet.plan.model import Limits
 from fleet.playbook.model import Amount, Spread, StartRate
 from fleet.run import events as e
+from fleet.run.effects import Submit
 from fleet.run.holdup import Holdup
+from fleet.run.model import CauseCode
 from tests.unit.run.driven import ended, opened, sent
 from tests.unit.run.factory import plan
 
@@ -45,6 +49,21 @@ def test_azures_writes_are_named_once_its_bucket_is_empty() -> None:
         count += 1
     assert run.holdup(NOW) is Holdup.WRITES and 150 < count < 200
     assert run.holdup(NOW + 1.0) is Holdup.NOTHING
+
+
+def test_a_step_that_is_full_holds_its_jobs_until_one_ends() -> None:
+    """One at a time: the next goes when the first ends, and one that a person has cancelled meanwhile never does."""
+    for cancelled in (False, True):
+        made = plan(3, receipts=False)
+        run = opened(replace(made, steps=tuple(replace(step, concurrency=1) for step in made.steps)), at=NOW)
+        assert run.holdup(NOW) is Holdup.NOTHING
+        sent(run, 0, NOW)
+        assert run.holdup(NOW) is Holdup.STEP
+        if cancelled:
+            run.apply(e.RunCancelled(NOW, e.StopKind.SOFT, "jo", "", "d"))
+            run.apply(e.LaunchStopped(NOW, CauseCode.STOPPED_BY_USER, "jo"))
+        ended(run, 0, NOW + 1.0)
+        assert isinstance(run.next(NOW + 1.0), Submit) is not cancelled
 
 
 def test_a_budget_that_was_raised_holds_no_longer() -> None:

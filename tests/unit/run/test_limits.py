@@ -381,3 +381,12 @@ def test_a_breach_says_what_where_and_how_many() -> None:
         "1 target could not be reached in wave 2; the budget allows 0",
     )
     assert Budget(Limits(), failures=9, not_reached=9).breach() is None
+
+
+def test_a_read_apart_from_runs_that_is_refused_holds_all_reads_up() -> None:
+    """Where the limit is ARM's own; one of a provider says nothing of other reads."""
+    rates = SubscriptionRates()
+    rates.refused_read(100.0, 30.0, "TooManyRequests")
+    assert rates.reads.earliest() <= 100.0
+    rates.refused_read(100.0, 30.0, ARM_THROTTLED)
+    assert rates.reads.earliest() == 130.0
