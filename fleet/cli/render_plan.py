@@ -236,10 +236,15 @@ def _by_budget(plan: Plan, found: Bottleneck) -> str:
     return f"the budget: {found.at_once:,} at once{would}"
 
 
+def _narrow_steps(plan: Plan) -> str:
+    return ", ".join(f"step {step.id}: {step.concurrency:,} at once" for step in plan.steps if step.concurrency)
+
+
 _HELD_BY: Mapping[Bound, Callable[[Plan, Bottleneck], str]] = {
     Bound.BUDGET: _by_budget,
     Bound.SLOW_START: lambda plan, found: "slow start (--no-slow-start leaves it out)",
     Bound.CONCURRENCY: lambda plan, found: f"the concurrency: {found.at_once:,} at once (-f {found.wider} allows all)",
+    Bound.STEP: lambda plan, found: f"the concurrency of {_narrow_steps(plan)}",
     Bound.RATE: lambda plan, found: f"the rate: {plan.limits.rate}",
     Bound.SPREAD: lambda plan, found: f"the spread: at most {plan.limits.spread} at once",
 }

@@ -20,6 +20,8 @@ class Bound(StrEnum):
     CONCURRENCY = "concurrency"
     SPREAD = "spread"
     RATE = "rate"
+    STEP = "step"
+    """The concurrency of a step of its own."""
     WRITES = "writes"
     """Azure's limit of submissions, for each subscription."""
     SCRIPT = "script"
@@ -61,6 +63,7 @@ def _lifted(plan: Plan) -> tuple[tuple[Bound, Plan], ...]:
         return replace(plan, limits=limits, waves=waves)
 
     limits = plan.limits
+    wide = replace(plan, steps=tuple(replace(step, concurrency=None) for step in plan.steps))
     free = tuple(replace(wave, max_failures=None, max_unreachable=None) for wave in plan.waves)
     return (
         (Bound.BUDGET, with_limits(replace(limits, max_failures=None, max_unreachable=None), free)),
@@ -68,6 +71,7 @@ def _lifted(plan: Plan) -> tuple[tuple[Bound, Plan], ...]:
         (Bound.CONCURRENCY, with_limits(replace(limits, concurrency=max(len(plan.targets), 1)))),
         (Bound.SPREAD, with_limits(replace(limits, spread=None))),
         (Bound.RATE, with_limits(replace(limits, rate=None))),
+        (Bound.STEP, wide),
     )
 
 

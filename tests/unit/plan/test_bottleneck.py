@@ -32,6 +32,13 @@ def test_the_limit_that_costs_most_is_named(made: Plan, bound: Bound, at_once: i
     assert (found.seconds > 0) == (bound not in (Bound.SCRIPT, Bound.WRITES))
 
 
+def test_a_narrow_step_is_named() -> None:
+    """One step that goes two at a time costs more than all the others."""
+    made = plan(100)
+    steps = tuple(replace(step, concurrency=2) for step in made.steps)
+    assert bottleneck(replace(made, steps=steps)).bound is Bound.STEP
+
+
 def test_budgets_of_waves_count_too() -> None:
     """What each wave may lose holds back as what the whole run may."""
     made = plan(100)
