@@ -64,6 +64,12 @@ BREACHES = {
         "import fleet.store.sqlite.journal",
         "The terminal goes through the use cases",
     ),
+    "a use case opens a journal": (
+        "app/steer.py",
+        "import fleet.store.sqlite.journal",
+        "The use cases know the store by its port",
+    ),
+    "a second door to SQLite": ("app/plans.py", "import sqlite3", "SQLite has one door"),
     "a signal in the engine": (
         "engine/loop.py",
         "import signal",
