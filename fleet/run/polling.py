@@ -1,10 +1,10 @@
 """When to look at a running job again.
 
 For VMs the service gives no hint (recorded: no ``Retry-After`` on run commands), and clients then wait 30 s. For Arc machines
-it asks for 120 s after a PUT (recorded), which is kept to. Without a hint we look soon, then in intervals that grow with the
-job's age, and learn from the jobs of the same step that have ended in this run: narrow durations make the first look of
-later jobs nearly always the last. One VM must not be read faster than every 5 s for long (documented: 12 to 15 reads a
-minute per VM beyond a burst).
+it asks for 120 s after a PUT (recorded), which is kept to. Without a hint, what earlier runs of the script took decides, then
+what the jobs of this run took: looks are spread over the ends, as many as Azure's reads allow. Where nothing is known, looks
+come in intervals that grow with the job's age. One VM must not be read faster than every 5 s for long (documented: 12 to 15
+reads a minute per VM beyond a burst).
 """
 
 from __future__ import annotations
