@@ -177,7 +177,7 @@ def _planned(step: Step, settings: Settings, total: int) -> PlannedStep:
 def _limits(playbook: Playbook, total: int, settings: Settings) -> Limits:
     rollout = playbook.rollout
     concurrency = settings.override_concurrency or rollout.concurrency
-    configured = min(total, MOST_AT_ONCE) if settings.concurrency is None else settings.concurrency
+    configured = MOST_AT_ONCE if settings.concurrency is None else settings.concurrency
     limits = Limits(
         concurrency=max(configured if concurrency is None else concurrency.of(total), 1),
         concurrency_per_subscription=settings.concurrency_per_subscription,

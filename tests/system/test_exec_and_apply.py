@@ -109,7 +109,7 @@ def test_differences_to_an_earlier_plan(here: Here, lab: LabUp, tmp_path: Path) 
     other = here("plan", EVERYTHING, lab.flag, "--diff", str(file), "--detailed-exitcode", "-x", "dev01", "-f", "3")
     assert other.code == 10
     assert "target dev01 removed" in other.out
-    assert "limit concurrency changed: 500 -> 3" in other.out
+    assert "limit concurrency changed: 20000 -> 3" in other.out
 
 
 def _digest(frozen: object) -> str:
