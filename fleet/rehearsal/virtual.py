@@ -63,11 +63,17 @@ class LoopClock:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end in virtual time."""
+    """Run a coroutine to its end in virtual time. Ctrl-C raises ``KeyboardInterrupt``, whatever the work does with it."""
     results: list[T] = []
 
     async def kept() -> None:  # with the result in it, the task is formatted whole when the runner gives SIGINT back
-        results.append(await work)
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            results.append(await work)
+        finally:
+            if task.cancelling():  # the work may have taken the interrupt for the end of one of its own tasks
+                raise asyncio.CancelledError
 
     try:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
