@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import os
+import signal
 from collections.abc import Generator, Iterator
 from functools import cache
 from typing import Any
@@ -72,3 +73,9 @@ def unpatched_aioresponses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Take the shim away, to see whether it is still needed."""
     monkeypatch.setattr(aioresponses.core, "ClientResponse", ClientResponse)
     yield
+
+
+def pytest_configure() -> None:
+    """Take SIGINT again where the shell that started the tests in the background had it ignored: programs inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
