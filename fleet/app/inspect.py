@@ -38,7 +38,7 @@ SAID = {
     Standing.GONE: "the wrapper is gone without an answer: it was killed",
     Standing.REBOOTED: "the VM was restarted since the script began",
     Standing.HIDDEN: "the script runs where its processes cannot be seen",
-    Standing.UNTOLD: "how the script stands was not told",
+    Standing.UNTOLD: "the state of the script is unknown",
 }
 
 

@@ -279,8 +279,8 @@ class RolloutKeys(Keys):
     )
     slow_start: bool | None = Field(
         default=None,
-        description="Inside a wave one VM starts, then as many more as succeeded: 1, 2, 4, ... up to the concurrency. "
-        "None: where a budget is set, since without one every VM is tried whatever fails.",
+        description="A wave starts one VM, and each VM that ended well lets one more run: 1, 2, 4, ... up to the "
+        "concurrency. If left out: only where a budget could stop the run, as without one every VM is tried anyway.",
         examples=[False],
     )
     rate: RateKey | None = Field(
