@@ -8,13 +8,12 @@ from fleet.azure.wire import agents, compute, hybrid, preflight, run_command
 from fleet.azure.wire.arm import is_gone, merge, not_done, quota, read_operation, retry_after
 from fleet.azure.wire.cloud_error import error_of
 from fleet.azure.wire.http import Json, NoResponse, Request, Response, as_object, as_text, dig
-from fleet.azure.wire.links import Links, check_link, links, problem_of
+from fleet.azure.wire.links import Links, links
 from fleet.engine.ports import Reply
 from fleet.playbook.model import Transport as Way
 from fleet.run.answers import (
     Accepted,
     AgentAnswer,
-    Answer,
     Command,
     FindAnswer,
     Finished,
@@ -46,6 +45,8 @@ class AzureCloud:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._agents = Agents(transport)
+        self._results: dict[str, str] = {}
+        """``Location`` of each action on its way, by the operation that is asked instead. Nothing of it is kept on disk."""
 
     async def submit(self, command: Command) -> Reply[SubmitAnswer]:
         """Send a command once: 2xx is accepted, 4xx refused, anything else lost.
@@ -97,8 +98,10 @@ class AzureCloud:
         if command.transport is Way.MANAGED:
             # The resource itself tells how it stands, so a missing or refused link is no loss.
             resource = run_command.resource_id(command.target, command.name)
-            return Accepted(Operation(Way.MANAGED, found.status, found.location, resource), wait)
-        operation = Operation(Way.ACTION, found.status, found.location)
+            return Accepted(Operation(Way.MANAGED, found.status, resource=resource), wait)
+        operation = Operation(Way.ACTION, found.status, "" if found.status else found.location)
+        if found.status and found.location:
+            self._results[found.status] = found.location
         result = None if answer.status == 202 else run_command.immediate_result(answer.json(), bool(operation.links))
         if result is None and not operation.links:
             return Lost(LostReason.MALFORMED, _no_link(answer, found))
@@ -122,16 +125,16 @@ class AzureCloud:
         state = run_command.action_state(status)
         if isinstance(state, StillRunning):
             return Reply(StillRunning(retry_after(answer, self._now())), left)
-        if state is not None:
-            return Reply(state, left)
-        final = await self._look_location(target, operation.location_url)
-        return Reply(final.answer, merge(left, final.quota))
+        place = operation.location_url or self._results.get(operation.status_url)
+        if state is None and place:
+            final = await self._look_location(target, place)
+            state, left = final.answer, merge(left, final.quota)
+        if not isinstance(state, (StillRunning, Refused, Lost)):
+            self._results.pop(operation.status_url, None)
+        return Reply(state or run_command.WITHOUT_RESULT, left)
 
     async def _look_location(self, target: Target, link: str) -> Reply[LookAnswer]:
         """Read the final answer: 202 while running (ARM RPC contract), 200 with the result (recorded)."""
-        if not link:
-            nowhere = "the operation succeeded and named no place for its result"
-            return Reply(Finished(Answer(execution_message=nowhere)))
         answer, left = await self._get(target, Request("GET", link))
         if isinstance(answer, (Refused, Lost)):
             return Reply(answer, left)
@@ -214,9 +217,6 @@ class AzureCloud:
         return Reply(report or Lost(LostReason.MALFORMED, "the VM's view does not say how its agent is"), left)
 
     async def _get(self, target: Target, request: Request) -> tuple[Response | Refused | Lost, Quota | None]:
-        if not request.target.startswith("/") and not check_link(self._transport.base_url, request.target):
-            problem = problem_of(self._transport.base_url, request.target)
-            return Lost(LostReason.MALFORMED, f"the operation's link {problem}: not followed"), None
         answer = await self._transport.send(request)
         left = quota(answer, target.subscription, target.location)
         failed = not_done(answer, self._now())

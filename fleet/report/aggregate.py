@@ -250,7 +250,8 @@ def _notes(record: RunRecord, labels: Mapping[str, str]) -> Iterable[str]:
             f"minute apart, have arrived after the second: {fold(twice)}"
         )
     if replayed := sum(outcome.replayed for outcome in outcomes):
-        yield f"{replayed} answers were kept ones: the script ran at an earlier delivery, not again"
+        kept = "is a kept one" if replayed == 1 else "are kept ones"
+        yield f"{plural(replayed, 'answer')} {kept}: the script ran at an earlier delivery, not again"
     if unchanged := sum(outcome.cause.code is CauseCode.UNCHANGED for outcome in outcomes):
         yield f"Rows with an earlier result, as Azure does not run an unchanged standing command again: {unchanged}"
     if cut := sum(outcome.truncated for outcome in outcomes):

@@ -71,13 +71,16 @@ def source_key(script: str, uri: str, gallery: str, command_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Where to ask about an accepted submission. URLs are signed: kept to resume, used byte for byte, never logged."""
+    """Where to ask about an accepted submission. URLs are signed: kept to resume, used byte for byte, never logged.
+
+    One is kept, of 3.4 KB: the operation holds the result too (recorded). Journals of earlier versions have both.
+    """
 
     transport: Transport
     status_url: str = field(default="", repr=False)
     """``Azure-AsyncOperation``."""
     location_url: str = field(default="", repr=False)
-    """``Location``."""
+    """``Location``, where that is missing."""
     resource: str = ""
     """Managed: ARM id of the run command resource."""
 

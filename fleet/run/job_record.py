@@ -21,7 +21,9 @@ def job_record(run_id: str, state: JobState, left: Outcome | None, *, finished: 
     if state.operation is not None:
         managed = state.transport is Transport.MANAGED
         operation = (
-            command_name(run_id, state.job, state.retry) if managed else _operation_id(state.operation.status_url)
+            command_name(run_id, state.job, state.retry)
+            if managed
+            else _operation_id(next(iter(state.operation.links), ""))
         )
     return JobRecord(
         job=state.job,

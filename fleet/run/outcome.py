@@ -35,7 +35,10 @@ _LOWEST_HANDLER_CODE = -999
 UNEXPLAINED = "ProvisioningFailed"
 """Our own code of a managed command whose provisioning failed, and whose operation cannot be read any more."""
 
-_SAYS_NOTHING = frozenset({"InternalExecutionError", UNEXPLAINED})
+UNREPORTED = "ResultMissing"
+"""Our own code of an action that succeeded, and whose result Azure does not have."""
+
+_SAYS_NOTHING = frozenset({"InternalExecutionError", UNEXPLAINED, UNREPORTED})
 _SENT_BUT_UNREPORTED = ("has not reported latest status", "has not reported status for")
 _DO_NOT_RERUN_BLINDLY = "check the VM before running it again: the script may have run, and may still be running"
 

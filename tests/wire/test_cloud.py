@@ -80,16 +80,22 @@ async def test_a_managed_submission_is_accepted(status: int) -> None:
 
 @pytest.mark.asyncio
 async def test_an_action_is_accepted_with_its_links() -> None:
-    """Both links are kept byte for byte."""
+    """The operation's link is kept byte for byte, and Location only where there is no operation: the disk holds one."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         here = f"http://{request.host}/op/1?t=%2f&c=A%3d"
-        return arm(202, None, Azure_AsyncOperation=here, Location=f"{here}&monitor=true")
+        both = {"Azure_AsyncOperation": here} if request.method == "POST" and not asked else {}
+        asked.append(request.method)
+        return arm(202, None, **both, Location=f"{here}&monitor=true")
 
+    asked: list[str] = []
     async with serving(answer) as base, Transport(base, StaticTokens("t")) as transport:
-        reply = await AzureCloud(transport).submit(command(Way.ACTION))
+        replies = [(await AzureCloud(transport).submit(command(Way.ACTION))).answer for _ in range(2)]
     link = f"{base}/op/1?t=%2f&c=A%3d"
-    assert reply.answer == Accepted(Operation(Way.ACTION, link, f"{link}&monitor=true"))
+    assert replies == [
+        Accepted(Operation(Way.ACTION, link)),
+        Accepted(Operation(Way.ACTION, "", f"{link}&monitor=true")),
+    ]
 
 
 @pytest.mark.asyncio
@@ -209,7 +215,7 @@ async def test_one_read_tells_the_result_of_an_action() -> None:
 
 @pytest.mark.asyncio
 async def test_location_is_asked_where_the_operation_has_no_output() -> None:
-    """Then the result is one more read away, and both answers' quotas count."""
+    """Then the result is one more read away, and both answers' quotas count. So it is with both links of an old journal."""
     name = "x-ms-ratelimit-remaining-subscription-reads"
     script = Script([arm(200, running("Succeeded"), **{name: "9"}), arm(200, RESULT, **{name: "8"})])
     reply = await ask(script, look_action)
@@ -220,13 +226,30 @@ async def test_location_is_asked_where_the_operation_has_no_output() -> None:
 
 
 @pytest.mark.asyncio
+async def test_location_is_remembered_while_the_operation_is_asked() -> None:
+    """It is not kept, and yet asked by who heard of it, until there is a result."""
+
+    async def submitted(cloud: AzureCloud, base: str) -> list[object]:
+        sent = (await cloud.submit(command(Way.ACTION))).answer
+        assert isinstance(sent, Accepted)
+        return [(await cloud.look(TARGET, sent.operation)).answer for _ in range(3)]
+
+    accepted = arm(202, None, Azure_AsyncOperation="/op?c=1", Location="/loc?c=2")
+    ended = [running("Succeeded"), RESULT]
+    script = Script([accepted, arm(200, ended[0]), arm(503), *(arm(200, each) for each in ended), arm(200, ended[0])])
+    async with serving(script.answer) as base, Transport(base, StaticTokens("t")) as transport:
+        lost, found, after = await submitted(AzureCloud(transport), base)
+    assert isinstance(lost, Lost) and isinstance(found, Finished) and isinstance(after, OperationFailed)
+    assert [path for _, path, _, _ in script.asked[1:]] == ["/op?c=1", "/loc?c=2", "/op?c=1", "/loc?c=2", "/op?c=1"]
+
+
+@pytest.mark.asyncio
 async def test_a_result_that_is_nowhere_is_told() -> None:
-    """An operation that succeeded and names no place for its output ends the job, with the reason; nothing is guessed."""
+    """An operation that succeeded and names no place for its output has no result; nothing is guessed."""
     script = Script([arm(200, running("Succeeded"))])
     reply = await ask(script, lambda cloud, base: cloud.look(TARGET, Operation(Way.ACTION, f"{base}/op?c=1")))
-    assert isinstance(reply.answer, Finished)
-    assert (reply.answer.answer.combined, reply.answer.answer.exit_code) == (None, None)
-    assert "no place for its result" in reply.answer.answer.execution_message
+    assert isinstance(reply.answer, OperationFailed)
+    assert (reply.answer.code, reply.answer.cancelled) == ("ResultMissing", False)
 
 
 @pytest.mark.asyncio

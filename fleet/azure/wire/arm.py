@@ -10,13 +10,12 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from fleet.azure.wire.cloud_error import ArmError, error_of, read_error
-from fleet.azure.wire.http import Json, NoResponse, Response, Silence, as_object, as_text
+from fleet.azure.wire.http import LIMIT_HEADERS, Json, NoResponse, Response, Silence, as_object, as_text
 from fleet.azure.wire.versions import is_wrong_version
 from fleet.run.answers import Lost, LostReason, OperationFailed, Quota, Refusal, Refused
 
-_ARM_LIMIT = "x-ms-ratelimit-remaining-subscription-"
-_TENANT_LIMIT = "x-ms-ratelimit-remaining-"
-_COMPUTE_LIMIT = "x-ms-ratelimit-remaining-resource"
+_ARM_LIMIT = f"{LIMIT_HEADERS}subscription-"
+_COMPUTE_LIMIT = f"{LIMIT_HEADERS}resource"
 _NO_LIMIT = frozenset({"VmssQueuedVMOperations"})
 """A length of a queue, not what is left: recorded as 0 in healthy runs."""
 
@@ -140,8 +139,8 @@ def quota(response: Response | NoResponse, subscription: str, location: str) -> 
     for name, values in response.headers.items():
         if name == _COMPUTE_LIMIT:
             left |= _policies(values)
-        elif name.startswith(_TENANT_LIMIT) and values and (count := _number(values[0])) is not None:
-            left[name.removeprefix(_ARM_LIMIT).removeprefix(_TENANT_LIMIT)] = int(count)
+        elif name.startswith(LIMIT_HEADERS) and values and (count := _number(values[0])) is not None:
+            left[name.removeprefix(_ARM_LIMIT).removeprefix(LIMIT_HEADERS)] = int(count)
     return Quota(subscription, location, left) if left else None
 
 

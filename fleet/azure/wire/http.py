@@ -15,6 +15,24 @@ MIB = 1024 * 1024
 DEPTH = 64
 """Deepest nesting of a JSON answer that is read; ARM's own answers stay under 20."""
 
+READ_HEADERS = frozenset(
+    {
+        "azure-asyncoperation",
+        "content-range",
+        "location",
+        "retry-after",
+        "retry-after-ms",
+        "www-authenticate",
+        "x-ms-error-code",
+        "x-ms-retry-after-ms",
+        "x-ms-user-quota-resets-after",
+    }
+)
+"""The headers of an answer that are read somewhere, in lower case. Others are not taken over: ARM sends about fifteen."""
+
+LIMIT_HEADERS = "x-ms-ratelimit-remaining-"
+"""How the names of those begin that tell what is left of a limit; they are read as well."""
+
 _PATH_SAFE = "/()-._~!$&'*+,;=:@"
 _QUERY_SAFE = "$,'()=/-._~"
 
@@ -39,15 +57,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer. Header names are lower-case and may have several values; ``body`` is decompressed."""
+    """An answer. Header names are lower-case, of ``READ_HEADERS`` and ``LIMIT_HEADERS``, and may have several values.
+
+    ``body`` is decompressed.
+    """
 
     status: int
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     body: bytes = field(default=b"", repr=False)
 
     def header(self, name: str) -> str:
-        """Return the first value of a header, or an empty text."""
-        values = self.headers.get(name.lower(), ())
+        """Return the first value of a header of ``READ_HEADERS``, or an empty text."""
+        assert name in READ_HEADERS, f"{name} is not taken over from an answer"
+        values = self.headers.get(name, ())
         return values[0] if values else ""
 
     def json(self) -> Json:

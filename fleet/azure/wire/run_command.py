@@ -28,7 +28,7 @@ from fleet.run.answers import (
     StillRunning,
     source_key,
 )
-from fleet.run.outcome import UNEXPLAINED, is_preempted
+from fleet.run.outcome import UNEXPLAINED, UNREPORTED, is_preempted
 from fleet.targets.glob import same_case
 from fleet.targets.model import Kind, Target, kind_of
 
@@ -225,6 +225,10 @@ def failed_action(operation: OperationStatus) -> Finished | OperationFailed | No
     code = int(ended.group(1))
     words = f"command terminated with exit status={code}"  # -1 in these words is a kill, else a handler's own error
     return Finished(Answer(execution_state="Failed", execution_message=words, exit_code=code, combined=combined))
+
+
+WITHOUT_RESULT = OperationFailed(UNREPORTED, "the operation succeeded, and Azure has no result of it")
+"""What is left to say where neither the operation nor ``Location`` tells how the script ended."""
 
 
 def action_state(operation: OperationStatus) -> LookAnswer | None:

@@ -106,7 +106,7 @@ def test_what_must_be_known_to_trust_the_rows_is_noted() -> None:
     """Receipts off, kept answers and cut output are said in the notes."""
     jobs = [replace(f.succeeded(), replayed=True), replace(f.failed(), truncated=True)]
     notes = " ".join(aggregate(f.record(f.plan(f.fleet(2), receipts=False), jobs)).notes)
-    assert "Receipts were off" in notes and "1 answers were kept" in notes
+    assert "Receipts were off" in notes and "1 answer is a kept one" in notes
     assert "output of 1 job was too much" in notes and "VM --full" in notes
 
 

@@ -134,6 +134,7 @@ def test_a_signal_reads_as_a_shell_tells_it() -> None:
         ("VMExtensionProvisioningTimeout", "timed out", False, Status.TIMED_OUT, CauseCode.SERVICE_TIMEOUT),
         ("VMAgentStatusCommunicationError", "no agent", False, Status.UNKNOWN, CauseCode.AGENT_NOT_READY),
         ("InternalExecutionError", "An internal execution error", False, Status.UNKNOWN, CauseCode.NO_ANSWER),
+        ("ResultMissing", "the operation succeeded", False, Status.UNKNOWN, CauseCode.NO_ANSWER),
         (
             "VMExtensionProvisioningError",
             "VM agent on VM 'v' has not reported latest status for extension 'RunCommandLinux'.",
