@@ -139,6 +139,8 @@ class Bulk:
     def heard(self, item: int, at: float, answer: BulkAnswer, quota: Quota | None) -> None:
         """Take over what came back."""
         self._flying -= 1
+        rates = self._lanes[self._items[item].lane].rates
+        (rates.removal_answered if self._kind is BulkKind.DELETE else rates.submission_answered)(at)
         if quota is not None:
             self._rates.note(at, quota)
         verdict = self._judged(item, at, answer)

@@ -55,18 +55,21 @@ class Turns:
         lane = self.rates.lane(target)
         own = lane.shared_by(self._who)
         await self._turn((id(lane), "submit"), own.submit_at, own.wait_to_submit, own.submitted)
+        own.submission_answered(self.now())
 
     async def read(self, target: Target) -> None:
         """Return when a command on the target may be read."""
         lane = self.rates.lane(target)
         own = lane.shared_by(self._who)
         await self._turn((id(lane), "read"), own.read_at, own.wait_to_read, own.read)
+        own.read_answered(self.now())
 
     async def remove(self, target: Target, within: float = math.inf) -> None:
         """Return when a command on the target may be deleted; at once where that is not ``within`` so many seconds."""
         lane = self.rates.lane(target)
         own = lane.shared_by(self._who)
         await self._turn((id(lane), "remove"), own.remove_at, own.wait_to_remove, own.removed, within)
+        own.removal_answered(self.now())
 
     async def read_anything(self, subscription: str, within: float = math.inf) -> None:
         """Return when something in the subscription may be read; at once where that is not ``within`` so many seconds."""

@@ -1,29 +1,20 @@
-"""Rates by absolute time, and the failure budget.
-
-A rate answers with the next allowed *moment*, never with "wait this long": one number of state (GCRA) cannot creep.
-Who shares one may keep a place, so that whoever asks most often does not get every call.
-"""
+"""What Azure's calls are limited by: ARM's buckets of a subscription, the provider's of a region and kind of machine."""
 
 from __future__ import annotations
 
 import math
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from fleet.run.answers import Quota
-from fleet.run.model import FAILURES, NOT_REACHED, CauseCode, Status
+from fleet.run.rate import Rate
 from fleet.targets.model import Kind
 
-if TYPE_CHECKING:
-    from fleet.plan.model import Limits
-
 # ARM, per subscription and principal: bucket and refill per second (documented, "Azure Resource Manager request
-# limits", 2024: 200, 250 and 200). One second's refill is kept back, since refills may come in steps, and a few tokens
-# more: calls sent apart can arrive together. With less, a run that drains the bucket meets refusals of its own making.
-ARM_WRITES = (185, 10.0)
-ARM_READS = (220, 25.0)
-ARM_DELETES = (185, 10.0)
+# limits", 2024: 200, 250 and 200). One second's refill is kept back, since refills may come in steps.
+ARM_WRITES = (190, 10.0)
+ARM_READS = (225, 25.0)
+ARM_DELETES = (190, 10.0)
 
 # Compute, per subscription and region: "Update VM" takes every submission and every removal, 1,500 and 500 a minute
 # (documented, "Compute throttling limits"). It is refilled once a minute, so one refill is kept back.
@@ -51,58 +42,6 @@ CALLS_AT_ONCE = 96
 """Requests on the wire at one time. More connections are slower, and short calls do not need them."""
 
 
-WAITED_FOR = 1.0
-"""Seconds after its moment for which one who waits keeps its place: it may have stopped, or want nothing any more."""
-
-
-@dataclass(slots=True)
-class Rate:
-    """A bucket of ``burst`` calls, refilled at ``per_second``. Moments are epoch seconds.
-
-    Those who share it have turns once it is empty: a call is left for each who waits, in the order in which they came.
-    """
-
-    burst: int
-    per_second: float
-    full_at: float = 0.0
-    """The moment at which the bucket will be full again: all that is known of the calls."""
-    waiting: dict[object, float] = field(default_factory=dict)
-    """Who waits for a call, first come first, and the moment until which it keeps its place."""
-
-    def earliest(self, who: object = None) -> float:
-        """The first moment at which one more call is allowed (it may lie in the past)."""
-        return self.full_at - (self.burst - 1 - (self._before(who) if self.waiting else 0)) / self.per_second
-
-    def left(self, now: float) -> int:
-        """How many calls are allowed at ``now``."""
-        return max(0, min(self.burst, int(self.burst - (self.full_at - now) * self.per_second)))
-
-    def take(self, at: float, who: object = None) -> None:
-        """Count one call that leaves at ``at``."""
-        self.full_at = max(self.full_at, at) + 1 / self.per_second
-        self.waiting.pop(who, None)
-
-    def wait(self, now: float, who: object) -> None:
-        """Keep a place for one that would call at ``now`` and may not; it asks again at its earliest moment."""
-        for each, until in list(self.waiting.items()):
-            if until < now and each is not who:
-                self.waiting.pop(each, None)
-        self.waiting[who] = max(self.earliest(who), now) + WAITED_FOR
-
-    def block(self, until: float) -> None:
-        """Allow nothing before ``until`` (the service said so)."""
-        self.full_at = max(self.full_at, until + (self.burst - 1) / self.per_second)
-
-    def note(self, at: float, remaining: int) -> None:
-        """Believe the service when it says that fewer calls are left than we think."""
-        self.full_at = max(self.full_at, at + (self.burst - remaining) / self.per_second)
-
-    def _before(self, who: object) -> int:
-        """How many have a place before this one, the last if it has none."""
-        places = list(self.waiting)
-        return places.index(who) if who in places else len(places)
-
-
 def _rate(shape: tuple[int, float]) -> Rate:
     return Rate(*shape)
 
@@ -117,14 +56,16 @@ class SubscriptionRates:
     principals: int = 1
 
     def note(self, at: float, quota: Quota) -> None:
-        """Believe ARM's counts. Zero is believed too: nothing is left.
+        """Believe ARM's counts. Zero is believed too: nothing is left. So is more than is documented.
 
         They are of the one principal who asked. Principals take turns, so before the emptiest of them runs dry the pool
-        can make as many calls as it has left, times the principals.
+        can make as many calls as it has left, times the principals; what others have left beyond that is not known.
         """
         for name, rate in (("writes", self.writes), ("reads", self.reads), ("deletes", self.deletes)):
             if (remaining := quota.remaining.get(name)) is not None:
                 rate.note(at, remaining * self.principals)
+                if self.principals == 1:
+                    rate.grant(at, remaining)
 
     def refused_read(self, at: float, wait: float | None, code: str) -> None:
         """A read met 429: hold up all reads of the subscription if the limit is ARM's own."""
@@ -209,18 +150,28 @@ class LaneRates:
 
     def submitted(self, at: float) -> None:
         at -= self.ahead
-        self.arm.writes.take(at, self.who)
-        self.updates.take(at, self.who)
+        self.arm.writes.send(at, self.who)
+        self.updates.send(at, self.who)
         if self.kind is Kind.ARC:
             self.arm.reads.take(at, self.who)  # its connection is read before anything is sent to it
 
+    def submission_answered(self, at: float) -> None:
+        self.arm.writes.answer(at - self.ahead)
+        self.updates.answer(at - self.ahead)
+
     def read(self, at: float) -> None:
-        self.arm.reads.take(at - self.ahead, self.who)
+        self.arm.reads.send(at - self.ahead, self.who)
+
+    def read_answered(self, at: float) -> None:
+        self.arm.reads.answer(at - self.ahead)
 
     def removed(self, at: float) -> None:
-        at -= self.ahead
-        self.arm.deletes.take(at, self.who)
-        self.removals.take(at, self.who)
+        self.arm.deletes.send(at - self.ahead, self.who)
+        self.removals.send(at - self.ahead, self.who)
+
+    def removal_answered(self, at: float) -> None:
+        self.arm.deletes.answer(at - self.ahead)
+        self.removals.answer(at - self.ahead)
 
     def refused_submission(self, at: float, wait: float | None, code: str) -> None:
         """A submission met 429: hold up what shares the limit, ARM's bucket or the provider's region."""
@@ -256,52 +207,3 @@ _BUCKETS = {
 
 def _believed(wait: float | None) -> float:
     return min(max(wait or 0.0, SHORTEST_BLOCK), LONGEST_BLOCK)
-
-
-@dataclass(slots=True)
-class Budget:
-    """How many failures and how many not-reached targets the run, or a wave of it, may have.
-
-    Strict: each job in flight reserves one of both, and each that waits to be tried again one of the unreachable, so that
-    the limit cannot be overshot whatever they turn out to be. Exceeding means *more than* the maximum: ``max_failures: 3``
-    ends the run at the fourth.
-    """
-
-    limits: Limits
-    failures: int = 0
-    not_reached: int = 0
-    where: str = ""
-    """Which part of the run it is for, for the reader: `` in wave 2``."""
-
-    def count(self, status: Status) -> None:
-        """Take over how a job ended."""
-        self.failures += status in FAILURES
-        self.not_reached += status in NOT_REACHED
-
-    def minds(self, status: Status) -> bool:
-        """Whether ending like this costs anything that is limited."""
-        limits = self.limits
-        return (status in FAILURES and limits.max_failures is not None) or (
-            status in NOT_REACHED and limits.max_unreachable is not None
-        )
-
-    def room(self, in_flight: int, tried: int) -> bool:
-        """Whether one more job may start beside those in flight and those that wait to be tried again."""
-        failures, unreachable = self.limits.max_failures, self.limits.max_unreachable
-        if not self.limits.strict:
-            in_flight = tried = 0
-        return (failures is None or self.failures + in_flight <= failures) and (
-            unreachable is None or self.not_reached + in_flight + tried <= unreachable
-        )
-
-    def breach(self) -> tuple[CauseCode, str] | None:
-        """The budget that is overdrawn, with a sentence, or None."""
-        failures, unreachable = self.limits.max_failures, self.limits.max_unreachable
-        if failures is not None and self.failures > failures:
-            return CauseCode.BUDGET_FAILURES, self._overdrawn(self.failures, "failed", failures)
-        if unreachable is not None and self.not_reached > unreachable:
-            return CauseCode.BUDGET_UNREACHABLE, self._overdrawn(self.not_reached, "could not be reached", unreachable)
-        return None
-
-    def _overdrawn(self, count: int, what: str, maximum: int) -> str:
-        return f"{count} target{'s' if count != 1 else ''} {what}{self.where}; the budget allows {maximum}"

@@ -7,11 +7,12 @@ goes over a copy, and a call that is counted at the same instant as another is l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from fleet.run.answers import Quota
-from fleet.run.limits import LaneRates, Rate, SubscriptionRates
+from fleet.run.limits import LaneRates, SubscriptionRates
+from fleet.run.rate import Level, OwnLevel, Rate
 from fleet.targets.model import Kind, Target
 
 
@@ -29,10 +30,14 @@ Levels = Mapping[Bucket, float]
 
 
 class Rates:
-    """Every rate of one sign-in. An entry is made when it is first asked for."""
+    """Every rate of one sign-in. An entry is made when it is first asked for.
 
-    def __init__(self, principals: int = 1) -> None:
+    ``level_of`` says where the level of each bucket is kept: in this process alone, or where other processes see it.
+    """
+
+    def __init__(self, principals: int = 1, level_of: Callable[[Bucket], Level] = lambda bucket: OwnLevel()) -> None:
         self._principals = principals
+        self._level_of = level_of
         self._arm: dict[str, SubscriptionRates] = {}
         self._places: dict[tuple[str, str], dict[Kind, LaneRates]] = {}
 
@@ -40,8 +45,9 @@ class Rates:
         """Return ARM's rates of a subscription."""
         name = subscription.casefold()
         if name not in self._arm:
-            self._arm[name] = SubscriptionRates()
-            self._arm[name].share(self._principals)
+            arm = self._arm[name] = SubscriptionRates()
+            arm.share(self._principals)
+            self._keep_levels(_of_arm(name, arm))
         return self._arm[name]
 
     def lane(self, target: Target) -> LaneRates:
@@ -49,10 +55,17 @@ class Rates:
         return self._lane(target.subscription, target.location, target.kind)
 
     def _lane(self, subscription: str, location: str, kind: Kind) -> LaneRates:
-        lanes = self._places.setdefault((subscription.casefold(), location.casefold()), {})
+        place = subscription.casefold(), location.casefold()
+        lanes = self._places.setdefault(place, {})
         if kind not in lanes:
             lanes[kind] = LaneRates(self.arm(subscription), kind)
+            self._keep_levels(_of_lane(place, lanes[kind]))
         return lanes[kind]
+
+    def _keep_levels(self, rates: Iterator[tuple[Bucket, Rate]]) -> None:
+        """Give each rate its level; one that has two names keeps the first."""
+        for rate, bucket in {id(rate): (rate, bucket) for bucket, rate in reversed([*rates])}.values():
+            rate.level = self._level_of(bucket)
 
     def share(self, principals: int) -> None:
         """Let this many principals take turns from now on, in every subscription."""
@@ -70,7 +83,7 @@ class Rates:
 
     def levels(self, now: float) -> Levels:
         """Return how the buckets are that are not full at ``now``, for another table of the same sign-in."""
-        return {bucket: rate.earliest() for bucket, rate in self._buckets() if rate.full_at > now}
+        return {bucket: rate.earliest() for bucket, rate in self._buckets() if rate.level.full_at > now}
 
     def hold(self, levels: Levels) -> None:
         """Take over another table's levels: of two moments the later holds, so no call and no block is forgotten."""
@@ -86,11 +99,20 @@ class Rates:
 
     def _buckets(self) -> Iterator[tuple[Bucket, Rate]]:
         for subscription, arm in list(self._arm.items()):
-            yield Bucket(subscription, "writes"), arm.writes
-            yield Bucket(subscription, "reads"), arm.reads
-            yield Bucket(subscription, "deletes"), arm.deletes
-        for (subscription, location), lanes in list(self._places.items()):
-            for kind, lane in list(lanes.items()):
-                yield Bucket(subscription, "updates", location, kind), lane.updates
-                yield Bucket(subscription, "removals", location, kind), lane.removals
-                yield Bucket(subscription, "reads", location, kind), lane.reads
+            yield from _of_arm(subscription, arm)
+        for place, lanes in list(self._places.items()):
+            for lane in list(lanes.values()):
+                yield from _of_lane(place, lane)
+
+
+def _of_arm(subscription: str, arm: SubscriptionRates) -> Iterator[tuple[Bucket, Rate]]:
+    yield Bucket(subscription, "writes"), arm.writes
+    yield Bucket(subscription, "reads"), arm.reads
+    yield Bucket(subscription, "deletes"), arm.deletes
+
+
+def _of_lane(place: tuple[str, str], lane: LaneRates) -> Iterator[tuple[Bucket, Rate]]:
+    subscription, location = place
+    yield Bucket(subscription, "updates", location, lane.kind), lane.updates
+    yield Bucket(subscription, "removals", location, lane.kind), lane.removals
+    yield Bucket(subscription, "reads", location, lane.kind), lane.reads

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from fleet.errors import defect
 from fleet.plan.model import JobId
@@ -17,6 +18,7 @@ from fleet.playbook.model import Strategy
 from fleet.run import agent, reboot
 from fleet.run import events as e
 from fleet.run.answers import LostReason
+from fleet.run.budget import Budget
 from fleet.run.command import derived_nonce
 from fleet.run.counts import ANSWERS, CALLS, Counted, is_answer
 from fleet.run.directives import sentence
@@ -27,7 +29,6 @@ from fleet.run.gates.checks import cause, judgement
 from fleet.run.gates.webhooks import told
 from fleet.run.job import advance, again, broken, end
 from fleet.run.job_state import JobState
-from fleet.run.limits import Budget
 from fleet.run.model import FAILURES, NOT_REACHED, Cause, CauseCode, Outcome, Phase, Status
 from fleet.run.polling import LONGEST_HINT
 from fleet.run.rates import Rates
@@ -71,11 +72,7 @@ class Run(RunView):
                 rates.wait_to_submit(now)
 
     def _take(self, event: e.Event) -> None:
-        self.calls += type(event) in CALLS
-        self.calls -= type(event) in ANSWERS
-        if isinstance(event, (e.SubmissionAccepted, e.ResultReceived)):
-            self._heard = event.at
-        self._answered = event.at if is_answer(event) else self._answered
+        self._count_wire(event)
         self.latest = max(self.latest, event.at)
         lanes: Iterable[Lane] = self._lanes
         match event:
@@ -188,6 +185,28 @@ class Run(RunView):
             rates.refused_submission(event.at, event.refusal.retry_after, event.refusal.code)
         elif isinstance(event, e.LookFailed) and event.status == 429:
             rates.refused_read(event.at, event.retry_after, event.code)
+
+    def _count_wire(self, event: e.Event) -> None:
+        """Count what goes out and what comes back, and note when something last did."""
+        self.calls += type(event) in CALLS
+        if type(event) in ANSWERS:
+            self.calls -= 1
+            self._count_answer(event)
+        if isinstance(event, (e.SubmissionAccepted, e.ResultReceived)):
+            self._heard = event.at
+        self._answered = event.at if is_answer(event) else self._answered
+
+    def _count_answer(self, event: Any) -> None:
+        """Count the answer to a job's open call where the call was counted."""
+        state = self.jobs[event.job]
+        rates = self._lanes.of(state).rates
+        if isinstance(event, (e.CommandRemoved, e.RemovalFailed)):
+            if state.removing:
+                rates.removal_answered(event.at)
+        elif state.phase is Phase.SUBMITTING:
+            rates.submission_answered(event.at)
+        elif state.calling:
+            rates.read_answered(event.at)
 
     def _pace(self, state: JobState, event: e.Event) -> None:
         """Set when a running job is looked at again."""

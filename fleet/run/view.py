@@ -10,6 +10,7 @@ from fleet.playbook.model import Transport
 from fleet.run import events as e
 from fleet.run.admission import Admission
 from fleet.run.answers import Command
+from fleet.run.budget import Budget
 from fleet.run.command import build, guest_digest, is_wrapped, transport_of
 from fleet.run.directives import Control, budgets
 from fleet.run.effects import (
@@ -37,7 +38,7 @@ from fleet.run.gates.webhooks import WebhookGates
 from fleet.run.holdup import Holdup
 from fleet.run.job_record import job_record
 from fleet.run.job_state import JobState
-from fleet.run.limits import CALLS_AT_ONCE, Budget
+from fleet.run.limits import CALLS_AT_ONCE
 from fleet.run.longstanding import StandingCommand
 from fleet.run.looks import Looks
 from fleet.run.model import Cause, CauseCode, Outcome, Phase, Status

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from fleet.run import effects as f
 from fleet.run import events as e
 from fleet.run.answers import Quota, Refusal
-from fleet.run.limits import ARM_THROTTLED, ARM_WRITES, WAITED_FOR, Rate
+from fleet.run.limits import ARM_THROTTLED, ARM_WRITES
+from fleet.run.rate import WAITED_FOR, Rate
 from fleet.run.rates import Bucket, Rates
 from fleet.run.state import Run
 from fleet.targets.model import Kind, Target

@@ -1,0 +1,156 @@
+"""One rate, by absolute time: the next allowed *moment*, never "wait this long". One number of state (GCRA) cannot creep.
+
+Who shares one may keep a place, so that whoever asks most often does not get every call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+WAITED_FOR = 1.0
+"""Seconds after its moment for which one who waits keeps its place: it may have stopped, or want nothing any more."""
+
+LONGEST_CALL = 75.0
+"""Seconds after which a call without an answer is taken to have arrived long ago: longer than any request may take."""
+
+UNSETTLED = 2.0
+"""Seconds for which an answer that comes late may still count without the calls that were answered meanwhile."""
+
+KEPT = 15
+"""Calls of what the service says is left that are kept for those of others who sign in alike."""
+
+_ROUNDING = 1e-3
+"""Of a call, since moments are floats."""
+
+
+class Level(Protocol):
+    """The moment (epoch seconds) at which one bucket will be full again, wherever it is kept."""
+
+    @property
+    def full_at(self) -> float:
+        """That moment. It may lie in the past."""
+        ...
+
+    def add(self, at: float, seconds: float) -> None:
+        """Count calls that leave at ``at`` and come back after so many seconds."""
+        ...
+
+    def delay(self, until: float) -> None:
+        """Be full no earlier than ``until``."""
+        ...
+
+    def advance(self, at: float, until: float) -> None:
+        """Be full at ``until``, where nobody else has counted a call lately."""
+        ...
+
+
+@dataclass(slots=True)
+class OwnLevel:
+    """A level of this process alone."""
+
+    full_at: float = 0.0
+
+    def add(self, at: float, seconds: float) -> None:
+        self.full_at = max(self.full_at, at) + seconds
+
+    def delay(self, until: float) -> None:
+        self.full_at = max(self.full_at, until)
+
+    def advance(self, at: float, until: float) -> None:
+        self.full_at = min(self.full_at, until)
+
+
+@dataclass(slots=True)
+class Rate:
+    """A bucket of ``burst`` calls, refilled at ``per_second``. Moments are epoch seconds.
+
+    A call arrives at some moment between when it is sent and when it is answered. It is counted at once, so that others do
+    not take it, and once more when it is answered, so that what was held up on its way (a busy processor, slow TLS, a
+    suspended machine) does not arrive together with later ones. Those who share a rate have turns once it is empty: a call
+    is left for each who waits, in the order in which they came.
+    """
+
+    burst: int
+    per_second: float
+    level: Level = field(default_factory=OwnLevel)
+    waiting: dict[object, float] = field(default_factory=dict)
+    """Who waits for a call, first come first, and the moment until which it keeps its place."""
+    _away: deque[float] = field(default_factory=deque)
+    """When each call was sent that is not answered yet."""
+    _answered: OwnLevel = field(default_factory=OwnLevel)
+    """The level if calls counted only once they are answered."""
+    _recent: deque[float] = field(default_factory=deque)
+    """When the last calls were answered."""
+    _blocked: float = 0.0
+    """The moment until which the service said that nothing is allowed."""
+
+    def earliest(self, who: object = None) -> float:
+        """The first moment at which one more call is allowed (it may lie in the past)."""
+        room = self.burst - 1 - (self._before(who) if self.waiting else 0)
+        counted = self.level.full_at - room / self.per_second
+        return max(counted, self._answered.full_at - max(room - len(self._away), 0) / self.per_second)
+
+    def left(self, now: float) -> int:
+        """How many calls are allowed at ``now``."""
+        counted = (self.level.full_at - now) * self.per_second
+        answered = max(self._answered.full_at - now, 0.0) * self.per_second + len(self._away)
+        return max(0, min(self.burst, int(self.burst - max(counted, answered) + _ROUNDING)))
+
+    def send(self, at: float, who: object = None) -> None:
+        """Count one call that is sent at ``at``, and whose answer will be counted by :meth:`answer`."""
+        self.take(at, who)
+        while self._away and self._away[0] < at - LONGEST_CALL:
+            self.answer(at)
+        self._away.append(at)
+
+    def answer(self, at: float) -> None:
+        """Count the answer to a call, or that it failed; nothing where none is on its way."""
+        if self._away:
+            self._away.popleft()
+            self._answered.add(at, 1 / self.per_second)
+            self._recent.append(at)
+            self._settle(at)
+
+    def take(self, at: float, who: object = None) -> None:
+        """Count one call that leaves at ``at``, whose answer nobody will count."""
+        self.level.add(at, 1 / self.per_second)
+        self.waiting.pop(who, None)
+
+    def wait(self, now: float, who: object) -> None:
+        """Keep a place for one that would call at ``now`` and may not; it asks again at its earliest moment."""
+        for each, until in list(self.waiting.items()):
+            if until < now and each is not who:
+                self.waiting.pop(each, None)
+        self.waiting[who] = max(self.earliest(who), now) + WAITED_FOR
+
+    def block(self, until: float) -> None:
+        """Allow nothing before ``until`` (the service said so)."""
+        self._blocked = max(self._blocked, until)
+        self.level.delay(until + (self.burst - 1) / self.per_second)
+
+    def note(self, at: float, remaining: int) -> None:
+        """Believe the service when it says that fewer calls are left than we think."""
+        self.level.delay(at + (self.burst - remaining) / self.per_second)
+
+    def grant(self, at: float, remaining: int) -> None:
+        """Believe the service when it says that more calls are left, but for those that it may not have counted yet."""
+        self._settle(at)
+        spare = remaining - KEPT - len(self._away) - len(self._recent)
+        if at < self._blocked or spare < 1:
+            return
+        self.burst = max(self.burst, spare)
+        until = at + (self.burst - spare) / self.per_second
+        if until < self.level.full_at:
+            self.level.advance(at, until)
+            self._answered.advance(at, until)
+
+    def _settle(self, at: float) -> None:
+        while self._recent and self._recent[0] < at - UNSETTLED:
+            self._recent.popleft()
+
+    def _before(self, who: object) -> int:
+        """How many have a place before this one, the last if it has none."""
+        places = list(self.waiting)
+        return places.index(who) if who in places else len(places)
