@@ -19,7 +19,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """Wall time at construction, carried forward by the event loop's own clock.
+    """Wall time when it is first asked, carried forward by the event loop's own clock.
 
     So a jump of the system clock cannot move deadlines, and a loop in virtual time moves this clock with it.
     """
@@ -28,14 +28,14 @@ class SystemClock:
         from asyncio import get_running_loop  # here, since a program that only renders times needs no event loop
 
         self._running_loop = get_running_loop
-        self._origin = time.time()  # noqa: TID251  this is the one clock
-        self._loop_origin: float | None = None
+        self._ahead: float | None = None
+        """Seconds by which wall time is ahead of the loop's."""
 
     def now(self) -> float:
         elapsed = self._running_loop().time()
-        if self._loop_origin is None:
-            self._loop_origin = elapsed
-        return self._origin + (elapsed - self._loop_origin)
+        if self._ahead is None:
+            self._ahead = time.time() - elapsed  # noqa: TID251  this is the one clock
+        return self._ahead + elapsed
 
 
 def wall_time() -> float:

@@ -15,6 +15,8 @@ from fleet.clock import wall_time
 from fleet.documents.files import read_text
 from fleet.engine.turns import SharedRates
 from fleet.errors import StateError
+from fleet.run.rates import Rates
+from fleet.store.levels import shared_levels
 
 if TYPE_CHECKING:
     from fleet.azure.credentials import TokenSource
@@ -50,12 +52,22 @@ class Connection:
 
 
 _shared: WeakValueDictionary[tuple[str, ...], SharedRates] = WeakValueDictionary()
-"""The rates of each sign-in: the cloud's address, then who signs in. Azure counts calls by principal and subscription."""
+"""The rates of each sign-in: the state folder and the cloud's address, then who signs in. Azure counts calls by principal
+and subscription.
+"""
 
 
-def shared_rates(address: str, principals: Iterable[str]) -> SharedRates:
-    """Return the rates of these principals at a cloud: the same ones for as long as anything uses them."""
-    return _shared.setdefault((address.rstrip("/"), *sorted(principals)), SharedRates())
+def shared_rates(state_dir: Path, address: str, principals: Iterable[str]) -> SharedRates:
+    """Return the rates of these principals at a cloud: the same ones for as long as anything uses them.
+
+    Other processes with the same state folder count in the same levels.
+    """
+    sign_in = (address.rstrip("/"), *sorted(principals))
+    found = _shared.get((str(state_dir), *sign_in))
+    if found is None:
+        levels = shared_levels(state_dir, "\n".join(sign_in))
+        found = _shared.setdefault((str(state_dir), *sign_in), SharedRates(Rates(level_of=levels)))
+    return found
 
 
 Opening = Callable[[], AbstractAsyncContextManager[Connection]]
@@ -84,12 +96,14 @@ async def connect(
         tokens = await in_thread(build_pool, config.azure.credential, where, environ)
         name = cloud_name(config)
         ca_file, versions = _text(config.azure.ca_file), config.azure.api_versions
-        shared = shared_rates(ends.resource_manager, principal_names(config.azure.credential, environ))
+        shared = shared_rates(
+            config.state_dir, ends.resource_manager, principal_names(config.azure.credential, environ)
+        )
         async with _connected(ends.resource_manager, tokens, ca_file, name, (), versions, shared) as connection:
             yield replace(connection, leases=name, gatekeeper=gatekeeper)
     elif is_url(lab):
         ca_file, versions = _text(config.azure.ca_file), config.azure.api_versions
-        shared = shared_rates(lab, ["lab"])
+        shared = shared_rates(config.state_dir, lab, ["lab"])
         async with _connected(lab, (StaticTokens("lab"),), ca_file, "lab", (), versions, shared) as connection:
             yield replace(connection, leases=lab.rstrip("/"), gatekeeper=gatekeeper)
     else:

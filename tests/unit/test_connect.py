@@ -85,14 +85,16 @@ def test_who_signs_in_is_named_without_asking(first: list[Credential], second: l
     assert (names[0] == names[1]) is alike
 
 
-def test_rates_are_forgotten_with_the_last_who_used_them() -> None:
-    """Nothing is kept of a sign-in that nothing uses any more."""
-    kept = shared_rates("https://cloud", ["a"])
+def test_rates_are_shared_by_who_signs_in_alike(tmp_path: Path) -> None:
+    """By the same object while one is in use, and by what was sent also afterwards; other sign-ins know nothing of it."""
+    kept = shared_rates(tmp_path, "https://cloud", ["a"])
     kept.rates.arm("s").writes.take(1000.0)
-    assert shared_rates("https://cloud/", ["a"]) is kept
+    assert shared_rates(tmp_path, "https://cloud/", ["a"]) is kept
     del kept
     gc.collect()
-    assert shared_rates("https://cloud", ["a"]).rates.levels(0.0) == {}
+    assert shared_rates(tmp_path, "https://cloud", ["a"]).rates.arm("s").writes.level.full_at > 1000.0
+    for folder, address, who in ((tmp_path, "https://cloud", "b"), (tmp_path / "other", "https://cloud", "a")):
+        assert shared_rates(folder, address, [who]).rates.arm("s").writes.level.full_at == 0.0
 
 
 def test_a_run_counts_where_its_connection_does() -> None:

@@ -1,0 +1,175 @@
+"""The levels of Azure's rates in one file: what one process has sent counts for every other that keeps its runs there.
+
+Each level is one number, changed under a lock of its own for a few microseconds; whoever does not get that lock at once
+changes it without one, so nothing ever waits for a process that was stopped. Two calls that are then counted at the same
+instant may count as one, for which the rates keep a reserve. The file may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.clock import wall_time
+from fleet.errors import StateError
+from fleet.run.rate import Level, OwnLevel
+from fleet.run.rates import Bucket
+from fleet.store.sqlite.files import make_folder, open_plain
+
+FILE = "rates"
+_MAGIC = b"fleet rates 1\n"
+_HEADER, _RECORD, _RECORDS = 64, 48, 8192
+"""Bytes before the records and of each one, a digest and a moment; and how many there are. The file stays sparse."""
+
+_SIZE = _HEADER + _RECORD * _RECORDS
+_PROBES = 64
+"""Records that are tried for one bucket. Where all are taken, its level stays in this process."""
+
+_MOMENT = struct.Struct("<d")
+_FARTHEST = 2 * 3600.0
+"""Seconds. A moment that lies farther ahead was written under another clock."""
+
+_QUIET = 10.0
+"""Seconds after which another process that has counted nothing is taken to send nothing."""
+
+_LOCK_TRIES = 50
+
+
+class _Shared:
+    """The file, mapped and open for as long as a level of it is used. Raises OSError for one of another kind."""
+
+    def __init__(self, path: Path) -> None:
+        with os.fdopen(open_plain(path, os.O_CREAT | os.O_RDWR), "r+b", buffering=0) as file:
+            descriptor = file.fileno()
+            if os.fstat(descriptor).st_size < _SIZE:
+                os.ftruncate(descriptor, _SIZE)
+            memory = mmap.mmap(descriptor, _SIZE)
+            if not any(memory[:_HEADER]):
+                memory[: len(_MAGIC)] = _MAGIC
+            if memory[: len(_MAGIC)] != _MAGIC:
+                raise OSError("not a file of levels")
+            self.memory = memory
+            self._descriptor = os.dup(descriptor)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def lock(self, offset: int) -> bool:
+        """Keep other processes from changing a record, if they let go of it at once; say whether that was so."""
+        return any(_try_lock(self._descriptor, offset) for _ in range(_LOCK_TRIES))
+
+    def unlock(self, offset: int) -> None:
+        """Let others change the record again."""
+        _unlock(self._descriptor, offset)
+
+
+if sys.platform == "win32":
+
+    def _try_lock(descriptor: int, offset: int) -> bool:
+        return True  # bytes that are locked there cannot be read meanwhile: the reserve has to do
+
+    def _unlock(descriptor: int, offset: int) -> None: ...
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int, offset: int) -> bool:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(descriptor: int, offset: int) -> None:
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, offset)
+
+
+@dataclass(slots=True)
+class _FileLevel:
+    """A level in the file. See :class:`fleet.run.rate.Level`."""
+
+    file: _Shared
+    offset: int
+    _own: float = 0.0
+    """What this process wrote last."""
+    _others_at: float = 0.0
+    """When another process was last seen to have written."""
+
+    @property
+    def full_at(self) -> float:
+        moment: float = _MOMENT.unpack_from(self.file.memory, self.offset)[0]
+        return moment if 0.0 <= moment < 1e11 else 0.0
+
+    def add(self, at: float, seconds: float) -> None:
+        self._change(lambda: max(self._read(at), at) + seconds)
+
+    def delay(self, until: float) -> None:
+        self._change(lambda: max(self.full_at, until))
+
+    def advance(self, at: float, until: float) -> None:
+        if until < self._read(at) and at - self._others_at > _QUIET:
+            self._change(lambda: min(self.full_at, until))
+
+    def _change(self, to: Callable[[], float]) -> None:
+        locked = self.file.lock(self.offset)
+        try:
+            self._own = to()
+            _MOMENT.pack_into(self.file.memory, self.offset, self._own)
+        finally:
+            if locked:
+                self.file.unlock(self.offset)
+
+    def _read(self, at: float) -> float:
+        moment = self.full_at
+        if moment != self._own:
+            self._own, self._others_at = moment, at
+        return moment
+
+
+def shared_levels(state_dir: Path, sign_in: str) -> Callable[[Bucket], Level]:
+    """Return what finds the level of each bucket of a sign-in, in the state folder's file; the folder is made if need be.
+
+    Where there can be no such file, levels are kept in this process alone.
+    """
+    file: _Shared | None = None
+    with suppress(OSError, ValueError, StateError):
+        make_folder(state_dir)
+        file = _Shared(state_dir / FILE)
+
+    def level_of(bucket: Bucket) -> Level:
+        digest = hashlib.sha256(repr((sign_in, bucket)).encode()).digest()
+        offset = None if file is None else _place(file.memory, digest)
+        return OwnLevel() if file is None or offset is None else _checked(_FileLevel(file, offset))
+
+    return level_of
+
+
+def _place(memory: mmap.mmap, digest: bytes) -> int | None:
+    """Find the record of a bucket, or take a free one for it. None where too many others are in its way.
+
+    The record is read again after it was taken: another process may have taken it at the same time.
+    """
+    first = int.from_bytes(digest[:4], "big")
+    for probe in range(_PROBES):
+        start = _HEADER + (first + probe) % _RECORDS * _RECORD
+        end = start + len(digest)
+        if not any(memory[start:end]):
+            memory[start:end] = digest
+        if memory[start:end] == digest:
+            return end
+    return None
+
+
+def _checked(level: _FileLevel) -> _FileLevel:
+    """Let a moment that cannot be meant count for nothing."""
+    if level.full_at > wall_time() + _FARTHEST:
+        _MOMENT.pack_into(level.file.memory, level.offset, 0.0)
+    return level
