@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from fleet.app.stores import levels_of
 from fleet.clock import wall_time
 from fleet.documents.files import read_text
 from fleet.engine.turns import SharedRates
 from fleet.errors import StateError
 from fleet.run.rates import Rates
-from fleet.store.levels import shared_levels
 
 if TYPE_CHECKING:
     from fleet.azure.credentials import TokenSource
@@ -65,8 +65,8 @@ def shared_rates(state_dir: Path, address: str, principals: Iterable[str]) -> Sh
     sign_in = (address.rstrip("/"), *sorted(principals))
     found = _shared.get((str(state_dir), *sign_in))
     if found is None:
-        levels = shared_levels(state_dir, "\n".join(sign_in))
-        found = _shared.setdefault((str(state_dir), *sign_in), SharedRates(Rates(level_of=levels)))
+        rates = Rates(level_of=levels_of(state_dir, "\n".join(sign_in)))
+        found = _shared.setdefault((str(state_dir), *sign_in), SharedRates(rates))
     return found
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from fleet.errors import defect
 from fleet.plan.model import JobId
@@ -20,7 +19,7 @@ from fleet.run import events as e
 from fleet.run.answers import LostReason
 from fleet.run.budget import Budget
 from fleet.run.command import derived_nonce
-from fleet.run.counts import ANSWERS, CALLS, Counted, is_answer
+from fleet.run.counts import CALLS, Counted, count_answer, count_call, is_answer, is_end_of_call
 from fleet.run.directives import sentence
 from fleet.run.effects import Remove
 from fleet.run.ender import Ender
@@ -114,7 +113,9 @@ class Run(RunView):
     def _move(self, state: JobState, event: e.Event) -> None:
         """Advance one job and keep every count and queue in step with it."""
         before, was_done = Counted.of(state), state.phase is Phase.DONE
-        self._count_call(state, event)
+        count_call(self._lanes.of(state).rates, event)
+        if isinstance(event, e.SubmissionIntended):
+            self._lanes.submitted(state, event.at)
         self._advance(state, event)
         if self.launch_stop is not None and state.phase is Phase.WAITING and state.attempt:
             self._stop_job(state, event.at, self.launch_stop)
@@ -174,39 +175,16 @@ class Run(RunView):
         self.pace.begun(self.plan.target_index(state.job.id))
         again(state, at)
 
-    def _count_call(self, state: JobState, event: e.Event) -> None:
-        rates = self._lanes.of(state).rates
-        if isinstance(event, e.SubmissionIntended):
-            rates.submitted(event.at)
-            self._lanes.submitted(state, event.at)
-        elif isinstance(event, (e.LookBegun, e.FindBegun)):
-            rates.read(event.at)
-        elif isinstance(event, e.SubmissionRefused) and event.refusal.status == 429:
-            rates.refused_submission(event.at, event.refusal.retry_after, event.refusal.code)
-        elif isinstance(event, e.LookFailed) and event.status == 429:
-            rates.refused_read(event.at, event.retry_after, event.code)
-
     def _count_wire(self, event: e.Event) -> None:
         """Count what goes out and what comes back, and note when something last did."""
         self.calls += type(event) in CALLS
-        if type(event) in ANSWERS:
+        if is_end_of_call(event):
             self.calls -= 1
-            self._count_answer(event)
+            state = self.jobs[event.job]
+            count_answer(self._lanes.of(state).rates, state, event)
         if isinstance(event, (e.SubmissionAccepted, e.ResultReceived)):
             self._heard = event.at
         self._answered = event.at if is_answer(event) else self._answered
-
-    def _count_answer(self, event: Any) -> None:
-        """Count the answer to a job's open call where the call was counted."""
-        state = self.jobs[event.job]
-        rates = self._lanes.of(state).rates
-        if isinstance(event, (e.CommandRemoved, e.RemovalFailed)):
-            if state.removing:
-                rates.removal_answered(event.at)
-        elif state.phase is Phase.SUBMITTING:
-            rates.submission_answered(event.at)
-        elif state.calling:
-            rates.read_answered(event.at)
 
     def _pace(self, state: JobState, event: e.Event) -> None:
         """Set when a running job is looked at again."""

@@ -132,10 +132,11 @@ def test_a_submission_to_an_arc_machine_costs_a_read_as_well() -> None:
 
 
 def test_less_is_used_than_is_documented() -> None:
-    """Each bucket is the documented one less one refill."""
-    assert ARM_WRITES == (200 - 10, 10.0)
-    assert ARM_READS == (250 - 25, 25.0)
-    assert ARM_DELETES == (200 - 10, 10.0)
+    """Each bucket is the documented one less a reserve: one refill, and a few calls for clocks that differ."""
+    reserve = 3
+    assert (200 - 10 - reserve, 10.0) == ARM_WRITES
+    assert (250 - 25 - reserve, 25.0) == ARM_READS
+    assert (200 - 10 - reserve, 10.0) == ARM_DELETES
     assert COMPUTE_UPDATES == (1500 - 500, 500 / 60)  # refilled once a minute
     assert ARC_REQUESTS == (320 - 2 * 10, 10.0)  # recorded: 319 left after one call
 
