@@ -28,8 +28,8 @@ CORES = {
         ("tests/unit/test_logs.py", "tests/wire/test_redaction.py"),
     ),
     "limiter": Core(
-        ("run/limits", "run/admission"),
-        ("tests/unit/run/test_limits.py", "tests/unit/run/test_pace.py"),
+        ("run/rate", "run/limits", "run/budget", "run/admission"),
+        ("tests/unit/run/test_rate.py", "tests/unit/run/test_limits.py", "tests/unit/run/test_pace.py"),
     ),
     "journal": Core(
         (

@@ -62,7 +62,7 @@ class DoesNotApply(Exception):
 
 ENGINE, JOB, JUDGE, STATE = "engine/loop.py", "run/job.py", "run/outcome.py", "run/state.py"
 REMOVAL = "run/removal.py"
-RECEIPT, REPORT, VERDICT, LIMITS = "guest/receipt.py", "report/aggregate.py", "report/verdict.py", "run/limits.py"
+RECEIPT, REPORT, VERDICT, BUDGET = "guest/receipt.py", "report/aggregate.py", "report/verdict.py", "run/budget.py"
 ROWS = "    jobs = tuple(row(job, record, resumable=resumable) for job in record.jobs)\n"
 GREEN = "Outcome(Status.SUCCEEDED, Cause(CauseCode.COMPLETED), exit_code=0, verified=True)"
 
@@ -99,11 +99,11 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
         ),
     ),
     "budget-one-over": (
-        Edit(LIMITS, "self.failures + in_flight <= failures)", "self.failures + in_flight <= failures + 1)"),
-        Edit(LIMITS, "self.failures > failures:", "self.failures > failures + 1:"),
+        Edit(BUDGET, "self.failures + in_flight <= failures)", "self.failures + in_flight <= failures + 1)"),
+        Edit(BUDGET, "self.failures > failures:", "self.failures > failures + 1:"),
     ),
     "unreachable-not-counted": (
-        Edit(LIMITS, "self.not_reached += status in NOT_REACHED", "self.not_reached += status in ()"),
+        Edit(BUDGET, "self.not_reached += status in NOT_REACHED", "self.not_reached += status in ()"),
     ),
     "told-before-journalled": (
         Edit(
@@ -181,10 +181,14 @@ DEFECTS: dict[str, tuple[Edit, ...]] = {
     ),
     "unhashed-streams": (Edit(RECEIPT, "    if StreamCheck.WRONG_HASH in checks:\n", "    if False:\n"),),
     "internal-error-is-failure": (
-        Edit(JUDGE, 'frozenset({"InternalExecutionError", UNEXPLAINED})', "frozenset({UNEXPLAINED})"),
+        Edit(JUDGE, 'frozenset({"InternalExecutionError", UNEXPLAINED, UNREPORTED})', "frozenset({UNEXPLAINED})"),
     ),
     "unexplained-is-failure": (
-        Edit(JUDGE, 'frozenset({"InternalExecutionError", UNEXPLAINED})', 'frozenset({"InternalExecutionError"})'),
+        Edit(
+            JUDGE,
+            'frozenset({"InternalExecutionError", UNEXPLAINED, UNREPORTED})',
+            'frozenset({"InternalExecutionError", UNREPORTED})',
+        ),
     ),
     "not-reported-is-failure": (Edit(JUDGE, "or any(part in message for part in _SENT_BUT_UNREPORTED)", "or False"),),
     "preempted-is-cancelled": (Edit(JUDGE, 'return code.casefold() == "operationpreempted"', "return False"),),
