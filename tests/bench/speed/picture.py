@@ -3,74 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from tests.bench.speed.figures import Found
-from tests.bench.speed.rows import CONSTANT, FLEET, MINIMAL, Measured
+from tests.bench.speed.rows import CONSTANT, FLEET, MINIMAL, SDK, Measured
 
-WIDTH, BAR, LEFT, ROOM = 860, 18, 300, 440
-COLOURS = {FLEET: "#1f6feb", MINIMAL: "#8c6d1f", "": "#6e7781"}
+WIDTH, BAR, STEP, LEFT, ROOM = 860, 18, 26, 300, 420
+COLOURS = {FLEET: "#1f6feb", MINIMAL: "#9a6700", SDK: "#6e7781"}
+GREY, INK = "#57606a", "#1f2328"
 FONT = "font-family='system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif'"
 
 
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its name, its length, what stands at its end, and the client whose colour it has."""
+
+    name: str
+    value: float
+    said: str
+    client: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Bars under a title. ``mark`` is where a line stands, in the bars' own measure."""
+
+    title: str
+    note: str
+    bars: Sequence[Bar]
+    mark: float | None = None
+
+
 def draw(found: Found) -> str:
-    """Return the SVG: bars of times the bound, then bars of CPU, each client in a colour of its own."""
+    """Return the SVG, readable on white and on a dark page: it brings its own ground."""
+    limits = "Time to the last result, in times what Azure's limits allow"
+    charts = [
+        Chart(f"{limits}: in virtual time", "the line is the bound; shorter is better", _modelled(found.virtual), 1.0),
+        Chart(f"{limits}: real processes", "with start, plan and report", _walls(found.processes), 1.0),
+        Chart("CPU of the client for each VM", "milliseconds, in the same runs", _cpu(found.processes)),
+    ]
     parts: list[str] = []
     down = 34
-    for title, note, bars in (
-        (
-            "Time to the last result, in times what Azure's limits allow",
-            "1.0 is the bound; shorter is better",
-            _walls(found),
-        ),
-        ("CPU of the client for each VM", "milliseconds; shorter is better", _cpu(found.processes)),
-    ):
-        if not bars:
-            continue
-        parts += [_text(20, down, title, size=16, bold=True), _text(20, down + 18, note, size=12, colour="#57606a")]
-        down += 32
-        longest = max(value for _, value, _, _ in bars)
-        for name, value, said, client in bars:
-            parts += _bar(down, name, value / longest, said, COLOURS.get(client, COLOURS[""]))
-            down += BAR + 8
-        down += 34
-    head = f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{down}' viewBox='0 0 {WIDTH} {down}' role='img'>"
-    title = "<title>Fleet's speed beside other clients</title>"
-    ground = f"<rect width='{WIDTH}' height='{down}' rx='6' fill='#ffffff' stroke='#d0d7de'/>"
-    return "\n".join((head, title, ground, *parts, "</svg>", ""))
+    for chart in (chart for chart in charts if chart.bars):
+        parts += _drawn(chart, down)
+        down += 66 + STEP * len(chart.bars)
+    whole = f"width='{WIDTH}' height='{down - 20}'"
+    head = f"<svg xmlns='http://www.w3.org/2000/svg' {whole} viewBox='0 0 {WIDTH} {down - 20}' role='img'>"
+    ground = f"<rect {whole} rx='6' fill='#ffffff'/>"
+    return "\n".join((head, "<title>Fleet's speed beside other clients</title>", ground, *parts, "</svg>", ""))
 
 
-Bar = tuple[str, float, str, str]
-"""Its name, its length, what stands at its end, and the client."""
-
-
-def _walls(found: Found) -> list[Bar]:
-    """Runs under ARM's limits: Fleet in virtual time, then every client as a process."""
-    modelled = [
-        one
-        for one in found.virtual
-        if one.case.lengths == CONSTANT and one.case.throttled and one.case.transport == "action" and not one.case.later
+def _modelled(rows: Iterable[Measured]) -> list[Bar]:
+    """Fleet in virtual time under ARM's limits, first and later runs of equal scripts."""
+    chosen = [
+        one for one in rows if one.case.lengths == CONSTANT and one.case.throttled and one.case.transport == "action"
     ]
-    bars = [(f"{one.case.vms:,} VMs, Fleet, virtual time", *_ratio(one)) for one in modelled]
-    return bars + [(_name(one), *_ratio(one)) for one in _shown(found.processes)]
+    return [_ratio(f"{one.case.vms:,} VMs, {'later' if one.case.later else 'first'} run", one) for one in chosen]
 
 
-def _cpu(rows: Sequence[Measured]) -> list[Bar]:
-    return [
-        (_name(one), one.cpu / one.case.vms, f"{1000 * one.cpu / one.case.vms:.1f} ms", one.case.client)
-        for one in _shown(rows)
-    ]
+def _walls(rows: Iterable[Measured]) -> list[Bar]:
+    return [_ratio(_name(one), one) for one in _shown(rows)]
 
 
-def _ratio(one: Measured) -> tuple[float, str, str]:
-    said = f"{one.ratio:.2f} x"
-    return one.ratio, f"{said}, {one.lost:,} lost" if one.lost else said, one.case.client
+def _cpu(rows: Iterable[Measured]) -> list[Bar]:
+    each = [(one, 1000 * one.cpu / one.case.vms) for one in _shown(rows)]
+    return [Bar(_name(one), spent, f"{spent:.1f} ms", one.case.client) for one, spent in each]
+
+
+def _ratio(name: str, one: Measured) -> Bar:
+    refused = one.refused_writes + one.refused_reads
+    told = [f"{one.ratio:.2f} x", f"{refused:,} x 429" if refused else "", f"{one.lost:,} lost" if one.lost else ""]
+    return Bar(name, one.ratio, ", ".join(filter(None, told)), one.case.client)
 
 
 def _shown(rows: Iterable[Measured]) -> list[Measured]:
     """Choose the processes under ARM's limits that nobody troubled and that were told nothing: by size, Fleet first."""
     chosen = [one for one in rows if one.case.throttled and not one.case.trouble and not one.case.later]
-    return sorted(chosen, key=lambda one: (one.case.vms, one.case.client != FLEET, one.case.client))
+    return sorted(chosen, key=lambda one: (one.case.vms, list(COLOURS).index(one.case.client)))
 
 
 def _name(one: Measured) -> str:
@@ -78,18 +88,23 @@ def _name(one: Measured) -> str:
     return f"{one.case.vms:,} VMs, {client}"
 
 
-def _bar(down: int, name: str, share: float, said: str, colour: str) -> list[str]:
-    length = max(2, round(ROOM * share))
-    return [
-        _text(LEFT - 8, down + 13, name, size=13, end=True),
-        f"<rect x='{LEFT}' y='{down}' width='{length}' height='{BAR}' rx='2' fill='{colour}'/>",
-        _text(LEFT + length + 6, down + 13, said, size=13),
-    ]
+def _drawn(chart: Chart, down: int) -> list[str]:
+    parts = [_text(20, down, chart.title, size=16, bold=True), _text(20, down + 18, chart.note, size=12, colour=GREY)]
+    top, longest = down + 32, max(bar.value for bar in chart.bars)
+    for place, bar in enumerate(chart.bars):
+        at, length = top + STEP * place, max(2, round(ROOM * bar.value / longest))
+        parts.append(_text(LEFT - 8, at + 13, bar.name, size=13, end=True))
+        shape = f"x='{LEFT}' y='{at}' width='{length}' height='{BAR}'"
+        parts.append(f"<rect {shape} rx='2' fill='{COLOURS[bar.client]}'/>")
+        parts.append(_text(LEFT + length + 6, at + 13, bar.said, size=13))
+    if chart.mark is not None:
+        across = LEFT + round(ROOM * chart.mark / longest)
+        ends = f"x1='{across}' y1='{top - 4}' x2='{across}' y2='{top + STEP * len(chart.bars) - 4}'"
+        parts.append(f"<line {ends} stroke='{INK}' stroke-dasharray='3 3'/>")
+    return parts
 
 
-def _text(
-    x: int, y: int, words: str, *, size: int, colour: str = "#1f2328", bold: bool = False, end: bool = False
-) -> str:
+def _text(x: int, y: int, words: str, *, size: int, colour: str = INK, bold: bool = False, end: bool = False) -> str:
     anchor = " text-anchor='end'" if end else ""
     weight = " font-weight='600'" if bold else ""
     return f"<text x='{x}' y='{y}' font-size='{size}' fill='{colour}' {FONT}{weight}{anchor}>{escape(words)}</text>"
