@@ -13,26 +13,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from fleet.guest import envelope
+from tests.bench.speed import bodies
 from tests.bench.speed.limits import DELETE, READ, READ_S, WRITE, WRITE_S, Limits
-from tests.bench.speed.rows import GROUPS, SUBSCRIPTIONS, subscription_of
 from tests.bench.speed.wire import Answered, Asked, Later
 
 VERSION = "2024-07-01"
 PAGE = 1000
-LOCATION = "westeurope"
 _VM = re.compile(
     r"/subscriptions/([^/]+)/resourceGroups/[^/]+/providers/Microsoft\.Compute/virtualMachines/([^/]+)(.*)"
 )
 _OPERATION = re.compile(r"/subscriptions/[^/]+/providers/Microsoft\.Compute/locations/[^/]+/operations/([^/]+)")
 _VMS = re.compile(r"/subscriptions/([^/]+)/providers/Microsoft\.Compute/virtualMachines")
-
-
-def vm_name(index: int) -> str:
-    """Return the name of a VM."""
-    return f"vm{index:05}"
 
 
 @dataclass(slots=True)
@@ -51,7 +44,7 @@ class Service:
     def __init__(self, base: str, vms: int, seconds: float, output: int) -> None:
         self._base = base
         self._seconds, self._bytes = seconds, output
-        self._rows = [_row(index) for index in range(vms)]
+        self._rows = [bodies.row(index) for index in range(vms)]
         chance = random.Random(1)
         letters = string.ascii_letters + string.digits + "-_"
         signed = {name: "".join(chance.choices(letters, k=size)) for name, size in (("c", 2600), ("s", 342), ("h", 43))}
@@ -95,11 +88,11 @@ class Service:
         if asked.method == "POST":
             return self._counted("graph", READ_S, lambda: self._graph(asked.body))
         if path == "/subscriptions":
-            return self._counted("subscriptions", READ_S, _subscriptions)
+            return self._counted("subscriptions", READ_S, bodies.subscriptions)
         if listed := _VMS.fullmatch(path):
             states = "statusOnly" in query
             return self._counted("list", READ_S, lambda: self._list(listed[1], states))
-        return self._counted(f"unknown: {asked.method} {path}", 0.0, lambda: Answered(404, _error("NotFound")))
+        return self._counted(f"unknown: {asked.method} {path}", 0.0, lambda: Answered(404, bodies.error("NotFound")))
 
     def _counted(self, name: str, seconds: float, make: Callable[[], Answered]) -> Later:
         self._counts[name] += 1
@@ -108,7 +101,9 @@ class Service:
     def _refused(self, kind: str, wait: float) -> Later:
         """A 429, with the time until the bucket holds a call again in whole seconds."""
         headers = {"Retry-After": str(max(1, round(wait + 0.5)))}
-        return self._counted("refused", READ_S, lambda: Answered(429, _error("SubscriptionRequestsThrottled"), headers))
+        return self._counted(
+            "refused", READ_S, lambda: Answered(429, bodies.error("SubscriptionRequestsThrottled"), headers)
+        )
 
     def _of_vm(self, asked: Asked, subscription: str, vm: str, rest: str) -> Later:
         match asked.method, rest:
@@ -122,11 +117,11 @@ class Service:
                 place = asked.target.partition("?")[0]
                 return self._counted("delete", WRITE_S, lambda: self._deleted(subscription, place))
             case "GET", "/instanceView" | "":
-                return self._counted("view", READ_S, lambda: Answered(200, _VIEW, self._left(subscription, READ)))
+                return self._counted("view", READ_S, lambda: Answered(200, bodies.VIEW, self._left(subscription, READ)))
             case "GET", _:
                 place = asked.target.partition("?")[0]
                 return self._counted("command", READ_S, lambda: self._command(place, self._left(subscription, READ)))
-        return self._counted(f"unknown: {asked.method} {rest}", 0.0, lambda: Answered(404, _error("NotFound")))
+        return self._counted(f"unknown: {asked.method} {rest}", 0.0, lambda: Answered(404, bodies.error("NotFound")))
 
     def _left(self, subscription: str, kind: str) -> dict[str, str]:
         """What ARM's headers say is left. They only come where limits are on."""
@@ -144,7 +139,9 @@ class Service:
         return number, execution
 
     def _url(self, subscription: str, number: str, monitor: str = "") -> str:
-        path = f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{LOCATION}/operations/{number}"
+        path = (
+            f"/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{bodies.LOCATION}/operations/{number}"
+        )
         signed = f"p=11111111-1111-4111-8111-111111111111{monitor}&api-version={VERSION}&{self._signature}"
         return f"{self._base}{path}?{signed}"
 
@@ -160,7 +157,7 @@ class Service:
         number, execution = self._start(vm, script)
         self._commands[place] = execution
         links = {"Azure-AsyncOperation": self._url(subscription, number), "Azure-AsyncNotification": "Enabled"}
-        body = _resource(place, {"provisioningState": "Creating", "source": {"script": script}})
+        body = bodies.resource(place, {"provisioningState": "Creating", "source": {"script": script}})
         return Answered(201, body, {**links, **self._left(subscription, WRITE)})
 
     def _deleted(self, subscription: str, place: str) -> Answered:
@@ -172,16 +169,16 @@ class Service:
         monitor = "&monitor=true" if "&monitor=true" in target else ""
         url = self._url(subscription, number, monitor)
         if execution is None or url != self._base + target:  # links must come back byte for byte
-            return Answered(404, _error("NotFound"))
+            return Answered(404, bodies.error("NotFound"))
         left, done = self._left(subscription, READ), time.time() >= execution.ends
         if monitor:
             return (
                 Answered(200, self._output(execution), left) if done else Answered(202, None, {"Location": url, **left})
             )
-        body: dict[str, object] = {"startTime": _iso(execution.started), "status": "InProgress", "name": number}
+        body: dict[str, object] = {"startTime": bodies.iso(execution.started), "status": "InProgress", "name": number}
         if done:
             output = {"output": self._output(execution)}
-            body |= {"endTime": _iso(execution.ends), "status": "Succeeded", "properties": output}
+            body |= {"endTime": bodies.iso(execution.ends), "status": "Succeeded", "properties": output}
         return Answered(200, body, left)
 
     def _output(self, execution: _Execution) -> dict[str, object]:
@@ -193,20 +190,20 @@ class Service:
     def _command(self, place: str, left: Mapping[str, str]) -> Answered:
         execution = self._commands.get(place)
         if execution is None:
-            return Answered(404, _error("ResourceNotFound"), left)
+            return Answered(404, bodies.error("ResourceNotFound"), left)
         view: dict[str, object] = {
             "exitCode": 0,
             "executionState": "Running",
             "executionMessage": "Execution in progress",
         }
-        view |= {"output": "", "error": "", "startTime": _iso(execution.started), "endTime": ""}
+        view |= {"output": "", "error": "", "startTime": bodies.iso(execution.started), "endTime": ""}
         done = time.time() >= execution.ends
         if done:
             stdout, stderr = self._streams(execution)
             view |= {"executionState": "Succeeded", "executionMessage": "Execution completed"}
-            view |= {"output": stdout, "error": stderr, "endTime": _iso(execution.ends)}
+            view |= {"output": stdout, "error": stderr, "endTime": bodies.iso(execution.ends)}
         state = "Succeeded" if done else "Creating"
-        return Answered(200, _resource(place, {"provisioningState": state, "instanceView": view}), left)
+        return Answered(200, bodies.resource(place, {"provisioningState": state, "instanceView": view}), left)
 
     def _streams(self, execution: _Execution) -> tuple[str, str]:
         """What the script has printed: lines with the VM's name; through the wrapper's receipt where it is wrapped."""
@@ -234,54 +231,4 @@ class Service:
 
     def _list(self, subscription: str, states: bool) -> Answered:
         rows = [row for row in self._rows if row["subscriptionId"] == subscription]
-        return Answered(200, {"value": [_model(row, states) for row in rows]})
-
-
-def _subscriptions() -> Answered:
-    found = [subscription_of(index) for index in range(SUBSCRIPTIONS)]
-    rows = [{"id": f"/subscriptions/{s}", "subscriptionId": s, "displayName": s, "state": "Enabled"} for s in found]
-    return Answered(200, {"value": rows})
-
-
-def _row(index: int) -> dict[str, object]:
-    """One VM as Resource Graph gives it to the query of any of the clients."""
-    subscription, name, group = subscription_of(index), vm_name(index), GROUPS[index // SUBSCRIPTIONS % 2]
-    place = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}"
-    return {
-        "id": place,
-        "name": name,
-        "location": LOCATION,
-        "resourceGroup": group,
-        "subscriptionId": subscription,
-        "tags": {"env": "prod"},
-        "vmSize": "Standard_B2s",
-        "osType": "Linux",
-        "powerState": "PowerState/running",
-    }
-
-
-_VIEW = {
-    "vmAgent": {"statuses": [{"code": "ProvisioningState/succeeded", "displayStatus": "Ready"}]},
-    "statuses": [{"code": "PowerState/running", "displayStatus": "VM running"}],
-}
-
-
-def _model(row: Mapping[str, object], states: bool) -> dict[str, object]:
-    """One VM as Compute lists it."""
-    properties: dict[str, object] = {"provisioningState": "Succeeded"}
-    if states:
-        properties["instanceView"] = _VIEW
-    return {"id": row["id"], "name": row["name"], "location": LOCATION, "properties": properties}
-
-
-def _resource(place: str, properties: Mapping[str, object]) -> dict[str, object]:
-    kind = "Microsoft.Compute/virtualMachines/runCommands"
-    return {"id": place, "name": place.rpartition("/")[2], "type": kind, "location": LOCATION, "properties": properties}
-
-
-def _error(code: str) -> dict[str, object]:
-    return {"error": {"code": code, "message": f"{code} (the benchmark's own server)"}}
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat()
+        return Answered(200, {"value": [bodies.model(row, states) for row in rows]})

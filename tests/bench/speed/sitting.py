@@ -28,6 +28,7 @@ class Sizes:
     sdk: int = 500
     large: int = LARGE
     troubled: int = 1_000
+    twins: int = 2_000
     seeds: int = 300
     seconds: float = 20.0
     """The length of the scripts of real processes."""
@@ -35,7 +36,7 @@ class Sizes:
     """Seconds after which nothing more is begun."""
 
 
-QUICK = Sizes((100, 500), (500,), sdk=0, large=0, troubled=0, seeds=30, seconds=5.0, longest_s=5 * 60.0)
+QUICK = Sizes((100, 500), (500,), sdk=0, large=0, troubled=0, twins=0, seeds=30, seconds=5.0, longest_s=5 * 60.0)
 
 
 @dataclass
@@ -95,15 +96,16 @@ class Sitting:
                     yield from self._tried(replace(case, vms=vms, throttled=throttled), client.run)
 
     def _troubled(self, folder: Path) -> Iterator[Measured]:
-        """Fleet under ARM's limits while its process is stopped, or has a twin on the same state store."""
-        vms = self.sizes.troubled
-        if not vms:
-            return
-        with serving(folder / "service", vms, self.sizes.seconds) as server:
-            for number, trouble in enumerate((SUSPENDED, STARVED, TWO)):
-                client = Client(server, folder / f"troubled{number}")
-                run = client.run_two if trouble == TWO else client.run
-                yield from self._tried(Case(vms=vms, trouble=trouble), run)
+        """Fleet under ARM's limits while its process is stopped, and with a twin on the same state store."""
+        if vms := self.sizes.troubled:
+            with serving(folder / "troubled", vms, self.sizes.seconds) as server:
+                for number, trouble in enumerate((SUSPENDED, STARVED)):
+                    run = Client(server, folder / f"troubled{number}").run
+                    yield from self._tried(Case(vms=vms, trouble=trouble), run)
+        if vms := self.sizes.twins:
+            with serving(folder / "twins", vms, self.sizes.seconds) as server:
+                run = Client(server, folder / "twin").run_two
+                yield from self._tried(Case(vms=vms, trouble=TWO), run)
 
     def _large(self, folder: Path) -> Iterator[Measured]:
         if self.sizes.large:
