@@ -42,7 +42,7 @@ def _to_connection(folder: Path) -> float:
     """Let a run connect to a port where nobody answers, read what it has taken, and end it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(LONGEST_S)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         client_folder(folder, url, ca_file=None)
         with subprocess.Popen(
             fleet_words(Case(), folder),
