@@ -53,11 +53,12 @@ class Sitting:
             return self._measure(Path(folder))
 
     def _measure(self, folder: Path) -> Found:
+        virtual, faults = self._virtual(), self._faults()
         self._say("start: fleet --help, a verb's help, the first request")
         start = Start(cpu_of("--help"), cpu_of("run", "--help"), cpu_to_first_request(folder))
         processes = [one for size in self.sizes.processes for one in self._paired(folder, size)]
         processes += [*self._troubled(folder), *self._large(folder)]
-        return Found(self._virtual(), processes, start, self._faults())
+        return Found(virtual, processes, start, faults)
 
     def _virtual(self) -> list[Measured]:
         """Carry out runs in virtual time, one on each core: in their processes, so that this one stays small."""
