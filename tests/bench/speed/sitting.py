@@ -39,6 +39,10 @@ class Sizes:
 QUICK = Sizes((100, 500), (500,), sdk=0, large=0, troubled=0, twins=0, seeds=30, seconds=5.0, longest_s=5 * 60.0)
 
 
+VIRTUAL, PROCESSES = PARTS = "virtual", "processes"
+NOTHING = Found()
+
+
 @dataclass
 class Sitting:
     """Measures and says on stderr how it goes. ``skipped`` names what there was no time or no client for."""
@@ -47,18 +51,22 @@ class Sitting:
     skipped: list[str] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
 
-    def measure(self) -> Found:
-        """Measure everything."""
-        with tempfile.TemporaryDirectory() as folder:
-            return self._measure(Path(folder))
+    def measure(self, only: str = "", kept: Found = NOTHING) -> Found:
+        """Measure everything, or only one of ``PARTS``; the other part is what was kept."""
+        found = kept
+        if only != PROCESSES:
+            found = replace(found, virtual=self._virtual(), faults=self._faults())
+        if only != VIRTUAL:
+            with tempfile.TemporaryDirectory() as folder:
+                found = self._measure_processes(Path(folder), found)
+        return found
 
-    def _measure(self, folder: Path) -> Found:
-        virtual, faults = self._virtual(), self._faults()
+    def _measure_processes(self, folder: Path, found: Found) -> Found:
         self._say("start: fleet --help, a verb's help, the first request")
         start = Start(cpu_of("--help"), cpu_of("run", "--help"), cpu_to_first_request(folder))
         processes = [one for size in self.sizes.processes for one in self._paired(folder, size)]
         processes += [*self._troubled(folder), *self._large(folder)]
-        return Found(virtual, processes, start, faults)
+        return replace(found, processes=processes, start=start)
 
     def _virtual(self) -> list[Measured]:
         """Carry out runs in virtual time, one on each core: in their processes, so that this one stays small."""
@@ -68,6 +76,7 @@ class Sitting:
             for lengths in LENGTHS
             for transport in ("action", "managed")
             for throttled in (True, False)
+            if throttled or vms < LARGE  # without limits Fleet does the same: it keeps to ARM's pace in any case
         ]
         self._say(f"virtual time: {len(cases)} cases, each as a first and a later run")
         found: list[Measured] = []
@@ -77,6 +86,7 @@ class Sitting:
                     self.skipped.append(f"virtual time, {case.vms:,} VMs, {case.lengths}, {case.transport}: no time")
                     continue
                 found += task.result()
+                self._say(f"{case.vms:,} VMs, {case.lengths}, {case.transport}, ARM's limits {_on(case)}")
         return found
 
     def _paired(self, folder: Path, vms: int) -> Iterator[Measured]:
@@ -114,7 +124,7 @@ class Sitting:
                 yield from self._tried(Case(vms=self.sizes.large), Client(server, folder / "largest").run)
 
     def _tried(self, case: Case, run: Callable[[Case], Measured]) -> Iterator[Measured]:
-        name = f"{case.vms:,} VMs, {case.name}, ARM's limits {'on' if case.throttled else 'off'}"
+        name = f"{case.vms:,} VMs, {case.name}, ARM's limits {_on(case)}"
         if case.client == SDK and sdk_python() is None:
             self.skipped.append(f"{name}: FLEET_PEERS_DIR names no folder with Microsoft's SDK (see tests/peers)")
         elif self._is_late():
@@ -146,6 +156,10 @@ class Sitting:
 
     def _say(self, what: str) -> None:
         print(f"{time.monotonic() - self._began:6.0f} s  {what}", file=sys.stderr, flush=True)
+
+
+def _on(case: Case) -> str:
+    return "on" if case.throttled else "off"
 
 
 def _in_virtual_time(case: Case) -> tuple[Measured, Measured]:
