@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from fleet.azure.credentials import Credential, TokenSource, parts
 from fleet.azure.wire.cloud_error import read_error
@@ -24,7 +23,7 @@ from fleet.targets.model import Subscription
 
 log = Log("fleet.azure")
 
-_PLACE = re.compile(r"/subscriptions/([^/]+)(?:/resourceGroups/([^/]+))?", re.IGNORECASE)
+_PLACE = re.compile(r"(?:[a-z]+://[^/?#]*)?/subscriptions/([^/?#]+)(?:/resourceGroups/([^/?#]+))?", re.IGNORECASE)
 _NO_RIGHTS = frozenset({"AuthorizationFailed", "LinkedAuthorizationFailed"})
 
 
@@ -37,8 +36,8 @@ class Place:
 
 
 def place_of(url: str) -> Place:
-    """Tell the place of a call by its path."""
-    found = _PLACE.match(urlsplit(url).path)
+    """Tell the place of a call by its URL, or its path alone."""
+    found = _PLACE.match(url)
     return Place((found[1] or "").casefold(), (found[2] or "").casefold()) if found else Place()
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,10 +26,14 @@ Origins = Mapping[str, str]
 
 
 def run_loop(verb: Callable[..., Coroutine[Any, Any, T]], *args: object) -> T:
-    """Run the asynchronous half of a verb in an event loop of its own, and return its result."""
+    """Run the asynchronous half of a verb in an event loop of its own, and return its result.
+
+    It is uvloop's where that is installed (``azfleet[fast]``): TLS and the loop then take less of the processor.
+    """
     import anyio
 
-    return anyio.run(verb, *args, backend="asyncio")
+    fast = find_spec("uvloop") is not None
+    return anyio.run(verb, *args, backend="asyncio", backend_options={"use_uvloop": fast})
 
 
 def settings(

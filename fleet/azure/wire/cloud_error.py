@@ -50,6 +50,8 @@ def read_error(data: Json) -> ArmError:
 
     Compute's 429 is documented without the envelope, everything else recorded with it.
     """
+    if data is None:
+        return ArmError()
     if isinstance(data, str):
         return ArmError(message=_plain(data[:_PLAIN_CAP]))
     error = _inside(as_object(data))

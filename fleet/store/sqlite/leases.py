@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.engine.ports import Holder
@@ -32,8 +34,22 @@ _HOLDER = "SELECT run_id, until FROM lease WHERE cloud = ? AND vm = ?"
 _RELEASE = "DELETE FROM lease WHERE cloud = ? AND vm = ? AND run_id = ?"
 
 
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A lease that is asked for, until ``until``; with no ``answer`` one that is let go of."""
+
+    vm: str
+    run_id: str
+    now: float = 0.0
+    until: float = 0.0
+    answer: asyncio.Future[Holder | None] | None = None
+
+
 class FileLeases:
-    """The leases of one cloud's VMs, kept under a state folder. One thread does all the work, in order."""
+    """The leases of one cloud's VMs, kept under a state folder.
+
+    One thread does all the work, in order. What is asked for in one pass of the event loop is one commit.
+    """
 
     def __init__(self, state_dir: Path, cloud: str) -> None:
         """Open the file, made (0600) where it is missing. Raises StateError."""
@@ -52,6 +68,7 @@ class FileLeases:
         except (StateError, *database.FAILURES) as error:
             raise self._unusable(error) from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leases")
+        self._asked: list[_Ask] = []
 
     def _remove_stray_log(self) -> None:
         """Remove the log of a file that was deleted without it: SQLite would take it for the new file's.
@@ -66,8 +83,9 @@ class FileLeases:
 
     async def take(self, target: Target, run_id: str, *, now: float, until: float) -> Holder | None:
         """See :class:`fleet.engine.ports.Leases`."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._take, target.key, run_id, now, until)
+        answer: asyncio.Future[Holder | None] = asyncio.get_running_loop().create_future()
+        self._ask(_Ask(target.key, run_id, now, until, answer))
+        return await answer
 
     async def look(self) -> None:
         """Raise StateError ``leases_lost`` if the file was removed or replaced."""
@@ -75,28 +93,60 @@ class FileLeases:
 
     def release(self, target: Target, run_id: str) -> None:
         """See :class:`fleet.engine.ports.Leases`."""
-        self._thread.submit(self._release, target.key, run_id)
+        self._ask(_Ask(target.key, run_id))
 
     async def close(self) -> None:
         """Finish what was asked and close the file."""
+        self._hand_over()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 
-    def _take(self, vm: str, run_id: str, now: float, until: float) -> Holder | None:
-        try:
-            taken = self._connection.execute(_TAKE, (self._cloud, vm, run_id, until, now)).rowcount
-            self._look()
-            if taken:
-                return None
-            row = self._connection.execute(_HOLDER, (self._cloud, vm)).fetchone()
-        except database.FAILURES as error:
-            raise self._unusable(error) from error
-        # Released between the two statements: the next try takes it.
-        return Holder(row[0].decode(), row[1]) if row else Holder("that has just ended", now)
+    def _ask(self, ask: _Ask) -> None:
+        self._asked.append(ask)
+        if len(self._asked) == 1:
+            asyncio.get_running_loop().call_soon(self._hand_over)
 
-    def _release(self, vm: str, run_id: str) -> None:
-        with suppress(sqlite3.Error):  # the lease becomes void by itself
-            self._connection.execute(_RELEASE, (self._cloud, vm, run_id))
+    def _hand_over(self) -> None:
+        """Give the thread what was asked for since the last time."""
+        asked, self._asked = self._asked, []
+        if asked:
+            self._thread.submit(self._work, asked, asyncio.get_running_loop())
+
+    def _work(self, asked: Sequence[_Ask], loop: asyncio.AbstractEventLoop) -> None:
+        found: Sequence[Holder | None] | StateError
+        try:
+            found = self._answers(asked)
+            self._look()
+        except StateError as error:
+            found = error
+        except database.FAILURES as error:
+            found = self._unusable(error)
+            found.__cause__ = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_tell, asked, found)
+
+    def _answers(self, asked: Sequence[_Ask]) -> list[Holder | None]:
+        """Carry all of it out, or nothing: what is then not let go of becomes void by itself."""
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            found = [self._answer(ask) for ask in asked]
+            execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                execute("ROLLBACK")
+            raise
+        return found
+
+    def _answer(self, ask: _Ask) -> Holder | None:
+        execute = self._connection.execute
+        if ask.answer is None:
+            execute(_RELEASE, (self._cloud, ask.vm, ask.run_id))
+            return None
+        if execute(_TAKE, (self._cloud, ask.vm, ask.run_id, ask.until, ask.now)).rowcount:
+            return None
+        run_id, until = execute(_HOLDER, (self._cloud, ask.vm)).fetchone()
+        return Holder(run_id.decode(), until)
 
     def _close(self) -> None:
         if lost := self._presence.lost():
@@ -115,6 +165,17 @@ class FileLeases:
             hint="while no run is under way the file may be deleted; --lease none goes ahead without it",
             code="leases_unusable",
         )
+
+
+def _tell(asked: Sequence[_Ask], found: Sequence[Holder | None] | StateError) -> None:
+    """Answer those who wait, in their event loop."""
+    for number, ask in enumerate(asked):
+        if ask.answer is None or ask.answer.done():
+            continue
+        if isinstance(found, StateError):
+            ask.answer.set_exception(found)
+        else:
+            ask.answer.set_result(found[number])
 
 
 def leases_lost(lost: str) -> StateError:
