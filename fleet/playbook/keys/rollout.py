@@ -9,8 +9,9 @@ import pydantic
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from fleet.config.schema import service_url
+from fleet.documents.durations import seconds
 from fleet.documents.read import Keys, closest, refusal
-from fleet.documents.schema import Duration, Json, seconds
+from fleet.documents.schema import Duration, Json
 from fleet.playbook.model import Amount, StartRate
 from fleet.targets.traits import TRAITS, is_trait
 
