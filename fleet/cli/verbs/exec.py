@@ -32,7 +32,6 @@ from fleet.cli.verbs.output import write_streams
 from fleet.cli.verbs.targets import selection_of, warn_about
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem
-from fleet.playbook.model import Shell
 from fleet.report import safe, words
 from fleet.run.model import Status
 
@@ -59,7 +58,9 @@ Examples:
 @click.argument("words", metavar="-- COMMAND...|@SCRIPT", nargs=-1, required=True)
 @options.narrowing
 @options.launching
-@click.option("--shell", type=click.Choice([shell.value for shell in Shell]), default="auto", help="What runs it.")
+@click.option(
+    "--shell", type=click.Choice(["auto", "bash", "sh", "pwsh", "pwsh7"]), default="auto", help="What runs it."
+)
 @click.option("--diff", is_flag=True, help="Show each group's differences to the largest one.")
 @click.option("--outdir", type=click.Path(path_type=Path), help="Also write each VM's streams into this folder.")
 @options.confirming
@@ -86,7 +87,7 @@ def execute(
 
     config = config_to_carry(carry)
     refuse_unapproved(config)
-    playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, Shell(shell))
+    playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, shell)
 
     async def go(stopping: Stopping) -> Ended:
         async with connect.connect(config, carry.lab, os.environ) as connection:
@@ -106,12 +107,12 @@ def execute(
     return ended.code
 
 
-def _playbook(selection: Selection, command: Sequence[str], shell: Shell) -> Playbook:
+def _playbook(selection: Selection, command: Sequence[str], shell: str) -> Playbook:
     """A playbook of one step, as if somebody had written it."""
-    from fleet.playbook.model import Playbook, Rollout, Script, Step
+    from fleet.playbook.model import Playbook, Rollout, Script, Shell, Step
 
     text, file = _script(command)
-    step = Step(id="exec", script=Script(text=text, file=file), shell=shell)
+    step = Step(id="exec", script=Script(text=text, file=file), shell=Shell(shell))
     return Playbook(
         name="exec",
         version="-",

@@ -102,15 +102,16 @@ def run(
     cancelled and leaves, within seconds if Azure does not answer. The third leaves at once. The last line printed is
     then the command that continues the run.
     """
-    from fleet.app import connect, plans
+    from fleet.app import connect
     from fleet.app.parameters import parameters
+    from fleet.app.playbooks import load_playbook
 
     if dry_run:
         return _planned(playbook, given, narrow, launch, carry, carry.output, PlanFiles())
     carry = replace(carry, given=given)
     config = config_to_carry(carry)
     refuse_unapproved(config)
-    loaded = plans.load_playbook(Path(playbook))
+    loaded = load_playbook(Path(playbook))
     values, secrets = parameters(loaded, carry.given, os.environ)
 
     async def go(stopping: Stopping) -> Ended:
@@ -168,14 +169,15 @@ def _planned(
     output: Output,
     files: PlanFiles,
 ) -> int:
-    from fleet.app import connect, plans
+    from fleet.app import connect
     from fleet.app.parameters import parameters
+    from fleet.app.playbooks import load_playbook
 
     options.check_form(output.form, PLAN_FORMATS, "a plan")
     if files.diff:
         options.check_form(output.form, ("table", "json"), "a list of differences")
     config = config_of(access)
-    loaded = plans.load_playbook(Path(playbook))
+    loaded = load_playbook(Path(playbook))
     values, _ = parameters(loaded, given, os.environ)
 
     async def go() -> int:
