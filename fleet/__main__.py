@@ -6,8 +6,8 @@ import gc
 import os
 from typing import NoReturn
 
-OBJECTS_BETWEEN_COLLECTIONS = 50_000
-"""While a program is loaded nothing becomes garbage; Python's default, 700, looks for some about 150 times."""
+OBJECTS_BETWEEN_COLLECTIONS = 150_000
+"""About as many as a run makes until its first request, none of them garbage: Python's default, 700, looks 150 times."""
 
 
 def main() -> NoReturn:

@@ -8,35 +8,14 @@ from __future__ import annotations
 import re
 from datetime import date
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import pydantic
 from pydantic import AfterValidator, Field
 
-from fleet.config.loopback import is_loopback
+from fleet.config.urls import service_url
 from fleet.documents import schema
 from fleet.documents.read import Keys, refusal
 from fleet.documents.schema import Duration
-
-
-def service_url(value: str) -> str:
-    """Let the URL of a service through. Raises a refusal for one with user, query or fragment, and for plain http."""
-    try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        raise refusal("url", "is not a URL", expected="a URL that begins with https://") from None
-    if parts.scheme not in ("https", "http") or not host or "@" in parts.netloc or parts.query or parts.fragment:
-        expected = "a URL that begins with https://, without user, query and fragment"
-        raise refusal("url", "is not the URL of a service", expected=expected)
-    if parts.scheme == "http" and not is_loopback(host):
-        raise refusal(
-            "url",
-            "must be https: plain http is for this machine only",
-            expected="https://",
-            hint="write https://",
-        )
-    return value
 
 
 def _url(value: str) -> str:

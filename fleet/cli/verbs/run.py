@@ -38,6 +38,7 @@ from fleet.report.words import plural
 
 if TYPE_CHECKING:
     from fleet.app.connect import Connection
+    from fleet.app.search import Found
     from fleet.config.load import Config
     from fleet.plan.compare import Difference
     from fleet.plan.model import Plan
@@ -225,11 +226,25 @@ async def _plan(
     launch: Launch,
 ) -> Plan:
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
-    from fleet.app import plans, search
-    from fleet.app.stores import durations_of, open_store
+    from fleet.app import search
 
     found = await search.find_for(connection, loaded, narrowing_of(narrow))
     warn_about(found)
+    return await _frozen(connection, config, loaded, found, values, narrow, launch)
+
+
+async def _frozen(
+    connection: Connection,
+    config: Config,
+    loaded: Playbook,
+    found: Found,
+    values: Mapping[str, ParameterValue],
+    narrow: Narrow,
+    launch: Launch,
+) -> Plan:
+    from fleet.app import plans
+    from fleet.app.stores import durations_of, open_store
+
     durations = durations_of(open_store(config), config)
     known = await plans.with_times(settings_of(config, launch), durations, loaded, connection)
     plan = plans.make_plan(connection, loaded, found, values, known, allow_empty=narrow.allow_empty)
