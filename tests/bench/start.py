@@ -1,24 +1,24 @@
 """What starting Fleet costs: CPU seconds of whole processes, user and system together.
 
-    python -m tests.bench.start [--runs 1000] [--rounds 5] [--packages]
+    python -m tests.bench.start [--runs 1000] [--rounds 5]
 
-Each figure is the least of so many rounds, byte code compiled before. A run is ended as its first request arrives.
-``--packages`` shows which packages the CPU of that run goes to, by their imports. POSIX only.
+Each figure is the least of so many rounds, after one that compiles byte code. A run is ended as its first request arrives.
+Keeping the runs takes most of the time: ``TMPDIR=/dev/shm`` keeps them in memory. POSIX only.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
-import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.cli.main import VERBS
@@ -60,29 +60,32 @@ async def keep_runs(state: Path, count: int) -> None:
         await kept.close()
 
 
-def by_package(command: Sequence[str], environment: Mapping[str, str], until: socket.socket) -> Counter[str]:
-    """Return the seconds that each package's own modules took to import, until a request arrives."""
-    with subprocess.Popen(
-        [command[0], "-X", "importtime", *command[1:]],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        arrived, _ = until.accept()
-        assert arrived.recv(1)
-        process.kill()
-        arrived.close()
-        _, said = process.communicate()
-    found: Counter[str] = Counter()
-    for own, name in re.findall(r"^import time: +([0-9]+) \| +[0-9]+ \| +(\S+)$", said, re.MULTILINE):
-        top = name.partition(".")[0]
-        found["Python" if top.lstrip("_") in STANDARD or top in STANDARD else top] += int(own)
-    return found
+@dataclass(frozen=True)
+class Start:
+    """A command that is measured."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    sends: bool = False
+    """Whether it is ended as its first request arrives."""
 
 
-STANDARD = sys.stdlib_module_names
+def starts(url: str, config: Path, kept: int) -> list[Start]:
+    """Return what is measured, of a cloud that answers at this URL and is named by this config file."""
+    completion = {"_FLEET_COMPLETE": "bash_complete", "COMP_WORDS": "fleet run --conc", "COMP_CWORD": "2"}
+    run = (*FLEET, "run", str(PLAYBOOK), "-y")
+    return [
+        Start("python -c pass", (sys.executable, "-c", "pass")),
+        Start("fleet --help", (*FLEET, "--help")),
+        *(Start(f"fleet {verb} --help", (*FLEET, verb, "--help")) for verb in VERBS),
+        Start("completion of an option", FLEET, completion),
+        Start(f"fleet runs, {kept:,} kept", (*FLEET, "runs")),
+        Start("the same, with a config file", (*FLEET, "runs", "--config", str(config))),
+        Start("fleet targets all, to the first request", (*FLEET, "targets", "all", f"--lab={url}"), sends=True),
+        Start("fleet run, to the first request", (*run, f"--lab={url}"), sends=True),
+        Start("the same, with a config file and a token", (*run, "--config", str(config)), sends=True),
+    ]
 
 
 def main() -> None:
@@ -90,40 +93,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--runs", type=int, default=1000, help="how many runs are kept")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--packages", action="store_true", help="where the CPU before the first request goes")
     asked = parser.parse_args()
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
-        state = Path(folder, "state")
+        state, config = Path(folder, "state"), Path(folder, "config.yaml")
         environment |= {"HOME": folder, "FLEET_STATE_DIR": str(state), "FLEET_BENCH_TOKEN": "token"}
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        config = Path(folder, "config.yaml")
         cloud = f"{{resource_manager: {url}, authority: {url}}}"
-        config.write_text(
-            f"azure:\n  cloud: {cloud}\n  credential: {{token_env: FLEET_BENCH_TOKEN}}\n", encoding="utf-8"
-        )
-        run = (*FLEET, "run", str(PLAYBOOK), "-y")
+        text = f"azure:\n  cloud: {cloud}\n  credential: {{token_env: FLEET_BENCH_TOKEN}}\n"
+        config.write_text(text, encoding="utf-8")
         asyncio.run(keep_runs(state, asked.runs))
         time.sleep(SETTLED_S)
-        completion = {"_FLEET_COMPLETE": "bash_complete", "COMP_WORDS": "fleet run --conc", "COMP_CWORD": "2"}
-
-        def least(command: Sequence[str], more: Mapping[str, str] | None = None, *, sends: bool = False) -> float:
-            until = server if sends else None
-            return min([spent(command, environment | (more or {}), until) for _ in range(asked.rounds + 1)][1:])
-
-        rows: list[tuple[str, float]] = [("python -c pass", least((sys.executable, "-c", "pass")))]
-        rows.append(("fleet --help", least((*FLEET, "--help"))))
-        helps = [(f"fleet {verb} --help", least((*FLEET, verb, "--help"))) for verb in VERBS]
-        rows += sorted(helps, key=lambda row: row[1])
-        rows.append(("completion of an option", least(FLEET, completion)))
-        rows.append((f"fleet runs, {asked.runs:,} kept", least((*FLEET, "runs"))))
-        rows.append(("fleet run, to the first request, a lab", least((*run, f"--lab={url}"), sends=True)))
-        rows.append(("the same, settings and a token", least((*run, "--config", str(config)), sends=True)))
-        for name, seconds in rows:
-            print(f"{name:40} {seconds:.3f}")
-        if asked.packages:
-            for name, micro in by_package((*run, "--config", str(config)), environment, server).most_common(12):
-                print(f"  {name:38} {micro / 1e6:.3f}")
+        measured = starts(url, config, asked.runs)
+        least = dict.fromkeys((start.name for start in measured), math.inf)
+        for number in range(asked.rounds + 1):
+            for start in measured:  # one after the other, so that a busy moment of the machine meets each once
+                used = spent(start.command, {**environment, **start.environment}, server if start.sends else None)
+                least[start.name] = min(least[start.name], used if number else math.inf)
+        for name, seconds in least.items():
+            print(f"{name:41} {seconds:.3f}")
 
 
 if __name__ == "__main__":

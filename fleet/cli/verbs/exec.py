@@ -36,6 +36,11 @@ from fleet.report import safe, words
 from fleet.run.model import Status
 
 if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.app.search import Found
+    from fleet.config.load import Config
+    from fleet.plan.build import Settings
+    from fleet.plan.model import Plan
     from fleet.playbook.model import Playbook, Selection
     from fleet.report.model import Group, Report
 
@@ -82,8 +87,7 @@ def execute(
     One word is a line for the shell, several are a program and its arguments. It is a run like any other: journalled,
     proven by receipts, to be resumed and shown again.
     """
-    from fleet.app import connect, plans, search
-    from fleet.app.stores import durations_of, open_store
+    from fleet.app import connect, search
 
     config = config_to_carry(carry)
     refuse_unapproved(config)
@@ -94,10 +98,7 @@ def execute(
             tell_notes(connection, carry.quiet)
             found = await search.find(connection, playbook.selection, narrowing_of(narrow))
             warn_about(found)
-            plan = plans.make_plan(
-                connection, playbook, found, {}, settings_of(config, launch), allow_empty=narrow.allow_empty
-            )
-            plan = await plans.with_usual(plan, durations_of(open_store(config), config))
+            plan = await _frozen(connection, config, playbook, found, settings_of(config, launch), narrow)
             confirm(plan, yes=yes)
             return await carry_out(config, connection, plan, {}, carry, stopping, _show(carry, diff=diff))
 
@@ -105,6 +106,16 @@ def execute(
     if outdir and ended.report is not None:
         write_streams(ended.report.jobs, outdir, carry.quiet)
     return ended.code
+
+
+async def _frozen(
+    connection: Connection, config: Config, playbook: Playbook, found: Found, settings: Settings, narrow: Narrow
+) -> Plan:
+    from fleet.app import plans
+    from fleet.app.stores import durations_of, open_store
+
+    plan = plans.make_plan(connection, playbook, found, {}, settings, allow_empty=narrow.allow_empty)
+    return await plans.with_usual(plan, durations_of(open_store(config), config))
 
 
 def _playbook(selection: Selection, command: Sequence[str], shell: str) -> Playbook:
