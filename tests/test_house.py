@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.app.plans import load_playbook
+from fleet.app.playbooks import load_playbook
 from fleet.errors import InvalidInput
 from fleet.playbook.load import load
 

@@ -14,6 +14,7 @@ from fleet.app.follow import Followed, Screen, follow, row_to_follow
 from fleet.app.inspect import Freed
 from fleet.app.output import FetchNotes, NoNotes, StepOutput, fetch_missing
 from fleet.app.parameters import hidden_apart, secrets_among
+from fleet.app.playbooks import load_playbook
 from fleet.app.release import delete_and_record
 from fleet.app.runs import Stop, StopHook
 from fleet.app.search import Narrowing
@@ -139,7 +140,7 @@ class Fleet:
         ``values`` are those of its parameters; a secret one is given here and again to :meth:`run`, since a plan never
         holds it. Raises InvalidInput, Refused (no target, too many), AzureUnusable.
         """
-        loaded = playbook if isinstance(playbook, Playbook) else await in_thread(plans.load_playbook, Path(playbook))
+        loaded = playbook if isinstance(playbook, Playbook) else await in_thread(load_playbook, Path(playbook))
         found = await search.find_for(self.connection, loaded, narrowing or Narrowing())
         settings = settings or plans.settings_of(self.config)
         known = await plans.with_times(settings, self._durations, loaded, self.connection)

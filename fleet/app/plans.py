@@ -1,25 +1,20 @@
-"""From a playbook to a frozen plan, and what is checked before it is carried out."""
+"""From a playbook and its targets to a frozen plan, and what is checked before it is carried out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from pathlib import Path
 
 from fleet.app.connect import Connection, Opening, cloud_name, connect
 from fleet.app.search import Found
 from fleet.config.load import Config
-from fleet.documents.files import MOST_READ, is_own_stream, read_bounded, read_text
 from fleet.engine.run_store import Durations
 from fleet.errors import Refused
 from fleet.plan.approval import Approval
 from fleet.plan.build import MANAGED_SINCE, Settings, build
 from fleet.plan.model import Plan
-from fleet.playbook.load import load
 from fleet.playbook.model import ParameterValue, Playbook, Transport
-from fleet.preflight import doctor, patchers
-from fleet.preflight.facts import Facts, Permissions
 from fleet.run import command
 from fleet.run.polling import deciles
 from fleet.run.times import script_key
@@ -27,21 +22,6 @@ from fleet.targets.expand import require_some
 
 Values = Mapping[str, ParameterValue]
 """Values of a playbook's parameters, by name."""
-
-
-def load_playbook(path: Path) -> Playbook:
-    """Load a playbook and its script files. Raises InvalidInput with every problem."""
-    return playbook_of(read_text(path, "the playbook"), path)
-
-
-def playbook_of(text: str, path: Path) -> Playbook:
-    """As :func:`load_playbook`, of what was read from there. A pipe's scripts are looked for in the current folder."""
-    folder = Path() if is_own_stream(path) else path.parent
-    return load(
-        text,
-        file=str(path),
-        read_script=lambda name: read_bounded(folder / name, MOST_READ),
-    )
 
 
 def make_plan(
@@ -92,30 +72,6 @@ def _without_managed(config: Config) -> str:
     """Return Compute's api-version where that has no managed commands; versions begin with their date."""
     version = (config.azure.api_versions or {}).get("compute", MANAGED_SINCE)
     return version if version[:10] < MANAGED_SINCE else ""
-
-
-async def examine(connection: Connection, plan: Plan, secrets: Mapping[str, str]) -> tuple[doctor.Finding, ...]:
-    """Find out what stands in the plan's way, and send nothing to any VM.
-
-    Raises InvalidInput if a script cannot be carried, AzureUnusable.
-    """
-    sizes = command.sizes(plan, secrets)
-    preflight = connection.preflight
-    principals = await preflight.principals()
-    permissions: tuple[Permissions, ...] = ()
-    while asked := doctor.to_ask(plan, principals, permissions):
-        permissions += await preflight.permissions(asked)
-    conditions = await preflight.conditions(plan.targets, commands=doctor.uses_managed(plan))
-    locks = await preflight.locks(plan.targets)
-    patching = await preflight.patching(plan.targets)
-    return doctor.examine(plan, Facts(principals, permissions, conditions, sizes, locks, patching))
-
-
-async def other_patchers(connection: Connection, plan: Plan) -> tuple[doctor.Finding, ...]:
-    """Return who else patches the targets of a plan that patches; nothing is asked for another. Raises AzureUnusable."""
-    if not patchers.is_patching(plan) or not plan.targets:
-        return ()
-    return patchers.warnings(plan, await connection.preflight.patching(plan.targets))
 
 
 def check_gates(plan: Plan, environ: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from fleet.config.schema import is_loopback
+from fleet.config.loopback import is_loopback
 from fleet.errors import InvalidInput, Problem
 
 

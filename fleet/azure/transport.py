@@ -31,7 +31,7 @@ from fleet.azure.wire.links import check_link, problem_of
 from fleet.azure.wire.redaction import redact_text, redact_url
 from fleet.azure.wire.versions import Versions, asked_with
 from fleet.clock import Clock, SystemClock
-from fleet.config.schema import is_loopback
+from fleet.config.loopback import is_loopback
 from fleet.errors import InvalidInput
 from fleet.logs import Log
 

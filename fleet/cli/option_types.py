@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleet.app.reports import ReportFile
+from fleet.documents.durations import seconds
 
 if TYPE_CHECKING:
     from fleet.playbook.model import Amount
@@ -50,8 +51,6 @@ class DurationType(click.ParamType[float]):
     name = "DURATION"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from fleet.documents.schema import seconds
-
         text = str(value)
         try:
             return seconds(float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else text)

@@ -173,8 +173,6 @@ class Launch:
 
 def launching(verb: Verb[Launch, P]) -> Callable[P, int]:
     """How the run spreads."""
-    from fleet.playbook.model import Lease
-
     return fill(
         Launch,
         click.option("-f", "--concurrency", "--forks", type=ConcurrencyType(), help="How many VMs at a time."),
@@ -199,7 +197,7 @@ def launching(verb: Verb[Launch, P]) -> Callable[P, int]:
         ),
         click.option(
             "--lease",
-            type=click.Choice([lease.value for lease in Lease]),
+            type=click.Choice(["wait", "refuse", "none"]),
             help="VMs that another run is at work on: wait for them, refuse them, or none to go ahead.",
         ),
     )(verb)

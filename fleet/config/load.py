@@ -8,69 +8,19 @@ user's own file (``$XDG_CONFIG_HOME/fleet/config.yaml``), default. A component i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import pydantic
-
-from fleet.config.schema import ConfigKeys, CredentialForm, leaves, variable
-from fleet.documents import read
-from fleet.documents.files import read_start
+from fleet.config.model import PATHS, AzureConfig, RunConfig, leaves, variable
+from fleet.config.model import Config as Config
+from fleet.documents.files import MOST_READ, read_start
 from fleet.documents.places import closest, in_order, shown
-from fleet.documents.read import Document
 from fleet.errors import InvalidInput, Problem
 
 Origins = Mapping[str, str]
-Credential = str | Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class AzureConfig:
-    """How to reach Azure. ``cloud`` and ``credential`` keep the form in which they are written.
-
-    ``credential`` is a pool of one or more.
-    """
-
-    cloud: str | Mapping[str, str] = "public"
-    credential: tuple[Credential, ...] = ("default",)
-    tenant: str | None = None
-    ca_file: Path | None = None
-    api_versions: Mapping[str, str] | None = None
-    """By the keys of ``azure.api_versions``; those that are not named have their defaults."""
-    subscriptions: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunConfig:
-    """How a run behaves where the playbook says nothing. Times in seconds; None means no limit."""
-
-    concurrency: int | Literal["auto"] = "auto"
-    concurrency_per_subscription: int | None = None
-    transport: Literal["auto", "managed", "action"] = "auto"
-    receipts: bool = True
-    deliver_timeout: float = 1800.0
-    start_timeout: float = 600.0
-    answer_grace: float = 600.0
-    require_approval: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """All settings. ``state_dir`` is absolute; nothing has been created there yet."""
-
-    azure: AzureConfig
-    run: RunConfig
-    state_dir: Path
-
-    def values(self) -> Mapping[str, object]:
-        """Return every setting by its dotted key, as plain data, for showing."""
-        return {
-            **{f"azure.{key}": _plain(value) for key, value in _fields(self.azure)},
-            **{f"run.{key}": _plain(value) for key, value in _fields(self.run)},
-            "state_dir": str(self.state_dir),
-        }
 
 
 def load(
@@ -98,10 +48,6 @@ def load(
 
 
 # --------------------------------------------------------------------------------------------- the sources
-
-_PATHS = ("azure.ca_file", "state_dir")
-_TEXTS = ("azure.tenant",)
-_LISTS = ("azure.subscriptions",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +82,7 @@ def _base(environ: Mapping[str, str], name: str, home: Path | None, usual: str) 
 
 def _text(path: Path, named_by: str, problems: list[Problem]) -> bytes | None:
     try:
-        return read_start(path, read.MAX_BYTES + 1)
+        return read_start(path, MOST_READ + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         if not named_by:
             return None
@@ -149,16 +95,14 @@ def _text(path: Path, named_by: str, problems: list[Problem]) -> bytes | None:
 
 
 def _file(text: bytes, path: Path, home: Path | None, problems: list[Problem]) -> Iterator[_Source]:
+    from fleet.config.written import of_file
+
     try:
-        document = read.examine(text, file=str(path))
-        if document.data is None and not document.problems:
-            return
-        written = read.validated(document, ConfigKeys)
+        values, lines = of_file(text, str(path), partial(_absolute, path.parent, home))
     except InvalidInput as error:
         problems.extend(error.problems)
         return
-    values = _written(written, path.parent, home)
-    yield _Source(values, {key: f"{path}:{document.mark(key.split('.'), key=True).line}" for key in values})
+    yield _Source(values, {key: f"{path}:{line}" for key, line in lines.items()})
 
 
 def _variables(environ: Mapping[str, str], cwd: Path, home: Path | None, problems: list[Problem]) -> Iterator[_Source]:
@@ -181,33 +125,25 @@ def _options(flags: Mapping[str, str], cwd: Path, home: Path | None, problems: l
 def _single(
     key: str, text: str, origin: str, cwd: Path, home: Path | None, problems: list[Problem]
 ) -> Iterator[_Source]:
-    """Yield one setting given as text: paths and names as they are, everything else as YAML."""
+    """Yield one setting given as text."""
     try:
-        document = Document(origin)
-        document.data = _nested(key, _value(key, text, origin))
-        written = read.validated(document, ConfigKeys)
+        values = _given(key, text, origin, partial(_absolute, cwd, home))
     except InvalidInput as error:
         for item in error.problems:
             problems.append(dataclasses.replace(item, line=0, column=0, found=item.found or shown(text)))
         return
-    yield _Source(_written(written, cwd, home), {key: origin})
+    yield _Source(values, {key: origin})
 
 
-def _value(key: str, text: str, origin: str) -> object:
-    if key in _PATHS or key in _TEXTS:
-        return text
-    if key in _LISTS and not text.startswith("["):
-        return [item.strip() for item in text.split(",") if item.strip()]
-    return read.read(text, file=origin).data
+def _given(key: str, text: str, origin: str, absolute: Callable[[str], Path]) -> Mapping[str, object]:
+    if key in PATHS and text and text.isprintable():  # needs no table, and is all that most environments set
+        return {key: absolute(text)}
+    from fleet.config.written import of_text
+
+    return of_text(key, text, origin, absolute)
 
 
-def _nested(key: str, value: object) -> object:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value
-
-
-def _absolute(path: str, folder: Path, home: Path | None) -> Path:
+def _absolute(folder: Path, home: Path | None, path: str) -> Path:
     if not path.startswith("~/"):
         return folder / path
     if home is None:
@@ -221,31 +157,6 @@ def _no_home(message: str) -> InvalidInput:
     return InvalidInput([Problem("no_home", f"{message}: {why}", hint=hint)])
 
 
-def _written(written: ConfigKeys, folder: Path, home: Path | None) -> dict[str, object]:
-    """Return what was really written, by dotted key, with paths made absolute from ``folder``."""
-    values: dict[str, object] = {}
-    for key in leaves():
-        node: Any = written
-        for part in key.split("."):
-            if part not in node.model_fields_set:
-                break
-            node = getattr(node, part)
-        else:
-            values[key] = _absolute(node, folder, home) if key in _PATHS and node else _placed(node, folder, home)
-    return values
-
-
-def _placed(node: Any, folder: Path, home: Path | None) -> Any:
-    """Make the path of a certificate absolute, wherever it stands among credentials."""
-    if isinstance(node, list):
-        return [_placed(item, folder, home) for item in node]
-    if isinstance(node, CredentialForm) and node.client_certificate is not None:
-        path = str(_absolute(node.client_certificate.path, folder, home))
-        certificate = node.client_certificate.model_copy(update={"path": path})
-        return node.model_copy(update={"client_certificate": certificate})
-    return node
-
-
 # ---------------------------------------------------------------------------------------------- the result
 
 
@@ -254,13 +165,11 @@ def _config(values: Mapping[str, Any], environ: Mapping[str, str], home: Path | 
         return {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
 
     azure = section("azure")
-    if "cloud" in azure:
-        azure["cloud"] = _unwrapped(azure["cloud"])
-    if azure.get("api_versions"):
-        azure["api_versions"] = _unwrapped(azure["api_versions"]) or None
+    if "api_versions" in azure:
+        azure["api_versions"] = azure["api_versions"] or None
     if "credential" in azure:
-        forms = azure.pop("credential")
-        azure["credential"] = tuple(_unwrapped(form) for form in (forms if isinstance(forms, list) else [forms]))
+        forms = azure["credential"]
+        azure["credential"] = tuple(forms) if isinstance(forms, list) else (forms,)
     if azure.get("subscriptions"):
         azure["subscriptions"] = tuple(azure["subscriptions"])
     base = _base(environ, "XDG_STATE_HOME", home, ".local/state")
@@ -268,19 +177,3 @@ def _config(values: Mapping[str, Any], environ: Mapping[str, str], home: Path | 
     if state is None:
         raise _no_home("where to keep runs is not known")
     return Config(AzureConfig(**azure), RunConfig(**section("run")), state)
-
-
-def _unwrapped(form: str | pydantic.BaseModel) -> Any:
-    return form if isinstance(form, str) else form.model_dump(exclude_none=True)
-
-
-def _fields(section: Any) -> Iterator[tuple[str, object]]:
-    return ((field.name, getattr(section, field.name)) for field in dataclasses.fields(section))
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return list(value)
-    return value

@@ -5,52 +5,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from datetime import date
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import pydantic
 from pydantic import AfterValidator, Field
 
+from fleet.config.urls import service_url
 from fleet.documents import schema
 from fleet.documents.read import Keys, refusal
 from fleet.documents.schema import Duration
 
 
-def service_url(value: str) -> str:
-    """Let the URL of a service through. Raises a refusal for one with user, query or fragment, and for plain http."""
-    try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        raise refusal("url", "is not a URL", expected="a URL that begins with https://") from None
-    if parts.scheme not in ("https", "http") or not host or "@" in parts.netloc or parts.query or parts.fragment:
-        expected = "a URL that begins with https://, without user, query and fragment"
-        raise refusal("url", "is not the URL of a service", expected=expected)
-    if parts.scheme == "http" and not is_loopback(host):
-        raise refusal(
-            "url",
-            "must be https: plain http is for this machine only",
-            expected="https://",
-            hint="write https://",
-        )
-    return value
-
-
 def _url(value: str) -> str:
     return service_url(value).rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine, by its name alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"title": "URL"})]
@@ -315,21 +284,6 @@ class ConfigKeys(Keys):
         description="Where runs are kept. None: `$XDG_STATE_HOME/fleet`, else `~/.local/state/fleet`.",
         examples=["/var/lib/fleet"],
     )
-
-
-def leaves() -> tuple[str, ...]:
-    """Return the dotted key of every setting, in the order of the table."""
-    return tuple(
-        f"{section}.{key}" if isinstance(model, type) and issubclass(model, Keys) else section
-        for section, field in ConfigKeys.model_fields.items()
-        for model in [field.annotation]
-        for key in (model.model_fields if isinstance(model, type) and issubclass(model, Keys) else [""])
-    )
-
-
-def variable(key: str) -> str:
-    """Return the environment variable of a key: ``run.concurrency`` is FLEET_RUN_CONCURRENCY."""
-    return "FLEET_" + key.replace(".", "_").upper()
 
 
 def reference() -> str:

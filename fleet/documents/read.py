@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
+from fleet.documents.files import MOST_READ
 from fleet.documents.places import Document as Document
 from fleet.documents.places import Lookalike as Lookalike
 from fleet.documents.places import Mark as Mark
@@ -32,7 +33,6 @@ from fleet.errors import MOST_LOOKED_FOR, InvalidInput, Problem
 
 M = TypeVar("M", bound=pydantic.BaseModel)
 
-MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 MAX_NODES = 100_000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -151,8 +151,8 @@ class _Stop(Exception):
 def _decoded(text: str | bytes, document: Document) -> str:
     """Return text that the parser accepts, with forbidden characters reported and blanked."""
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    if len(raw) > MAX_BYTES:
-        message = f"the document has {len(raw)} bytes; at most {MAX_BYTES} are read"
+    if len(raw) > MOST_READ:
+        message = f"the document has {len(raw)} bytes; at most {MOST_READ} are read"
         document.problems.append(Problem("too_large", message, document.file, 1, 1))
         raise _Stop
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import NewType
 
 from fleet import codec
+from fleet.documents.durations import spelled
 from fleet.playbook.model import (
     FactsCheck,
     Flow,
@@ -127,8 +128,6 @@ class Gate:
             return str(self.check)
         if self.webhook is None:
             return f"approval by {' or '.join(self.by) or 'anybody'}"
-        from fleet.documents.schema import spelled  # not above: it brings pydantic, which most verbs do without
-
         return f"an answer of {self.webhook.url} within {spelled(self.webhook.timeout)}"
 
 

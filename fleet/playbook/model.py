@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 
+from fleet.documents.durations import spelled
 from fleet.targets.model import Kind
 
 
@@ -218,8 +219,6 @@ class StartRate:
     per: float
 
     def __str__(self) -> str:
-        from fleet.documents.schema import spelled  # not above: it brings pydantic, which most verbs do without
-
         return f"{self.count:,} in {spelled(self.per)}"
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from fleet import codec
 from fleet.app import plans, search
 from fleet.app.connect import Connection
+from fleet.app.examine import examine
 from fleet.app.search import Narrowing
 from fleet.azure.cloud import AzureCloud
 from fleet.azure.credentials import StaticTokens
@@ -219,7 +220,7 @@ def doctor(tap: Tap, text: str = LAB) -> tuple[Finding, ...] | FleetError:
         try:
             found = await search.find_for(world.connection, playbook, Narrowing())
             plan = plans.make_plan(world.connection, playbook, found, {}, Settings())
-            findings = await plans.examine(world.connection, plan, {})
+            findings = await examine(world.connection, plan, {})
         except FleetError as error:
             return error
         for form in ("table", "json"):

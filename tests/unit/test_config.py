@@ -10,7 +10,8 @@ import pytest
 
 import fleet.config.load
 from fleet.config import schema
-from fleet.config.load import AzureConfig, Config, RunConfig
+from fleet.config.load import Config
+from fleet.config.model import AzureConfig, Credential, RunConfig, leaves
 from fleet.documents import read
 from fleet.errors import InvalidInput, Problem
 
@@ -45,7 +46,7 @@ def test_without_any_source_everything_is_default(place: Place) -> None:
     """Fleet works without configuration."""
     found, origins = place.load()
     assert found == Config(AzureConfig(), RunConfig(), place.home / ".local" / "state" / "fleet")
-    assert set(origins) == set(schema.leaves())
+    assert set(origins) == set(leaves())
     assert set(origins.values()) == {"default"}
 
 
@@ -141,7 +142,7 @@ def test_a_home_that_is_no_folder_has_no_settings(place: Place) -> None:
         ),
     ],
 )
-def test_credentials(place: Place, text: str, forms: tuple[fleet.config.load.Credential, ...]) -> None:
+def test_credentials(place: Place, text: str, forms: tuple[Credential, ...]) -> None:
     """Every form of a credential is accepted, and a list is a pool."""
     assert place.load(FLEET_AZURE_CREDENTIAL=text)[0].azure.credential == forms
 
@@ -231,11 +232,19 @@ def test_values_can_be_shown(place: Place) -> None:
     assert found.values()["azure.ca_file"] == "/ca.pem"
 
 
+def test_a_component_gets_what_the_table_names() -> None:
+    """The keys that may be written are those that components are handed, in the same order."""
+    sections = {"azure": schema.AzureKeys, "run": schema.RunKeys}
+    inner = [f"{name}.{key}" for name, table in sections.items() for key in table.model_fields]
+    assert (*inner, "state_dir") == leaves()
+    assert tuple(schema.ConfigKeys.model_fields) == (*sections, "state_dir")
+
+
 def test_the_example_names_every_key_with_its_default(place: Place) -> None:
     """config.example.yaml and the table of keys hold the same keys and the same defaults, both ways."""
     document = read.read(EXAMPLE.read_bytes(), file="example")
-    written = {key for key in schema.leaves() if document.mark(key.split(".")).line > 1}
-    assert written == set(schema.leaves())
+    written = {key for key in leaves() if document.mark(key.split(".")).line > 1}
+    assert written == set(leaves())
     found, origins = place.load(flags={"config": str(EXAMPLE)})
     assert found == place.load()[0]
     assert set(origins.values()).isdisjoint({"default"})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from fleet.app.connect import Connection
-from fleet.app.plans import examine
+from fleet.app.examine import examine
 from fleet.azure.credentials import StaticTokens
 from fleet.azure.inventory import AzureInventory
 from fleet.azure.transport import Transport as HttpTransport

@@ -60,7 +60,7 @@ def rbac(
 
     Nothing is asked of Azure. Scopes are the subscriptions that the playbook names by id; others are given by --scope.
     """
-    from fleet.app import plans
+    from fleet.app.playbooks import load_playbook
     from fleet.playbook.model import Transport
     from fleet.preflight.patchers import PURPOSE
     from fleet.preflight.rights import DOCTOR, LOCKS, PATCHERS, rights
@@ -68,7 +68,7 @@ def rbac(
     from fleet.targets.kinds import wanted_kinds
 
     config, _ = settings(config_file, 0, quiet)
-    loaded = plans.load_playbook(Path(playbook))
+    loaded = load_playbook(Path(playbook))
     kinds = wanted_kinds(loaded.selection.kinds, selector.parse(loaded.selection.where).expression)
     needed = rights(loaded.steps, Transport(transport or config.run.transport), kinds)
     needed += (DOCTOR, LOCKS) if with_doctor else ()
@@ -120,11 +120,13 @@ def doctor(
     are in the way, 2 if the playbook does not fit its targets. What could not be checked changes no exit code.
     """
     from fleet.app import connect, plans, search
+    from fleet.app.examine import examine
     from fleet.app.parameters import parameters
+    from fleet.app.playbooks import load_playbook
     from fleet.preflight.doctor import exit_code
 
     config = config_of(access)
-    loaded = plans.load_playbook(Path(playbook))
+    loaded = load_playbook(Path(playbook))
     values, secrets = parameters(loaded, given, os.environ)
 
     async def go() -> tuple[Plan, tuple[Finding, ...]]:
@@ -135,7 +137,7 @@ def doctor(
             made = plans.make_plan(
                 connection, loaded, found, values, settings_of(config, launch), allow_empty=narrow.allow_empty
             )
-            return made, await plans.examine(connection, made, secrets)
+            return made, await examine(connection, made, secrets)
 
     plan, findings = run_interruptible(go())
     emit(render(plan, findings, output.form or "table"))
@@ -164,9 +166,9 @@ def render(plan: Plan, findings: Sequence[Finding], form: str) -> str:
 
 async def warn_of_patchers(connection: Connection, plan: Plan) -> tuple[Finding, ...]:
     """Warn, before a run that patches, of other patchers of its targets and of what could not be read; return both."""
-    from fleet.app import plans
+    from fleet.app.examine import other_patchers
 
-    found = await plans.other_patchers(connection, plan)
+    found = await other_patchers(connection, plan)
     for finding in found:
         warn(f"{_where(finding)}: {finding.what}")
     for hint in dict.fromkeys(finding.next for finding in found):

@@ -32,11 +32,15 @@ from fleet.cli.verbs.output import write_streams
 from fleet.cli.verbs.targets import selection_of, warn_about
 from fleet.documents.files import read_text
 from fleet.errors import InvalidInput, Problem
-from fleet.playbook.model import Shell
 from fleet.report import safe, words
 from fleet.run.model import Status
 
 if TYPE_CHECKING:
+    from fleet.app.connect import Connection
+    from fleet.app.search import Found
+    from fleet.config.load import Config
+    from fleet.plan.build import Settings
+    from fleet.plan.model import Plan
     from fleet.playbook.model import Playbook, Selection
     from fleet.report.model import Group, Report
 
@@ -59,7 +63,9 @@ Examples:
 @click.argument("words", metavar="-- COMMAND...|@SCRIPT", nargs=-1, required=True)
 @options.narrowing
 @options.launching
-@click.option("--shell", type=click.Choice([shell.value for shell in Shell]), default="auto", help="What runs it.")
+@click.option(
+    "--shell", type=click.Choice(["auto", "bash", "sh", "pwsh", "pwsh7"]), default="auto", help="What runs it."
+)
 @click.option("--diff", is_flag=True, help="Show each group's differences to the largest one.")
 @click.option("--outdir", type=click.Path(path_type=Path), help="Also write each VM's streams into this folder.")
 @options.confirming
@@ -81,22 +87,18 @@ def execute(
     One word is a line for the shell, several are a program and its arguments. It is a run like any other: journalled,
     proven by receipts, to be resumed and shown again.
     """
-    from fleet.app import connect, plans, search
-    from fleet.app.stores import durations_of, open_store
+    from fleet.app import connect, search
 
     config = config_to_carry(carry)
     refuse_unapproved(config)
-    playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, Shell(shell))
+    playbook = _playbook(selection_of(expression, config.azure.subscriptions), words, shell)
 
     async def go(stopping: Stopping) -> Ended:
         async with connect.connect(config, carry.lab, os.environ) as connection:
             tell_notes(connection, carry.quiet)
             found = await search.find(connection, playbook.selection, narrowing_of(narrow))
             warn_about(found)
-            plan = plans.make_plan(
-                connection, playbook, found, {}, settings_of(config, launch), allow_empty=narrow.allow_empty
-            )
-            plan = await plans.with_usual(plan, durations_of(open_store(config), config))
+            plan = await _frozen(connection, config, playbook, found, settings_of(config, launch), narrow)
             confirm(plan, yes=yes)
             return await carry_out(config, connection, plan, {}, carry, stopping, _show(carry, diff=diff))
 
@@ -106,12 +108,22 @@ def execute(
     return ended.code
 
 
-def _playbook(selection: Selection, command: Sequence[str], shell: Shell) -> Playbook:
+async def _frozen(
+    connection: Connection, config: Config, playbook: Playbook, found: Found, settings: Settings, narrow: Narrow
+) -> Plan:
+    from fleet.app import plans
+    from fleet.app.stores import durations_of, open_store
+
+    plan = plans.make_plan(connection, playbook, found, {}, settings, allow_empty=narrow.allow_empty)
+    return await plans.with_usual(plan, durations_of(open_store(config), config))
+
+
+def _playbook(selection: Selection, command: Sequence[str], shell: str) -> Playbook:
     """A playbook of one step, as if somebody had written it."""
-    from fleet.playbook.model import Playbook, Rollout, Script, Step
+    from fleet.playbook.model import Playbook, Rollout, Script, Shell, Step
 
     text, file = _script(command)
-    step = Step(id="exec", script=Script(text=text, file=file), shell=shell)
+    step = Step(id="exec", script=Script(text=text, file=file), shell=Shell(shell))
     return Playbook(
         name="exec",
         version="-",

@@ -38,6 +38,7 @@ from fleet.report.words import plural
 
 if TYPE_CHECKING:
     from fleet.app.connect import Connection
+    from fleet.app.search import Found
     from fleet.config.load import Config
     from fleet.plan.compare import Difference
     from fleet.plan.model import Plan
@@ -102,15 +103,16 @@ def run(
     cancelled and leaves, within seconds if Azure does not answer. The third leaves at once. The last line printed is
     then the command that continues the run.
     """
-    from fleet.app import connect, plans
+    from fleet.app import connect
     from fleet.app.parameters import parameters
+    from fleet.app.playbooks import load_playbook
 
     if dry_run:
         return _planned(playbook, given, narrow, launch, carry, carry.output, PlanFiles())
     carry = replace(carry, given=given)
     config = config_to_carry(carry)
     refuse_unapproved(config)
-    loaded = plans.load_playbook(Path(playbook))
+    loaded = load_playbook(Path(playbook))
     values, secrets = parameters(loaded, carry.given, os.environ)
 
     async def go(stopping: Stopping) -> Ended:
@@ -168,14 +170,15 @@ def _planned(
     output: Output,
     files: PlanFiles,
 ) -> int:
-    from fleet.app import connect, plans
+    from fleet.app import connect
     from fleet.app.parameters import parameters
+    from fleet.app.playbooks import load_playbook
 
     options.check_form(output.form, PLAN_FORMATS, "a plan")
     if files.diff:
         options.check_form(output.form, ("table", "json"), "a list of differences")
     config = config_of(access)
-    loaded = plans.load_playbook(Path(playbook))
+    loaded = load_playbook(Path(playbook))
     values, _ = parameters(loaded, given, os.environ)
 
     async def go() -> int:
@@ -223,11 +226,25 @@ async def _plan(
     launch: Launch,
 ) -> Plan:
     """Find the targets, warn of what looks like a slip, and freeze the plan."""
-    from fleet.app import plans, search
-    from fleet.app.stores import durations_of, open_store
+    from fleet.app import search
 
     found = await search.find_for(connection, loaded, narrowing_of(narrow))
     warn_about(found)
+    return await _frozen(connection, config, loaded, found, values, narrow, launch)
+
+
+async def _frozen(
+    connection: Connection,
+    config: Config,
+    loaded: Playbook,
+    found: Found,
+    values: Mapping[str, ParameterValue],
+    narrow: Narrow,
+    launch: Launch,
+) -> Plan:
+    from fleet.app import plans
+    from fleet.app.stores import durations_of, open_store
+
     durations = durations_of(open_store(config), config)
     known = await plans.with_times(settings_of(config, launch), durations, loaded, connection)
     plan = plans.make_plan(connection, loaded, found, values, known, allow_empty=narrow.allow_empty)

@@ -136,6 +136,7 @@ def sim(carry: Carry, launch: Launch, narrow: Narrow, pretend: Pretend, *, play:
 def _rehearse(path: Path, carry: Carry, launch: Launch, narrow: Narrow, pretend: Pretend, given: Sequence[str]) -> int:
     from fleet.app import plans, search
     from fleet.app.parameters import VARIABLE, parameters
+    from fleet.app.playbooks import playbook_of
     from fleet.cli.timeline import drawn
     from fleet.plan.file import load
     from fleet.rehearsal.rehearse import RehearsalOptions, rehearse
@@ -153,7 +154,7 @@ def _rehearse(path: Path, carry: Carry, launch: Launch, narrow: Narrow, pretend:
             return replace(frozen, cloud=connection.name)
 
     else:
-        loaded = plans.playbook_of(text, path)
+        loaded = playbook_of(text, path)
         values, secrets = parameters(
             loaded,
             _with_secrets(loaded, given),

@@ -16,9 +16,9 @@ from fleet.cli.signals import run_interruptible
 from fleet.cli.terminal import emit, settings
 from fleet.cli.verbs.runs import tell_damage
 from fleet.errors import ExitCode, InvalidInput, Problem, Refused
-from fleet.playbook.model import Amount
 
 if TYPE_CHECKING:
+    from fleet.playbook.model import Amount
     from fleet.run.events import Directive
     from fleet.run.state import Run
 
@@ -132,13 +132,14 @@ def cancel(common: Common, reason: Reason, *, run_id: str, kind: str) -> int:
     return steer(run_id, common, reason, make)
 
 
-class MaximumType(click.ParamType[Amount | None]):
+class MaximumType(click.ParamType["Amount | None"]):
     """A count, a percent of the run's targets, or ``none``."""
 
     name = "N|N%|none"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Amount | None:
         from fleet.cli.option_types import AmountType
+        from fleet.playbook.model import Amount
         from fleet.run.directives import NONE
 
         return Amount(NONE) if value == "none" else AmountType().convert(value, param, ctx)

@@ -98,12 +98,13 @@ def warn_about(found: Found) -> None:
 
 def selection_of(what: str, subscriptions: tuple[str, ...] | None) -> Selection:
     """A playbook's own selection where ``what`` is a file, else an expression over everything."""
-    from fleet.app import plans
     from fleet.playbook.model import Selection
     from fleet.targets import selector
 
     if Path(what).suffix in (".yaml", ".yml") or is_own_stream(Path(what)):
-        return replace(plans.load_playbook(Path(what)).selection, max=None)
+        from fleet.app.playbooks import load_playbook
+
+        return replace(load_playbook(Path(what)).selection, max=None)
     if os.path.lexists(what):
         hint = "name a playbook (.yaml or .yml), or write an expression"
         raise InvalidInput(

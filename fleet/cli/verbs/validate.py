@@ -17,7 +17,7 @@ from fleet.report.words import plural
 @click.option("-q", "--quiet", count=True, help="Say nothing where all is well.")
 def validate(playbooks: tuple[str, ...], quiet: int) -> int:
     """Check playbooks, and the scripts they name, for every mistake at once. Nothing is sent."""
-    from fleet.app.plans import load_playbook
+    from fleet.app.playbooks import load_playbook
 
     problems: list[Problem] = []
     for name in playbooks:

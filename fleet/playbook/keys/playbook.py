@@ -160,10 +160,12 @@ class PlaybookKeys(Keys):
         examples=[{"scope": {"enum": ["security", "all"], "default": "security"}}],
     )
     targets: TargetsKeys = Field(
-        default=TargetsKeys(), description="Which VMs.", examples=[{"where": 'os == "linux"', "max": 400}]
+        default=TargetsKeys.model_construct(),
+        description="Which VMs.",
+        examples=[{"where": 'os == "linux"', "max": 400}],
     )
     rollout: RolloutKeys = Field(
-        default=RolloutKeys(),
+        default=RolloutKeys.model_construct(),
         description="How the run spreads.",
         examples=[{"waves": [1, "100%"], "max_failures": 0}],
     )

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
-from fleet.config.schema import service_url
+from fleet.config.urls import service_url
+from fleet.documents.durations import seconds
 from fleet.documents.read import Keys, closest, refusal
-from fleet.documents.schema import Duration, Json, seconds
+from fleet.documents.schema import Duration, Json
 from fleet.playbook.model import Amount, StartRate
 from fleet.targets.traits import TRAITS, is_trait
 
@@ -313,7 +314,7 @@ class RolloutKeys(Keys):
         examples=["5%"],
     )
     per_wave: PerWaveKeys = Field(
-        default=PerWaveKeys(), description="Budgets of each wave.", examples=[{"max_failures": "10%"}]
+        default=PerWaveKeys.model_construct(), description="Budgets of each wave.", examples=[{"max_failures": "10%"}]
     )
     strict: bool = Field(
         default=True,

@@ -129,7 +129,9 @@ class StepKeys(Keys):
         examples=["45m"],
         json_schema_extra={"default": "30m"},
     )
-    ok: OkKeys = Field(default=OkKeys(), description="When the step counts as succeeded.", examples=[{"exit": [0, 80]}])
+    ok: OkKeys = Field(
+        default=OkKeys.model_construct(), description="When the step counts as succeeded.", examples=[{"exit": [0, 80]}]
+    )
     run_as: RunAsKey | None = Field(
         default=None,
         description="The user to run as, by name or with a password, which is one secret parameter; sent by managed "
@@ -185,7 +187,7 @@ class StepKeys(Keys):
         examples=["replace"],
     )
     output: OutputKeys = Field(
-        default=OutputKeys(),
+        default=OutputKeys.model_construct(),
         description="Where the service also writes the streams.",
         examples=[
             {"stdout_blob": "https://logs.blob.core.windows.net/runs/{{ target.name }}.out", "identity": "system"}

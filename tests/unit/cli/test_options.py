@@ -18,7 +18,7 @@ import fleet.cli
 from fleet.app.reports import ReportFile
 from fleet.cli import options
 from fleet.cli.main import VERBS, cli
-from fleet.playbook.model import Amount
+from fleet.playbook.model import Amount, Lease, Shell, Transport
 from fleet.rehearsal.faults import AnyFault
 from tests.system.cli_page import commands
 
@@ -65,6 +65,19 @@ def fits(value: object, hint: Any) -> bool:
     if isinstance(hint, UnionType):
         return any(fits(value, each) for each in get_args(hint))
     return isinstance(value, get_origin(hint) or hint)
+
+
+def test_choices_are_what_playbooks_know() -> None:
+    """The words that an option offers are those of its kind; they are written out, so that help loads no playbooks."""
+    known = {"transport": Transport, "lease": Lease, "shell": Shell}
+    for context in verbs():
+        for parameter in context.command.params:
+            if (
+                isinstance(parameter.type, click.Choice)
+                and parameter.name in known
+                and context.info_name != "completion"
+            ):
+                assert list(parameter.type.choices) == [each.value for each in known[parameter.name]], parameter.name
 
 
 @pytest.mark.parametrize("context", verbs(), ids=lambda context: context.command_path)

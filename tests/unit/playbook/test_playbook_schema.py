@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.documents import read, schema
+from fleet.documents import durations, read
 from fleet.playbook.keys import playbook
 from fleet.playbook.keys.rollout import amount
 from fleet.playbook.model import Amount
@@ -117,7 +117,7 @@ def assert_page(path: Path, reference: str) -> None:
 )
 def test_durations(text: object, seconds: float) -> None:
     """A duration is read as seconds."""
-    assert schema.seconds(text) == seconds
+    assert durations.seconds(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_durations(text: object, seconds: float) -> None:
 def test_what_is_no_duration(text: object) -> None:
     """Anything else is refused."""
     with pytest.raises(ValueError, match="is not"):
-        schema.seconds(text)
+        durations.seconds(text)
 
 
-@given(st.integers(0, int(schema.MAX_DURATION)))
+@given(st.integers(0, int(durations.MAX_DURATION)))
 def test_durations_spelled_are_read_back(seconds: int) -> None:
     """Spelling a duration loses nothing."""
-    assert schema.seconds(schema.spelled(seconds)) == seconds
+    assert durations.seconds(durations.spelled(seconds)) == seconds
 
 
 @given(st.one_of(st.integers(0, 10**9 - 1).map(str), st.decimals(0, 100, places=2).map(lambda d: f"{d}%")))
