@@ -39,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--save", type=Path, help="keep what was measured as JSON")
     parser.add_argument("--from", type=Path, dest="kept", help="show what was kept; measure nothing, or --only a part")
     asked = parser.parse_args(words)
-    data = {"found": asdict(NOTHING), "machine": machine(), "skipped": []}
+    data: dict[str, Any] = {"found": asdict(NOTHING), "machine": machine(), "skipped": []}
     if asked.kept:
         data = json.loads(asked.kept.read_text(encoding="utf-8"))
     found = revived(data["found"])
