@@ -166,7 +166,7 @@ async def _connected(
         shared.rates.share(len(pool.present))
         dropped = [f"principal {number + 1} is left out: {why}" for number, why in sorted(pool.problems.items())]
         yield Connection(
-            AzureCloud(transport),
+            AzureCloud(transport, shared=shared),
             AzureInventory(transport, shared=shared),
             AzurePreflight(transport, shared=shared),
             AzureManaged(transport, shared=shared),

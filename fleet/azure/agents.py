@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from fleet.azure.reading import Rows, Unread, read_list, sentence
-from fleet.azure.transport import Transport
+from fleet.azure.reading import Rows, Sender, Unread, read_list, sentence
 from fleet.azure.wire import agents as wire
 from fleet.azure.wire import compute
 from fleet.logs import Log
@@ -48,8 +47,8 @@ class _Subscription:
 class Agents:
     """The agents of the VMs that one run sends to, by the lists of their subscriptions."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
         self._subscriptions: dict[str, _Subscription] = {}
 
     async def is_doubtful(self, target: Target, wave: int) -> bool:
@@ -63,7 +62,7 @@ class Agents:
             known.asking -= 1
 
     async def _is_doubtful(self, known: _Subscription, target: Target, wave: int) -> bool:
-        now = self._transport.clock.now()
+        now = self._sender.clock.now()
         if known.wave != wave:
             known.wave, known.listed, known.alone = wave, None, None
         if not _is_fresh(known.listed, now):
@@ -72,7 +71,7 @@ class Agents:
                 known.alone = now
                 return True
             known.states = await self._list(known, target.subscription)
-            known.listed = self._transport.clock.now()
+            known.listed = self._sender.clock.now()
         found = known.states.get(target.key)
         return found is not None and wire.is_doubtful(found, known.states.values())
 
@@ -81,7 +80,7 @@ class Agents:
         request = compute.list_vms(subscription, status_only=True)
         try:
             async with asyncio.timeout(PATIENCE):
-                found = await read_list(self._transport, request, asyncio.sleep, attempts=1)
+                found = await read_list(self._sender, request, asyncio.sleep, attempts=1)
         except TimeoutError:
             found = Rows(unread=Unread(0, "timeout", f"the list took longer than {PATIENCE:g} s"))
         if found.unread is not None and not known.is_logged:

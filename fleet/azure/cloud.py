@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fleet.azure.agents import Agents
+from fleet.azure.reading import paced
 from fleet.azure.transport import Transport
 from fleet.azure.wire import agents, compute, hybrid, preflight, run_command
 from fleet.azure.wire.arm import is_gone, merge, not_done, quota, read_operation, retry_after
@@ -10,6 +13,7 @@ from fleet.azure.wire.cloud_error import error_of
 from fleet.azure.wire.http import Json, NoResponse, Request, Response, as_object, as_text, dig
 from fleet.azure.wire.links import Links, links
 from fleet.engine.ports import Reply
+from fleet.engine.turns import SharedRates
 from fleet.playbook.model import Transport as Way
 from fleet.run.answers import (
     Accepted,
@@ -39,12 +43,14 @@ class AzureCloud:
     """The port ``Cloud`` over Azure Resource Manager, the same for VMs, scale-set instances and Arc machines.
 
     Never retries a submission, never waits for anything but the wire, and raises only
-    :class:`fleet.errors.AzureUnusable`, when there is no token.
+    :class:`fleet.errors.AzureUnusable`, when there is no token. Reads beyond the one that a run counts for each question
+    are counted in ``shared``.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, shared: SharedRates | None = None) -> None:
         self._transport = transport
-        self._agents = Agents(transport)
+        self._shared = shared or SharedRates(clock=transport.clock)
+        self._agents = Agents(paced(transport, self._shared, asyncio.sleep))
         self._results: dict[str, str] = {}
         """``Location`` of each action on its way, by the operation that is asked instead. Nothing of it is kept on disk."""
 
@@ -69,7 +75,7 @@ class AzureCloud:
         """Say why a command is not sent to a VM whose agent is not ready; None if it is to be, or nothing is known."""
         if not await self._agents.is_doubtful(command.target, command.wave):
             return None, None
-        answer, left = await self._get(command.target, compute.vm_view(command.target))
+        answer, left = await self._get_more(command.target, compute.vm_view(command.target))
         return agents.refusal_for(agents.read_state(answer.json())) if isinstance(answer, Response) else None, left
 
     async def _sent(self, command: Command, seen: Quota | None) -> Reply[SubmitAnswer]:
@@ -127,6 +133,7 @@ class AzureCloud:
             return Reply(StillRunning(retry_after(answer, self._now())), left)
         place = operation.location_url or self._results.get(operation.status_url)
         if state is None and place:
+            self._count_read(target)
             final = await self._look_location(target, place)
             state, left = final.answer, merge(left, final.quota)
         if not isinstance(state, (StillRunning, Refused, Lost)):
@@ -164,7 +171,7 @@ class AzureCloud:
     ) -> Reply[LookAnswer]:
         if not operation.status_url:
             return Reply(run_command.provisioning_failed(data, None), left)
-        answer, more = await self._get(target, Request("GET", operation.status_url))
+        answer, more = await self._get_more(target, Request("GET", operation.status_url))
         if isinstance(answer, Lost) or (isinstance(answer, Refused) and not is_unreadable(answer.refusal)):
             return Reply(answer, merge(left, more))  # why it failed decides how the job ended: it is asked again
         status = read_operation(answer.json()) if isinstance(answer, Response) else None
@@ -191,7 +198,7 @@ class AzureCloud:
 
     async def _settle(self, target: Target, left: Quota | None) -> Reply[FindAnswer]:
         """Settle a 404 that does not say what is missing: where the VM is there, it is the command."""
-        answer, more = await self._get(target, preflight.vm_view(target))
+        answer, more = await self._get_more(target, preflight.vm_view(target))
         left = merge(left, more)
         if isinstance(answer, (Refused, Lost)):
             return Reply(answer, left)
@@ -215,6 +222,14 @@ class AzureCloud:
             return Reply(answer, left)
         report = agents.report_of(agents.read_state(answer.json()))
         return Reply(report or Lost(LostReason.MALFORMED, "the VM's view does not say how its agent is"), left)
+
+    async def _get_more(self, target: Target, request: Request) -> tuple[Response | Refused | Lost, Quota | None]:
+        """Read what no run has counted. It does not wait for its turn: the answer that it is for has begun."""
+        self._count_read(target)
+        return await self._get(target, request)
+
+    def _count_read(self, target: Target) -> None:
+        self._shared.rates.arm(target.subscription).reads.take(self._shared.clock.now())
 
     async def _get(self, target: Target, request: Request) -> tuple[Response | Refused | Lost, Quota | None]:
         answer = await self._transport.send(request)

@@ -32,6 +32,9 @@ REGION_READS = (1, math.inf)
 # All principals of a subscription together may make 15 times the calls of one (documented, as above).
 MOST_PRINCIPALS = 15
 
+MOST_KEPT = 0.8
+"""The part of a bucket that removals leave for submissions, at most: a run that waits is to clean up meanwhile."""
+
 ARM_THROTTLED = "SubscriptionRequestsThrottled"
 """The code of ARM's own 429 (recorded); any other is Compute's, whose limits are per region."""
 
@@ -39,8 +42,8 @@ SHORTEST_BLOCK = 1.0
 LONGEST_BLOCK = 3600.0
 """An hour is the longest window of any documented limit; a service that asks for more is asked again then."""
 
-CALLS_AT_ONCE = 96
-"""Requests on the wire at one time. More connections are slower, and short calls do not need them."""
+CALLS_AT_ONCE = 192
+"""Requests on the wire at one time: about what ARM takes at once in one subscription."""
 
 
 def _rate(shape: tuple[int, float]) -> Rate:
@@ -119,8 +122,13 @@ class LaneRates:
     def read_at(self) -> float:
         return self.ahead + max(self.arm.reads.earliest(self.who), self.reads.earliest(self.who))
 
-    def remove_at(self) -> float:
-        return self.ahead + max(self.arm.deletes.earliest(self.who), self.removals.earliest(self.who))
+    def remove_at(self, unsent: int = 0) -> float:
+        """The first moment for a removal. It leaves what so many submissions will take faster than it comes back."""
+        kept = 0.0
+        if unsent and self.removals is self.updates:
+            kept = unsent * max(1 - self.updates.per_second / self.arm.writes.per_second, 0.0)
+            kept = min(kept, MOST_KEPT * self.updates.burst)
+        return self.ahead + max(self.arm.deletes.earliest(self.who), self.removals.earliest(self.who, kept))
 
     def wait_to_submit(self, now: float) -> None:
         self._wait(now, self.arm.writes, self.updates, *([self.arm.reads] if self.kind is Kind.ARC else []))

@@ -16,10 +16,10 @@ LONGEST_CALL = 75.0
 """Seconds after which a call without an answer is taken to have arrived long ago: longer than any request may take."""
 
 UNSETTLED = 2.0
-"""Seconds for which an answer that comes late may still count without the calls that were answered meanwhile."""
+"""Seconds for which an answer that comes late may still say what was left before other calls arrived."""
 
-KEPT = 15
-"""Calls of what the service says is left that are kept for those of others who sign in alike."""
+KEPT = 3
+"""Calls of what the service says is left that are kept besides one refill: refills come in steps, clocks differ."""
 
 _ROUNDING = 1e-3
 """Of a call, since moments are floats."""
@@ -82,13 +82,13 @@ class Rate:
     _answered: OwnLevel = field(default_factory=OwnLevel)
     """The level if calls counted only once they are answered."""
     _recent: deque[float] = field(default_factory=deque)
-    """When the last calls were answered."""
+    """When the last calls were answered, or sent if nobody counts their answers."""
     _blocked: float = 0.0
     """The moment until which the service said that nothing is allowed."""
 
-    def earliest(self, who: object = None) -> float:
-        """The first moment at which one more call is allowed (it may lie in the past)."""
-        room = self.burst - 1 - (self._before(who) if self.waiting else 0)
+    def earliest(self, who: object = None, kept: float = 0.0) -> float:
+        """The first moment at which one more call is allowed (it may lie in the past), and so many are left for others."""
+        room = self.burst - 1 - kept - (self._before(who) if self.waiting else 0)
         counted = self.level.full_at - room / self.per_second
         return max(counted, self._answered.full_at - max(room - len(self._away), 0) / self.per_second)
 
@@ -100,7 +100,7 @@ class Rate:
 
     def send(self, at: float, who: object = None) -> None:
         """Count one call that is sent at ``at``, and whose answer will be counted by :meth:`answer`."""
-        self.take(at, who)
+        self._count(at, who)
         while self._away and self._away[0] < at - LONGEST_CALL:
             self.answer(at)
         self._away.append(at)
@@ -115,6 +115,11 @@ class Rate:
 
     def take(self, at: float, who: object = None) -> None:
         """Count one call that leaves at ``at``, whose answer nobody will count."""
+        self._count(at, who)
+        self._recent.append(at)
+        self._settle(at)
+
+    def _count(self, at: float, who: object) -> None:
         self.level.add(at, 1 / self.per_second)
         self.waiting.pop(who, None)
 
@@ -137,7 +142,7 @@ class Rate:
     def grant(self, at: float, remaining: int) -> None:
         """Believe the service when it says that more calls are left, but for those that it may not have counted yet."""
         self._settle(at)
-        spare = remaining - KEPT - len(self._away) - len(self._recent)
+        spare = remaining - int(self.per_second) - KEPT - len(self._away) - len(self._recent)
         if at < self._blocked or spare < 1:
             return
         self.burst = max(self.burst, spare)

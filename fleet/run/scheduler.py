@@ -52,6 +52,11 @@ class Lane:
     removals: list[Entry] = field(default_factory=list)
     """Managed commands to delete."""
 
+    @property
+    def unsent(self) -> int:
+        """How many released jobs were never sent, or a few more: stale entries are dropped when they come to the top."""
+        return len(self.starts) + len(self.launches)
+
     def index(self, state: JobState, rank: int | None) -> None:
         """Enter a job where it now belongs; ``rank`` is its place in the wave's order if it would begin its target."""
         entry = (state.due, state.job.id)

@@ -372,7 +372,7 @@ class RunView:
         for lane in lanes:
             if lane.removals:
                 due, job = lane.removals[0]
-                yield max(due, lane.rates.remove_at()), Remove, job
+                yield max(due, lane.rates.remove_at(lane.unsent)), Remove, job
 
     def _submit(self, job: JobId) -> Submit | Find:
         """Send the job's command; a standing one is looked at first, so that it is known what stood before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from fleet.targets.glob import same_case
 
@@ -27,6 +28,7 @@ class Kind(StrEnum):
     """An Azure Arc machine: a server anywhere that Azure knows by its Connected Machine agent."""
 
 
+@lru_cache(maxsize=1 << 15)
 def kind_of(identity: str) -> Kind:
     """Tell the kind by a resource id, which nothing else can contradict; whatever is no other kind is a VM."""
     folded = same_case(identity)

@@ -70,7 +70,7 @@ class World:
         run = Run(part, name)
         engine = Engine(
             run,
-            AzureCloud(self.transport),
+            AzureCloud(self.transport, shared=shared),
             await MemoryRuns().create(name, part, now=self.clock.now()),
             self.clock,
             lambda job: run.command(job, {}),

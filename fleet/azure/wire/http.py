@@ -116,7 +116,8 @@ def parse_json(body: bytes) -> Json:
         data: Json = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    return data if _shallow(data) else None
+    nested = body.count(b"{") + body.count(b"[")
+    return data if nested <= DEPTH or _shallow(data) else None
 
 
 def as_object(data: object) -> dict[str, Json]:

@@ -74,8 +74,8 @@ def named(frozen: Plan, name: str) -> Run:
 async def test_runs_that_share_a_bucket_take_turns() -> None:
     """Of three runs none waits for another's end: once the bucket is empty, each sends every third command."""
     cloud, shared = Watched(), SharedRates()
-    await asyncio.gather(*(drive(named(plan(150), name), cloud, shared) for name in "abc"))
-    assert {name: len(moments) for name, moments in cloud.at.items()} == {"a": 150, "b": 150, "c": 150}
+    await asyncio.gather(*(drive(named(plan(300), name), cloud, shared) for name in "abc"))
+    assert {name: len(moments) for name, moments in cloud.at.items()} == {"a": 300, "b": 300, "c": 300}
     end = min(max(moments) for moments in cloud.at.values())
     for moments in cloud.at.values():
         late = [moment for moment in moments if 5.0 < moment <= end]

@@ -142,11 +142,11 @@ def test_less_is_used_than_is_documented() -> None:
 
 
 def test_the_wire_is_not_crowded() -> None:
-    """However much is due, 96 requests are on the wire at most: more connections are slower."""
-    run = Run(plan(200), "20260101-000000-test")
-    run.apply(e.RunOpened(0.0, 1))
+    """However much is due, 192 requests are on the wire at most."""
+    run = Run(plan(300), "20260101-000000-test")
+    run.apply(e.RunOpened(0.0, 1, principals=2))
     run.apply(e.WaveOpened(0.0, 0))
-    assert len(due(run, 0.0)) == CALLS_AT_ONCE == 96
+    assert len(due(run, 0.0)) == CALLS_AT_ONCE == 192
 
 
 @given(st.integers(1, 100), st.floats(0.5, 50), st.integers(0, 60))
@@ -355,3 +355,16 @@ def test_a_read_apart_from_runs_that_is_refused_holds_all_reads_up() -> None:
     assert rates.reads.earliest() <= 100.0
     rates.refused_read(100.0, 30.0, ARM_THROTTLED)
     assert rates.reads.earliest() == 130.0
+
+
+def test_removals_leave_submissions_what_they_need() -> None:
+    """VMs are submitted to and cleaned up after from one bucket, which comes back slowly."""
+    lane = LaneRates(SubscriptionRates())
+    for _ in range(500):
+        lane.updates.take(1000.0)
+    assert lane.remove_at() <= 1000.0
+    assert lane.remove_at(unsent=2_900) <= 1000.0
+    late = lane.remove_at(unsent=3_100)
+    assert 1000.0 < late < 1005.0
+    assert lane.remove_at(unsent=100_000) <= 1000.0 + 300 / COMPUTE_UPDATES[1] + 1
+    assert LaneRates(SubscriptionRates(), Kind.SCALE_SET).remove_at(unsent=100_000) <= 0.0

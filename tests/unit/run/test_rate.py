@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from fleet.run.rate import KEPT, LONGEST_CALL, Rate
 
+RESERVE = 10 + KEPT
+"""What is kept of a bucket with ten calls a second."""
+
 
 @given(st.integers(1, 50), st.floats(0.1, 100), st.lists(st.floats(0, 3), max_size=200))
 def test_a_rate_never_allows_more_than_burst_and_refill(burst: int, per_second: float, pauses: list[float]) -> None:
@@ -106,14 +109,14 @@ def test_more_is_believed_to_be_left_where_the_service_says_so() -> None:
         rate.send(50.0)
         rate.answer(50.0)
     rate.grant(51.0, 1000)
-    assert rate.left(51.0) == 1000 - KEPT - 100  # the answers of the last two seconds may not be in it
+    assert rate.left(51.0) == 1000 - RESERVE - 100  # the answers of the last two seconds may not be in it
     rate.grant(54.0, 1000)
     rate.send(54.0)
-    assert rate.left(54.0) == 1000 - KEPT - 1
-    rate.grant(54.0, KEPT)
-    assert rate.left(54.0) == 1000 - KEPT - 1  # what is less is for ``note``
-    rate.note(54.0, KEPT)
-    assert rate.left(54.0) == KEPT
+    assert rate.left(54.0) == 1000 - RESERVE - 1
+    rate.grant(54.0, RESERVE)
+    assert rate.left(54.0) == 1000 - RESERVE - 1  # what is less is for ``note``
+    rate.note(54.0, RESERVE)
+    assert rate.left(54.0) == RESERVE
 
 
 def test_what_the_service_blocked_stays_blocked() -> None:
@@ -123,4 +126,4 @@ def test_what_the_service_blocked_stays_blocked() -> None:
     rate.grant(59.0, 100)
     assert rate.earliest() >= 60.0
     rate.grant(60.0, 100)
-    assert rate.left(60.0) == 100 - KEPT
+    assert rate.left(60.0) == 100 - RESERVE
