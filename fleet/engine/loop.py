@@ -47,6 +47,9 @@ from fleet.run.translate import (
 ROUND = 256
 """Events brought to disk together at most."""
 
+GAP = 0.02
+"""Seconds from one round to the next, at least: what arrives meanwhile is decided, and brought to disk, together."""
+
 Observer = Callable[[e.Event], None]
 Commands = Callable[[JobId], Command]
 Nonces = Callable[[], str]
@@ -89,6 +92,8 @@ class Engine:
         self._halted = False
         self._calls: set[asyncio.Task[None]] = set()
         """What is on the wire."""
+        self._next_round = 0.0
+        """The moment of the event loop's clock before which no round begins."""
         self._ahead = 0.0
         """Seconds by which the run's own time is ahead of the clock: the clock was set back between two owners."""
 
@@ -203,6 +208,10 @@ class Engine:
         finally:
             if alarm is not None:
                 alarm.cancel()
+        loop = asyncio.get_running_loop()
+        if (early := self._next_round - loop.time()) > 0:
+            await asyncio.sleep(early)
+        self._next_round = loop.time() + GAP
 
     async def _commit(self, events: list[e.Event]) -> None:
         for event in events:
