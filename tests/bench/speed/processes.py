@@ -255,6 +255,7 @@ def judge(case: Case, ended: Ended, server: Server, rows: list[dict[str, Any]]) 
         cpu=ended.cpu,
         rss_mb=ended.rss_mb,
         server_share=known["cpu_share"],
+        load=os.getloadavg()[0],
     )
 
 

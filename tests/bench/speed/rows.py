@@ -68,6 +68,8 @@ class Measured:
     rss_mb: float = 0.0
     server_share: float = 0.0
     """The part of one core that the server took."""
+    load: float = 0.0
+    """How many processes wanted a core in the last minute of the run, ours among them."""
 
     @property
     def ratio(self) -> float:
@@ -115,9 +117,10 @@ def process_table(found: Sequence[Measured]) -> str:
                 *ratios,
                 f"{one.rss_mb:.0f}",
                 f"{100 * one.server_share:.0f} %",
+                f"{one.load:.0f}" if one.load else "",
             ]
         )
-    own = ("CPU s", "ms/VM", "ms/request", "x hand-written", "x per request", "RSS MB", "server's core")
+    own = ("CPU s", "ms/VM", "ms/request", "x hand-written", "x per request", "RSS MB", "server's core", "load")
     return table(("VMs", "ARM's limits", "client", *_COMMON, *own), rows, left=3)
 
 
