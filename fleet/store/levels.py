@@ -8,7 +8,6 @@ instant may count as one, for which the rates keep a reserve. The file may be de
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import struct
 import sys
@@ -28,11 +27,13 @@ _MAGIC = b"fleet rates 1\n"
 _HEADER, _RECORD, _RECORDS = 64, 48, 8192
 """Bytes before the records and of each one, a digest and a moment; and how many there are. The file stays sparse."""
 
-_SIZE = _HEADER + _RECORD * _RECORDS
 _PROBES = 64
 """Records that are tried for one bucket. Where all are taken, its level stays in this process."""
 
 _MOMENT = struct.Struct("<d")
+_LAST = 1e11
+"""Epoch seconds that no clock shows."""
+
 _FARTHEST = 2 * 3600.0
 """Seconds. A moment that lies farther ahead was written under another clock."""
 
@@ -43,24 +44,34 @@ _LOCK_TRIES = 50
 
 
 class _Shared:
-    """The file, mapped and open for as long as a level of it is used. Raises OSError for one of another kind."""
+    """The file, open for as long as a level of it is used. Raises OSError for one of another kind.
+
+    It is read and written, not mapped: a mapped file that somebody cuts short ends the process.
+    """
 
     def __init__(self, path: Path) -> None:
-        with os.fdopen(open_plain(path, os.O_CREAT | os.O_RDWR), "r+b", buffering=0) as file:
-            descriptor = file.fileno()
-            if os.fstat(descriptor).st_size < _SIZE:
-                os.ftruncate(descriptor, _SIZE)
-            memory = mmap.mmap(descriptor, _SIZE)
-            if not any(memory[:_HEADER]):
-                memory[: len(_MAGIC)] = _MAGIC
-            if memory[: len(_MAGIC)] != _MAGIC:
+        descriptor = open_plain(path, os.O_CREAT | os.O_RDWR)
+        try:
+            if not _read_at(descriptor, 1, 0):
+                _write_at(descriptor, _MAGIC, 0)
+            if _read_at(descriptor, len(_MAGIC), 0) != _MAGIC:
                 raise OSError("not a file of levels")
-            self.memory = memory
-            self._descriptor = os.dup(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read so many bytes, or fewer at the end. Raises OSError."""
+        return _read_at(self._descriptor, size, offset)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write at once. Raises OSError."""
+        _write_at(self._descriptor, data, offset)
 
     def lock(self, offset: int) -> bool:
         """Keep other processes from changing a record, if they let go of it at once; say whether that was so."""
@@ -73,6 +84,14 @@ class _Shared:
 
 if sys.platform == "win32":
 
+    def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
+
+    def _write_at(descriptor: int, data: bytes, offset: int) -> None:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        os.write(descriptor, data)
+
     def _try_lock(descriptor: int, offset: int) -> bool:
         return True  # bytes that are locked there cannot be read meanwhile: the reserve has to do
 
@@ -80,6 +99,12 @@ if sys.platform == "win32":
 
 else:
     import fcntl
+
+    def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+        return os.pread(descriptor, size, offset)
+
+    def _write_at(descriptor: int, data: bytes, offset: int) -> None:
+        os.pwrite(descriptor, data, offset)
 
     def _try_lock(descriptor: int, offset: int) -> bool:
         try:
@@ -103,10 +128,20 @@ class _FileLevel:
     _others_at: float = 0.0
     """When another process was last seen to have written."""
 
+    _is_cut_off: bool = False
+    """The file could not be read or written: from then on the level is this process's own."""
+
     @property
     def full_at(self) -> float:
-        moment: float = _MOMENT.unpack_from(self.file.memory, self.offset)[0]
-        return moment if 0.0 <= moment < 1e11 else 0.0
+        if not self._is_cut_off:
+            try:
+                data = self.file.read(self.offset, _MOMENT.size)
+            except OSError:
+                self._is_cut_off = True
+            else:
+                moment = _MOMENT.unpack(data)[0] if len(data) == _MOMENT.size else 0.0
+                return moment if 0.0 <= moment < _LAST else 0.0
+        return self._own
 
     def add(self, at: float, seconds: float) -> None:
         self._change(lambda: max(self._read(at), at) + seconds)
@@ -122,7 +157,10 @@ class _FileLevel:
         locked = self.file.lock(self.offset)
         try:
             self._own = to()
-            _MOMENT.pack_into(self.file.memory, self.offset, self._own)
+            if not self._is_cut_off:
+                self.file.write(self.offset, _MOMENT.pack(self._own))
+        except OSError:
+            self._is_cut_off = True
         finally:
             if locked:
                 self.file.unlock(self.offset)
@@ -146,30 +184,31 @@ def shared_levels(state_dir: Path, sign_in: str) -> Callable[[Bucket], Level]:
 
     def level_of(bucket: Bucket) -> Level:
         digest = hashlib.sha256(repr((sign_in, bucket)).encode()).digest()
-        offset = None if file is None else _place(file.memory, digest)
-        return OwnLevel() if file is None or offset is None else _checked(_FileLevel(file, offset))
+        with suppress(OSError):
+            if file is not None and (offset := _place(file, digest)) is not None:
+                return _checked(_FileLevel(file, offset))
+        return OwnLevel()
 
     return level_of
 
 
-def _place(memory: mmap.mmap, digest: bytes) -> int | None:
-    """Find the record of a bucket, or take a free one for it. None where too many others are in its way.
+def _place(file: _Shared, digest: bytes) -> int | None:
+    """Find the record of a bucket, or take a free one for it. None where too many others are in its way. Raises OSError.
 
     The record is read again after it was taken: another process may have taken it at the same time.
     """
     first = int.from_bytes(digest[:4], "big")
     for probe in range(_PROBES):
         start = _HEADER + (first + probe) % _RECORDS * _RECORD
-        end = start + len(digest)
-        if not any(memory[start:end]):
-            memory[start:end] = digest
-        if memory[start:end] == digest:
-            return end
+        if not any(file.read(start, len(digest))):
+            file.write(start, digest)
+        if file.read(start, len(digest)) == digest:
+            return start + len(digest)
     return None
 
 
 def _checked(level: _FileLevel) -> _FileLevel:
-    """Let a moment that cannot be meant count for nothing."""
+    """Let a moment that cannot be meant count for nothing. Raises OSError."""
     if level.full_at > wall_time() + _FARTHEST:
-        _MOMENT.pack_into(level.file.memory, level.offset, 0.0)
+        level.file.write(level.offset, _MOMENT.pack(0.0))
     return level

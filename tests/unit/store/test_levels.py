@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -59,11 +61,27 @@ def test_a_moment_that_cannot_be_meant_counts_for_nothing(tmp_path: Path) -> Non
     """A clock that was set back, or a file of garbage, blocks nobody for days."""
     shared_levels(tmp_path, "me")(BUCKET).delay(wall_time() + 86_400)
     assert shared_levels(tmp_path, "me")(BUCKET).full_at == 0.0
-    size = (tmp_path / FILE).stat().st_size
-    (tmp_path / FILE).write_bytes(b"fleet rates 1\n" + b"\xff" * (size - 14))
+    (tmp_path / FILE).write_bytes(b"fleet rates 1\n" + b"\xff" * 500_000)
     level = shared_levels(tmp_path, "me")(BUCKET)
     level.add(1000.0, 1.0)
     assert level.full_at == 1001.0
+
+
+def test_a_file_that_is_cut_short_or_cannot_grow_ends_nothing(tmp_path: Path) -> None:
+    """What others sent is forgotten with it, and each counts on by itself where nothing can be written."""
+    level = shared_levels(tmp_path, "me")(BUCKET)
+    level.add(1000.0, 1.0)
+    os.truncate(tmp_path / FILE, 0)
+    assert level.full_at == 0.0
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        level.add(1000.0, 1.0)
+        level.add(1000.0, 1.0)
+        other = shared_levels(tmp_path, "me")(BUCKET)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (level.full_at, type(other)) == (1002.0, OwnLevel)
 
 
 def test_without_a_file_levels_are_ones_own(tmp_path: Path) -> None:
