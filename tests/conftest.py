@@ -9,16 +9,25 @@ import os
 import signal
 from collections.abc import Generator, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import aioresponses.core
 import pytest
 from aiohttp import ClientResponse
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # looptime asks for the current event loop around every test; before the first asynchronous one that would make a loop
 # that is never closed. Saying that there is none makes it leave plain tests alone.
 asyncio.set_event_loop(None)
+
+APART = {
+    *("test_asking.py", "test_guest_ends.py", "test_guest_shells.py", "test_interrupts.py", "test_lab_fleet.py"),
+    *("test_lab_guests.py", "test_odd_answers.py", "test_patching.py", "test_planted.py", "test_probe.py"),
+    *("test_real_packages.py", "test_wrapper.py"),
+}
+"""Files with slow tests that have little or nothing in common."""
 
 # A machine that others use as well breaks any limit of time for one example.
 settings.register_profile("quick", max_examples=30, deadline=None)
@@ -35,6 +44,29 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without a slow test where only those are asked for: each process of ``-n`` reads all files."""
+    if config.option.markexpr != "slow" or not collection_path.name.startswith("test_"):
+        return None
+    return None if b"mark.slow" in collection_path.read_bytes() else True
+
+
+class _Together(LoadScopeScheduling):
+    """Gives tests that share something costly to one process: a lab, a PowerShell, what a module makes once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0])
+        if file.name.startswith("test_windows_"):
+            return "one PowerShell"
+        return nodeid if file.name in APART else str(file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """Schedule ``--dist loadscope`` by what tests share."""
+    return _Together(config, log) if config.option.dist == "loadscope" else None
 
 
 @cache
