@@ -12,6 +12,7 @@ from fleet.guest import live, probe, restart, spool
 from fleet.guest.delivery import Delivery, Shell
 from fleet.guest.wrapper import wrap
 from fleet.lab.guests.windows.powershell import SWITCHES, environment
+from tests.patience import stretched
 
 LIST = Path(__file__).with_name("windows_powershell.txt")
 """A line for each use that is allowed, and the page that gives it for 5.1 or for .NET Framework 4.6.2."""
@@ -74,7 +75,13 @@ def used(pwsh: str, files: list[Path], folder: Path) -> dict[str, list[str]]:
     names.write_text("".join(f"{path}\n" for path in files), encoding="utf-8-sig")
     words = [pwsh, *SWITCHES, "-File", str(_TOOL), "-List", str(names)]
     done = subprocess.run(
-        words, env=environment(os.environ), capture_output=True, text=True, encoding="utf-8", timeout=100, check=False
+        words,
+        env=environment(os.environ),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=stretched(100),
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     found: dict[str, list[str]] = {}

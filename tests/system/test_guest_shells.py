@@ -453,14 +453,13 @@ def test_the_user_environment_cannot_break_the_wrapper(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("script", ["echo hi", "FLEET_SCRIPT_0123456789abcdef\nFLEET_SCRIPT_0123456789abcdef_\n}\n"])
-@pytest.mark.parametrize("value", NASTY, ids=lambda value: repr(value[:12]))
-def test_shellcheck_is_content(script: str, value: str) -> None:
-    """The generated text is clean POSIX sh for every kind of delivery."""
+def test_shellcheck_is_content(script: str) -> None:
+    """The generated text is clean POSIX sh for every kind of value, all in one delivery: checking one takes a second."""
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    if len(value) > 1000:
-        value = value[:1000]
-    order = delivery(script, env={"VALUE": value}, args=(value,), secret_names=("SECRET",))
+    values = [value[:1000] for value in NASTY]
+    env = {f"VALUE_{number}": value for number, value in enumerate(values)}
+    order = delivery(script, env=env, args=tuple(values), secret_names=("SECRET",))
     checked = subprocess.run(
         ["shellcheck", "-s", "sh", "-"], input=wrap(order).encode(), capture_output=True, check=False
     )

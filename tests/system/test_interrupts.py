@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.patience import stretched
-from tests.system.cli import PLAYBOOKS, Done, LabUp, Machine, counted, ended, kill, read_until, wait_for
+from tests.system.cli import PLAYBOOKS, Done, Here, LabUp, Machine, counted, ended, kill, read_until, wait_for
 from tests.system.hole import Hole, hole_up
 
 pytestmark = pytest.mark.slow
@@ -46,38 +46,38 @@ def little(machine: Machine, more: str = "") -> Path:
 BOTH = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 
 
-def _run(machine: Machine, lab: LabUp) -> tuple[object, ...]:
+def _run(machine: Machine, lab: LabUp, here: Here) -> tuple[object, ...]:
     return "run", little(machine), "-y"
 
 
-def _exec(machine: Machine, lab: LabUp) -> tuple[object, ...]:
+def _exec(machine: Machine, lab: LabUp, here: Here) -> tuple[object, ...]:
     return "exec", 'tag.env == "dev"', "-y", "-f", 1, "--timeout", "2h"
 
 
-def _apply(machine: Machine, lab: LabUp) -> tuple[object, ...]:
-    assert machine.run("plan", little(machine), lab.flag, "--out", "little.plan").code == 0
+def _apply(machine: Machine, lab: LabUp, here: Here) -> tuple[object, ...]:
+    assert here("plan", little(machine), lab.flag, "--out", "little.plan").code == 0
     return "apply", "little.plan", "-y"
 
 
-def _resume(machine: Machine, lab: LabUp) -> tuple[object, ...]:
+def _resume(machine: Machine, lab: LabUp, here: Here) -> tuple[object, ...]:
     process = machine.start("run", little(machine), lab.flag, "-y", "-o", "jsonl")
     read_until(process, lambda events: counted(events, "run_opened") == 1)
     kill(process)
     return "resume", "last"
 
 
-def _rerun(machine: Machine, lab: LabUp) -> tuple[object, ...]:
-    assert machine.run("run", little(machine), lab.flag, "-y").code == 0
+def _rerun(machine: Machine, lab: LabUp, here: Here) -> tuple[object, ...]:
+    assert here("run", little(machine), lab.flag, "-y").code == 0
     return "rerun", "last:succeeded", "-y"
 
 
-def _approve(machine: Machine, lab: LabUp) -> tuple[object, ...]:
+def _approve(machine: Machine, lab: LabUp, here: Here) -> tuple[object, ...]:
     play = little(machine, f"waves: [1], gates: [{{before_wave: 2, approve: [{getpass.getuser()}]}}]")
-    assert machine.run("run", play, lab.flag, "-y").code == 5
+    assert here("run", play, lab.flag, "-y").code == 5
     return "approve", "last"
 
 
-VERBS: dict[str, Callable[[Machine, LabUp], tuple[object, ...]]] = {
+VERBS: dict[str, Callable[[Machine, LabUp, Here], tuple[object, ...]]] = {
     "run": _run,
     "exec": _exec,
     "apply": _apply,
@@ -93,11 +93,11 @@ def started(machine: Machine, words: tuple[object, ...], flag: str, *more: objec
     return machine.start(*words, flag, "-o", "jsonl", *more, *(COMMAND if words[0] == "exec" else ()))
 
 
-def continued(machine: Machine, done: Done, flag: str) -> Any:
+def continued(here: Here, done: Done, flag: str) -> Any:
     """Execute the last line on stderr, word for word, and return the report of the run."""
-    run_id = machine.run("runs", "-o", "json").report[0]["id"]  # newest first
+    run_id = here("runs", "-o", "json").report[0]["id"]  # newest first
     assert done.last == f"fleet resume {run_id} {flag}", done.err
-    again = machine.resume(done.last, "-o", "json")
+    again = here(*done.last.split()[1:], "-o", "json")
     assert again.code == 0, again.err
     assert again.report["ended"] is not None
     return again.report
@@ -113,12 +113,12 @@ EACH = [
 
 @pytest.mark.parametrize(("verb", "phase", "number", "code"), EACH)
 def test_every_verb_is_interrupted_and_resumed(
-    machine: Machine, lab: LabUp, verb: str, phase: str, number: int, code: int
+    machine: Machine, lab: LabUp, verb: str, phase: str, number: int, code: int, here: Here
 ) -> None:
     """While a submission is on the wire, and while a script runs: the exit code names the signal, and the last line
     continues to a full report, in which each VM has succeeded and nothing ran twice.
     """
-    words = VERBS[verb](machine, lab)
+    words = VERBS[verb](machine, lab, here)
     before = lab.executions()
     if phase == "submission_intended":
         lab.fault({"request": "submit", "kind": "slow", "delay": 1})
@@ -128,7 +128,7 @@ def test_every_verb_is_interrupted_and_resumed(
     done = ended(process)
     lab.fault()
     assert done.code == code, done.err
-    counts = continued(machine, done, lab.flag)["counts"]
+    counts = continued(here, done, lab.flag)["counts"]
     assert counts["succeeded"] == counts["total"] == 4
     assert set(lab.executions(before).values()) == {1}
 
@@ -136,10 +136,10 @@ def test_every_verb_is_interrupted_and_resumed(
 @BOTH
 @pytest.mark.parametrize("verb", ["run", "exec", "apply"])
 def test_before_a_run_exists_there_is_nothing_to_resume(
-    machine: Machine, lab: LabUp, verb: str, number: int, code: int
+    machine: Machine, lab: LabUp, verb: str, number: int, code: int, here: Here
 ) -> None:
     """While targets are looked for, one interrupt ends the verb with a sentence, and no run is left behind."""
-    words = VERBS[verb](machine, lab)
+    words = VERBS[verb](machine, lab, here)
     with hole_up(lab.url) as hole:
         hole.swallows.set()
         process = started(machine, words, hole.flag)
@@ -179,7 +179,7 @@ MIXTURES = [
 
 @pytest.mark.parametrize(("first", "second", "code"), MIXTURES)
 def test_the_second_interrupt_ends_a_run_whose_network_is_gone(
-    machine: Machine, lab: LabUp, hole: Hole, first: signal.Signals, second: signal.Signals, code: int
+    machine: Machine, lab: LabUp, hole: Hole, first: signal.Signals, second: signal.Signals, code: int, here: Here
 ) -> None:
     """No answer comes to anything: the process ends within five seconds all the same, and a resume finds what ran."""
     before = lab.executions()
@@ -189,12 +189,14 @@ def test_the_second_interrupt_ends_a_run_whose_network_is_gone(
     done, took = twice(process, first, second)
     assert (done.code, took < 5) == (code, True), (done.err, took)
     hole.swallows.clear()
-    report = continued(machine, done, hole.flag)
+    report = continued(here, done, hole.flag)
     assert report["counts"]["succeeded"] == 12
     assert set(lab.executions(before).values()) == {1}
 
 
-def test_a_submission_that_was_swallowed_is_journalled_as_lost(machine: Machine, lab: LabUp, hole: Hole) -> None:
+def test_a_submission_that_was_swallowed_is_journalled_as_lost(
+    machine: Machine, lab: LabUp, hole: Hole, here: Here
+) -> None:
     """What was on the wire when the run was left is `unknown` at once, and found out by the resume."""
     hole.only = b"PUT "
     hole.swallows.set()
@@ -204,10 +206,10 @@ def test_a_submission_that_was_swallowed_is_journalled_as_lost(machine: Machine,
     done, took = twice(process, signal.SIGINT, signal.SIGINT)
     assert (done.code, took < 5) == (130, True), (done.err, took)
     assert counted(done.lines, "submission_lost") == 3
-    rows = machine.run("show", "last", "-o", "json").report["jobs"]
+    rows = here("show", "last", "-o", "json").report["jobs"]
     assert sorted(row["status"] for row in rows) == ["not_started"] * 9 + ["unknown"] * 3
     hole.swallows.clear()
-    assert continued(machine, done, hole.flag)["counts"]["succeeded"] == 12
+    assert continued(here, done, hole.flag)["counts"]["succeeded"] == 12
 
 
 @contextmanager

@@ -43,7 +43,7 @@ RETRIES = """
 
 @contextmanager
 def hanging(
-    machine: Machine, transport: str, script: str = HANGS, more: str = ""
+    here: Here, machine: Machine, transport: str, script: str = HANGS, more: str = ""
 ) -> Iterator[tuple[LabUp, subprocess.Popen[str]]]:
     """A run whose script hangs on web01; web02 waits for its turn. ``more`` is YAML for the step."""
     with lab_up(machine, _lab(machine)) as lab:
@@ -52,17 +52,17 @@ def hanging(
         run = machine.start("run", play, lab.flag, "-y", "-o", "jsonl", "-q", "--transport", transport)
         try:
             wait_for(lambda: bool(lab.executions()))
-            wait_for(lambda: bool(begun(machine, lab)))
+            wait_for(lambda: seen(here, lab)[0] == "alive")
             yield lab, run
         finally:
             run.kill()
             run.communicate()
 
 
-def begun(machine: Machine, lab: LabUp) -> bool:
-    """Whether the script is seen at work in web01."""
-    asked = machine.run("probe", "last", "web01", lab.flag, "-o", "json")
-    return asked.code == 0 and asked.report[0]["state"] == "alive"
+def seen(here: Here, lab: LabUp) -> tuple[str, str]:
+    """What is seen of the script in web01: whether it is at work, and what it has printed."""
+    asked = here("probe", "last", "web01", lab.flag, "-o", "json")
+    return (asked.report[0]["state"], asked.report[0]["stdout"]) if asked.code == 0 else ("", "")
 
 
 def row(here: Here) -> dict[str, Any]:
@@ -76,8 +76,8 @@ def test_a_hung_script_is_seen_and_freed(here: Here, machine: Machine, transport
     """Its processes, output and machine are seen from beside; ended in the guest, the receipt proves the signal, and the
     row names who ended it and why.
     """
-    with hanging(machine, transport) as (lab, run):
-        asked = machine.run("probe", "last", lab.flag, "-o", "json")
+    with hanging(here, machine, transport) as (lab, run):
+        asked = here("probe", "last", lab.flag, "-o", "json")
         assert asked.code == 0, asked.err
         (found,) = asked.report
         assert (found["vm"], found["state"], found["whole"]) == ("web01", "alive", True)
@@ -86,12 +86,12 @@ def test_a_hung_script_is_seen_and_freed(here: Here, machine: Machine, transport
         assert commands["sleep 60000"]["depth"] == commands["cat"]["depth"] > 0
         assert commands["sleep 60000"]["state"] == "S"
         assert found["facts"]["memtotal"].isdigit() and found["disks"]
-        page = machine.run("probe", "last", "WEB01", lab.flag)
+        page = here("probe", "last", "WEB01", lab.flag)
         assert "the script is running" in page.out and "sleep 60000" in page.out
         assert "beware \\x1b[31m" in page.out and "\x1b" not in page.out
-        dry = machine.run("unstick", "last", "web01", lab.flag, "--in-guest", "--dry-run")
+        dry = here("unstick", "last", "web01", lab.flag, "--in-guest", "--dry-run")
         assert (dry.code, "TERM, and KILL after" in dry.out) == (0, True)
-        freed = machine.run("unstick", "last", "web*", lab.flag, "--in-guest", "-y", "-o", "json", *WHY)
+        freed = here("unstick", "last", "web*", lab.flag, "--in-guest", "-y", "-o", "json", *WHY)
         assert freed.code == 0, freed.out + freed.err
         assert [(each["vm"], each["done"]) for each in freed.report] == [("web01", True)]
         assert "ended by TERM" in freed.report[0]["message"]
@@ -106,11 +106,11 @@ def test_a_managed_command_is_freed_by_deleting_it(here: Here, machine: Machine)
     """Asked for nothing else, a managed command is deleted; the row names who ended it and why, the report and the events
     as well, no budget is spent, and nothing is said to lie on the VM.
     """
-    with hanging(machine, "managed") as (lab, run):
-        refused = machine.run("unstick", "last", "web01", lab.flag)
+    with hanging(here, machine, "managed") as (lab, run):
+        refused = here("unstick", "last", "web01", lab.flag)
         assert (refused.code, "[unconfirmed]" in refused.err) == (6, True)
-        assert machine.run("unstick", "last", "web02", lab.flag, "-y").code == 2
-        freed = machine.run("unstick", "last", "web01", lab.flag, "-y", *WHY)
+        assert here("unstick", "last", "web02", lab.flag, "-y").code == 2
+        freed = here("unstick", "last", "web01", lab.flag, "-y", *WHY)
         assert (freed.code, "is being deleted" in freed.out) == (0, True)
         done = ended(run)
         assert done.code == 3
@@ -119,7 +119,7 @@ def test_a_managed_command_is_freed_by_deleting_it(here: Here, machine: Machine)
             ("asked", "deleted", "web01", "it hangs"),
             ("done", "deleted", "web01", "it hangs"),
         ]
-        next_one = machine.run("run", playbook(machine, "echo next"), lab.flag, "-y", "-q", "--lease", "refuse")
+        next_one = here("run", playbook(machine, "echo next"), lab.flag, "-y", "-q", "--lease", "refuse")
         assert next_one.code == 0, "its lease was released at once"
     report = here("show", here("runs", "-o", "json").report[-1]["id"], "-o", "json").report
     end = next(job for job in report["jobs"] if job["name"] == "web01")
@@ -133,13 +133,13 @@ def test_a_managed_command_is_freed_by_deleting_it(here: Here, machine: Machine)
 @pytest.mark.parametrize("how", [(), ("--in-guest",)])
 def test_a_script_is_freed_whose_run_nobody_carries_out(here: Here, machine: Machine, how: tuple[str, ...]) -> None:
     """The next run gets the VM at once, and a resume knows who ended the script."""
-    with hanging(machine, "managed") as (lab, run):
+    with hanging(here, machine, "managed") as (lab, run):
         first = here("runs", "-o", "json").report[0]["id"]
         kill(run)
-        assert machine.run("unstick", first, "web01", lab.flag, "-y", *WHY, *how).code == 0
+        assert here("unstick", first, "web01", lab.flag, "-y", *WHY, *how).code == 0
         other = playbook(machine, "echo next")
-        assert machine.run("run", other, lab.flag, "-y", "-q", "--lease", "refuse", "-l", "web01").code == 0
-        assert machine.run("resume", first, lab.flag, "-q").code == 3
+        assert here("run", other, lab.flag, "-y", "-q", "--lease", "refuse", "-l", "web01").code == 0
+        assert here("resume", first, lab.flag, "-q").code == 3
     end = next(job for job in here("show", first, "-o", "json").report["jobs"] if job["name"] == "web01")
     assert (end["status"], end["verified"]) == ("cancelled", bool(how))
     assert "ended by Jo (" in end["cause"]["message"] and "it hangs" in end["cause"]["message"]
@@ -147,8 +147,8 @@ def test_a_script_is_freed_whose_run_nobody_carries_out(here: Here, machine: Mac
 
 def test_a_command_of_a_run_that_is_deleted_by_hand_is_known_to_it(here: Here, machine: Machine) -> None:
     """`fleet commands delete` tells the run of this state folder whose command it ends."""
-    with hanging(machine, "managed") as (lab, run):
-        deleted = machine.run("commands", "delete", 'name == "web01"', "--all", "--running", lab.flag, "-y")
+    with hanging(here, machine, "managed") as (lab, run):
+        deleted = here("commands", "delete", 'name == "web01"', "--all", "--running", lab.flag, "-y")
         assert deleted.code == 0, deleted.err
         assert ended(run).code == 3
     end = row(here)
@@ -159,10 +159,9 @@ def test_a_command_of_a_run_that_is_deleted_by_hand_is_known_to_it(here: Here, m
 def test_a_script_that_is_tried_again_is_seen_and_freed(here: Here, machine: Machine) -> None:
     """Of a step that was tried before, the present try is looked at, and its command is the one that is deleted."""
     twice = f"case $(hostname) in web01) [ -e /tmp/tried ] || {{ touch /tmp/tried; echo one; exit 1; }};; esac\n{HANGS}"
-    with hanging(machine, "managed", twice, more=RETRIES) as (lab, run):
-        (found,) = machine.run("probe", "last", "web01", lab.flag, "-o", "json").report
-        assert (found["state"], found["stdout"]) == ("alive", "working on it\n")
-        freed = machine.run("unstick", "last", "web01", lab.flag, "-y")
+    with hanging(here, machine, "managed", twice, more=RETRIES) as (lab, run):
+        wait_for(lambda: seen(here, lab) == ("alive", "working on it\n"))
+        freed = here("unstick", "last", "web01", lab.flag, "-y")
         assert (freed.code, "is being deleted" in freed.out) == (0, True)
         assert ended(run).code == 3
     assert (row(here)["retries"], row(here)["cause"]["code"]) == (1, "cancelled")
@@ -171,12 +170,12 @@ def test_a_script_that_is_tried_again_is_seen_and_freed(here: Here, machine: Mac
 def test_only_the_scripts_own_group_is_ended(here: Here, machine: Machine) -> None:
     """What ignores TERM gets KILL; a neighbour in the same guest, by another run, lives on."""
     stubborn = "trap '' TERM\nwhile :; do sleep 1; done"
-    with hanging(machine, "action", f"case $(hostname) in web02) exit 0;; esac\n{stubborn}") as (lab, run):
+    with hanging(here, machine, "action", f"case $(hostname) in web02) exit 0;; esac\n{stubborn}") as (lab, run):
         other = playbook(machine, "case $(hostname) in web02) exit 0;; esac\nsleep 8; echo unhurt")
         flags = ("-y", "-o", "json", "-q", "--lease", "none")
         neighbour = machine.start("run", other, lab.flag, *flags, "--transport", "managed", "-l", "web01")
         first = here("runs", "-o", "json").report[-1]["id"]
-        freed = machine.run("unstick", first, "web01", lab.flag, "-y", "-o", "json")
+        freed = here("unstick", first, "web01", lab.flag, "-y", "-o", "json")
         assert (freed.code, "ended by KILL" in freed.report[0]["message"]) == (0, True), freed.out
         assert ended(run).code == 3
         done = ended(neighbour)

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
@@ -36,7 +35,7 @@ from fleet.lab.guests.namespaces import (
 )
 from fleet.lab.guests.template import Profile
 from fleet.lab.guests.windows.guest import POWERSHELL, Windows, environment
-from fleet.lab.guests.windows.powershell import Installation, installation
+from fleet.lab.guests.windows.powershell import Installation, installation, trial_limit
 from fleet.lab.world.blobs import LARGEST
 from fleet.lab.world.scripted import KILLED, Result, Script, unknown_user
 from fleet.lab.world.world import Machine
@@ -45,7 +44,6 @@ _TOOLS = ("unshare", "nsenter", "mount", "umount", "pivot_root", "setpriv", "sh"
 _HELD = 1.0  # seconds after which a sandbox that is still running no longer counts as starting
 _HELD_BY_POWERSHELL = 4.0  # a script of a wrapper is a second PowerShell, and each takes a second of processor time
 _KEPT = LARGEST  # bytes kept of each stream: far more than the handlers report, for blobs
-_TRIAL_LIMIT = 20.0
 _SIGNALS = 128  # a shell says more than this of a process that a signal ended
 
 _LOOK = 0.2  # seconds between two looks at what a running script wants of the lab
@@ -269,19 +267,23 @@ def supported() -> str | None:
 
 def powershell(program: str) -> tuple[str, Installation | None]:
     """Try a PowerShell in a real sandbox once. Return its version and where it lies, or why it does not work and None."""
-    said = b""
-    with Folder() as place, suppress(OSError, subprocess.SubprocessError):
-        found = installation(program, os.environ)
-        guest = made(place / "trial", replace(_TRIAL, windows=Windows(found)))
-        done = _tried(
-            guest,
-            ["env", *(f"{key}={value}" for key, value in environment("trial").items()), POWERSHELL, "--version"],
-        )
-        if done.returncode == 0 and done.stdout.startswith(b"PowerShell "):
-            return done.stdout.decode("ascii", "replace").strip(), found
-        said = done.stderr
-    last = said.decode("utf-8", "replace").strip().splitlines()
-    return f"{program} does not start in a sandbox{f' ({last[-1]})' if last else ''}", None
+    with Folder() as place:
+        try:
+            found = installation(program, os.environ)
+            guest = made(place / "trial", replace(_TRIAL, windows=Windows(found)))
+            done = _tried(
+                guest,
+                ["env", *(f"{key}={value}" for key, value in environment("trial").items()), POWERSHELL, "--version"],
+            )
+        except subprocess.TimeoutExpired as problem:
+            last = f"no answer within {problem.timeout:.0f} seconds"
+        except (OSError, subprocess.SubprocessError) as problem:
+            last = str(problem)
+        else:
+            if done.returncode == 0 and done.stdout.startswith(b"PowerShell "):
+                return done.stdout.decode("ascii", "replace").strip(), found
+            last = (done.stderr.decode("utf-8", "replace").strip().splitlines() or [""])[-1]
+    return f"{program} does not start in a sandbox{f' ({last})' if last else ''}", None
 
 
 def _tried(guest: Guest, words: Sequence[str], text: str = "") -> subprocess.CompletedProcess[bytes]:
@@ -298,14 +300,14 @@ def _tried(guest: Guest, words: Sequence[str], text: str = "") -> subprocess.Com
         assert first.stdout is not None
         try:
             if first.stdout.readline() != b"open\n":
-                _, said = first.communicate(timeout=_TRIAL_LIMIT)
-                return subprocess.CompletedProcess((), first.wait(_TRIAL_LIMIT) or 1, b"", said)
+                _, said = first.communicate(timeout=trial_limit())
+                return subprocess.CompletedProcess((), first.wait(trial_limit()) or 1, b"", said)
             return subprocess.run(  # noqa: S603
                 command(guest, child(first.pid), words),
                 input=text.encode(),
                 capture_output=True,
                 env={"PATH": PATH},
-                timeout=_TRIAL_LIMIT,
+                timeout=trial_limit(),
                 check=False,
             )
         finally:
