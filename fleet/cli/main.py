@@ -10,7 +10,10 @@ import importlib
 import os
 import signal
 import sys
+import threading
+from _thread import interrupt_main
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -119,9 +122,14 @@ def cli() -> None:
     """
 
 
+ASKED_AGAIN_AFTER = 0.05
+"""Seconds after which the code that swallowed an interrupt is over."""
+
+
 def main() -> NoReturn:
     """Run the command line and exit with its code; no traceback ever reaches the user."""
     signal.signal(signal.SIGTERM, _terminated)
+    sys.unraisablehook = ask_again
     if prepare():
         hint = "send it to a file, or to /dev/null; nothing was done"
         sys.exit(_failure(StateError("stdout is closed, so the output would be lost", hint=hint, code="stdout")))
@@ -142,6 +150,17 @@ def _end_at_once(code: int) -> NoReturn:
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def ask_again(lost: sys.UnraisableHookArgs) -> None:
+    """Ask once more to stop where a library in C met the request and went on, as pydantic does while it reads a pattern."""
+    number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(lost.exc_type)
+    if number is None:
+        sys.__unraisablehook__(lost)
+    else:
+        # A signal proper, where there are such: it also wakes a program that waits.
+        send = partial(interrupt_main, number) if sys.platform == "win32" else partial(os.kill, os.getpid(), number)
+        threading.Timer(ASKED_AGAIN_AFTER, send).start()
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
