@@ -37,10 +37,9 @@ from fleet.logs import Log
 
 log = Log("fleet.azure")
 
-CONNECTIONS = 200
-"""Kept-alive connections carry thousands of polls a second. Half as many would take a second longer to begin on 500 VMs,
-where a write takes 250 ms; TLS ones cost up to 300 KiB each.
-"""
+CONNECTIONS = 100
+"""Kept-alive connections carry thousands of polls a second; more of them are slower (measured), and TLS ones
+cost 300 KiB each."""
 
 _HEADER_LIMIT = 32 * 1024
 """Two signed operation URLs of 3.4 KB come with every accepted request (recorded), and they have grown

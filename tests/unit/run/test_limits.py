@@ -142,11 +142,11 @@ def test_less_is_used_than_is_documented() -> None:
 
 
 def test_the_wire_is_not_crowded() -> None:
-    """However much is due, 192 requests are on the wire at most."""
-    run = Run(plan(300), "20260101-000000-test")
-    run.apply(e.RunOpened(0.0, 1, principals=2))
+    """However much is due, 96 requests are on the wire at most."""
+    run = Run(plan(200), "20260101-000000-test")
+    run.apply(e.RunOpened(0.0, 1))
     run.apply(e.WaveOpened(0.0, 0))
-    assert len(due(run, 0.0)) == CALLS_AT_ONCE == 192
+    assert len(due(run, 0.0)) == CALLS_AT_ONCE == 96
 
 
 @given(st.integers(1, 100), st.floats(0.5, 50), st.integers(0, 60))
