@@ -73,7 +73,7 @@ class Installation:
 
 
 def installation(program: str, environ: Mapping[str, str], limit: float) -> Installation:
-    """Find the folders that a PowerShell needs. Raises OSError or SubprocessError if it does not start in ``limit`` seconds."""
+    """Find the folders that a PowerShell needs. Raises OSError or SubprocessError if it does not start in so many seconds."""
     folder = Path(program).resolve().parent
     if (folder / "libcoreclr.so").exists():
         return Installation(folder, None)
