@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.lab.arm.server import serve
+from fleet.lab.guests import sandbox
 from fleet.lab.guests.windows.kept import went_off
 from fleet.lab.guests.windows.powershell import VARIABLE
 from fleet.lab.guests.windows.stock import after_boot, initial
@@ -57,6 +59,16 @@ async def test_without_a_powershell_they_are_scripted(monkeypatch: pytest.Monkey
         kinds = {machine.name: machine.guest for machine in lab._plane.world.machines()}
     assert note.startswith("Windows guests are scripted, none of their scripts really runs") and said in note
     assert kinds == {"win1": GuestKind.SCRIPTED, "web1": GuestKind.SANDBOX}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell of POSIX")
+def test_a_powershell_that_hangs_is_given_up(tmp_path: Path) -> None:
+    """A program that never answers is given up after the limit, which the reason names."""
+    program = tmp_path / "pwsh"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n", encoding="ascii")
+    program.chmod(0o755)
+    said, found = sandbox.powershell(str(program), limit=0.5)
+    assert (said, found) == (f"{program} does not start in a sandbox (no answer within 0.5 seconds)", None)
 
 
 def test_chance_is_drawn_from_the_machine() -> None:

@@ -126,22 +126,3 @@ def test_a_script_that_hangs_is_timed_out(machine: WithPowerShell) -> None:
     (row,) = done.report["jobs"]
     assert (row["status"], row["verified"], row["stdout"]) == ("timed_out", True, "first\n")
     assert left.report["jobs"][0]["stdout"] == "0\n"
-
-
-@pytest.mark.slow
-def test_a_step_that_wants_a_restart_gets_it(machine: WithPowerShell) -> None:
-    """Fleet restarts the VM once and goes on when it is back: another boot, and what the script had installed is there."""
-    script = "Set-Content $env:ProgramData/mark here; exit 80"
-    more = (
-        "\n    reboot: if_needed\n    reboot_timeout: 10m\n"
-        "  - id: after\n    run: {inline: 'Get-Content $env:ProgramData/mark'}\n"
-    )
-    with running(machine, script, more) as (lab, run):
-        done = ended(run, _LIMIT)
-        boots = list(lab.state()["boots"].values())
-    rows = {row["step"]: row for row in done.report["jobs"]}
-    assert (done.code, boots) == (0, [1]), done.err
-    assert {row["status"] for row in rows.values()} == {"succeeded"}
-    assert rows["after"]["stdout"] == "here\n"
-    (back,) = [row for step, row in rows.items() if "-back" in step]
-    assert int(back["facts"]["uptime_s"]) < _LIMIT

@@ -186,7 +186,9 @@ WORDS = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=min(60, settings.default.max_examples), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(words=st.lists(WORDS, max_size=6))
 def test_any_words(place: Here, words: list[str]) -> None:
     """Any words at all end with an exit code of the list and without a traceback."""

@@ -256,7 +256,7 @@ def supported() -> str | None:
         guest = made(place / "trial", _TRIAL)
         text = "#!/bin/sh\ncat /proc/sys/kernel/random/boot_id >&2\ntest -w /usr || echo works\n"
         try:
-            done = _tried(guest, words(Script(text, "/var/trial")), text)
+            done = _tried(guest, words(Script(text, "/var/trial")), trial_limit(), text)
         except (OSError, subprocess.SubprocessError) as problem:
             return f"a trial could not be started: {problem}"
     if done.returncode == 0 and done.stdout == b"works\n":
@@ -265,18 +265,23 @@ def supported() -> str | None:
     return f"namespaces are not allowed here ({said[-1] if said else f'exit code {done.returncode}'})"
 
 
-def powershell(program: str) -> tuple[str, Installation | None]:
-    """Try a PowerShell in a real sandbox once. Return its version and where it lies, or why it does not work and None."""
+def powershell(program: str, limit: float | None = None) -> tuple[str, Installation | None]:
+    """Try a PowerShell in a real sandbox once. Return its version and where it lies, or why it does not work and None.
+
+    ``limit``: seconds that each of two starts may take; by default what the load of this machine asks for.
+    """
+    within = trial_limit() if limit is None else limit
     with Folder() as place:
         try:
-            found = installation(program, os.environ)
+            found = installation(program, os.environ, within)
             guest = made(place / "trial", replace(_TRIAL, windows=Windows(found)))
             done = _tried(
                 guest,
                 ["env", *(f"{key}={value}" for key, value in environment("trial").items()), POWERSHELL, "--version"],
+                within,
             )
         except subprocess.TimeoutExpired as problem:
-            last = f"no answer within {problem.timeout:.0f} seconds"
+            last = f"no answer within {problem.timeout:.3g} seconds"
         except (OSError, subprocess.SubprocessError) as problem:
             last = str(problem)
         else:
@@ -286,8 +291,8 @@ def powershell(program: str) -> tuple[str, Installation | None]:
     return f"{program} does not start in a sandbox{f' ({last})' if last else ''}", None
 
 
-def _tried(guest: Guest, words: Sequence[str], text: str = "") -> subprocess.CompletedProcess[bytes]:
-    """Open a guest and run a command in it."""
+def _tried(guest: Guest, words: Sequence[str], limit: float, text: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Open a guest and run a command in it, for so many seconds at most."""
     first = subprocess.Popen(  # noqa: S603
         opening(guest, "trial"),
         stdin=subprocess.PIPE,
@@ -300,14 +305,14 @@ def _tried(guest: Guest, words: Sequence[str], text: str = "") -> subprocess.Com
         assert first.stdout is not None
         try:
             if first.stdout.readline() != b"open\n":
-                _, said = first.communicate(timeout=trial_limit())
-                return subprocess.CompletedProcess((), first.wait(trial_limit()) or 1, b"", said)
+                _, said = first.communicate(timeout=limit)
+                return subprocess.CompletedProcess((), first.wait(limit) or 1, b"", said)
             return subprocess.run(  # noqa: S603
                 command(guest, child(first.pid), words),
                 input=text.encode(),
                 capture_output=True,
                 env={"PATH": PATH},
-                timeout=trial_limit(),
+                timeout=limit,
                 check=False,
             )
         finally:

@@ -248,10 +248,10 @@ async def test_a_refused_credential_stops_the_run() -> None:
     assert statuses(record)[Status.NOT_STARTED] >= 46
 
 
-@pytest.mark.parametrize("transport", [Transport.MANAGED, Transport.ACTION])
-async def test_a_crash_at_any_moment_loses_nothing_and_repeats_nothing(transport: Transport) -> None:
+@pytest.mark.parametrize(("transport", "earliest"), [(Transport.MANAGED, 1), (Transport.ACTION, 4)])
+async def test_a_crash_at_any_moment_loses_nothing_and_repeats_nothing(transport: Transport, earliest: int) -> None:
     """Killed at any of many moments and resumed, each script ran once and each row is there."""
-    for tenths in range(1, 80, 3):
+    for tenths in range(earliest, 80, 6):
         trial = Trial(plan(12, steps=2, transport=transport, limits=Limits(concurrency=4)), ScriptedCloud())
         first = asyncio.ensure_future(trial.start())
         await asyncio.sleep(tenths / 10)

@@ -53,7 +53,10 @@ def rollouts(draw: st.DrawFn) -> Trial:
     return Trial(made, ScriptedCloud(behave))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@settings(
+    max_examples=min(40, settings.default.max_examples),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
+)
 @given(rollouts())
 def test_no_budget_is_overshot_and_nobody_waits_for_ever(trial: Trial) -> None:
     """Whatever the fleet, latencies and budgets: at most one more than allowed, of the run and of each wave."""

@@ -85,9 +85,9 @@ async def test_runs_that_share_a_bucket_take_turns() -> None:
 
 
 async def test_a_small_run_does_not_wait_for_a_large_one() -> None:
-    """Ten jobs that begin while a run of a thousand empties the bucket are sent within seconds."""
+    """Ten jobs that begin while a run of six hundred empties the bucket are sent within seconds."""
     cloud, shared = Watched(), SharedRates()
-    large = asyncio.create_task(drive(named(plan(1000), "a"), cloud, shared))
+    large = asyncio.create_task(drive(named(plan(600), "a"), cloud, shared))
     await asyncio.sleep(30)
     await drive(named(plan(10), "b"), cloud, shared)
     assert max(cloud.at["b"]) < 30 + 5
@@ -144,7 +144,7 @@ async def test_clocks_that_differ_hold_nobody_up(seconds: float) -> None:
     cloud, shared = Watched(), SharedRates()
     odd = Behind(shared.clock, seconds)
     await asyncio.gather(
-        drive(named(plan(200), "a"), cloud, shared), drive(named(plan(200), "b"), cloud, shared, clock=odd)
+        drive(named(plan(150), "a"), cloud, shared), drive(named(plan(150), "b"), cloud, shared, clock=odd)
     )
     assert max(moment for moments in cloud.at.values() for moment in moments) < 30
     assert cloud.most_within(10.0) <= ARM_WRITES[0] + 10 * ARM_WRITES[1] + 1

@@ -119,7 +119,7 @@ def test_everything_is_there_without_scripts() -> None:
     assert said.index("Failed") < said.index("Not reached") < said.index("Not run") < said.index("All jobs")
 
 
-@settings(max_examples=40)
+@settings(max_examples=min(40, settings.default.max_examples))
 @given(texts)
 def test_hostile_text_adds_no_markup(text: str) -> None:
     """The page has the same tags and attributes whatever machines print, and shows the text."""

@@ -113,7 +113,7 @@ def test_calls_keep_to_the_rate_of_each_subscription() -> None:
 answers = st.sampled_from([Removed(), BUSY, FULL, GONE, RESET, AWAY])
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings.default.max_examples))
 @given(st.lists(st.lists(answers, min_size=1, max_size=4), min_size=1, max_size=60), st.sampled_from(BulkKind))
 def test_everything_ends_once_and_never_too_much_is_on_the_wire(told: list[list[BulkAnswer]], kind: BulkKind) -> None:
     """Whatever is answered, each command has one end, and no change is sent after an answer that may hide one."""

@@ -131,7 +131,7 @@ def trials(draw: st.DrawFn) -> Trial:
     return Trial(made, cloud)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=min(60, settings.default.max_examples), suppress_health_check=[HealthCheck.too_slow])
 @given(trials())
 def test_every_run_ends_with_one_outcome_a_job_and_keeps_its_limits(trial: Trial) -> None:
     """Whatever the faults: each job ends once, nothing runs twice, budgets and concurrency are never overshot."""
@@ -148,7 +148,7 @@ def test_every_run_ends_with_one_outcome_a_job_and_keeps_its_limits(trial: Trial
     _nothing_follows_what_may_still_run(record)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=min(40, settings.default.max_examples), suppress_health_check=[HealthCheck.too_slow])
 @given(trials().filter(lambda trial: len(trial.plan.gates) > 0))
 def test_no_wave_opens_past_a_gate(trial: Trial) -> None:
     """Whatever the faults and whatever is found: every gate of a wave that opened was decided once, and for it."""

@@ -124,7 +124,9 @@ def test_says_why_not_found(three: RunsFolder) -> None:
     assert "fleet runs" in far.value.hint
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=min(60, settings.default.max_examples), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.text() | st.sampled_from(["..", ".", "/etc", "../r", "a/b", "a\\b", "C:", "a\x00b", "", "A", "a-", "é"]))
 def test_typed_text_is_no_path(three: RunsFolder, text: str) -> None:
     """Whatever is typed, it leads to a folder right below the runs or is refused."""

@@ -72,14 +72,14 @@ class Installation:
     runtime: Path | None
 
 
-def installation(program: str, environ: Mapping[str, str]) -> Installation:
-    """Find the folders that a PowerShell needs. Raises OSError or SubprocessError if it does not start."""
+def installation(program: str, environ: Mapping[str, str], limit: float) -> Installation:
+    """Find the folders that a PowerShell needs. Raises OSError or SubprocessError if it does not start in so many seconds."""
     folder = Path(program).resolve().parent
     if (folder / "libcoreclr.so").exists():
         return Installation(folder, None)
     # What starts it searches in several places for a .NET; it names the one that it found.
     traced = {**environ, **QUIET, "COREHOST_TRACE": "1"}
     words = [program, "--version"]
-    done = subprocess.run(words, env=traced, capture_output=True, timeout=trial_limit(), check=True)  # noqa: S603
+    done = subprocess.run(words, env=traced, capture_output=True, timeout=limit, check=True)  # noqa: S603
     found = re.search(rb"\[(/[^\]\n]*)/host/fxr/[^/\]\n]+/libhostfxr\.so\]", done.stderr)
     return Installation(folder, Path(os.fsdecode(found[1])).resolve() if found else None)
