@@ -26,15 +26,18 @@ _ROUNDING = 1e-3
 
 
 class Level(Protocol):
-    """The moment (epoch seconds) at which one bucket will be full again, wherever it is kept."""
+    """How full one bucket is, wherever that is kept. Moments are epoch seconds, and may lie in the past."""
 
-    @property
-    def full_at(self) -> float:
-        """That moment. It may lie in the past."""
+    def read(self) -> OwnLevel:
+        """Say how it is now. What is returned is only read."""
         ...
 
-    def add(self, at: float, seconds: float) -> None:
-        """Count calls that leave at ``at`` and come back after so many seconds."""
+    def add(self, at: float, seconds: float, *, away: int = 0) -> None:
+        """Count a call that is sent at ``at`` and comes back after so many seconds; with ``away`` 1 it will be answered."""
+        ...
+
+    def answer(self, at: float, seconds: float) -> None:
+        """Count the answer to one call that is away."""
         ...
 
     def delay(self, until: float) -> None:
@@ -51,15 +54,29 @@ class OwnLevel:
     """A level of this process alone."""
 
     full_at: float = 0.0
+    """When it will be full again, each call counted when it was sent."""
+    answered_full_at: float = 0.0
+    """When it would be full again if calls counted only once they are answered."""
+    away: int = 0
+    """How many calls are sent and not answered."""
 
-    def add(self, at: float, seconds: float) -> None:
+    def read(self) -> OwnLevel:
+        return self
+
+    def add(self, at: float, seconds: float, *, away: int = 0) -> None:
         self.full_at = max(self.full_at, at) + seconds
+        self.away += away
+
+    def answer(self, at: float, seconds: float) -> None:
+        self.answered_full_at = max(self.answered_full_at, at) + seconds
+        self.away = max(self.away - 1, 0)
 
     def delay(self, until: float) -> None:
         self.full_at = max(self.full_at, until)
 
     def advance(self, at: float, until: float) -> None:
         self.full_at = min(self.full_at, until)
+        self.answered_full_at = min(self.answered_full_at, until)
 
 
 @dataclass(slots=True)
@@ -78,9 +95,7 @@ class Rate:
     waiting: dict[object, float] = field(default_factory=dict)
     """Who waits for a call, first come first, and the moment until which it keeps its place."""
     _away: deque[float] = field(default_factory=deque)
-    """When each call was sent that is not answered yet."""
-    _answered: OwnLevel = field(default_factory=OwnLevel)
-    """The level if calls counted only once they are answered."""
+    """When each call of this process was sent that is not answered yet."""
     _recent: deque[float] = field(default_factory=deque)
     """When the last calls were answered, or sent if nobody counts their answers."""
     _blocked: float = 0.0
@@ -89,18 +104,20 @@ class Rate:
     def earliest(self, who: object = None, kept: float = 0.0) -> float:
         """The first moment at which one more call is allowed (it may lie in the past), and so many are left for others."""
         room = self.burst - 1 - kept - (self._before(who) if self.waiting else 0)
-        counted = self.level.full_at - room / self.per_second
-        return max(counted, self._answered.full_at - max(room - len(self._away), 0) / self.per_second)
+        level = self.level.read()
+        counted = level.full_at - room / self.per_second
+        return max(counted, level.answered_full_at - max(room - level.away, 0) / self.per_second)
 
     def left(self, now: float) -> int:
         """How many calls are allowed at ``now``."""
-        counted = (self.level.full_at - now) * self.per_second
-        answered = max(self._answered.full_at - now, 0.0) * self.per_second + len(self._away)
+        level = self.level.read()
+        counted = (level.full_at - now) * self.per_second
+        answered = max(level.answered_full_at - now, 0.0) * self.per_second + level.away
         return max(0, min(self.burst, int(self.burst - max(counted, answered) + _ROUNDING)))
 
     def send(self, at: float, who: object = None) -> None:
         """Count one call that is sent at ``at``, and whose answer will be counted by :meth:`answer`."""
-        self._count(at, who)
+        self._count(at, who, away=1)
         while self._away and self._away[0] < at - LONGEST_CALL:
             self.answer(at)
         self._away.append(at)
@@ -109,7 +126,7 @@ class Rate:
         """Count the answer to a call, or that it failed; nothing where none is on its way."""
         if self._away:
             self._away.popleft()
-            self._answered.add(at, 1 / self.per_second)
+            self.level.answer(at, 1 / self.per_second)
             self._recent.append(at)
             self._settle(at)
 
@@ -119,8 +136,8 @@ class Rate:
         self._recent.append(at)
         self._settle(at)
 
-    def _count(self, at: float, who: object) -> None:
-        self.level.add(at, 1 / self.per_second)
+    def _count(self, at: float, who: object, *, away: int = 0) -> None:
+        self.level.add(at, 1 / self.per_second, away=away)
         self.waiting.pop(who, None)
 
     def wait(self, now: float, who: object) -> None:
@@ -142,14 +159,13 @@ class Rate:
     def grant(self, at: float, remaining: int) -> None:
         """Believe the service when it says that more calls are left, but for those that it may not have counted yet."""
         self._settle(at)
-        spare = remaining - int(self.per_second) - KEPT - len(self._away) - len(self._recent)
+        spare = remaining - int(self.per_second) - KEPT - self.level.read().away - len(self._recent)
         if at < self._blocked or spare < 1:
             return
         self.burst = max(self.burst, spare)
         until = at + (self.burst - spare) / self.per_second
-        if until < self.level.full_at:
+        if until < self.level.read().full_at:
             self.level.advance(at, until)
-            self._answered.advance(at, until)
 
     def _settle(self, at: float) -> None:
         while self._recent and self._recent[0] < at - UNSETTLED:

@@ -83,7 +83,7 @@ class Rates:
 
     def levels(self, now: float) -> Levels:
         """Return how the buckets are that are not full at ``now``, for another table of the same sign-in."""
-        return {bucket: rate.earliest() for bucket, rate in self._buckets() if rate.level.full_at > now}
+        return {bucket: rate.earliest() for bucket, rate in self._buckets() if rate.level.read().full_at > now}
 
     def hold(self, levels: Levels) -> None:
         """Take over another table's levels: of two moments the later holds, so no call and no block is forgotten."""

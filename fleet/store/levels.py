@@ -1,6 +1,6 @@
 """The levels of Azure's rates in one file: what one process has sent counts for every other that keeps its runs there.
 
-Each level is one number, changed under a lock of its own for a few microseconds; whoever does not get that lock at once
+Each level is three numbers, changed under a lock of its own for a few microseconds; whoever does not get that lock at once
 changes it without one, so nothing ever waits for a process that was stopped. Two calls that are then counted at the same
 instant may count as one, for which the rates keep a reserve. The file may be deleted at any time.
 """
@@ -13,24 +13,26 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleet.clock import wall_time
 from fleet.errors import StateError
-from fleet.run.rate import Level, OwnLevel
+from fleet.run.rate import LONGEST_CALL, Level, OwnLevel
 from fleet.run.rates import Bucket
 from fleet.store.sqlite.files import make_folder, open_plain
 
 FILE = "rates"
-_MAGIC = b"fleet rates 1\n"
-_HEADER, _RECORD, _RECORDS = 64, 48, 8192
-"""Bytes before the records and of each one, a digest and a moment; and how many there are. The file stays sparse."""
+_MAGIC = b"fleet rates 2\n"
+_HEADER, _RECORD, _RECORDS = 64, 56, 8192
+"""Bytes before the records and of each one, a digest and three numbers; and how many there are. The file stays sparse."""
 
 _PROBES = 64
 """Records that are tried for one bucket. Where all are taken, its level stays in this process."""
 
-_MOMENT = struct.Struct("<d")
+_NUMBERS = struct.Struct("<ddd")
+"""When the bucket is full, when it would be by answers alone, and how many calls are away."""
+
 _LAST = 1e11
 """Epoch seconds that no clock shows."""
 
@@ -39,6 +41,9 @@ _FARTHEST = 2 * 3600.0
 
 _QUIET = 10.0
 """Seconds after which another process that has counted nothing is taken to send nothing."""
+
+_MOST_AWAY = 1000
+"""Calls that are taken to be away at most, whatever the file says."""
 
 _LOCK_TRIES = 50
 
@@ -119,57 +124,73 @@ else:
 
 @dataclass(slots=True)
 class _FileLevel:
-    """A level in the file. See :class:`fleet.run.rate.Level`."""
+    """A level in the file. See :class:`fleet.run.rate.Level`.
+
+    The calls of a process that was killed stay away until nobody has called for as long as a call may take.
+    """
 
     file: _Shared
     offset: int
-    _own: float = 0.0
+    _own: OwnLevel = field(default_factory=OwnLevel)
     """What this process wrote last."""
     _others_at: float = 0.0
     """When another process was last seen to have written."""
-
     _is_cut_off: bool = False
     """The file could not be read or written: from then on the level is this process's own."""
 
-    @property
-    def full_at(self) -> float:
-        if not self._is_cut_off:
-            try:
-                data = self.file.read(self.offset, _MOMENT.size)
-            except OSError:
-                self._is_cut_off = True
-            else:
-                moment = _MOMENT.unpack(data)[0] if len(data) == _MOMENT.size else 0.0
-                return moment if 0.0 <= moment < _LAST else 0.0
-        return self._own
+    def add(self, at: float, seconds: float, *, away: int = 0) -> None:
+        def change(level: OwnLevel) -> None:
+            if max(level.full_at, level.answered_full_at) < at - LONGEST_CALL:
+                level.away = 0
+            level.add(at, seconds, away=away)
 
-    def add(self, at: float, seconds: float) -> None:
-        self._change(lambda: max(self._read(at), at) + seconds)
+        self._change(at, change)
+
+    def answer(self, at: float, seconds: float) -> None:
+        self._change(at, lambda level: level.answer(at, seconds))
 
     def delay(self, until: float) -> None:
-        self._change(lambda: max(self.full_at, until))
+        self._change(0.0, lambda level: level.delay(until))
 
     def advance(self, at: float, until: float) -> None:
-        if until < self._read(at) and at - self._others_at > _QUIET:
-            self._change(lambda: min(self.full_at, until))
+        level = self.read()
+        if level != self._own:
+            self._own, self._others_at = level, at
+        if at - self._others_at > _QUIET:
+            self._change(at, lambda level: level.advance(at, until))
 
-    def _change(self, to: Callable[[], float]) -> None:
+    def _change(self, at: float, change: Callable[[OwnLevel], None]) -> None:
         locked = self.file.lock(self.offset)
         try:
-            self._own = to()
+            level = self.read()
+            if level != self._own:
+                self._others_at = max(self._others_at, at)
+            change(level)
+            self._own = level
             if not self._is_cut_off:
-                self.file.write(self.offset, _MOMENT.pack(self._own))
+                self.file.write(self.offset, _NUMBERS.pack(level.full_at, level.answered_full_at, level.away))
         except OSError:
             self._is_cut_off = True
         finally:
             if locked:
                 self.file.unlock(self.offset)
 
-    def _read(self, at: float) -> float:
-        moment = self.full_at
-        if moment != self._own:
-            self._own, self._others_at = moment, at
-        return moment
+    def read(self) -> OwnLevel:
+        if not self._is_cut_off:
+            try:
+                data = self.file.read(self.offset, _NUMBERS.size)
+            except OSError:
+                self._is_cut_off = True
+            else:
+                return _level(data)
+        return replace(self._own)
+
+
+def _level(data: bytes) -> OwnLevel:
+    """Read a record; what is cut short, or cannot be meant, counts for nothing."""
+    numbers = _NUMBERS.unpack(data) if len(data) == _NUMBERS.size else (0.0, 0.0, 0.0)
+    full_at, answered, away = (each if 0.0 <= each < _LAST else 0.0 for each in numbers)
+    return OwnLevel(full_at, answered, min(int(away), _MOST_AWAY))
 
 
 def shared_levels(state_dir: Path, sign_in: str) -> Callable[[Bucket], Level]:
@@ -209,6 +230,7 @@ def _place(file: _Shared, digest: bytes) -> int | None:
 
 def _checked(level: _FileLevel) -> _FileLevel:
     """Let a moment that cannot be meant count for nothing. Raises OSError."""
-    if level.full_at > wall_time() + _FARTHEST:
-        level.file.write(level.offset, _MOMENT.pack(0.0))
+    now = level.read()
+    if max(now.full_at, now.answered_full_at) > wall_time() + _FARTHEST:
+        level.file.write(level.offset, _NUMBERS.pack(0.0, 0.0, 0))
     return level

@@ -92,9 +92,9 @@ def test_rates_are_shared_by_who_signs_in_alike(tmp_path: Path) -> None:
     assert shared_rates(tmp_path, "https://cloud/", ["a"]) is kept
     del kept
     gc.collect()
-    assert shared_rates(tmp_path, "https://cloud", ["a"]).rates.arm("s").writes.level.full_at > 1000.0
+    assert shared_rates(tmp_path, "https://cloud", ["a"]).rates.arm("s").writes.level.read().full_at > 1000.0
     for folder, address, who in ((tmp_path, "https://cloud", "b"), (tmp_path / "other", "https://cloud", "a")):
-        assert shared_rates(folder, address, [who]).rates.arm("s").writes.level.full_at == 0.0
+        assert shared_rates(folder, address, [who]).rates.arm("s").writes.level.read().full_at == 0.0
 
 
 def test_a_run_counts_where_its_connection_does() -> None:

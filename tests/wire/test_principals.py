@@ -89,12 +89,12 @@ async def test_one_principals_headers_are_not_taken_for_the_pools() -> None:
     async with serving(fake.answer) as base, Transport(base, POOL) as transport:
         for n in range(150):
             rates.submitted(0.0)
-            before = rates.arm.writes.level.full_at
+            before = rates.arm.writes.level.read().full_at
             answer = await transport.send(post(n))
             left = quota(answer, "s1", "l")
             assert left is not None
             rates.note(0.0, left)
-            assert rates.arm.writes.level.full_at == before
+            assert rates.arm.writes.level.read().full_at == before
     alone = LaneRates(SubscriptionRates())
     alone.note(0.0, left)
     assert alone.arm.writes.left(0.0) == 150

@@ -178,7 +178,7 @@ def test_what_the_service_counted_is_taken_over() -> None:
     """With 30 of 100 left, 30 calls may go now and the bucket is full 70 refills later."""
     rate = Rate(100, 10.0)
     rate.note(50.0, 30)
-    assert (rate.left(50.0), rate.level.full_at) == (30, 57.0)
+    assert (rate.left(50.0), rate.level.read().full_at) == (30, 57.0)
 
 
 @pytest.mark.parametrize("principals", [-1, 0, 1, 2, 15, 16, 99])

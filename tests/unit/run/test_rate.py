@@ -42,9 +42,9 @@ def test_the_service_is_believed_when_less_is_left() -> None:
     rate.take(50.0)
     rate.note(50.0, 0)
     assert rate.earliest() > 50.0
-    before = rate.level.full_at
+    before = rate.level.read().full_at
     rate.note(50.0, 99)
-    assert rate.level.full_at == before
+    assert rate.level.read().full_at == before
     assert rate.left(50.0) == 0
     assert rate.left(60.0) == 100
 
