@@ -127,3 +127,10 @@ def test_what_the_service_blocked_stays_blocked() -> None:
     assert rate.earliest() >= 60.0
     rate.grant(60.0, 100)
     assert rate.left(60.0) == 100 - RESERVE
+
+
+def test_an_answer_to_nothing_changes_nothing() -> None:
+    """What was asked by another, or before a restart, is no call of this rate."""
+    rate = Rate(10, 5.0)
+    rate.answer(1000.0)
+    assert (rate.left(1000.0), rate) == (10, Rate(10, 5.0))
